@@ -1,6 +1,7 @@
 """The sensor that shows what has changed without a run: the selects after verdicts, and the pages of the gallery.
 
-Before that, it lets the series' review policies decide about clips that nobody judged in time.
+Before that, it lets the series' review policies decide about clips that nobody judged in time, and buys the finishes that were ordered
+and could not be bought at once.
 """
 
 import json
@@ -15,6 +16,7 @@ from resources.errors import DailiesError
 from resources.gallery.pages import look
 from resources.gallery.writer import newest_change
 from resources.ledger import waiting_clips
+from resources.ledger.finishes import buy_ordered, has_ordered
 from resources.ledger.ledger import Ledger
 from resources.ledger.review_policy import decide_due
 from resources.ledger.selects import unshown
@@ -60,7 +62,7 @@ def has_work(production: Production, cursor: str | None) -> bool:
     seen = GalleryCursor.read(cursor)
     with production.ledger() as ledger:
         change = newest_change(ledger)
-        if waiting_clips.due(ledger, most=1) or unshown(ledger, most=1):
+        if waiting_clips.due(ledger, most=1) or has_ordered(ledger) or unshown(ledger, most=1):
             return True
     return change != 0 and (change, look()) != (seen.change, seen.look)
 
@@ -72,7 +74,7 @@ def has_work(production: Production, cursor: str | None) -> bool:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Writes the pages of the gallery whose clips have changed, shows circled takes in `selects`, and decides reviews whose "
-        "time is over, as their series say. It starts no run and costs nothing."
+        "time is over, as their series say. It buys only the finishes of circled drafts that somebody has ordered."
     ),
 )
 def gallery_pages(
@@ -102,8 +104,11 @@ def gallery_pages(
 
 
 def _decide(context: dg.SensorEvaluationContext, production: Production, ledger: Ledger) -> None:
-    """Let the policies decide, unless the ledger is older than its bucket: that may hold a person's verdict, which a later one replaces."""
-    if not waiting_clips.due(ledger, most=1):
+    """Let the policies decide and buy what was ordered, unless the ledger is older than its bucket.
+
+    The bucket may then hold a person's verdict, which a later one replaces.
+    """
+    if not (waiting_clips.due(ledger, most=1) or has_ordered(ledger)):
         return
     try:
         BucketMark(ledger, production.store()).examine()
@@ -112,6 +117,14 @@ def _decide(context: dg.SensorEvaluationContext, production: Production, ledger:
         return
     for one in decide_due(ledger):
         context.log.info("%s: %s", one.clip, in_words(one.verdict))
+    if has_ordered(ledger):
+        declared = production.declarations().series
+        for done in buy_ordered(
+            ledger, limits=lambda r: declared[r.series].limited(r) if r.series in declared else r
+        ):
+            context.log.info(
+                "%s: its finish %s", done.draft.clip, "is bought" if done.finish else f"waits: {done.why}"
+            )
 
 
 def _impatient(store: ObjectStore) -> ObjectStore:

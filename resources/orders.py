@@ -4,17 +4,33 @@ It contains only data, so that every room can import it without another room.
 """
 
 import hashlib
-import json
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from resources.checks import Checks
+from resources.choices import Asked, Choice, Expected, FinishedDraft, FinishOrder, Seed, fingerprint
 from resources.edited_words import EditedWords
-from resources.file_references import FileReference
 from resources.plain import addresses_cut
+
+__all__ = [
+    "MOST_TAKES",
+    "Asked",
+    "Caps",
+    "Choice",
+    "ClipRequest",
+    "Expected",
+    "FinishOrder",
+    "FinishedDraft",
+    "Otherwise",
+    "Review",
+    "Seed",
+    "TakeSlot",
+    "fingerprint",
+    "shown_body",
+]
 
 MOST_TAKES = 9
 """Most takes of a clip that one decision buys; the room's number keys choose among so many."""
@@ -30,42 +46,6 @@ class TakeSlot(NamedTuple):
 
     def __str__(self) -> str:
         return self.clip if self.number == 1 else f"{self.clip} (slot {self.number})"
-
-
-class Seed(BaseModel):
-    """The parameter with which a model takes a seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    name: str
-    """The endpoint's own name of it."""
-    least: int = 0
-    """The smallest seed that is drawn."""
-    most: int = 2**31 - 1
-    """The largest seed that is drawn."""
-
-    def drawn(self, number: int) -> int:
-        """A seed in the range, from a number of any size."""
-        return self.least + number % (self.most - self.least + 1)
-
-
-class Expected(BaseModel):
-    """What the file of a request must look like; None is unknown and not checked."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    width: int | None = None
-    """Pixels."""
-    height: int | None = None
-    """Pixels."""
-    shape: str | None = Field(default=None, pattern=r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")
-    """The ratio of width and height, e.g. `16:9`, if the pixels are not known."""
-    duration: float | None = None
-    """Seconds."""
-    audio: bool | None = None
-    """Whether the endpoint promises an audio track."""
-    fps: float | None = None
-    """Frames per second."""
 
 
 class Caps(BaseModel):
@@ -118,59 +98,6 @@ class Review(BaseModel):
         return self.by == "person"
 
 
-class Choice(BaseModel):
-    """What is bought at one endpoint for a clip. A fallback is another one, bought when a provider refuses the first or fails."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    provider: str
-    """Name of a registered provider, e.g. `wavespeed`."""
-    account: str | None = None
-    """Name of the account, None for the provider's own. It does not change the clip, so the fingerprint is without it."""
-    endpoint: str
-    """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
-    body: dict[str, Any]
-    """The request exactly as it is sent. Every parameter is explicit, because providers' defaults cost money."""
-    price_micros: int | None
-    """The catalogue's price in micro-dollars; None is unknown, and then it is not bought."""
-    expected: Expected
-    """What the delivered file must look like."""
-    usual_seconds: float | None = None
-    """Seconds that this endpoint usually takes, if the catalogue knows."""
-    max_seconds: float = 1800
-    """Seconds after which a job is overdue."""
-    sunset_at: date | None = None
-    """The day (UTC) from which it is not bought any more. None if none was announced, or if it has passed and the
-    series allows retired endpoints."""
-    cast: dict[str, str] = Field(default_factory=dict)
-    """The characters that it shows: the provider's id of each, by its name."""
-    seed: Seed | None = None
-    """How the model takes a seed, None if it takes none."""
-
-    @property
-    def account_name(self) -> str:
-        """Name of the account that it is bought from, in the ledger."""
-        return self.account or self.provider
-
-    @property
-    def fingerprint(self) -> str:
-        """See `ClipRequest.fingerprint`."""
-        return fingerprint(self.provider, self.endpoint, self.body)
-
-
-class Asked(BaseModel):
-    """The original order of a fallback."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    provider: str
-    """The ordered provider."""
-    endpoint: str
-    """The ordered model."""
-    fingerprint: str
-    """Fingerprint of the original request."""
-
-
 class ClipRequest(Choice):
     """One clip, rendered and validated: everything that a purchase needs, and nothing else."""
 
@@ -208,6 +135,20 @@ class ClipRequest(Choice):
     """The series' tags."""
     edited: EditedWords | None = None
     """Who gave the clip other words than its series, None if it has the series' words."""
+    finish: FinishOrder | None = None
+    """Of a draft: what is bought when it is circled."""
+    finishes: FinishedDraft | None = None
+    """Of a finish: its draft."""
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it is a cheap take to judge, which never is its clip's current one."""
+        return self.finish is not None
+
+    @property
+    def planned_finish(self) -> "ClipRequest | None":
+        """The purchase that would finish this draft, without what only the bought draft can say; None if it is no draft."""
+        return self.finishing("", draft_id="", seed=None)
 
     @property
     def prompt(self) -> str:
@@ -326,6 +267,33 @@ class ClipRequest(Choice):
             update={"body": body, "take_seed": number, "declared_fingerprint": self.fingerprint}
         )
 
+    def finishing(self, draft: str, *, draft_id: str | None, seed: int | None) -> "ClipRequest | None":
+        """What finishes this draft; None if it is no draft, or the provider has to finish the very draft and named none.
+
+        Args:
+            draft: Id of the draft's attempt.
+            draft_id: The provider's id of the draft.
+            seed: The seed that was sent for the draft.
+        """
+        order = self.finish
+        if order is None or (order.is_same_shot and draft_id is None):
+            return None
+        choice = {name: getattr(order.choice, name) for name in Choice.model_fields}
+        found = self.model_copy(
+            update={
+                **choice,
+                "fallbacks": order.fallbacks,
+                "finish": None,
+                "finishes": FinishedDraft(attempt=draft, fingerprint=self.fingerprint, draft_id=draft_id),
+                "take_seed": None,
+                "declared_fingerprint": None,
+            }
+        )
+        if order.draft_id is not None:
+            return found.model_copy(update={"body": {**found.body, order.draft_id: draft_id}})
+        same = seed is not None and found.seed is not None and found.seed.fits(seed) and not found.has_seed
+        return found.taken_as(self.slot, seed if same else None)
+
     def as_bought(self, provider: str, endpoint: str) -> "ClipRequest | None":
         """The request to an endpoint: this one or one of its fallbacks, None if neither has the endpoint."""
         request: ClipRequest | None = self
@@ -359,15 +327,3 @@ def shown_body(body: dict[str, Any]) -> dict[str, Any]:
     The ledger and the bucket's `prompts/` have the whole body, from which purchases are made.
     """
     return {name: value if name == "prompt" else addresses_cut(value) for name, value in body.items()}
-
-
-def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:
-    """SHA-256 (hex) of a request in canonical form: sorted keys, no spaces, UTF-8; a local file counts by its content."""
-    content = FileReference.replaced(body, lambda file: f"sha256:{file.sha256}")
-    canonical = json.dumps(
-        {"provider": provider, "endpoint": endpoint, "body": content},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -28,7 +28,11 @@ def show(request: ClipRequest) -> None:
     table.add_row("price", unknown if request.price_micros is None else show_usd(request.price_micros))
     if request.takes > 1:
         table.add_row("takes", f"{request.takes}, each at this price")
-    for choice in request.fallbacks:
+    if (finish := request.planned_finish) is not None:
+        way = "same shot" if request.finish is not None and request.finish.is_same_shot else "same direction"
+        made_by = f"{finish.endpoint} ({finish.provider}), {way}, price {show_usd(finish.price_micros)}"
+        table.add_row("finish", f"of a circled draft: {made_by}")
+    for choice in (finish or request).fallbacks:
         price = show_usd(choice.price_micros)
         table.add_row("or else", f"{choice.endpoint} ({choice.provider}), price {price}")
     if request.cast:
@@ -58,5 +62,6 @@ def document(request: ClipRequest) -> dict[str, Any]:
             choice.model_dump(mode="json") | {"body": shown_body(choice.body)} for choice in request.fallbacks
         ],
         "cast": request.cast,
+        "finish": None if request.finish is None else request.finish.model_dump(mode="json"),
         "fingerprint": request.fingerprint,
     }

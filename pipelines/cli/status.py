@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.terminal import console, counted, note, print_json_list
+from resources.ledger import waiting_finishes
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import clips_bought, newest, pages
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
@@ -84,6 +85,11 @@ def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
             f"{counted(len(clips), 'clip')} without a verdict, {show_cents(sum(clip.spent_micros for clip in clips))}"
             f"{f', {held} held' if held else ''}: `dailies room`"
         )
+
+    with ledger.read() as connection:
+        unfinished = len(waiting_finishes.waiting(connection))
+    if unfinished:
+        console.print(f"{counted(unfinished, 'circled draft')} without a finish: `dailies finish`")
 
 
 def print_status_json(ledger: Ledger, shown: ShownClips) -> None:

@@ -2,6 +2,7 @@
 
 import getpass
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -11,10 +12,11 @@ from pipelines.cli.bucket import bucket_of
 from pipelines.cli.clip_table import as_document
 from pipelines.cli.terminal import age, complain, table_of
 from resources.errors import ConfigurationError
+from resources.ledger.finishes import FinishOrdered
 from resources.ledger.takes import ClipTakes, Take, takes_of
 from resources.ledger.verdicts import Judged, RecordedVerdict, Verdict, VerdictWay, Word, judge
 from resources.money import show_usd
-from resources.production.acceptance import circle
+from resources.production.acceptance import circle, circle_and_finish
 from resources.production.bucket_mark import bind_bucket
 from resources.production.verdict_objects import store_verdicts
 from resources.series.review_rules import load_review_rules
@@ -36,19 +38,38 @@ def read_takes(settings: Settings, clip: str) -> ClipTakes:
     return found
 
 
+@dataclass(frozen=True)
+class GivenVerdict:
+    """A verdict that was given, and what came of it."""
+
+    found: ClipTakes
+    """The clip's takes afterwards."""
+    judged: Judged
+    ordered: FinishOrdered | None = None
+    """The order of the finish of a circled draft."""
+
+
 def give_verdict(
-    settings: Settings, clip: str, named: str | None, word: Word, *, reasons: list[str], note: str
-) -> tuple[ClipTakes, Judged]:
+    settings: Settings,
+    clip: str,
+    named: str | None,
+    word: Word,
+    *,
+    reasons: list[str],
+    note: str,
+    finish: bool = False,
+    yes: bool = False,
+) -> GivenVerdict:
     """Record a verdict of the user who runs the command, and store it in the bucket.
 
     Args:
         named: A take by its number or the beginning of its id; None for the only one.
         reasons: Names from `data/review.yaml`.
-
-    Returns:
-        The clip's takes afterwards, and what came of the verdict.
+        finish: Whether the circle of a draft buys its finish.
+        yes: Whether the person has agreed to the price already.
 
     Raises:
+        typer.Exit: The person does not agree to the price, or there is nobody to ask. Nothing was changed.
         DailiesError: There is no such take or reason, the take cannot be judged so, or the ledger or the bucket does not answer.
     """
     given = load_review_rules(settings.data).check_reasons(reasons)
@@ -66,18 +87,34 @@ def give_verdict(
             reasons=given,
             note=note,
         )
+        ordered = None
         if word is Word.CIRCLED:
             scratch.mkdir(parents=True, exist_ok=True)
+        if word is Word.CIRCLED and take.attempt.is_draft and finish:
+            from pipelines.cli.finishes import price_of_circle
+
+            at_most, limits = price_of_circle(ledger, settings, take.attempt, yes=yes)
+            judged, ordered = circle_and_finish(
+                ledger,
+                bucket.store,
+                take.attempt,
+                verdict,
+                scratch=scratch,
+                at_most_micros=at_most,
+                limits=limits,
+            )
+        elif word is Word.CIRCLED:
             judged = circle(ledger, bucket.store, take.attempt, verdict, scratch=scratch)
         else:
             judged = judge(ledger, verdict)
         if left := store_verdicts(ledger, bucket.store):
             complain(f"{left} verdicts are in the ledger and not in the bucket yet; the next one stores them")
-        return takes_of(ledger, [clip])[clip], judged
+        return GivenVerdict(takes_of(ledger, [clip])[clip], judged, ordered)
 
 
-def outcome(found: ClipTakes, judged: Judged) -> str:
+def outcome(given: GivenVerdict) -> str:
     """What came of a verdict, in a sentence."""
+    found, judged = given.found, given.judged
     number = {take.attempt.id: take.number for take in found.takes}
     said = judged.recorded.verdict
     sentence = f"take {number[said.take]} of {found.clip}: {said.word.replace('_', ' ')}"
@@ -85,7 +122,16 @@ def outcome(found: ClipTakes, judged: Judged) -> str:
         before = judged.replaced.verdict
         sentence += f", instead of take {number.get(before.take, '?')}, which {before.who} had circled"
     shown = next((take.number for take in found.takes if take.is_current), None)
-    return f"{sentence}. Current: take {shown}" if shown else sentence
+    if shown:
+        sentence = f"{sentence}. Current: take {shown}"
+    if given.ordered is not None:
+        from pipelines.cli.finishes import ordered_words
+
+        return f"{sentence}\n{ordered_words(given.ordered)}"
+    circled = next((take for take in found.takes if take.is_circled), None)
+    if said.word is Word.CIRCLED and circled is not None and circled.attempt.is_draft:
+        return f"{sentence}. It is a draft: `dailies finish {found.clip}` buys its finish"
+    return sentence
 
 
 def table(found: ClipTakes, *, now: float) -> Table:
@@ -101,13 +147,22 @@ def table(found: ClipTakes, *, now: float) -> Table:
             attempt.id[:8],
             Text(_verdict(take), style="green" if take.is_circled else "red" if take.is_rejected else "dim"),
             Text(said.who if said else ""),
-            "spare" if attempt.is_spare else attempt.state.value,
+            _state(found, take),
             *([Text(_model(take))] if "model" in heads else []),
             age(now - (attempt.finished_at or attempt.created_at)),
             show_usd(attempt.cost_micros),
             Text(_notes(take) or attempt.reason or ""),
         )
     return made
+
+
+def _state(found: ClipTakes, take: Take) -> str:
+    attempt = take.attempt
+    if attempt.is_spare:
+        return "spare"
+    of = next((other.number for other in found.takes if other.attempt.id == attempt.finishes), None)
+    part = " draft" if attempt.is_draft else "" if attempt.finishes is None else f" finish of {of or '?'}"
+    return f"{attempt.state.value}{part}"
 
 
 def one_model(found: ClipTakes) -> str | None:
@@ -127,6 +182,8 @@ def document(found: ClipTakes) -> dict[str, Any]:
                 "take": take.number,
                 "is_current": take.is_current,
                 "is_spare": take.attempt.is_spare,
+                "is_draft": take.attempt.is_draft,
+                "finishes": take.attempt.finishes,
                 "verdict": None if take.verdict is None else verdict_document(take.verdict),
                 "notes": [verdict_document(one) for one in take.notes],
                 "checks": (take.attempt.delivery or {}).get("checks", {}),

@@ -133,8 +133,9 @@ def print_json_list(documents: Iterable[object]) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 run`, `2 runs`, `2 finishes`."""
+    ending = "es" if noun.endswith("sh") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{ending}"
 
 
 def age(seconds: float) -> str:

@@ -137,8 +137,8 @@ class Lifecycle(Declared):
 class Drafts(Declared):
     """How a model makes drafts that its provider can finish as the very same shot."""
 
-    parameter: str
-    """The parameter that, when true, asks for a draft."""
+    parameters: dict[str, Any]
+    """The parameters that ask for a draft, with their values; a series cannot change them."""
     finished_by: str
     """The endpoint of the same provider that finishes them."""
     days: Annotated[int, Field(gt=0)]
@@ -191,7 +191,7 @@ class Endpoint(Declared):
     def _names_exist(self) -> "Endpoint":
         if (self.kind == "draft-to-video") != (self.draft_id is not None):
             raise refused("`draft_id` and the kind draft-to-video belong together", found=False)
-        of_drafts = [("drafts", {self.drafts.parameter})] if self.drafts is not None else []
+        of_drafts = [("drafts", set(self.drafts.parameters))] if self.drafts is not None else []
         of_drafts += [("draft_id", {self.draft_id})] if self.draft_id is not None else []
         read = [("pricing", self.pricing.parameters), ("output", self.output.parameters)]
         for field, names in of_drafts if self.draft_id is not None else [*read, *of_drafts]:

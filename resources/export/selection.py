@@ -38,7 +38,7 @@ def wanted_takes(found: ClipTakes, *, every: bool) -> WantedTakes:
 def _select(delivered: tuple[Take, ...]) -> Take | None:
     circled = next((take for take in delivered if take.is_circled), None)
     if circled is not None:
-        return circled
+        return None if circled.attempt.is_draft else circled
     current = next((take for take in delivered if take.is_current), None)
     if current is None or current.is_rejected or current.attempt.request.review.asks:
         return None
@@ -47,6 +47,8 @@ def _select(delivered: tuple[Take, ...]) -> Take | None:
 
 def _why_none(found: ClipTakes, delivered: tuple[Take, ...]) -> str:
     if delivered:
+        if any(take.is_circled for take in delivered):
+            return f"its circled take is a draft without a finish; `dailies finish {found.clip}` buys it"
         if all(take.is_rejected for take in delivered):
             return "every take is rejected"
         return f"no take is circled; `dailies takes {found.clip}` shows them"

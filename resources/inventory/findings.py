@@ -94,6 +94,20 @@ WAITS_FOR_REVIEW = Audit(
     Weight.WARNING,
     "Judge them in the room (`dailies room`), or with `dailies takes CLIP` and `dailies circle`.",
 )
+WAITS_FOR_FINISH = Audit(
+    "waits_for_finish",
+    "uploaded_videos",
+    "Circled drafts whose finish is not bought",
+    Weight.WARNING,
+    "`dailies finish` says why, shows the prices and buys them.",
+)
+NO_DRAFT_NEAR_ITS_END = Audit(
+    "no_draft_near_its_end",
+    "generations",
+    "Drafts that their provider finishes for less than two more days, and that nobody has judged or finished",
+    Weight.ERROR,
+    "Judge them in the room (`dailies room`), or `dailies finish`. After that, only a new draft can be finished.",
+)
 NOTHING_UNCLEAR = Audit(
     "nothing_unclear",
     "submissions",
@@ -204,12 +218,14 @@ EVERY_ACCOUNT_IS_DECLARED = Audit(
 CHECKS = (
     NO_FAILED_CLIPS,
     WAITS_FOR_REVIEW,
+    WAITS_FOR_FINISH,
     NOTHING_UNCLEAR,
     NOTHING_IS_STOPPED,
     EVERY_BILL_IS_BELIEVED,
     NO_JOB_IS_OVERDUE,
     NO_REFUND_IS_LATE,
     NO_OUTPUT_NEAR_ITS_END,
+    NO_DRAFT_NEAR_ITS_END,
     EVERY_OBJECT_HAS_ITS_MANIFEST,
     NOTHING_IS_MISSING,
     EVERY_MANIFEST_IS_KNOWN,

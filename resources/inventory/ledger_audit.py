@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from resources.inventory import findings
 from resources.inventory.findings import Finding, found
-from resources.ledger import disputes, stops
+from resources.ledger import disputes, stops, waiting_finishes
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import newest, pages
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
@@ -21,6 +21,8 @@ from resources.plain import shown
 
 LAST_DAY = 86_400.0
 """Seconds before the deletion of outputs that are kept for two days or more; for others, half of their time."""
+DRAFT_ENDS_SECONDS = 2 * 86_400.0
+"""Seconds before its provider forgets a draft from which on it needs a person."""
 UNFETCHED_SECONDS = 6 * 3600.0
 """Seconds of waiting after which an output may soon be deleted, if its provider does not say how long it keeps outputs."""
 UNTOLD_SECONDS = 900.0
@@ -39,6 +41,8 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
     return [
         failed_clips(ledger),
         waits_for_review(ledger),
+        waits_for_finish(ledger),
+        drafts_near_their_end(ledger),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in unclear)),
         found(findings.NOTHING_IS_STOPPED, _not_sent_to(ledger)),
         unbelieved(ledger),
@@ -91,6 +95,7 @@ def urgent(ledger: Ledger) -> list[Finding]:
             ),
         ),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in held)),
+        drafts_near_their_end(ledger),
         found(
             findings.NOTHING_IS_STOPPED,
             ((s.account, str(s)) for s in stops.stops(ledger) if s.kind is not StopKind.PERSON),
@@ -133,6 +138,34 @@ def waits_for_review(ledger: Ledger) -> Finding:
         **({"first_end_at": min(ends)} if ends else {}),
     }
     return replace(finding, facts=facts)
+
+
+def waits_for_finish(ledger: Ledger) -> Finding:
+    """Circled drafts whose finish is not bought."""
+    with ledger.read() as connection:
+        waits = waiting_finishes.waiting(connection)
+    nobody = "nobody who may buy has ordered it"
+    return found(
+        findings.WAITS_FOR_FINISH,
+        ((one.clip, one.reason or ("ordered" if one.decision else nobody)) for one in waits),
+    )
+
+
+def drafts_near_their_end(ledger: Ledger) -> Finding:
+    """Drafts that nobody has judged or finished, less than two days before their provider forgets them."""
+    with ledger.read() as connection:
+        ends = {one.clip: one.ends_at for one in waiting_finishes.waiting(connection)}
+    unjudged = ledger.attempts([clip.take for clip in waiting(ledger)]).values()
+    ends |= {draft.clip: waiting_finishes.end_of(draft) for draft in unjudged if draft.is_draft}
+    soon = ledger.clock() + DRAFT_ENDS_SECONDS
+    return found(
+        findings.NO_DRAFT_NEAR_ITS_END,
+        (
+            (clip, f"until {ledger.budget.day(at)}")
+            for clip, at in ends.items()
+            if at is not None and at < soon
+        ),
+    )
 
 
 def _of_review(ledger: Ledger, clip: WaitingClip) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from resources.errors import DailiesError
 from resources.inventory.bucket_audit import KeptTake, Missing, Stock
 from resources.ledger.ledger import Ledger
+from resources.ledger.notes import draft_id_of
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.manifests import TakeFiles, describe, show_current
@@ -154,6 +155,7 @@ class Mender:
             files,
             submission=submission,
             seed=self._ledger.seed_of(submission),
+            draft_id=draft_id_of(self._ledger, attempt.id),
             run_id=str(stored[0]["run_id"]) if stored else "doctor",
             now=attempt.delivered_at or attempt.finished_at or self._ledger.clock(),
         )

@@ -1,4 +1,4 @@
-"""The current take of a clip: the circled one, else the newest that was not rejected.
+"""The current take of a clip: the circled one, else the newest that was not rejected; never a draft.
 
 In a series with review, a take is current only while it is circled, and the clip waits for a person before. In a series without
 review, a take that is delivered after the circle replaces the circled one.
@@ -34,24 +34,33 @@ class DeliveredTake:
     """`circled` or `rejected`; None where no verdict stands."""
     judged_at: float
     """When that verdict was given, seconds since the epoch."""
+    is_draft: bool = False
+    """Whether it is a draft, which is never current."""
 
 
-def choose(takes: Sequence[DeliveredTake]) -> str | None:
+def choose(takes: Sequence[DeliveredTake], shown: str | None = None) -> str | None:
     """The take that is current, None without one.
 
     Args:
         takes: The delivered takes of one clip, oldest first.
+        shown: The take that is current now. It stays while a circled draft has no finish yet.
     """
     circled = next((place for place, take in enumerate(takes) if take.verdict == CIRCLED), None)
     if circled is None:
-        free = [take for take in takes if not take.review.asks]
+        free = [take for take in takes if not take.review.asks and not take.is_draft]
         kept = [take for take in free if take.verdict != REJECTED] or free
         return kept[-1].id if kept else None
+    if takes[circled].is_draft:
+        kept = [take for take in takes if not take.is_draft and take.verdict != REJECTED]
+        return next((take.id for take in kept if take.id == shown), None)
     judged_at = takes[circled].judged_at
     later = [
         take
         for take in takes[circled + 1 :]
-        if take.verdict != REJECTED and not take.review.asks and take.delivered_at > judged_at
+        if take.verdict != REJECTED
+        and not take.review.asks
+        and not take.is_draft
+        and take.delivered_at > judged_at
     ]
     return (later or [takes[circled]])[-1].id
 
@@ -90,8 +99,8 @@ def make_current(
             if newest is None
             else waiting_clips.WaitingTake(newest.id, newest.delivered_at, newest.review.within_seconds),
         )
-    chosen = choose(takes)
     shown = connection.execute(sa.select(current_takes.c.attempt_id).where(*mine)).scalar()
+    chosen = choose(takes, shown)
     if chosen == shown:
         return
     if chosen is None:
@@ -120,6 +129,7 @@ def delivered_takes(
             attempts.c.request["review"],
             take_verdicts.c.word,
             take_verdicts.c.at,
+            attempts.c.is_draft,
         )
         .outerjoin(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
         .where(
@@ -130,6 +140,6 @@ def delivered_takes(
         .order_by(order, attempts.c.seq)
     )
     return [
-        DeliveredTake(take, delivered_at or 0.0, Review.model_validate(review or {}), word, at or 0.0)
-        for take, delivered_at, review, word, at in connection.execute(query)
+        DeliveredTake(take, delivered_at or 0.0, Review.model_validate(review or {}), word, at or 0.0, draft)
+        for take, delivered_at, review, word, at, draft in connection.execute(query)
     ]

@@ -96,6 +96,7 @@ def record_delivered(
             delivery_owner=None,
             delivery_until=None,
         )
+        verdicts.pass_circle_on(tx, attempt)
         make_current(tx.connection, attempt, since=now)
         return attempt
 

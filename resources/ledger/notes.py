@@ -62,6 +62,12 @@ def draft_id(connection: sa.Connection, attempt_id: str) -> str | None:
     return connection.execute(sa.select(notes.c.value).where(*named)).scalar()
 
 
+def draft_id_of(ledger: Ledger, attempt_id: str) -> str | None:
+    """The same, read alone."""
+    with ledger.read() as connection:
+        return draft_id(connection, attempt_id)
+
+
 class SiblingLook(NamedTuple):
     """The perceptual hash of another take of a series."""
 

@@ -96,6 +96,10 @@ class Attempt:
     """When a job that ended without an output is polled once more; see `late_jobs.py`."""
     slot: int = 1
     """Which of the takes that its decision buys of the clip it is."""
+    is_draft: bool = False
+    """Whether it is a cheap take to judge, which is finished when it is circled."""
+    finishes: str | None = None
+    """Id of the draft that it finishes, None if it finishes none."""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> "Attempt":

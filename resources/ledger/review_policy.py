@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
-from resources.ledger import waiting_clips
+from resources.ledger import finishes, waiting_clips
 from resources.ledger.current_takes import DeliveredTake, delivered_takes, waiting
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger
@@ -65,7 +65,11 @@ def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
             way=VerdictWay.POLICY,
             note=f"nobody judged it within {hours:g} hours; otherwise: {policy.otherwise}",
         )
-        return record(tx, chosen or attempt, verdict).recorded
+        recorded = record(tx, chosen or attempt, verdict).recorded
+        if chosen is not None and (finish := chosen.request.planned_finish) is not None:
+            # the series says who chooses if nobody comes, so its own price is agreed to
+            finishes.order(tx, clip, at_most_micros=finish.ceiling_micros, who=WHO)
+        return recorded
 
 
 def _choose(tx: Transaction, otherwise: Otherwise, takes: Sequence[DeliveredTake]) -> Attempt | None:

@@ -1,8 +1,9 @@
-"""The tables of what waits: for a person's verdict, and to be shown in Dagster. The ledger's other tables are in `schema.py`."""
+"""The tables of what waits: for a person's verdict, for a finish, and to be shown in Dagster; others are in `schema.py`."""
 
 import sqlalchemy as sa
 
-from resources.ledger.schema import Id, metadata
+from resources.ledger.schema import Id, Words, attempts, metadata
+from resources.ledger.states import FINISHED_BY
 
 waiting_clips = sa.Table(
     "waiting_clips",
@@ -22,3 +23,31 @@ unshown_verdicts = sa.Table(
     sa.Column("verdict_id", Id, primary_key=True),
 )
 """The verdicts after which Dagster does not show the selects of their clips yet."""
+
+waiting_finishes = sa.Table(
+    "waiting_finishes",
+    metadata,
+    sa.Column("clip", sa.String(128), primary_key=True),
+    sa.Column("draft", Id, sa.ForeignKey("attempts.id"), nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("ends_at", sa.Double),
+    sa.Column("decision", sa.String(128)),
+    sa.Column("at_most_micros", sa.BigInteger),
+    sa.Column("ordered_by", Words),
+    sa.Column("reason", Words),
+)
+"""The circled drafts whose finish is not bought; see `waiting_finishes.py`."""
+
+_LIVE_FINISH = sa.text(
+    "finishes IS NOT NULL AND subject_kind = 'clip' AND state IN ({})".format(
+        ", ".join(f"'{state.value}'" for state in sorted(FINISHED_BY))
+    )
+)
+sa.Index(
+    "one_finish_per_draft",
+    attempts.c.finishes,
+    unique=True,
+    sqlite_where=_LIVE_FINISH,
+    postgresql_where=_LIVE_FINISH,
+)
+"""A draft is finished once: of its finishes at most one is bought, on its way, delivered or in quarantine."""

@@ -44,8 +44,9 @@ class Decided:
 
 
 def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
-    """Whether an attempt is still queued with another request, so that this request replaces it."""
-    return attempt.state is AttemptState.QUEUED and attempt.fingerprint != request.fingerprint
+    """Whether an attempt is still queued with another request, so that this request replaces it. A finish is never replaced."""
+    is_queued = attempt.state is AttemptState.QUEUED and attempt.finishes is None
+    return is_queued and attempt.fingerprint != request.fingerprint
 
 
 def stands_for(purchases: Iterable[Attempt]) -> Attempt:
@@ -75,6 +76,8 @@ def ruling_of(
         decision: Id of the decision that asks.
         regenerate: Whether to make another take of a delivered, unchanged request.
     """
+    if request.is_draft and any(a.finishes is not None for a in known):
+        return _ruling_of_draft(request, known, current, decision=decision, regenerate=regenerate)
     going = [a for a in known if a.state in OPEN]
     open_attempt = next((a for a in going if a.slot == request.slot), None)
     if open_attempt is not None and open_attempt.fingerprint == request.fingerprint:
@@ -104,6 +107,22 @@ def ruling_of(
             return Decided(request, Ruling.ADOPTED, beyond[len(lacking)])
     return _more_takes(request, known, decision) or _tried_before(
         request, [a for a in known if a.slot == request.slot and a.decision == decision]
+    )
+
+
+def _ruling_of_draft(
+    request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
+) -> Decided:
+    """The ruling on a draft of a clip that has finishes: they are no takes of the draft's request, and share its slot."""
+    finishes = [a for a in known if a.finishes is not None]
+    drafts = [a for a in known if a.finishes is None]
+    shown = next((a.finishes for a in finishes if a.id == current), current)
+    settled = ruling_of(request, drafts, shown, decision=decision, regenerate=regenerate)
+    going = next((a for a in finishes if a.state in OPEN and a.slot == settled.request.slot), None)
+    if settled.ruling is not Ruling.NEW or going is None:
+        return settled
+    return Decided(
+        request, Ruling.REFUSED, going, f"the finish of an earlier draft of {request.clip} is on its way"
     )
 
 

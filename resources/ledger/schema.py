@@ -141,6 +141,8 @@ attempts = sa.Table(
     sa.Column("end_times", sa.Integer, nullable=False, server_default="0"),
     sa.Column("late_at", sa.Double),
     sa.Column("slot", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("is_draft", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("finishes", Id),
     sa.CheckConstraint("quoted_micros >= 0", name="quoted_not_negative"),
     sa.CheckConstraint("version >= 1", name="version_positive"),
 )

@@ -1,4 +1,4 @@
-"""Selects: clips with a circled take. Which of them Dagster does not show yet is a list in the ledger."""
+"""Selects: clips with a circled, finished take. Which of them Dagster does not show yet is a list in the ledger."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from resources.ledger.verdicts import RecordedVerdict
 
 @dataclass(frozen=True)
 class Select:
-    """A clip with a circled take."""
+    """A clip with a circled take that is no draft."""
 
     take: Take
     circle: RecordedVerdict
@@ -28,7 +28,7 @@ def selects_of(ledger: Ledger, clips: Collection[str]) -> dict[str, Select]:
         clip: Select(take, take.verdict, found.spent)
         for clip, found in takes_of(ledger, clips).items()
         for take in found.takes
-        if take.is_circled and take.verdict is not None
+        if take.is_circled and take.verdict is not None and not take.attempt.is_draft
     }
 
 

@@ -70,6 +70,9 @@ OPEN = frozenset(
 UNDELIVERED = frozenset(AttemptState) - OPEN - {_S.DELIVERED}
 """States of a purchase that has ended without a delivery."""
 
+FINISHED_BY = OPEN | {_S.DELIVERED, _S.QUARANTINED}
+"""States of the one finish of a draft: it is or may be bought, and its video is or will be there."""
+
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.HELD, _S.SUBMITTED, _S.OVERDUE})
 """States that may fill a slot at the provider."""
 

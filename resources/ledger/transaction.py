@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
-from resources.ledger import counters, stops
+from resources.ledger import counters, stops, waiting_finishes
+from resources.ledger.budget import Budget
 from resources.ledger.database import lock_subject
-from resources.ledger.policy import PolicyReader
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
@@ -54,8 +54,7 @@ class Transaction:
     connection: sa.Connection
     now: Callable[[], float]
     """Reads the clock, in seconds since the epoch. Read it after the last lock: what was read before a wait dates rows back."""
-    policy: PolicyReader
-    """Reads what is in force."""
+    budget: Budget
     who: str
     """Who acts and in which process, as the journal shows it."""
     run_id: str | None
@@ -192,6 +191,7 @@ class Transaction:
         }
         self.connection.execute(_ORDER, columns)
         attempt = self.attempt(columns["id"])
+        waiting_finishes.follow(self.connection, attempt, now=self.now())
         self._journalize(None, attempt, why)
         return attempt
 
@@ -209,12 +209,12 @@ class Transaction:
         if changed.rowcount != 1:
             raise StaleAttemptError(f"attempt {before.id} of {before.subject_key} changed since it was read")
         after = self.attempt(before.id)
+        if after.state is not before.state:
+            waiting_finishes.follow(self.connection, after, now=self.now())
         self._journalize(before, after, why)
         counters.follow(self.connection, before, after)
-        if after.overcharged_micros > before.overcharged_micros and (
-            (after.charged_micros or 0)
-            > after.quoted_micros * self.policy.read(self.connection).budget.request_factor
-        ):
+        most = after.quoted_micros * self.budget.request_factor
+        if after.overcharged_micros > before.overcharged_micros and (after.charged_micros or 0) > most:
             reason = (
                 f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
                 f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"
@@ -245,6 +245,8 @@ def ordered(request: ClipRequest) -> dict[str, Any]:
         "subject_kind": request.kind,
         "subject_key": request.clip,
         "slot": request.slot,
+        "is_draft": request.is_draft,
+        "finishes": request.finishes.attempt if request.finishes is not None else None,
         "series": request.series,
         "fingerprint": request.fingerprint,
         "provider": request.provider,

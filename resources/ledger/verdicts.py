@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
+from resources.ledger import waiting_finishes
 from resources.ledger.current_takes import make_current
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
@@ -51,6 +52,8 @@ class VerdictWay(StrEnum):
     ROOM = "room"
     POLICY = POLICY_WAY
     """By nobody: the series' policy has decided; see `review_policy.py`."""
+    FINISH = "finish"
+    """By nobody: the finish of a circled draft takes over its circle."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | N
     earlier = [one for one in given if recorded is None or one.seq < recorded.seq]
     if recorded is None:
         _check(attempt, verdict)
+        _check_draft(tx.connection, attempt, verdict)
         # a clock that was set back must not change the order
         at = max([tx.now(), *(one.at for one in earlier)])
         recorded = _add(tx.connection, attempt.clip, verdict, at)
@@ -275,6 +279,37 @@ def _check(attempt: Attempt, verdict: Verdict) -> None:
         raise DailiesError(f"this take of {attempt.clip} is in quarantine; it is circled when it is accepted")
 
 
+def _check_draft(connection: sa.Connection, attempt: Attempt, verdict: Verdict) -> None:
+    """Refuse the circle of a draft that is finished: it would take the circle from its own finish."""
+    if verdict.word is not Word.CIRCLED or not attempt.is_draft:
+        return
+    finish = waiting_finishes.finish_of(connection, attempt.id)
+    if finish is not None and finish.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}:
+        raise DailiesError(
+            f"this draft of {attempt.clip} is finished; circle its finish ({finish.id[:8]}) or another take"
+        )
+
+
+def pass_circle_on(tx: Transaction, finish: Attempt) -> None:
+    """Circle a finish that was just delivered, if its draft is circled still.
+
+    Args:
+        tx: A transaction that has the lock of the clip.
+    """
+    stands = standing(_of_clip(tx.connection, finish.clip))
+    circle = stands.get(finish.finishes or "")
+    if circle is not None and _circles(circle) and not finish.is_spare:
+        verdict = Verdict(
+            id=f"finish-{finish.id}",
+            take=finish.id,
+            word=Word.CIRCLED,
+            who=circle.verdict.who,
+            way=VerdictWay.FINISH,
+            note=circle.verdict.note,
+        )
+        record(tx, finish, verdict)
+
+
 def _add(connection: sa.Connection, clip: str, verdict: Verdict, at: float) -> RecordedVerdict:
     values = {
         "id": verdict.id,
@@ -316,6 +351,7 @@ def _restand(
                     at=one.at,
                 )
             )
+        waiting_finishes.note(connection, clip, now=given[-1].at)
     make_current(connection, attempt, since=given[-1].at, later_by=later_by)
 
 

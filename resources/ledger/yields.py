@@ -177,7 +177,7 @@ def _first_verdicts(column: sa.ColumnElement[Any], mine: list[sa.ColumnElement[b
         .where(
             *mine,
             verdicts.c.word.in_([Word.CIRCLED.value, Word.REJECTED.value]),
-            verdicts.c.way != VerdictWay.POLICY.value,
+            verdicts.c.way.not_in([VerdictWay.POLICY.value, VerdictWay.FINISH.value]),
         )
         .group_by(attempts.c.id, column, delivered_at)
     )

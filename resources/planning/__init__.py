@@ -3,6 +3,7 @@
 from resources.planning.choice import Chooser, chosen_purchases
 from resources.planning.due import DueClip, Selection, due_clips
 from resources.planning.edits import Edit, edits
+from resources.planning.finishes import FinishOffer, offer_finish
 from resources.planning.plan import Plan, PlannedClip, Planning, Verb
 from resources.planning.selectors import Days
 
@@ -11,6 +12,7 @@ __all__ = [
     "Days",
     "DueClip",
     "Edit",
+    "FinishOffer",
     "Plan",
     "PlannedClip",
     "Planning",
@@ -19,4 +21,5 @@ __all__ = [
     "chosen_purchases",
     "due_clips",
     "edits",
+    "offer_finish",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from resources.errors import DailiesError
 from resources.ledger import deliveries
+from resources.ledger.finishes import FinishOrdered, Limits, as_stored, judge_and_finish
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -39,6 +40,23 @@ def circle(
     if attempt.state is AttemptState.QUARANTINED and not attempt.is_spare:
         accept(ledger, store, attempt, verdict, scratch=scratch)
     return judge(ledger, verdict, seen=seen)
+
+
+def circle_and_finish(
+    ledger: Ledger,
+    store: ObjectStore,
+    attempt: Attempt,
+    verdict: Verdict,
+    *,
+    scratch: Path,
+    at_most_micros: int,
+    seen: int | None = None,
+    limits: Limits = as_stored,
+) -> tuple[Judged, FinishOrdered | None]:
+    """Circle a draft and order its finish, together. Arguments and errors as of `circle` and `judge_and_finish`."""
+    if attempt.state is AttemptState.QUARANTINED and not attempt.is_spare:
+        accept(ledger, store, attempt, verdict, scratch=scratch)
+    return judge_and_finish(ledger, verdict, at_most_micros=at_most_micros, seen=seen, limits=limits)
 
 
 def accept(

@@ -259,6 +259,7 @@ class Deliverer:
             TakeFiles(video, poster, strip, inspection, looked.checks),
             submission=submission,
             seed=await engine.ledger.run(Ledger.seed_of, submission),
+            draft_id=await engine.ledger.run(notes.draft_id_of, attempt.id),
             run_id=run_id,
             now=engine.ledger.clock(),
         )

@@ -174,7 +174,7 @@ def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> ManifestTake | No
     except ManifestError as error:
         done.problems.append(str(error))
         return None
-    asked = _prompt(store, manifest.clip, manifest.fingerprint)
+    asked = _asked(store, manifest)
     bought = asked.as_bought(manifest.provider, manifest.endpoint) if asked is not None else None
     # two ways to the same endpoint may differ in the account
     request = (bought or _request_of(manifest)).at_account(manifest.account)
@@ -206,8 +206,19 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
         delivery=delivery_of(manifest, store),
         quarantined=manifest.quarantined_for,
         run_id=manifest.run_id,
+        draft_id=manifest.draft_id,
         spare=manifest.spare,
     )
+
+
+def _asked(store: ObjectStore, of: Manifest | OnItsWay) -> ClipRequest | None:
+    """The order as it was rendered; that of a finish is part of its draft's. None where it is gone."""
+    if of.finishes is None:
+        return _prompt(store, of.clip, of.fingerprint)
+    draft = _prompt(store, of.clip, of.finishes.fingerprint)
+    if draft is None:
+        return None
+    return draft.finishing(of.finishes.attempt, draft_id=of.finishes.draft_id, seed=of.seed)
 
 
 def _prompt(store: ObjectStore, clip: str, fingerprint: str) -> ClipRequest | None:
@@ -230,6 +241,7 @@ def _request_of(manifest: Manifest) -> ClipRequest:
         price_micros=manifest.cost.micros,
         expected=Expected(),
         asked=manifest.asked,
+        finishes=manifest.finishes,
         declared_fingerprint=manifest.fingerprint,
     )
 
@@ -238,7 +250,7 @@ def _request_of(manifest: Manifest) -> ClipRequest:
 
 
 async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], done: Rebuilt) -> None:
-    prompts = await _each(items, lambda item: _prompt(store, item.clip, item.fingerprint))
+    prompts = await _each(items, lambda item: _asked(store, item))
     for item, prompt in zip(items, prompts, strict=True):
         if prompt is None:
             done.problems.append(
@@ -260,6 +272,7 @@ def _request_of_item(item: OnItsWay) -> ClipRequest:
         series=item.series,
         provider=item.provider,
         endpoint=item.endpoint,
+        finishes=item.finishes,
         body={},
         price_micros=item.quoted_micros,
         expected=Expected(),

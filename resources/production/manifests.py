@@ -36,7 +36,14 @@ class TakeFiles:
 
 
 def describe(
-    attempt: Attempt, files: TakeFiles, *, submission: str | None, seed: int | None, run_id: str, now: float
+    attempt: Attempt,
+    files: TakeFiles,
+    *,
+    submission: str | None,
+    seed: int | None,
+    draft_id: str | None,
+    run_id: str,
+    now: float,
 ) -> Manifest:
     """The manifest of a stored take.
 
@@ -44,6 +51,7 @@ def describe(
         files: What is stored of it.
         submission: The POST that the provider accepted, None where it is not known.
         seed: That POST's own seed, None where its request has one or the model takes none.
+        draft_id: The provider's id of a draft, None where it named none.
         run_id: The run that stores the take.
         now: When the take is delivered, in seconds since the epoch.
     """
@@ -83,6 +91,9 @@ def describe(
         look=inspection.looked.look if inspection and inspection.looked else None,
         slot=attempt.slot,
         spare=attempt.is_spare,
+        draft=attempt.is_draft,
+        draft_id=draft_id,
+        finishes=attempt.request.finishes,
         checks=list(files.checks),
         disclosure=Disclosure(
             ai_system_used=f"{title_of(attempt.provider)} {model}",

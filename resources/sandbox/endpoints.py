@@ -139,6 +139,10 @@ class SandboxEndpoint(BaseModel):
     frames: Literal["size"] | dict[str, dict[str, str]] = Field(default_factory=dict)
     picture: Literal["sets_frame", "fills_frame"] | None = None
     film_seconds: tuple[int, int] | None = None
+    makes_drafts: bool = False
+    """Whether a job with `draft: true` is a draft that can be finished."""
+    finishes_drafts: bool = False
+    """Whether it finishes the draft that `draft_id` names; what only the draft says is read from that."""
     guess: str = ""
 
     def read(self, body: dict[str, Any]) -> dict[str, Any]:

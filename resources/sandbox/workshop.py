@@ -189,7 +189,9 @@ class Workshop:
     async def clip(self, job: Job) -> Footage:
         """The finished file of a job, made in a thread if it is new."""
         frame = job.frame(endpoint_of(job).frame(job.params))
-        return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, job.id, frame)
+        # a finish shows what its draft shows
+        shot = str(job.params.get("shot", job.id))
+        return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, shot, frame)
 
     def account(self, provider: str, key: str) -> str | None:
         """The account of a key, None for a wrong key. `<key>.<name>` is the key of another account at the same provider."""

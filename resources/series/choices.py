@@ -1,4 +1,4 @@
-"""The endpoints that clips may be bought from: the series' or the clip's own, or after a failure one of its fallbacks."""
+"""The endpoints that clips may be bought from: the series' or the clip's own, its fallbacks, and the one of its drafts."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,9 +10,16 @@ from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.orders import Choice
 from resources.providers.account_files import DeclaredAccounts
-from resources.series.declaration import ClipDeclaration, FallbackDeclaration, SeriesDeclaration
+from resources.series.declaration import (
+    ClipDeclaration,
+    DraftDeclaration,
+    FallbackDeclaration,
+    SeriesDeclaration,
+)
 from resources.series.expansion import Entry
 
+UNKNOWN_DRAFT = "draft"
+"""Stands for the provider's id of a draft until that is bought."""
 CHARACTERS = "characters"
 """The common parameter for the ids of characters."""
 
@@ -41,23 +48,51 @@ class SeriesEndpoint:
         return "fallback" in self.where
 
     @property
+    def is_draft(self) -> bool:
+        """Whether drafts are bought from it."""
+        return self.where[:1] == ("draft",)
+
+    @property
     def account_name(self) -> str:
         """Name of the account in the ledger."""
         return self.account or self.endpoint.provider
 
     def choose(
-        self, prompt: str, entry: Entry, *, id_of: IdOf, document: Document, files: DataFolder
+        self,
+        prompt: str,
+        entry: Entry,
+        *,
+        id_of: IdOf,
+        document: Document,
+        files: DataFolder,
+        own: Endpoint,
+        draft: Choice | None = None,
     ) -> Choice:
         """A clip's request to this endpoint.
 
         Args:
             prompt: The rendered prompt.
             document: The series' file, for the lines of problems.
+            own: The endpoint of the clip itself.
+            draft: The draft that it finishes.
 
         Raises:
             ProblemsError: A parameter is wrong, or a character has no id; each problem names its line.
         """
         said = {**entry.parameters, **self.parameters}
+        if self.is_draft:
+            said = {n: v for n, v in said.items() if n in self.parameters or self.endpoint.takes(n)}
+        if self.is_draft and own.draft_id is not None and self.endpoint.drafts is not None:
+            for name, value in self.endpoint.drafts.parameters.items():
+                if self.parameters.get(name, value) != value:
+                    problem = Problem(
+                        f"parameters.{name}", "", show(self.parameters[name]), f"{show(value)} in a draft"
+                    )
+                    raise ProblemsError([self._in_place(problem, entry, document)])
+                said[name] = value
+        if self.endpoint.draft_id is not None:
+            said[self.endpoint.draft_id] = UNKNOWN_DRAFT
+        of_draft = draft.body if draft is not None and self.endpoint.draft_id is not None else None
         cast = {}
         if entry.cast and self.shows_cast:
             if CHARACTERS in said:
@@ -78,8 +113,8 @@ class SeriesEndpoint:
             account=self.account,
             endpoint=endpoint.id,
             body=body,
-            price_micros=endpoint.price(body),
-            expected=endpoint.expected(body),
+            price_micros=endpoint.price(body, draft=of_draft),
+            expected=endpoint.expected(body, draft=of_draft),
             usual_seconds=endpoint.usual_seconds,
             max_seconds=endpoint.max_seconds,
             sunset_at=endpoint.lifecycle.to_come(dt.datetime.now(dt.UTC).date()),
@@ -116,6 +151,7 @@ class SeriesEndpoint:
         message = problem.message
         if self.where:
             named = "in the fallback to" if self.is_fallback else "for this clip's endpoint"
+            named = "in the draft by" if self.is_draft else named
             message = f"{named} {self.endpoint.id}" + (f": {message}" if message else "")
         return Problem(found.field, message, problem.found, problem.allowed, found.file, found.line)
 
@@ -128,12 +164,17 @@ class Choices:
     """Of the clips that name none themselves."""
     of_clips: Mapping[str, Sequence[SeriesEndpoint]]
     """Of the others, by their names."""
+    draft: SeriesEndpoint | None = None
+    """What drafts are bought from, None in a series without drafts."""
 
     def of(self, clip: str) -> Sequence[SeriesEndpoint]:
-        """The endpoints of a clip, by its name."""
-        return self.of_clips.get(clip, self.of_series)
+        """The endpoints of a clip, by its name; the one of its draft comes first."""
+        ways = self.of_clips.get(clip, self.of_series)
+        return ways if self.draft is None else [self.draft, *ways]
 
     def __iter__(self) -> Iterator[SeriesEndpoint]:
+        if self.draft is not None:
+            yield self.draft
         yield from self.of_series
         for ways in self.of_clips.values():
             yield from ways
@@ -141,6 +182,8 @@ class Choices:
     @property
     def bought(self) -> list[str]:
         """The endpoint ids that clips are bought from first, each once, in the order of the file."""
+        if self.draft is not None:
+            return [self.draft.endpoint.id]
         ways = [self.of_series, *self.of_clips.values()]
         return list(dict.fromkeys(first.endpoint.id for first, *_ in ways))
 
@@ -159,7 +202,7 @@ class Choices:
         """
         finder = _Finder(document, catalogue, accounts)
         endpoint = finder.find((), declaration.endpoint, declaration.provider, declaration.account)
-        first = SeriesEndpoint(endpoint, declaration.account)
+        first = SeriesEndpoint(endpoint, declaration.account, shows_cast=endpoint.draft_id is None)
         fallbacks = finder.fallbacks((), declaration.fallback)
         of_clips: dict[str, Sequence[SeriesEndpoint]] = {}
         for index, clip in enumerate(declaration.clips or []):
@@ -169,7 +212,10 @@ class Choices:
             own = finder.own(where, clip, declaration, first)
             others = fallbacks if clip.fallback is None else finder.fallbacks(where, clip.fallback)
             of_clips[clip.name] = [own, *others]
-        return cls([first, *fallbacks], of_clips)
+        draft = finder.draft(declaration.draft)
+        for clip_way in [first, *(ways[0] for ways in of_clips.values())]:
+            finder.check_pair(draft, clip_way)
+        return cls([first, *fallbacks], of_clips, draft)
 
 
 @dataclass(frozen=True)
@@ -209,7 +255,46 @@ class _Finder:
             provider = series.provider
         endpoint = self.find(where, name, provider, clip.account)
         same_provider = endpoint.provider == first.endpoint.provider
-        return SeriesEndpoint(endpoint, clip.account or (first.account if same_provider else None), where)
+        account = clip.account or (first.account if same_provider else None)
+        return SeriesEndpoint(endpoint, account, where, shows_cast=endpoint.draft_id is None)
+
+    def draft(self, declared: DraftDeclaration | None) -> SeriesEndpoint | None:
+        """What the drafts of a series are bought from."""
+        if declared is None:
+            return None
+        where: Where = ("draft",)
+        endpoint = self.find(where, declared.endpoint, declared.provider, declared.account)
+        self._makes_clips(where, endpoint)
+        return SeriesEndpoint(
+            endpoint, declared.account, where, declared.parameters, shows_cast=declared.cast is None
+        )
+
+    def check_pair(self, draft: SeriesEndpoint | None, own: SeriesEndpoint) -> None:
+        """Refuse an endpoint that finishes only drafts, without such a draft from the same account."""
+        if own.endpoint.draft_id is None:
+            return
+        message = ""
+        if draft is None:
+            message = "finishes drafts; say in `draft` which endpoint makes them"
+        elif draft.endpoint.drafts is None or draft.endpoint.drafts.finished_by != own.endpoint.id:
+            message = f"does not finish what {draft.endpoint.id} makes"
+        elif draft.account_name != own.account_name:
+            message = (
+                f"finishes only drafts of the same account, and they are bought from {draft.account_name}"
+            )
+        if message:
+            where = (*own.where, "endpoint")
+            if where not in self.document.lines:
+                where = ("endpoint",)
+            raise ProblemsError([self.document.problem(where, found=show(own.endpoint.id), message=message)])
+
+    def _makes_clips(self, where: Where, endpoint: Endpoint) -> None:
+        """Refuse an endpoint that finishes drafts where a clip has to be made without one."""
+        if endpoint.draft_id is not None:
+            message = "finishes drafts and makes no clip of its own"
+            raise ProblemsError(
+                [self.document.problem((*where, "endpoint"), found=show(endpoint.id), message=message)]
+            )
 
     def fallbacks(self, where: Where, declared: Sequence[FallbackDeclaration]) -> list[SeriesEndpoint]:
         """The fallbacks of a series or a clip, in their order."""
@@ -217,6 +302,7 @@ class _Finder:
         for index, one in enumerate(declared):
             place: Where = (*where, "fallback", index)
             endpoint = self.find(place, one.endpoint, one.provider, one.account)
+            self._makes_clips(place, endpoint)
             found.append(
                 SeriesEndpoint(endpoint, one.account, place, one.parameters, shows_cast=one.cast is None)
             )

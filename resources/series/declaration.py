@@ -217,6 +217,13 @@ class FallbackDeclaration(Declared):
     """`none` buys the clip without its characters; left out, this endpoint must know them too."""
 
 
+class DraftDeclaration(FallbackDeclaration):
+    """A cheaper endpoint whose takes people judge first."""
+
+    parameters: Parameters = Field(default_factory=dict)
+    """Parameters of the draft, by the endpoint's own names or by the common ones. Of the clip's, it takes those that it knows."""
+
+
 Fallbacks = Annotated[list[FallbackDeclaration], Field(max_length=5)]
 PLACES = "Words of the endpoint stand under `parameters`, words of the prompt under `variables`."
 
@@ -274,6 +281,9 @@ class SeriesDeclaration(Declared):
     fallback: Fallbacks = Field(default_factory=list)
     """Endpoints that are tried in order when the provider definitely refuses a clip or its job fails; within the same
     decision and caps, and never while an outcome is unknown."""
+    draft: DraftDeclaration | None = None
+    """Buys drafts from this endpoint first. The series' own endpoint finishes only the draft that a person circles, and `fallback` is for
+    that finish. It needs `review` by a person."""
     cast: Cast = Field(default_factory=list, examples=[["mara"]])
     """Characters of data/characters that its clips show."""
     prompt: PromptDeclaration | None = None
@@ -323,6 +333,14 @@ class SeriesDeclaration(Declared):
     def _dates_of_a_dated_series(self) -> "SeriesDeclaration":
         if self.dates and not self.is_dated:
             raise refused("`dates` needs a series with `dated: true` or a schedule", found=False)
+        return self
+
+    @model_validator(mode="after")
+    def _drafts_are_judged(self) -> "SeriesDeclaration":
+        if self.draft is not None and not review_of(self.review).asks:
+            raise refused(
+                "`draft` needs `review: person`: a finish is bought when a draft is circled", found=False
+            )
         return self
 
     @property

@@ -22,9 +22,9 @@ def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
     schema = SeriesDeclaration.model_json_schema()
     endpoints = sorted((e for e in catalogue if e.makes_video), key=lambda e: (e.id, e.provider))
     ids = sorted({endpoint.id for endpoint in endpoints})
-    fallback, clip = schema["$defs"]["FallbackDeclaration"], schema["$defs"]["ClipDeclaration"]
+    fallback, draft, clip = (schema["$defs"][f"{name}Declaration"] for name in ("Fallback", "Draft", "Clip"))
     schema["$defs"] |= {_name(endpoint): _parameters_of(endpoint) for endpoint in endpoints}
-    for one in (schema, fallback, clip):
+    for one in (schema, fallback, draft, clip):
         one["properties"]["endpoint"]["enum"] = [*ids, None] if one is clip else ids
         one["allOf"] = [
             _chosen(endpoint, clips=one is schema, named=catalogue.get(endpoint.id) is not endpoint)

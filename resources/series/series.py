@@ -9,7 +9,7 @@ from typing import Any
 from resources.catalogue import DataFolder
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
-from resources.orders import Caps, Choice, ClipRequest
+from resources.orders import Caps, Choice, ClipRequest, FinishOrder
 from resources.series import dates
 from resources.series.choices import Choices, IdOf, SeriesEndpoint
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped, review_of
@@ -273,17 +273,52 @@ class Series:
         clip = self.clip(clip.name, clip.date)  # the file may have changed since the clip was found
         entry, edit = self._entry(clip), self.edit_of(clip)
         prompt = entry.prompt.render(self.variables(clip), clip.name)
-        first, *others = (
-            way.choose(prompt, entry, id_of=id_of, document=self.document, files=self._files)
-            for way in self.endpoints.of(clip.name)
-        )
+        ways = [way for way in self.endpoints.of(clip.name) if not way.is_draft]
+        own = ways[0].endpoint
+
+        def choose(way: SeriesEndpoint, draft: Choice | None) -> Choice:
+            return way.choose(
+                prompt,
+                entry,
+                id_of=id_of,
+                document=self.document,
+                files=self._files,
+                own=own,
+                draft=draft,
+            )
+
+        drafts = self.endpoints.draft
+        draft = None if drafts is None else choose(drafts, None)
+        first, *others = (choose(way, draft) for way in ways)
         self._check_fallbacks(entry, first, others)
+        finish = None
+        if drafts is not None and draft is not None:
+            kept = drafts.endpoint.drafts if own.draft_id is not None else None
+            finish = FinishOrder(
+                choice=first,
+                fallbacks=tuple(others),
+                draft_id=own.draft_id,
+                days=None if kept is None else kept.days,
+            )
+            if first.price_micros is None:
+                message = (
+                    "has no price in the catalogue with these parameters, so that no draft could be finished"
+                )
+                raise ProblemsError(
+                    [
+                        self.document.problem(
+                            ("draft", "endpoint"), found=show(first.endpoint), message=message
+                        )
+                    ]
+                )
+            first, others = draft, []
         return ClipRequest(
             clip=clip.key,
             series=self.name,
             keys=self.key_prefix if self.key_prefix != self.name else None,
             **{name: getattr(first, name) for name in Choice.model_fields},
             fallbacks=tuple(others),
+            finish=finish,
             **self._limits,
             checks=self.declaration.checks,
             review=review_of(self.declaration.review),

@@ -22,7 +22,7 @@ from pydantic import (
 from resources.edited_words import EditedWords
 from resources.errors import DailiesError
 from resources.money import to_usd
-from resources.orders import Asked, shown_body
+from resources.orders import Asked, FinishedDraft, shown_body
 from resources.video.credentials import ContentCredentials
 from resources.video.facts import VideoFacts
 from resources.video.judge import Check
@@ -182,6 +182,12 @@ class Manifest(_Part):
     """The seed that was sent, null where the provider chose one."""
     spare: bool = False
     """Whether the take was paid for although nobody had asked for it. It is never its clip's current take."""
+    draft: bool = False
+    """Whether the take is a draft, which is finished when it is circled."""
+    draft_id: str | None = None
+    """The provider's id of the draft, null where it named none."""
+    finishes: FinishedDraft | None = None
+    """The draft that it finishes, null where it finishes none."""
     checks: list[Check] = Field(default_factory=list)
     """The result of each check."""
     accepted: Acceptance | None = None

@@ -25,7 +25,7 @@ parameters:
   aspect_ratio: {type: string, default: "16:9", allowed: ["16:9", "9:16"], description: The shape.}
   draft: {type: boolean, default: false, description: A draft.}
 pricing: {basis: listed, source: a page, usd: "0.1"}
-drafts: {parameter: draft, finished_by: maker/complete, days: 7}
+drafts: {parameters: {draft: true}, finished_by: maker/complete, days: 7}
 """
 )
 FINISHER = (
@@ -67,7 +67,7 @@ def test_a_finish_costs_and_looks_as_its_draft_is_long_and_wide(tmp_path: Path) 
     [
         (FINISHER.replace("draft_id: draft_id", ""), "`draft_id` and the kind draft-to-video"),
         (FINISHER.replace("draft_id: draft_id", "draft_id: draft"), "reads the parameter 'draft'"),
-        (MAKER.replace("parameter: draft,", "parameter: cheap,"), "reads the parameter 'cheap'"),
+        (MAKER.replace("{draft: true}", "{cheap: true}"), "reads the parameter 'cheap'"),
         (MAKER.replace("maker/complete", "maker/finish"), "is not an endpoint of fal"),
     ],
 )

@@ -45,6 +45,7 @@ def hailuo(*, image: bool = False) -> dict[str, Row]:
     }
 
 
+FINISH = "bytedance/seedance-2.5/draft/complete"
 PAGES: dict[str, tuple[dict[str, Row], list[tuple[dict[str, Any], str]]]] = {
     "bytedance/seedance-2.0/text-to-video": (
         seedance(TO_15, ["480p", "720p"]),
@@ -54,8 +55,16 @@ PAGES: dict[str, tuple[dict[str, Row], list[tuple[dict[str, Any], str]]]] = {
         seedance(TO_15, ["480p", "720p", "1080p"], image=True),
         [({"duration": "10", "resolution": "720p"}, "3.024")],
     ),
+    FINISH: (
+        {
+            "draft_id": ("string", NEEDED, None),
+            "resolution": ("string", "1080p", ["1080p"]),
+            "codec": ("string", "auto", ["auto", "H264", "H265"]),
+        },
+        [],
+    ),
     "bytedance/seedance-2.5/text-to-video": (
-        seedance(TO_30, ["480p", "720p"]),
+        {**seedance(TO_30, ["480p", "720p"]), "draft": ("boolean", False, None)},
         [
             ({"duration": "30", "resolution": "720p"}, "14.19"),
             ({"duration": "4", "resolution": "480p"}, "0.882"),
@@ -148,7 +157,17 @@ def test_prices_come_out_to_the_cent(page: str, given: dict[str, Any], price: st
     assert sold(page).cost(sold(page).read(body)) == usd(price)
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_a_finish_costs_by_the_seconds_of_its_draft() -> None:
+    maker = entry("bytedance/seedance-2.5/text-to-video")
+    draft = maker.resolve("a boat", {**(maker.drafts.parameters if maker.drafts else {}), "duration": "8"})
+    body = entry(FINISH).resolve("", {"draft_id": "d-1"})
+    # 1080p has 48,600 tokens a second by its pixels; the page's own price per second means 49,744
+    assert entry(FINISH).price(body, draft=draft) == usd("8.516")
+    assert sold(FINISH).cost({**draft, **sold(FINISH).read(body)}) == usd("8.516")
+    assert maker.price(draft) == usd("1.764")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != FINISH])
 def test_a_default_order_has_a_length_and_a_price(page: str) -> None:
     body = entry(page).resolve("a boat", needed(page))
     assert entry(page).expected(body).duration in {5, 6, 8}

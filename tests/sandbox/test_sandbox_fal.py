@@ -92,3 +92,33 @@ def test_the_listing_wants_endpoints_and_shows_ended_requests_only(sandbox: Runn
 def test_another_key_is_refused(sandbox: RunningSandbox, key: str) -> None:
     answer = httpx.post(f"{sandbox.url}/fal/{MODEL}", json=BODY, headers={"Authorization": key})
     assert answer.status_code == 401
+
+
+DRAFTED = "bytedance/seedance-2.5/text-to-video"
+FINISHED = "bytedance/seedance-2.5/draft/complete"
+
+
+def test_a_draft_is_finished_as_the_same_shot_by_its_own_account_only(
+    official: fal_client.SyncClient, sandbox: RunningSandbox
+) -> None:
+    wanted = {
+        "prompt": "a lamp",
+        "draft": True,
+        "resolution": "480p",
+        "duration": "4",
+        "aspect_ratio": "9:16",
+    }
+    draft = official.subscribe(DRAFTED, wanted)
+    finish = official.subscribe(FINISHED, {"draft_id": draft["draft_id"]})
+    assert "draft_id" not in finish
+    films = [httpx.get(one["video"]["url"]).content for one in (draft, finish)]
+    assert all(len(film) > 1_000 for film in films)
+    for wrong in ({"draft_id": "unknown"}, {}):
+        with pytest.raises(fal_client.FalClientHTTPError):
+            official.submit(FINISHED, wrong)
+    whole = official.subscribe(DRAFTED, {**wanted, "draft": False})
+    assert "draft_id" not in whole
+    other = {"Authorization": "Key sandbox.second"}
+    answer = httpx.post(f"{sandbox.url}/fal/{FINISHED}", headers=other, json={"draft_id": draft["draft_id"]})
+    assert answer.status_code == 422
+    assert "not found or expired" in answer.text

@@ -45,10 +45,10 @@ def declarations():
 
 
 @pytest.mark.parametrize("day", [dt.date(2026, 11, 20), dt.date(2028, 2, 29), dt.date(2027, 9, 1)])
-def test_the_samples_make_twelve_clips_for_any_date(declarations, day):
+def test_the_samples_make_fourteen_clips_for_any_date(declarations, day):
     clips = [clip for series in declarations.series.values() for clip in series.clips(day)]
     requests = [declarations.render(clip) for clip in clips]
-    assert len({request.fingerprint for request in requests}) == 12
+    assert len({request.fingerprint for request in requests}) == 14
     assert all(request.price_micros for request in requests)
     lighthouses = [request for request in requests if "lighthouse" in request.prompt.lower()]
     assert [request.provider for request in lighthouses] == ["wavespeed"]
@@ -64,8 +64,11 @@ def test_the_samples_are_on_models_that_live_and_one_on_a_retired_family(declara
     used = {name: series.endpoints.of_series[0].endpoint for name, series in declarations.series.items()}
     retired = {name for name, endpoint in used.items() if endpoint.lifecycle.retired(dt.date(2026, 11, 29))}
     assert retired == {"recipe-cards"}
-    assert {endpoint.provider for endpoint in used.values()} == {"wavespeed", "aimlapi"}
+    assert {endpoint.provider for endpoint in used.values()} == {"wavespeed", "aimlapi", "fal"}
     assert sum(series.schedule is not None for series in declarations.series.values()) >= 2
+    assert {name for name, series in declarations.series.items() if series.declaration.draft} == {
+        "market-morning"
+    }
     assert all(series.owner and series.tags for series in declarations.series.values())
 
 

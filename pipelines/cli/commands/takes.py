@@ -50,11 +50,62 @@ def takes(clip: Clip, as_json: Json = False) -> None:
 
 
 @takes_app.command(name="circle", rich_help_panel=PANEL)
-def circle_take(clip: Clip, take: Named = None, note: Note = "", as_json: Json = False) -> None:
-    """Choose a take: it becomes the clip's current one. A take that failed a check is accepted with it. Costs nothing."""
+def circle_take(
+    clip: Clip,
+    take: Named = None,
+    note: Note = "",
+    finish: Annotated[
+        bool, typer.Option("--finish/--no-finish", help="Whether the circle of a draft buys its finish.")
+    ] = True,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Choose a take: it becomes the clip's current one. A draft's finish is bought, after a question; nothing else costs anything."""
     from resources.ledger.verdicts import Word
 
-    _give(clip, take, Word.CIRCLED, [], note, as_json=as_json)
+    _give(clip, take, Word.CIRCLED, [], note, as_json=as_json, finish=finish, yes=yes)
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def finish(
+    clips: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CLIPS]...", help="Keys of clips. By default every circled draft without a finish."
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Only show them; order nothing.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Buy the finishes of circled drafts that lack one, after showing their prices."""
+    from pipelines.cli.finishes import (
+        declared_limits,
+        document,
+        offered,
+        order_all,
+        ordered_document,
+        ordered_words,
+        table,
+    )
+    from pipelines.cli.stack_settings import running_settings
+    from resources.settings import open_ledger
+
+    settings = running_settings()
+    with open_ledger(settings) as ledger:
+        limits = declared_limits(settings)
+        wanted = offered(ledger, clips or [], limits)
+        if wanted and not as_json:
+            print_table(table(wanted, now=ledger.clock()))
+        done = [] if show else order_all(ledger, wanted, limits, yes=yes)
+    if as_json:
+        print_json(
+            {"waiting": [document(one) for one in wanted], "ordered": [ordered_document(one) for one in done]}
+        )
+    elif not wanted:
+        console.print("no circled draft lacks its finish")
+    for one in [] if as_json else done:
+        console.print(ordered_words(one))
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -302,13 +353,25 @@ def room(
     )
 
 
-def _give(clip: str, take: str | None, word: str, reasons: list[str], note: str, *, as_json: bool) -> None:
+def _give(
+    clip: str,
+    take: str | None,
+    word: str,
+    reasons: list[str],
+    note: str,
+    *,
+    as_json: bool,
+    finish: bool = False,
+    yes: bool = False,
+) -> None:
+    from pipelines.cli.stack_settings import running_settings
     from pipelines.cli.takes import document, give_verdict, outcome, verdict_document
     from resources.ledger.verdicts import Word
-    from resources.settings import load_settings
 
-    found, judged = give_verdict(load_settings(), clip, take, Word(word), reasons=reasons, note=note)
+    given = give_verdict(
+        running_settings(), clip, take, Word(word), reasons=reasons, note=note, finish=finish, yes=yes
+    )
     if as_json:
-        print_json({"verdict": verdict_document(judged.recorded), **document(found)})
+        print_json({"verdict": verdict_document(given.judged.recorded), **document(given.found)})
     else:
-        console.print(outcome(found, judged))
+        console.print(outcome(given))

@@ -14,6 +14,7 @@ from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import NOT_DELIVERED, attempts, journal, meta, submissions
 from resources.ledger.states import AttemptState, SubmissionState
+from resources.orders import FinishedDraft
 
 ON_THEIR_WAY = (
     AttemptState.SUBMITTING,
@@ -41,6 +42,8 @@ class OnItsWay(BaseModel):
     """Which take of the clip it is; see `resources.orders.TakeSlot`."""
     seed: int | None = None
     """The seed that was sent, None where the provider chose one."""
+    finishes: FinishedDraft | None = None
+    """The draft that it finishes, None where it finishes none."""
     series: str
     fingerprint: str
     """The fingerprint of its request, which `prompts/` holds."""
@@ -161,6 +164,7 @@ def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
             clip=row.subject_key,
             slot=row.slot,
             seed=_sent_seed(row.request) if row.seed is None else row.seed,
+            finishes=row.request.get("finishes"),
             series=row.series,
             fingerprint=row.fingerprint,
             provider=row.provider,

@@ -15,6 +15,7 @@ from resources.ledger.current_takes import make_current
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
+from resources.ledger.notes import note_draft_id
 from resources.ledger.queue import withdraw
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.recovery.mark import OnItsWay
@@ -73,6 +74,8 @@ class ManifestTake:
     """Why it is in quarantine, None where it is delivered."""
     run_id: str | None
     """The run that stored it."""
+    draft_id: str | None = None
+    """The provider's id of a draft."""
     spare: bool = False
     """Whether nobody asked for it, so that it is never its clip's current take."""
 
@@ -110,7 +113,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
             values = _facts(take) | {
                 "id": uuid.uuid4().hex if take.attempt in used else take.attempt,
                 "created_at": take.submitted_at,
-                "counted_on": tx.policy.read(tx.connection).budget.day(take.submitted_at),
+                "counted_on": tx.budget.day(take.submitted_at),
                 "reported_run_id": take.run_id or WHO,
                 "account": take.account,
                 "fingerprint": take.fingerprint,
@@ -130,6 +133,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
                 )
         if take.job is not None:
             book_job(tx, attempt, take.submission, NamedJob(take.job, take.served_model, "manifest"))
+        note_draft_id(tx.connection, attempt.id, take.draft_id)
         if to is _S.DELIVERED:
             make_current(
                 tx.connection, attempt, since=attempt.delivered_at or tx.now(), later_by="delivered_at"
@@ -156,7 +160,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
         values = _on_its_way(item, request, tx.now()) | {
             "id": uuid.uuid4().hex if known else item.attempt,
             "created_at": item.sent_at,
-            "counted_on": tx.policy.read(tx.connection).budget.day(item.sent_at),
+            "counted_on": tx.budget.day(item.sent_at),
             "batch": WHO,
             "account": item.account,
             "fingerprint": item.fingerprint,

@@ -30,6 +30,8 @@ _WORDS = {
 }
 _ADMIN = ":admin"
 _DAY = 86_400.0
+DRAFT_DAYS = 7
+"""How long a draft can be finished (fal model page)."""
 
 
 class FalFront(Front):
@@ -97,6 +99,8 @@ class FalFront(Front):
         try:
             params = endpoint.read(call.body)
             params = endpoint.look_at(params, self._pictures(endpoint, params, call.base_url))
+            if endpoint.finishes_drafts:
+                params = self._of_draft(call, params)
         except InvalidParameter as problem:
             return invalid(problem)
         if self.workshop.too_many(call.account):
@@ -121,6 +125,21 @@ class FalFront(Front):
         if webhook:
             self._report()
         return _of_request(call.job, 200, self._queued(call.job, call.base_url))
+
+    def _of_draft(self, call: WireCall, params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters of a finish, completed by those of its draft, which the same account made in the last seven days."""
+        draft = self.workshop.books.job_of_media(str(params["draft_id"]))
+        known = (
+            draft is not None
+            and draft.account == call.account
+            and draft.params.get("draft") is True
+            and draft.phase(call.now) is Phase.DONE
+            and call.now - draft.ends_at <= DRAFT_DAYS * _DAY
+        )
+        if draft is None or not known:
+            raise InvalidParameter("draft_id", "Draft not found or expired", missing=False)
+        of_draft = {name: value for name, value in draft.params.items() if name != "draft"}
+        return {**of_draft, **params, "shot": draft.id}
 
     @staticmethod
     def _queued(job: Job, base_url: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def result(job: Job, phase: Phase) -> tuple[int, dict[str, Any]]:
         "content_type": "video/mp4",
         "file_name": "output.mp4",
     }
-    return 200, {"video": video, "seed": job.params.get("seed", 0)}
+    named = {"draft_id": job.media} if job.params.get("draft") is True else {}
+    return 200, {"video": video, "seed": job.params.get("seed", 0), **named}
 
 
 def failure_of(text: str) -> tuple[int, dict[str, Any]]:

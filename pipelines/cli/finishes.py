@@ -1,0 +1,181 @@
+"""`dailies finish`, and the finish that `dailies circle` buys: the price, the question, the order."""
+
+import getpass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.approval import agree
+from pipelines.cli.clip_table import as_document
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.terminal import age, complain, counted, table_of
+from resources.errors import ConfigurationError
+from resources.ledger import waiting_finishes
+from resources.ledger.finishes import FinishOrdered, Limits, order_finish
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.waiting_finishes import WaitingFinish
+from resources.money import show_usd, to_usd
+from resources.orders import ClipRequest
+from resources.planning import FinishOffer, offer_finish
+from resources.settings import Settings
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A circled draft that lacks its finish, with the price of that."""
+
+    waits: WaitingFinish
+    offer: FinishOffer
+
+
+def declared_limits(settings: Settings) -> Limits:
+    """Gives a request the caps and tries that its series declares now."""
+    series = declarations_of(settings).series
+
+    def limited(request: ClipRequest) -> ClipRequest:
+        return series[request.series].limited(request) if request.series in series else request
+
+    return limited
+
+
+def offered(ledger: Ledger, clips: Collection[str], limits: Limits) -> list[Offered]:
+    """The circled drafts that lack their finish, of these clips or of all.
+
+    Raises:
+        ConfigurationError: One of these clips has none.
+    """
+    with ledger.read() as connection:
+        waits = waiting_finishes.waiting(connection)
+    if missing := [clip for clip in clips if clip not in {one.clip for one in waits}]:
+        raise ConfigurationError(
+            f"{missing[0]} has no circled draft that lacks a finish; `dailies takes {missing[0]}` shows its takes. Nothing was bought."
+        )
+    return [
+        Offered(one, offer_finish(ledger, one.draft, limits))
+        for one in waits
+        if not clips or one.clip in clips
+    ]
+
+
+def show_offer(offer: FinishOffer) -> None:
+    """Say what a finish counts in, before a person is asked."""
+    for cap in offer.caps:
+        name = " ".join(filter(None, (cap.scope.of, cap.scope.name, cap.scope.period)))
+        complain(
+            f"{name}: {show_usd(cap.spent)} spent, {show_usd(cap.ceiling)} with it, of {show_usd(cap.cap)}"
+        )
+    if offer.waits is not None:
+        complain(f"it would wait: {offer.waits}")
+
+
+def price_of_circle(ledger: Ledger, settings: Settings, draft: Attempt, *, yes: bool) -> tuple[int, Limits]:
+    """Ask a person who circles a draft for its finish; the price that the person agrees to.
+
+    Raises:
+        ConfigurationError: The draft cannot be finished.
+        typer.Exit: The answer is no, or there is nobody to ask. Nothing was changed.
+    """
+    limits = declared_limits(settings)
+    offer = offer_finish(ledger, draft, limits)
+    if offer.refusal is not None or offer.request is None:
+        raise ConfigurationError(
+            f"{offer.refusal}. Nothing was changed; --no-finish circles it all the same."
+        )
+    if not yes:
+        show_offer(offer)
+    agree(
+        f"circle this draft of {draft.clip} and buy its finish ({offer.way}) from {offer.request.endpoint} for {offer.price}",
+        yes=yes,
+    )
+    return offer.ceiling, limits
+
+
+def order_all(ledger: Ledger, wanted: Sequence[Offered], limits: Limits, *, yes: bool) -> list[FinishOrdered]:
+    """Ask once for all of these finishes, and order them.
+
+    Raises:
+        typer.Exit: The answer is no, or there is nobody to ask. Nothing was bought.
+    """
+    may = [one for one in wanted if one.offer.refusal is None]
+    if not may:
+        return []
+    floor, ceiling = (sum(getattr(one.offer, bound) for one in may) for bound in ("floor", "ceiling"))
+    price = show_usd(ceiling) if floor == ceiling else f"{show_usd(floor)} to {show_usd(ceiling)}"
+    agree(f"buy {counted(len(may), 'finish')} for {price}", yes=yes)
+    who = getpass.getuser()
+    return [
+        order_finish(ledger, one.waits.clip, at_most_micros=one.offer.ceiling, who=who, limits=limits)
+        for one in may
+    ]
+
+
+def table(wanted: Sequence[Offered], *, now: float) -> Table:
+    """One line for each circled draft."""
+    made = table_of(
+        "clip",
+        "draft",
+        "finish by",
+        "price",
+        "waits",
+        "kept for",
+        "why",
+        right={"price", "waits"},
+        wraps={"why"},
+    )
+    for one in wanted:
+        offer, waits = one.offer, one.waits
+        ordered = f"ordered by {waits.ordered_by}: " if waits.decision is not None else ""
+        why = (
+            waits.reason
+            or offer.refusal
+            or offer.waits
+            or ("" if ordered else "nobody who may buy has ordered it")
+        )
+        made.add_row(
+            waits.clip,
+            waits.draft.id[:8],
+            Text(offer.request.endpoint if offer.request else "-"),
+            offer.price if offer.request else "-",
+            age(now - waits.since),
+            "-" if waits.ends_at is None else age(max(0.0, waits.ends_at - now)),
+            Text(f"{ordered}{why}"),
+        )
+    return made
+
+
+def document(one: Offered) -> dict[str, Any]:
+    """The same for machines; money as exact text in USD."""
+    waits, offer = one.waits, one.offer
+    return {
+        "clip": waits.clip,
+        "draft": waits.draft.id,
+        "way": offer.way,
+        "endpoint": offer.request.endpoint if offer.request else None,
+        "price_usd": str(to_usd(offer.floor)),
+        "at_most_usd": str(to_usd(offer.ceiling)),
+        "since": waits.since,
+        "ends_at": waits.ends_at,
+        "ordered_by": waits.ordered_by,
+        "why": waits.reason or offer.refusal or offer.waits,
+    }
+
+
+def ordered_document(done: FinishOrdered) -> dict[str, Any]:
+    """What came of an order, for machines."""
+    return {
+        "clip": done.draft.clip,
+        "draft": done.draft.id,
+        "finish": None if done.finish is None else as_document(done.finish),
+        "waits": done.why,
+    }
+
+
+def ordered_words(done: FinishOrdered) -> str:
+    """What came of an order, in a sentence."""
+    if done.finish is not None:
+        return f"the finish of {done.draft.clip} is on its way, for {show_usd(done.finish.quoted_micros)}"
+    return f"the finish of {done.draft.clip} is ordered and waits: {done.why}"

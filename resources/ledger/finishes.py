@@ -1,0 +1,247 @@
+"""Finishes: the one purchase that a circled draft is worth, at the series' own endpoint.
+
+The circle and the order are one transaction. What is ordered and cannot be bought yet (a cap, a stop, another purchase in its slot)
+is bought later, by whichever process comes first: the unique index `one_finish_per_draft` lets only one of them.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.errors import DailiesError, UnavailableError
+from resources.ledger import notes, waiting_finishes
+from resources.ledger.database import lock_subject
+from resources.ledger.decisions import Decision, queue_purchase
+from resources.ledger.ledger import Ledger
+from resources.ledger.outage import repeat_unrecorded
+from resources.ledger.records import CLIP, Attempt
+from resources.ledger.review_tables import waiting_finishes as table
+from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.states import OPEN
+from resources.ledger.transaction import StaleAttemptError, Transaction
+from resources.ledger.verdicts import Judged, Verdict, record
+from resources.ledger.waiting_finishes import WaitingFinish
+from resources.money import show_usd
+from resources.orders import ClipRequest
+
+PREFIX = "finish:"
+"""The start of the decision of every finish."""
+TRIES = 3
+LONGEST_DECISION = 128
+
+logger = logging.getLogger("dailies")
+
+Limits = Callable[[ClipRequest], ClipRequest]
+"""Gives a request the caps and tries that its series declares now."""
+
+
+@dataclass(frozen=True)
+class FinishOrdered:
+    """What came of an order to finish a circled draft."""
+
+    draft: Attempt
+    finish: Attempt | None
+    """The purchase; None where it waits."""
+    why: str | None = None
+    """Why it waits."""
+
+
+def as_stored(request: ClipRequest) -> ClipRequest:
+    """The limits that were declared when the draft was bought."""
+    return request
+
+
+def judge_and_finish(
+    ledger: Ledger,
+    verdict: Verdict,
+    *,
+    at_most_micros: int,
+    seen: int | None = None,
+    limits: Limits = as_stored,
+) -> tuple[Judged, FinishOrdered | None]:
+    """Circle a take and, where it is a draft, order its finish, in one transaction.
+
+    Args:
+        verdict: `Word.CIRCLED`.
+        at_most_micros: The price that the person agreed to, with every try and fallback; a higher one is not bought.
+        seen: See `resources.ledger.verdicts.judge`.
+
+    Raises:
+        DailiesError: The take cannot be circled. Nothing was changed.
+    """
+    return repeat_unrecorded(_judge_and_finish, ledger, verdict, at_most_micros, seen, limits)
+
+
+def _judge_and_finish(
+    ledger: Ledger, verdict: Verdict, at_most_micros: int, seen: int | None, limits: Limits
+) -> tuple[Judged, FinishOrdered | None]:
+    for tried in range(TRIES):
+        try:
+            with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
+                judged = record(tx, tx.attempt_alone(verdict.take), verdict, seen=seen)
+                return judged, order(
+                    tx, judged.recorded.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits
+                )
+        except (sa.exc.IntegrityError, StaleAttemptError):
+            if tried == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def order_finish(
+    ledger: Ledger, clip: str, *, at_most_micros: int, who: str, limits: Limits = as_stored
+) -> FinishOrdered:
+    """Order the finish of a draft that is circled already.
+
+    Raises:
+        DailiesError: No circled draft of the clip lacks a finish.
+    """
+    ordered = repeat_unrecorded(_order_alone, ledger, clip, at_most_micros, who, limits)
+    if ordered is None:
+        raise DailiesError(f"{clip} has no circled draft that lacks a finish. Nothing was bought.")
+    return ordered
+
+
+def _order_alone(
+    ledger: Ledger, clip: str, at_most_micros: int, who: str, limits: Limits
+) -> FinishOrdered | None:
+    for tried in range(TRIES):
+        try:
+            with ledger.transaction(who=f"person {who}"[:40], run_id=None) as tx:
+                lock_subject(tx.connection, clip)
+                return order(tx, clip, at_most_micros=at_most_micros, who=who, limits=limits)
+        except (sa.exc.IntegrityError, StaleAttemptError):
+            if tried == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def order(
+    tx: Transaction, clip: str, *, at_most_micros: int, who: str, limits: Limits = as_stored
+) -> FinishOrdered | None:
+    """Order the finish of the circled draft of a clip, and buy it if nothing keeps it; None where no finish is lacking.
+
+    Args:
+        tx: A transaction that has the lock of the clip.
+    """
+    (waits,) = waiting_finishes.waiting(tx.connection, clip=clip) or (None,)
+    if waits is None:
+        return None
+    decision = _decision(tx.connection, waits.draft.id)
+    tx.connection.execute(
+        sa.update(table)
+        .where(table.c.clip == clip)
+        .values(decision=decision, at_most_micros=at_most_micros, ordered_by=who, reason=None)
+    )
+    (waits,) = waiting_finishes.waiting(tx.connection, clip=clip)
+    return _buy(tx, waits, limits)
+
+
+def has_ordered(ledger: Ledger) -> bool:
+    """Whether a finish is ordered and not bought."""
+    with ledger.read() as connection:
+        return (
+            connection.execute(sa.select(table.c.clip).where(table.c.decision.is_not(None)).limit(1)).first()
+            is not None
+        )
+
+
+def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) -> list[FinishOrdered]:
+    """Buy what was ordered and could not be bought, one transaction each; safe in several processes at once.
+
+    Returns:
+        What was bought, and what waits for another reason than before.
+
+    Raises:
+        UnavailableError: The ledger does not answer. What was bought before is kept.
+    """
+    with ledger.read() as connection:
+        waits = [one for one in waiting_finishes.waiting(connection) if one.decision is not None]
+    changed = []
+    for one in waits[:most]:
+        try:
+            with ledger.transaction(who="engine", run_id=None) as tx:
+                lock_subject(tx.connection, one.clip)
+                (now,) = waiting_finishes.waiting(tx.connection, clip=one.clip) or (None,)
+                if now is None or now.decision != one.decision:
+                    continue
+                done = _buy(tx, now, limits)
+        except (sa.exc.IntegrityError, StaleAttemptError):
+            continue  # another process buys it
+        except UnavailableError:
+            raise
+        except DailiesError as error:
+            logger.warning("%s: its draft could not be finished: %s", one.clip, error)
+            continue
+        if done.finish is not None or done.why != one.reason:
+            changed.append(done)
+    return changed
+
+
+def _buy(tx: Transaction, waits: WaitingFinish, limits: Limits) -> FinishOrdered:
+    """Queue an ordered finish; where that is refused, the reason is kept with the order."""
+    draft = waits.draft
+    request = finish_request(tx.connection, draft, limits)
+    if isinstance(request, str):
+        queued: Attempt | str = request
+    elif request.ceiling_micros > (waits.at_most_micros or 0):
+        queued = f"the finish costs up to {show_usd(request.ceiling_micros)} now, and {show_usd(waits.at_most_micros or 0)} was agreed to"
+    elif (other := _in_the_slot(tx.connection, draft)) is not None:
+        queued = f"another purchase of {draft.clip} is {other.state.value} in its slot; the finish follows it"
+    elif waits.ends_at is not None and tx.now() >= waits.ends_at:
+        queued = (
+            f"its provider no longer keeps the draft; circle another take or `dailies retake {draft.clip}`"
+        )
+    else:
+        batch = f"{PREFIX}{draft.batch or draft.decision}"[:LONGEST_DECISION]
+        queued = queue_purchase(tx, request, Decision(waits.decision or "", batch))
+    if isinstance(queued, Attempt):
+        return FinishOrdered(draft, queued)
+    why = queued.replace(" Nothing was bought.", "")
+    if why != waits.reason:
+        tx.connection.execute(sa.update(table).where(table.c.clip == waits.clip).values(reason=why))
+    return FinishOrdered(draft, None, why)
+
+
+def finish_request(
+    connection: sa.Connection, draft: Attempt, limits: Limits = as_stored
+) -> ClipRequest | str:
+    """What finishes a draft, or why it cannot be finished."""
+    request = draft.request.finishing(
+        draft.id, draft_id=notes.draft_id(connection, draft.id), seed=_sent_seed(connection, draft)
+    )
+    if request is None:
+        return f"{draft.account} did not name this draft, so that it cannot finish it; circle another take"
+    # a finish is one take, whatever its series declares
+    return limits(request).with_takes(1)
+
+
+def _sent_seed(connection: sa.Connection, draft: Attempt) -> int | None:
+    """The seed that was sent for a draft: its POST's own one, or the one of its request."""
+    query = (
+        sa.select(submissions.c.seed)
+        .join(jobs, jobs.c.submission_id == submissions.c.id)
+        .where(jobs.c.account == draft.account, jobs.c.job_id == draft.job_id)
+    )
+    own = connection.execute(query).scalar()
+    return draft.request.sent_seed if own is None else int(own)
+
+
+def _in_the_slot(connection: sa.Connection, draft: Attempt) -> Attempt | None:
+    query = sa.select(attempts).where(
+        attempts.c.subject_kind == CLIP,
+        attempts.c.subject_key == draft.clip,
+        attempts.c.slot == draft.slot,
+        attempts.c.state.in_([state.value for state in OPEN]),
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Attempt.from_row(row)
+
+
+def _decision(connection: sa.Connection, draft: str) -> str:
+    """The decision of the next finish of a draft: one that ended without a video is followed by another decision only."""
+    query = sa.select(sa.func.count(attempts.c.decision.distinct())).where(attempts.c.finishes == draft)
+    before = connection.execute(query).scalar_one()
+    return f"{PREFIX}{draft}" + (f":{before + 1}" if before else "")

@@ -1,0 +1,360 @@
+"""A circled draft buys one finish: across processes, after failures, within caps, and never by anybody who may not buy."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, accepted, claimed, everything, rejected
+from verdictkit import a_verdict
+
+from proof.clock import Clock
+from resources.errors import DailiesError
+from resources.ledger import deliveries, polls, queue, waiting_finishes
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Decision, Ruling, decide
+from resources.ledger.finishes import FinishOrdered, buy_ordered, judge_and_finish, order_finish
+from resources.ledger.jobs import NamedJob
+from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.records import Attempt
+from resources.ledger.review_policy import decide_due
+from resources.ledger.selects import selects_of
+from resources.ledger.spare_takes import keep
+from resources.ledger.states import AttemptState
+from resources.ledger.stops import StopKind, stop_account
+from resources.ledger.verdicts import Word, judge
+from resources.ledger.waiting_clips import waiting
+from resources.orders import Caps, Choice, ClipRequest, Expected, FinishOrder, Otherwise, Review, Seed
+from resources.providers.base import FailureKind, JobStatus
+
+CLIP = "city-sunset"
+PRICE = 2_000_000
+SEED = Seed(name="seed", most=1_000_000)
+S = AttemptState
+
+
+def a_choice(endpoint: str = "pro", **changes: Any) -> Choice:
+    values: dict[str, Any] = {
+        "provider": ACCOUNT,
+        "endpoint": endpoint,
+        "body": {"prompt": "a city at sunset", "duration": 4},
+        "price_micros": PRICE,
+        "expected": Expected(),
+        "seed": SEED,
+    }
+    return Choice(**(values | changes))
+
+
+def a_draft(
+    *, fallbacks: tuple[Choice, ...] = (), same_shot: bool = False, days: int | None = None, **changes: Any
+) -> ClipRequest:
+    choice = a_choice()
+    if same_shot:
+        choice = a_choice(body={"draft_id": "draft", "resolution": "1080p"}, seed=None)
+    finish = FinishOrder(
+        choice=choice, fallbacks=fallbacks, draft_id="draft_id" if same_shot else None, days=days
+    )
+    values: dict[str, Any] = {"finish": finish, "seed": SEED, "review": Review(by="person")}
+    return a_request(**(values | changes))
+
+
+def bought(ledger: Ledger, request: ClipRequest, decision: str = "monday") -> list[Attempt]:
+    decide(ledger, [request], Decision(decision))
+    return carried(ledger)
+
+
+def carried(ledger: Ledger, *, draft_id: str | None = None, failing: bool = False) -> list[Attempt]:
+    """Carry everything that is queued to its end."""
+    ended = []
+    while queue.queue_length(ledger, ACCOUNT):
+        submission = claimed(ledger)
+        attempt = record_outcome(ledger, submission, accepted(f"job-{submission.id}"))
+        state = a_state(JobStatus.FAILED) if failing else a_state(draft_id=draft_id)
+        attempt = polls.record_end(ledger, attempt, state, NEVER_CHARGED)
+        if attempt.state is S.SUCCEEDED:
+            attempt = deliveries.record_delivered(ledger, attempt.id, {"uri": f"s3://b/{attempt.id}.mp4"})
+        ended.append(attempt)
+    return ended
+
+
+def circled(ledger: Ledger, draft: Attempt, **how: Any) -> FinishOrdered | None:
+    return judge_and_finish(ledger, a_verdict(draft), **({"at_most_micros": PRICE} | how))[1]
+
+
+def waits(ledger: Ledger) -> list[waiting_finishes.WaitingFinish]:
+    with ledger.read() as connection:
+        return waiting_finishes.waiting(connection)
+
+
+def test_a_circled_draft_buys_one_finish_which_becomes_the_select(ledger: Ledger, clock: Clock) -> None:
+    (draft,) = bought(ledger, a_draft())
+    assert draft.is_draft
+    assert ledger.current([CLIP]) == {}
+    assert [one.clip for one in waiting(ledger)] == [CLIP]
+    verdict = a_verdict(draft, who="mira")
+    judged, ordered = judge_and_finish(ledger, verdict, at_most_micros=PRICE)
+    assert ordered is not None
+    assert ordered.finish is not None
+    finish = ordered.finish
+    assert (finish.finishes, finish.slot, finish.endpoint, finish.state) == (draft.id, 1, "pro", S.QUEUED)
+    assert (finish.decision, finish.quoted_micros) == (f"finish:{draft.id}", PRICE)
+    assert finish.request.body["seed"] == claimed_seed(ledger, draft)
+    # the same click, sent again, and a second person's
+    assert judge_and_finish(ledger, verdict, at_most_micros=PRICE) == (judged, None)
+    assert circled(ledger, draft) is None
+    with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
+        order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    assert (selects_of(ledger, [CLIP]), ledger.current([CLIP]), waiting(ledger)) == ({}, {}, [])
+    (delivered,) = carried(ledger)
+    select = selects_of(ledger, [CLIP])[CLIP]
+    assert (select.take.attempt.id, select.circle.verdict.who, select.circle.verdict.way) == (
+        finish.id,
+        "mira",
+        "finish",
+    )
+    assert ledger.current([CLIP])[CLIP].id == delivered.id == finish.id
+    assert len(everything(ledger)) == 2
+    # the schedule's next tick finds its draft, and buys nothing
+    (again,) = decide(ledger, [a_draft()], Decision("tuesday"))
+    assert (again.ruling, again.attempt and again.attempt.id) == (Ruling.REUSED, draft.id)
+    with pytest.raises(DailiesError, match="is finished; circle its finish"):
+        judge(ledger, a_verdict(draft))
+
+
+def claimed_seed(ledger: Ledger, draft: Attempt) -> int:
+    seed = ledger.seed_of(ledger.submission_of(draft.account, draft.job_id or ""))
+    assert seed is not None
+    return seed
+
+
+def test_who_may_only_judge_leaves_the_finish_to_somebody_who_may_buy(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    judge(ledger, a_verdict(draft, who="judge"))
+    (wait,) = waits(ledger)
+    assert (wait.draft.id, wait.decision, wait.ordered_by, waiting(ledger)) == (draft.id, None, None, [])
+    assert buy_ordered(ledger) == []
+    ordered = order_finish(ledger, CLIP, at_most_micros=PRICE, who="buyer")
+    assert ordered.finish is not None
+    assert waits(ledger) == []
+
+
+@pytest.mark.parametrize(("cap", "state"), [(2_400_000, S.QUEUED), (2_399_999, None)])
+def test_a_finish_keeps_to_the_caps_and_is_bought_when_they_allow_it(
+    ledger: Ledger, cap: int, state: AttemptState | None
+) -> None:
+    (draft,) = bought(ledger, a_draft(caps=Caps(total=cap)))
+    ordered = circled(ledger, draft)
+    assert ordered is not None
+    assert (ordered.finish and ordered.finish.state) == state
+    if state is None:
+        (wait,) = waits(ledger)
+        assert "cap" in (wait.reason or "")
+        assert wait.ordered_by == "mira"
+        assert buy_ordered(ledger) == []
+        wider = Caps(total=2_400_000)
+        (done,) = buy_ordered(ledger, limits=lambda request: request.model_copy(update={"caps": wider}))
+        assert done.finish is not None
+        assert waits(ledger) == []
+
+
+def test_a_higher_price_than_was_agreed_to_is_not_bought(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    ordered = circled(ledger, draft, at_most_micros=PRICE - 1)
+    assert ordered is not None
+    assert ordered.finish is None
+    assert "was agreed to" in (ordered.why or "")
+
+
+def test_a_stopped_account_keeps_the_order(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    with ledger.transaction(who="test", run_id=None) as tx:
+        stop_account(tx.connection, ACCOUNT, StopKind.PERSON, "a test", now=tx.now())
+    ordered = circled(ledger, draft)
+    assert ordered is not None
+    assert ordered.finish is None
+    assert "a test" in (waits(ledger)[0].reason or "")
+
+
+def test_what_is_taken_back_before_it_is_bought_is_not_bought(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft(caps=Caps(total=2_399_999)))
+    circled(ledger, draft)
+    judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
+    assert waits(ledger) == []
+    assert buy_ordered(ledger, limits=lambda request: request.model_copy(update={"caps": Caps()})) == []
+    assert len(everything(ledger)) == 1
+
+
+def test_a_failed_finish_falls_back_and_the_draft_stays(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft(fallbacks=(a_choice("other"),)))
+    ordered = circled(ledger, draft, at_most_micros=2 * PRICE)
+    assert ordered is not None
+    assert ordered.finish is not None
+    record_outcome(ledger, claimed(ledger), rejected(FailureKind.MODERATION))
+    assert waits(ledger) == []
+    second = next(a for a in everything(ledger) if a.state is S.QUEUED)
+    assert (second.endpoint, second.finishes, second.decision) == ("other", draft.id, ordered.finish.decision)
+    carried(ledger, failing=True)
+    (wait,) = waits(ledger)
+    assert (wait.draft.id, wait.decision) == (draft.id, None)
+    assert "failed" in (wait.reason or "")
+    assert buy_ordered(ledger) == []
+    # a person orders it anew, which is another decision
+    again = order_finish(ledger, CLIP, at_most_micros=2 * PRICE, who="ana")
+    assert again.finish is not None
+    assert again.finish.decision == f"finish:{draft.id}:2"
+    carried(ledger)
+    assert selects_of(ledger, [CLIP])[CLIP].take.attempt.id == again.finish.id
+
+
+def test_a_finish_follows_another_purchase_in_its_slot(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    decide(ledger, [a_draft()], Decision("retake", regenerate=True))
+    ordered = circled(ledger, draft)
+    assert ordered is not None
+    assert "in its slot" in (ordered.why or "")
+    carried(ledger)
+    (done,) = buy_ordered(ledger)
+    assert done.finish is not None
+    # and a retake does not come between a draft and its finish
+    (refused,) = decide(ledger, [a_draft()], Decision("another", regenerate=True))
+    assert (refused.ruling, refused.reason) == (
+        Ruling.REFUSED,
+        f"the finish of an earlier draft of {CLIP} is on its way",
+    )
+    carried(ledger)
+    assert ledger.current([CLIP])[CLIP].id == done.finish.id
+
+
+def test_a_select_stays_current_until_the_finish_of_a_newer_draft_is_there(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    (first,) = carried(ledger)
+    decide(ledger, [a_draft()], Decision("retake", regenerate=True))
+    (newer,) = carried(ledger)
+    circled(ledger, newer)
+    assert ledger.current([CLIP])[CLIP].id == first.id
+    (second,) = carried(ledger)
+    assert ledger.current([CLIP])[CLIP].id == second.id
+    assert [a.finishes for a in everything(ledger)] == [None, draft.id, None, newer.id]
+
+
+def test_a_finish_that_nobody_wants_any_more_waits_like_any_take(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
+    (finish,) = carried(ledger)
+    assert (finish.state, ledger.current([CLIP]), selects_of(ledger, [CLIP])) == (S.DELIVERED, {}, {})
+    assert [one.take for one in waiting(ledger)] == [finish.id]
+
+
+def test_the_provider_finishes_the_very_draft_until_it_forgets_it(ledger: Ledger, clock: Clock) -> None:
+    decide(ledger, [a_draft(same_shot=True, days=7)], Decision("monday"))
+    (draft,) = carried(ledger, draft_id="d-77")
+    judge(ledger, a_verdict(draft))
+    (wait,) = waits(ledger)
+    assert wait.ends_at == (draft.finished_at or 0) + 7 * 86_400
+    clock.forward(7 * 86_400)
+    late = order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    assert "no longer keeps the draft" in (late.why or "")
+    clock.forward(-3 * 86_400)
+    done = order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    assert done.finish is not None
+    assert done.finish.request.body == {"draft_id": "d-77", "resolution": "1080p"}
+    assert done.finish.request.finishes is not None
+    assert done.finish.request.finishes.draft_id == "d-77"
+
+
+def test_a_draft_without_a_name_cannot_be_finished_as_the_same_shot(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft(same_shot=True))
+    ordered = circled(ledger, draft)
+    assert ordered is not None
+    assert "did not name this draft" in (ordered.why or "")
+
+
+def test_a_policy_that_chooses_a_draft_buys_its_finish(ledger: Ledger, clock: Clock) -> None:
+    review = Review(by="person", within_seconds=60, otherwise=Otherwise.NEWEST)
+    (draft,) = bought(ledger, a_draft(review=review))
+    clock.forward(61)
+    (verdict,) = decide_due(ledger)
+    assert verdict.verdict.take == draft.id
+    (finish,) = carried(ledger)
+    assert finish.finishes == draft.id
+    assert ledger.current([CLIP])[CLIP].id == finish.id
+
+
+def test_a_late_job_of_a_finish_is_a_spare_take(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    (finish,) = carried(ledger)
+    with ledger.transaction(who="test", run_id=None) as tx:
+        spare = keep(tx, tx.attempt(finish.id), None, NamedJob("job-late", None, "listing"))
+    assert (spare.finishes, spare.is_spare) == (draft.id, True)
+    attempt = polls.record_end(ledger, spare, a_state(), NEVER_CHARGED)
+    deliveries.record_delivered(ledger, attempt.id, {"uri": "s3://b/late.mp4"})
+    assert ledger.current([CLIP])[CLIP].id == finish.id
+
+
+# Two processes at once
+
+
+def test_two_processes_that_circle_the_same_draft_buy_one_finish(ledger_url: str) -> None:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
+        drafts = [bought(ledger, a_draft(clip=f"clip-{number}"), f"d{number}")[0] for number in range(6)]
+        together = threading.Barrier(3)
+
+        def person(number: int) -> int:
+            mine = 0
+            with Ledger(ledger_url, budget=Budget()) as own:
+                for draft in drafts:
+                    together.wait(120)
+                    verdict = a_verdict(draft, who=f"person-{number}")
+                    ordered = judge_and_finish(own, verdict, at_most_micros=PRICE)[1]
+                    mine += ordered is not None and ordered.finish is not None
+            return mine
+
+        def sensor() -> int:
+            with Ledger(ledger_url, budget=Budget()) as own:
+                mine = 0
+                for _ in drafts:
+                    together.wait(120)
+                    mine += sum(done.finish is not None for done in buy_ordered(own))
+                return mine
+
+        with ThreadPoolExecutor(3) as pool:
+            people = [pool.submit(person, number) for number in range(2)]
+            third = pool.submit(sensor)
+            bought_by = [*(one.result() for one in people), third.result()]
+        assert sum(bought_by) == len(drafts)
+        assert sorted(a.finishes for a in everything(ledger) if a.finishes) == sorted(d.id for d in drafts)
+
+
+def a_stale_order(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[FinishOrdered]:
+    """An order that was read before another process bought its finish, carried out after that one is delivered."""
+    (draft,) = bought(ledger, a_draft(caps=Caps(total=2_399_999)))
+    circled(ledger, draft)
+    read = waits(ledger)
+    unlimited = lambda request: request.model_copy(update={"caps": Caps()})  # noqa: E731
+    assert len(buy_ordered(ledger, limits=unlimited)) == 1
+    carried(ledger)
+    monkeypatch.setattr(waiting_finishes, "waiting", lambda *_, **__: read)
+    return buy_ordered(ledger, limits=unlimited)
+
+
+def test_the_index_refuses_a_second_finish_of_a_draft(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert a_stale_order(ledger, monkeypatch) == []
+    assert len(everything(ledger)) == 2
+
+
+def test_without_the_index_a_stale_order_buys_a_second_finish(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control."""
+    with ledger.write() as connection:
+        connection.execute(sa.text("DROP INDEX one_finish_per_draft"))
+    (again,) = a_stale_order(ledger, monkeypatch)
+    assert again.finish is not None
+    assert len({a.id for a in everything(ledger) if a.finishes}) == 2

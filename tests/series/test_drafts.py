@@ -1,0 +1,158 @@
+"""Drafts of a series: what is bought first, what finishes it, and mistakes in their place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.catalogue import Catalogue
+from resources.money import usd
+from resources.orders import ClipRequest
+from resources.series import Declarations, load_series
+
+CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
+SAME_DIRECTION = """\
+name: city
+endpoint: bytedance/seedance-2.0/text-to-video
+provider: fal
+parameters: {duration: 5, aspect_ratio: "16:9", resolution: 720p, generate_audio: false}
+prompt: A street.
+review: person
+clips:
+  - name: hero
+  - name: wide
+    parameters: {aspect_ratio: "21:9", duration: 10}
+fallback:
+  - endpoint: bytedance/seedance-2.5/text-to-video
+draft:
+  endpoint: bytedance/seedance-2.0/text-to-video
+  provider: fal
+  parameters: {resolution: 720p, duration: 4}
+"""
+SAME_SHOT = """\
+name: city
+endpoint: bytedance/seedance-2.5/draft/complete
+provider: fal
+prompt: A street.
+review: person
+clips: [{name: hero}, {name: wide}]
+takes: 3
+draft:
+  endpoint: bytedance/seedance-2.5/text-to-video
+  provider: fal
+  parameters: {duration: 8, aspect_ratio: "9:16"}
+"""
+
+
+def load(folder: Path, text: str) -> Declarations:
+    (folder / "series").mkdir(exist_ok=True)
+    (folder / "series" / "city.yaml").write_text(text)
+    return load_series(folder, CATALOGUE)
+
+
+def request(folder: Path, text: str, clip: str = "hero") -> ClipRequest:
+    declarations = load(folder, text)
+    assert [str(problem) for problem in declarations.problems] == []
+    return declarations.render(declarations.series["city"].clip(clip))
+
+
+def test_a_series_buys_its_draft_and_carries_the_finish(tmp_path: Path) -> None:
+    made = request(tmp_path, SAME_DIRECTION, "wide")
+    assert made.is_draft
+    assert (made.body["duration"], made.body["aspect_ratio"], made.fallbacks) == ("4", "21:9", ())
+    finish = made.planned_finish
+    assert finish is not None
+    assert finish.finish is None
+    assert (finish.body["duration"], finish.body["resolution"], finish.body["generate_audio"]) == (
+        "10",
+        "720p",
+        False,
+    )
+    assert [choice.endpoint for choice in finish.fallbacks] == ["bytedance/seedance-2.5/text-to-video"]
+    assert finish.price_micros == usd("3.034")
+    straight = request(tmp_path, SAME_DIRECTION[: SAME_DIRECTION.index("draft:")], "wide")
+    assert finish.fingerprint == straight.fingerprint, "a series that goes straight later finds the finish"
+
+
+@pytest.mark.parametrize(("seed", "sent"), [(7, 7), (None, None), (2**40, None)])
+def test_a_finish_in_the_same_direction_has_the_seed_of_its_draft(
+    tmp_path: Path, seed: int | None, sent: int | None
+) -> None:
+    finish = request(tmp_path, SAME_DIRECTION).finishing("draft-1", draft_id=None, seed=seed)
+    assert finish is not None
+    assert finish.body.get("seed") == sent
+    assert finish.finishes is not None
+    assert finish.finishes.attempt == "draft-1"
+
+
+def test_a_declared_seed_is_not_replaced(tmp_path: Path) -> None:
+    text = SAME_DIRECTION.replace("generate_audio: false}", "generate_audio: false, seed: 5}")
+    finish = request(tmp_path, text).finishing("draft-1", draft_id=None, seed=7)
+    assert finish is not None
+    assert finish.body["seed"] == 5
+
+
+def test_a_draft_of_the_same_shot_is_what_its_provider_finishes(tmp_path: Path) -> None:
+    made = request(tmp_path, SAME_SHOT)
+    assert (made.body["draft"], made.body["resolution"], made.takes) == (True, "480p", 3)
+    assert made.price_micros == usd("1.764")
+    assert made.finish is not None
+    assert (made.finish.is_same_shot, made.finish.days) == (True, 7)
+    finish = made.finishing("draft-1", draft_id="d-7", seed=3)
+    assert finish is not None
+    assert finish.body == {"draft_id": "d-7", "resolution": "1080p", "codec": "auto"}
+    assert (finish.price_micros, finish.expected.duration, finish.expected.shape) == (
+        usd("8.516"),
+        8,
+        "9:16",
+    )
+    other = made.finishing("draft-2", draft_id="d-8", seed=3)
+    assert other is not None
+    assert other.fingerprint != finish.fingerprint
+    assert made.finishing("draft-1", draft_id=None, seed=3) is None
+
+
+CASES: list[tuple[str, Any, str]] = [
+    ("review: person\n", "", "`draft` needs `review: person`"),
+    ("review: person\n", "review: {by: none}\n", "`draft` needs `review: person`"),
+    ('aspect_ratio: "9:16"}', "resolution: 720p}", "found '720p', allowed: '480p' in a draft"),
+    (
+        "bytedance/seedance-2.5/draft/complete",
+        "bytedance/seedance-2.5/text-to-video\nparameters: {duration: auto}",
+        "has no price in the catalogue",
+    ),
+    (
+        "  endpoint: bytedance/seedance-2.5/text-to-video",
+        "  endpoint: bytedance/seedance-2.0/text-to-video",
+        "does not finish what bytedance/seedance-2.0/text-to-video makes",
+    ),
+    (
+        "  endpoint: bytedance/seedance-2.5/text-to-video",
+        "  endpoint: bytedance/seedance-2.5/draft/complete",
+        "finishes drafts and makes no clip of its own",
+    ),
+    ("takes: 3\n", "takes: 3\nparameters: {duration: 5}\n", "duration"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), CASES)
+def test_a_draft_that_could_not_be_finished_is_refused(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    assert old in SAME_SHOT
+    found = load(tmp_path, SAME_SHOT.replace(old, new)).problems
+    assert found
+    assert problem in str(found[0])
+
+
+def test_an_endpoint_that_finishes_drafts_needs_them(tmp_path: Path) -> None:
+    without = SAME_SHOT[: SAME_SHOT.index("draft:\n")]
+    (found,) = load(tmp_path, without).problems
+    assert "say in `draft` which endpoint makes them" in str(found)
+    fallback = f"{without}fallback: [{{endpoint: bytedance/seedance-2.5/draft/complete}}]\n".replace(
+        "endpoint: bytedance/seedance-2.5/draft/complete\nprovider: fal\n",
+        "endpoint: bytedance/seedance-2.0/text-to-video\nprovider: fal\n",
+        1,
+    )
+    (found,) = load(tmp_path, fallback).problems
+    assert "finishes drafts and makes no clip of its own" in str(found)
