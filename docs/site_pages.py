@@ -10,6 +10,7 @@ import posixpath
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,13 @@ from mkdocs.structure.pages import Page
 
 from pipelines.cli.app import app
 from resources import errors
+from resources.alarms import Kind
+from resources.inventory.findings import CHECKS
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.stops import StopKind
+from resources.metrics import METRICS, VERSION
 from resources.providers.account_variables import AccountVariables, variables_of
+from resources.providers.base import FailureKind
 from resources.providers.registry import registered
 from resources.settings import Settings
 
@@ -54,7 +60,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     for name, page in OF_THE_ROOT.items():
         files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
-    made = {"commands": commands(), "settings": settings(), "outcomes": outcomes()}
+    made = {"commands": commands(), "settings": settings(), "outcomes": outcomes(), "metrics": metrics()}
     made |= {name: fields(name) for name in SCHEMAS}
     for name, text in made.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
@@ -206,6 +212,14 @@ def _allowed(field: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [words, *bounds, longest]))
 
 
+WORDS: dict[str, type[StrEnum]] = {
+    "States of a purchase": AttemptState,
+    "States of its money": MoneyState,
+    "Why a purchase failed": FailureKind,
+    "Why an account is stopped": StopKind,
+    "Kinds of alarms": Kind,
+}
+"""The words of `--json`, alarms and metrics, by the heading of their list."""
 MOST_SHOWN = 12
 """How many allowed values a table names."""
 KINDS = {
@@ -219,16 +233,34 @@ KINDS = {
 
 
 def outcomes() -> str:
-    """Exit codes, and the states of a purchase and of its money."""
+    """Exit codes, states, and the words for what went wrong."""
     lines = ["# Outcomes", "", "## Exit codes", "", "| code | when |", "|---|---|", "| 0 | success |"]
     lines += ["| 1 | some clips failed, or something waits for a person; the text says what |"]
     for error in (errors.ConfigurationError, errors.UnavailableError):
         lines.append(f"| {error.exit_code} | {_cell(error.__doc__).rstrip('.')} |")
     lines += ["| 130 | Ctrl-C; the text says what was bought |"]
-    for title, states in (("States of a purchase", AttemptState), ("States of its money", MoneyState)):
-        lines += ["", f"## {title}", "", "| state | what it means |", "|---|---|"]
-        said = _attribute_docs(states)
-        lines += [f"| `{state.value}` | {_cell(said.get(state.name))} |" for state in states]
+    for title, words in WORDS.items():
+        lines += ["", f"## {title}", "", "| word | what it means |", "|---|---|"]
+        said = _attribute_docs(words)
+        lines += [f"| `{word.value}` | {_cell(said.get(word.name))} |" for word in words]
+    lines += ["", "## Checks of the inventory", "", "| check | counts | what to do |", "|---|---|---|"]
+    lines += [f"| `{check.name}` | {_cell(check.asks)} | {_cell(check.todo)} |" for check in CHECKS]
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    """Every metric of `/metrics`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Numbers of the ledger in Prometheus' text format, at `/metrics` of Dagster's webserver: [metrics and probes](../seeing.md#metrics-and-probes).",
+        "",
+        "| metric | what | labels |",
+        "|---|---|---|",
+    ]
+    for metric in METRICS:
+        name = f"{metric.name}_info" if metric is VERSION else metric.name
+        lines.append(f"| `{name}` | {_cell(metric.what)} | {', '.join(map(_code, metric.labels))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -5,7 +5,7 @@ Every query is bounded by what is open or unsettled; none reads the history.
 
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,6 +25,73 @@ from resources.ledger.schema import (
 )
 from resources.ledger.states import OPEN, AttemptState, MoneyState
 from resources.money import to_usd
+
+
+class Metric(NamedTuple):
+    """One metric; the reference of the docs lists them."""
+
+    name: str
+    what: str
+    """What its number says."""
+    labels: tuple[str, ...] = ()
+
+
+VERSION = Metric("dailies", "The version that answers.", ("version",))
+PURCHASES = Metric(
+    "dailies_purchases", "Purchases that may still become a clip, by state.", ("account", "state")
+)
+MONEY_IN_QUESTION = Metric(
+    "dailies_money_in_question_usd",
+    "US dollars that count as spent and are not settled, by the state of the money.",
+    ("account", "state"),
+)
+SPENT = Metric(
+    "dailies_spent_usd",
+    "US dollars that count as spent: today, this month and in total; by everything, series and account.",
+    ("of", "name", "period"),
+)
+CAP = Metric(
+    "dailies_cap_usd",
+    "The cap in US dollars, as the last purchase below it has set it.",
+    ("of", "name", "period"),
+)
+OLDEST_FINISHED = Metric(
+    "dailies_oldest_finished_seconds",
+    "How long the oldest finished job has been waiting to be fetched.",
+    ("account",),
+)
+OUTPUT_ENDS = Metric(
+    "dailies_output_ends_seconds",
+    "Seconds until a provider may delete the output of a paid job that is not fetched yet; the soonest.",
+    ("account",),
+)
+STOPPED = Metric(
+    "dailies_account_stopped",
+    "1 where nothing is bought until somebody or something starts the account again; * is all accounts.",
+    ("account", "kind"),
+)
+PAUSED = Metric(
+    "dailies_account_paused_seconds",
+    "Seconds for which nothing is sent to the account, since its provider asked for a pause.",
+    ("account",),
+)
+DISPUTED = Metric(
+    "dailies_disputed_amounts", "Amounts of bills that are not believed and wait for a person.", ("account",)
+)
+RUNS = Metric("dailies_runs", "Runs that give a sign of life.")
+METRICS = (
+    VERSION,
+    PURCHASES,
+    MONEY_IN_QUESTION,
+    SPENT,
+    CAP,
+    OLDEST_FINISHED,
+    OUTPUT_ENDS,
+    STOPPED,
+    PAUSED,
+    DISPUTED,
+    RUNS,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _IN_DOUBT = sorted([MoneyState.INDETERMINATE.value, MoneyState.REFUND_EXPECTED.value])
@@ -104,30 +171,21 @@ class LedgerCollector(Collector):
                 for row in connection.execute(_SPENT, {"of": of, "name": name, "day": day, "month": day[:7]})
             ]
             runs = connection.execute(_RUNS, {"now": now}).scalar_one()
-        yield InfoMetricFamily("dailies", "The version that answers.", {"version": version("dailies")})
+        yield InfoMetricFamily(VERSION.name, VERSION.what, {"version": version("dailies")})
         yield _gauge(
-            "dailies_purchases",
-            "Purchases that may still become a clip, by state.",
-            ("account", "state"),
+            PURCHASES,
             purchases,
         )
         yield _gauge(
-            "dailies_money_in_question_usd",
-            "US dollars that count as spent and are not settled, by the state of the money.",
-            ("account", "state"),
+            MONEY_IN_QUESTION,
             ((account, state, to_usd(int(micros))) for account, state, micros in (*reserved, *doubted)),
         )
-        periods = ("of", "name", "period")
         yield _gauge(
-            "dailies_spent_usd",
-            "US dollars that count as spent: today, this month and in total; by everything, series and account.",
-            periods,
+            SPENT,
             ((row.of, row.name, row.period, to_usd(int(row.spent_micros))) for row in spent),
         )
         yield _gauge(
-            "dailies_cap_usd",
-            "The cap in US dollars, as the last purchase below it has set it.",
-            periods,
+            CAP,
             (
                 (row.of, row.name, row.period, to_usd(int(row.cap_micros)))
                 for row in spent
@@ -135,36 +193,26 @@ class LedgerCollector(Collector):
             ),
         )
         yield _gauge(
-            "dailies_oldest_finished_seconds",
-            "How long the oldest finished job has been waiting to be fetched.",
-            ("account",),
+            OLDEST_FINISHED,
             ((account, max(0.0, now - at)) for account, at, _ in waiting if at is not None),
         )
         yield _gauge(
-            "dailies_output_ends_seconds",
-            "Seconds until a provider may delete the output of a paid job that is not fetched yet; the soonest.",
-            ("account",),
+            OUTPUT_ENDS,
             ((account, deadline - now) for account, _, deadline in waiting if deadline is not None),
         )
         yield _gauge(
-            "dailies_account_stopped",
-            "1 where nothing is bought until somebody or something starts the account again; * is all accounts.",
-            ("account", "kind"),
+            STOPPED,
             ((row.account, row.stopped_kind, 1) for row in by_account if row.stopped_kind is not None),
         )
         yield _gauge(
-            "dailies_account_paused_seconds",
-            "Seconds for which nothing is sent to the account, since its provider asked for a pause.",
-            ("account",),
+            PAUSED,
             ((row.account, row.not_before - now) for row in by_account if row.not_before > now),
         )
         yield _gauge(
-            "dailies_disputed_amounts",
-            "Amounts of bills that are not believed and wait for a person.",
-            ("account",),
+            DISPUTED,
             disputed,
         )
-        yield _gauge("dailies_runs", "Runs that give a sign of life.", (), [(runs,)])
+        yield _gauge(RUNS, [(runs,)])
 
 
 def _names(connection: sa.Connection, of: str) -> Iterator[str]:
@@ -177,9 +225,9 @@ def _names(connection: sa.Connection, of: str) -> Iterator[str]:
         yield name
 
 
-def _gauge(name: str, what: str, labels: tuple[str, ...], rows: Any) -> GaugeMetricFamily:
+def _gauge(metric: Metric, rows: Any) -> GaugeMetricFamily:
     """A gauge of rows whose last value is the number."""
-    gauge = GaugeMetricFamily(name, what, labels=labels)
+    gauge = GaugeMetricFamily(metric.name, metric.what, labels=metric.labels)
     for *label, value in rows:
         gauge.add_metric([str(one) for one in label], float(value))
     return gauge
