@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from pipelines.followed_schedules import FollowedFiles
 from pipelines.jobs import render_prompts
 from pipelines.lineage import PROMPTS, data_versions, storage_ids
 from pipelines.partitions import add_characters, add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
-from pipelines.schedules import stop_removed
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Declarations, Series
@@ -35,6 +35,9 @@ RENDERED_PER_RUN = 500
 RENDER_TAGS = {"dagster/priority": "-10", "dailies/renders": "declared"}
 """Tags of such a run: the queue starts runs that buy first, and at most one of these at a time (dagster.yaml)."""
 
+NOTHING_CHANGED = "nothing in the data folder has changed"
+
+_followed = FollowedFiles()
 _DATE_IN_KEY = re.compile(r"-([0-9]{4}-[0-9]{2}-[0-9]{2})-")
 
 
@@ -55,15 +58,16 @@ def declared_clips(
     try:
         files = _digests(production)
         seen = DataCursor.read(context.cursor)
-        if files == seen.files and seen.upto is None:
-            return dg.SkipReason("nothing in the data folder has changed")
+        is_seen = files == seen.files and seen.upto is None
+        if is_seen and files == _followed.files:
+            told = _followed.follow(context, production, files, None)
+            return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, told])))
         declarations = production.declarations()
+        told = _followed.follow(context, production, files, declarations)
+        if is_seen:
+            return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, told])))
         for problem in declarations.problems:
             context.log.error(str(problem))
-        if context.code_location_origin is not None:
-            location = context.code_location_origin.location_name
-            for name in stop_removed(context.instance, declarations, location):
-                context.log.warning("%s was on, and no series declares it any more: it is off now", name)
         with production.ledger() as ledger:
             add_characters(context.instance, declarations.characters.found)
             undated = [c.key for s in declarations.series.values() if not s.dated for c in s.clips()]
@@ -95,6 +99,7 @@ def declared_clips(
     )
     reason = (
         f"the data folder has changed, but no prompt has ({len(declarations.problems)} problems){missing}"
+        f"{'; ' if told else ''}{told}"
     )
     return dg.SensorResult(
         run_requests=requests,
@@ -251,7 +256,7 @@ def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -
 
 def _digests(production: Production) -> dict[str, str]:
     data = production.settings().data
-    folders = ("series", "edits", "prompts", "characters", "models")
+    folders = ("series", "edits", "prompts", "characters", "models", "accounts")
     files = sorted(file for folder in folders for file in data.glob(f"{folder}/*.y*ml"))
     digests = {
         str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files

@@ -12,11 +12,13 @@ from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
 from pipelines.assets.selects import choose
 from pipelines.clip_pictures import contact_sheets
+from pipelines.declared_clips import declared_clips
 from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
 from pipelines.retention import daily_retention, retention
+from pipelines.runs import dead_runs_sensor
 from pipelines.schedules import series_schedule
-from pipelines.sensors import ALL_SENSORS, account_names, completion_sensor
+from pipelines.sensors import account_names, completion_sensor
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Series
@@ -42,7 +44,8 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
         ],
         sensors=[
             *map(completion_sensor, account_names(production)),
-            *ALL_SENSORS,
+            declared_clips,
+            dead_runs_sensor,
             gallery_pages,
             checks_after_clips,
             alarms,

@@ -17,7 +17,7 @@ from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.decision_clips import fix_clips
 from resources.ledger.purchases import purchases_of
-from resources.series import Declarations, Series
+from resources.series import Series
 from resources.series.series import SCHEDULE_SUFFIX
 
 SERIES_TAG = "dailies/series"
@@ -53,23 +53,19 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
     return tick
 
 
-def stop_removed(instance: dg.DagsterInstance, declarations: Declarations, location: str) -> list[str]:
+def stop_removed(instance: dg.DagsterInstance, declared: Collection[str], location: str) -> list[str]:
     """Turn off the schedules of series that are declared no more, or without one.
 
     Dagster keeps the state of a removed schedule. Declared again, perhaps a year later, the schedule would buy although nobody turned it
-    on. While a series' file is broken, nothing is turned off: its schedule only seems to be removed.
+    on.
 
     Args:
+        declared: The names of the schedules that are declared.
         location: The name of the code location.
 
     Returns:
         The names of the schedules that were on.
     """
-    if declarations.problems:
-        return []
-    declared = {
-        series.schedule_name for series in declarations.series.values() if series.schedule is not None
-    }
     running = instance.all_instigator_state(
         instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.RUNNING}
     )

@@ -11,12 +11,11 @@ import dagster as dg
 
 from pipelines.assets.characters import character_event
 from pipelines.collections import BATCH_TAG, NOT_RETRIED, batches, plan, without_partition
-from pipelines.declared_clips import declared_clips
 from pipelines.events import stage_event
 from pipelines.jobs import collect_clips
 from pipelines.lineage import ShownEvents
 from pipelines.partitions import add_clips, clips, range_tags
-from pipelines.runs import dead_runs_sensor, living, past_runs
+from pipelines.runs import living, past_runs
 from resources.characters.made import KIND as CHARACTER
 from resources.characters.maker import finish_left
 from resources.dagster_resources import Production
@@ -193,7 +192,3 @@ def account_names(production: Production) -> tuple[str, ...]:
             error,
         )
         return provider_names()
-
-
-ALL_SENSORS = [declared_clips, dead_runs_sensor]
-"""The sensors that belong to no account."""

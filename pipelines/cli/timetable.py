@@ -151,7 +151,7 @@ def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
     if row.state == "not loaded" and on:
         raise ConfigurationError(
             f"Dagster has not loaded the schedule of {row.series.name} as it is declared. `dailies up` loads it within a minute; "
-            "elsewhere, reload the code location. Nothing was changed."
+            "elsewhere, the last tick of the sensor declared_clips says why not. Nothing was changed."
         )
     with dagster_at(settings) as api:
         if on:
@@ -193,7 +193,8 @@ def show_timetable(rows: list[ScheduleRow]) -> None:
         note("Dagster does not answer, so it is not known which schedules are on")
     if any(row.state == "not loaded" for row in rows):
         note(
-            "Dagster has not loaded some schedules as they are declared; `dailies up` does so within a minute"
+            "Dagster has not loaded some schedules as they are declared; `dailies up` does so within a minute, and elsewhere the sensor "
+            "declared_clips asks for it"
         )
     console.print("`dailies schedules on SERIES` turns one on, `off` turns it off")
 

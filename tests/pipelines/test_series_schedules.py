@@ -1,9 +1,16 @@
 """A schedule's tick: the clips of the day in the series' own timezone, one run a stretch, one decision."""
 
 import datetime as dt
+import json
+import logging
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import httpx
+import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import (
     InProcessCodeLocationOrigin,
@@ -14,6 +21,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from pipelinekit import House, nothing_bought
 
+from pipelines import followed_schedules
 from pipelines.schedules import series_schedule, stop_removed
 from resources.ledger.decision_clips import fixed_clips
 
@@ -115,9 +123,9 @@ def turn_on(instance: dg.DagsterInstance, name: str) -> None:
     place = InProcessCodeLocationOrigin(target, location_name="dailies")
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "__repository__"), name)
     data = ScheduleInstigatorData("0 16 * * *", start_timestamp=0.0)
-    instance.add_instigator_state(
-        InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
-    )
+    state = InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+    known = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+    (instance.add_instigator_state if known is None else instance.update_instigator_state)(state)
 
 
 def running(house: House) -> set[str]:
@@ -136,16 +144,104 @@ def test_a_series_that_is_removed_and_declared_again_is_off_until_a_person_turns
     assert running(house) == everything
 
     def removed(location: str = "dailies") -> list[str]:
-        return stop_removed(house.instance, house.production.declarations(), location)
+        declared = [one.schedule_name for one in house.production.declarations().series.values()]
+        return stop_removed(house.instance, declared, location)
 
     assert removed() == []
     bay = house.production.settings().data / "series" / "bay.yaml"
     whole = bay.read_text()
-    bay.write_text("name: [")
-    assert removed() == [], "a file that is broken for a moment turns nothing off"
     bay.unlink()
     assert removed("elsewhere") == [], "another code location's schedules are not ours"
     assert running(house) == everything
     assert removed() == ["bay_schedule"]
     bay.write_text(whole)
     assert running(house) == {"city_schedule", "hourly_inventory"}, "declared again, it stays off"
+
+
+@dataclass
+class Tick:
+    """What one tick of `declared_clips` has followed."""
+
+    repository_def: dg.RepositoryDefinition
+    instance: dg.DagsterInstance
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("tick"))
+    code_location_origin: object = field(default_factory=lambda: SimpleNamespace(location_name="dailies"))
+
+
+@pytest.fixture
+def webserver(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A webserver that loads code locations anew; returns the locations it was asked for."""
+    asked: list[str] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == "http://127.0.0.1:3000/graphql"
+        asked.append(json.loads(request.content)["variables"]["location"])
+        entry = {
+            "__typename": "WorkspaceLocationEntry",
+            "locationOrLoadError": {"__typename": "RepositoryLocation"},
+        }
+        return httpx.Response(200, json={"data": {"reloadRepositoryLocation": entry}})
+
+    def client(*_: object, **__: object) -> httpx.Client:
+        return httpx.Client(transport=httpx.MockTransport(answers))
+
+    monkeypatch.setattr(followed_schedules, "client", client)
+    monkeypatch.delenv("DAILIES_STACK", raising=False)
+    return asked
+
+
+def test_in_any_dagster_an_edited_schedule_is_loaded_once_and_a_broken_file_changes_nothing(
+    house: House, webserver: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cron = {"cron": "0 16 * * *", "timezone": "Europe/Lisbon"}
+    house.declare("bay", CLIPS, schedule=cron)
+    house.declare("city", CLIPS, schedule=cron)
+    production, followed = house.production, followed_schedules.FollowedFiles()
+    loaded = house.definitions().get_repository_def()
+
+    def ticked(digest: str | None) -> str:
+        declarations = None if digest is None else production.declarations()
+        context: Any = Tick(loaded, house.instance)
+        return followed.follow(context, production, {"series": digest or "seen"}, declarations)
+
+    assert (ticked("first"), webserver) == ("", [])
+    house.declare("bay", CLIPS, schedule=cron | {"cron": "0 17 * * *"})
+    said = ticked("edited")
+    assert "bay_schedule (0 17 * * * Europe/Lisbon): declared otherwise than Dagster has loaded it" in said
+    assert "asked to load the code location dailies anew, once" in said
+    # the code server could not be replaced; it is said again, and not asked again
+    assert (ticked(None), webserver) == (said, ["dailies"])
+
+    # a process that is loaded anew has nothing to ask for
+    loaded, followed = house.definitions().get_repository_def(), followed_schedules.FollowedFiles()
+    assert (ticked("edited"), webserver) == ("", ["dailies"])
+
+    turn_on(house.instance, "city_schedule")
+    city = production.settings().data / "series" / "city.yaml"
+    whole = city.read_text()
+    city.write_text("name: [")
+    assert (ticked("broken"), running(house)) == ("", {"city_schedule"})
+    city.unlink()
+    assert "city_schedule (removed)" in ticked("removed")
+    assert running(house) == set()
+    # somebody turns it on although no series declares it any more
+    turn_on(house.instance, "city_schedule")
+    ticked(None)
+    assert running(house) == set()
+
+    city.write_text(whole)
+    monkeypatch.setenv("DAILIES_STACK", "id:home")
+    house.declare("city", CLIPS, schedule=cron | {"cron": "0 3 * * *"})
+    assert "`dailies up` loads it within a minute" in ticked("mended")
+    assert webserver == ["dailies"] * 2
+
+
+def test_a_webserver_that_cannot_load_it_is_told_with_what_a_person_does(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAILIES_STACK", raising=False)
+    monkeypatch.setenv("DAILIES_DAGSTER_URL", "http://127.0.0.1:9")
+    said = followed_schedules._load_anew(house.production.settings(), "dailies", ["bay_schedule"])
+    assert "http://127.0.0.1:9 did not answer" in said
+    assert "DAILIES_DAGSTER_URL" in said
+    assert "Reload the code location dailies" in said

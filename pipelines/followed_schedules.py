@@ -1,0 +1,133 @@
+"""Schedules and accounts follow their files, in whichever Dagster the code location runs.
+
+Dagster makes schedules and sensors only when it loads the definitions, and a code location cannot load itself anew. `dailies up`
+does it for its own; elsewhere the sensor `declared_clips` asks the webserver, once for each edit, and says what came of it.
+"""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from pipelines.schedules import stop_removed
+from pipelines.sensors import completion_name
+from resources.dagster_resources import Production
+from resources.network.transports import client
+from resources.series import Declarations
+from resources.series.series import SCHEDULE_SUFFIX
+from resources.settings import Settings
+from resources.variables import STACK
+
+RELOAD_SECONDS = 25.0
+"""How long a tick waits for a reload; Dagster ends a tick after 60 s."""
+_RELOAD = """
+mutation Reload($location: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $location) {
+    __typename
+    ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
+    ... on ReloadNotSupported { message }
+    ... on RepositoryLocationNotFound { message }
+  }
+}
+"""
+
+
+@dataclass
+class FollowedFiles:
+    """What this process knows of the data folder; a process that was loaded anew knows nothing yet."""
+
+    files: dict[str, str] | None = None
+    """Digest by file, when the declarations were last compared."""
+    declared: frozenset[str] | None = None
+    """The schedules that are declared; None while a file is broken, since its schedule only seems to be removed."""
+    outdated: tuple[str, ...] = ()
+    """What is declared otherwise than it is loaded."""
+    asked: set[tuple[str, ...]] = field(default_factory=set)
+    """For what the webserver was asked."""
+    said: str = ""
+    """What came of it, for a person."""
+
+    def follow(
+        self,
+        context: dg.SensorEvaluationContext,
+        production: Production,
+        files: dict[str, str],
+        declarations: Declarations | None,
+    ) -> str:
+        """Turn off schedules that no series declares, and let Dagster load what is declared otherwise than it is loaded.
+
+        Args:
+            files: Digest by file of the data folder.
+            declarations: Its content; None where `files` is what was compared last.
+
+        Returns:
+            What a person should know, empty if everything is loaded as it is declared.
+        """
+        if declarations is not None:
+            self.files = files
+            declared = {one.schedule_name for one in declarations.series.values() if one.schedule}
+            self.declared = None if declarations.problems else frozenset(declared)
+            if context.repository_def is not None:
+                accounts = production.settings().account_names
+                self.outdated = tuple(outdated(context.repository_def, declarations, accounts))
+        origin = context.code_location_origin
+        if origin is None:
+            return ""
+        if self.declared is not None:
+            for name in stop_removed(context.instance, self.declared, origin.location_name):
+                context.log.warning("%s was on, and no series declares it any more: it is off now", name)
+        if not self.outdated:
+            return ""
+        if self.outdated not in self.asked:
+            self.asked.add(self.outdated)
+            self.said = _load_anew(production.settings(), origin.location_name, self.outdated)
+            context.log.warning("%s", self.said)
+        return self.said
+
+
+def outdated(
+    repository: dg.RepositoryDefinition, declarations: Declarations, accounts: Collection[str]
+) -> list[str]:
+    """The schedules and completion sensors that are declared otherwise than they are loaded, each with what is declared."""
+    loaded = {
+        schedule.name: (schedule.cron_schedule, schedule.execution_timezone)
+        for schedule in repository.schedule_defs
+        if schedule.name.endswith(SCHEDULE_SUFFIX)
+    }
+    declared = {
+        one.schedule_name: (one.schedule.cron, one.schedule.timezone)
+        for one in declarations.series.values()
+        if one.schedule is not None
+    }
+    found = [
+        f"{name} ({' '.join(filter(None, when))})"
+        for name, when in declared.items()
+        if loaded.get(name) != when
+    ]
+    if not declarations.problems:
+        found += [f"{name} (removed)" for name in loaded.keys() - declared.keys()]
+    sensors = {sensor.name for sensor in repository.sensor_defs}
+    return sorted([*found, *({completion_name(name) for name in accounts} - sensors)])
+
+
+def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str:
+    """Ask the webserver to load the code location anew; returns what came of it."""
+    what = f"{', '.join(names)}: declared otherwise than Dagster has loaded it"
+    if STACK in os.environ:
+        return f"{what}; `dailies up` loads it within a minute"
+    url = settings.dagster_url.rstrip("/")
+    try:
+        with client(settings.network, url, timeout_seconds=RELOAD_SECONDS) as http:
+            answer = http.post(
+                f"{url}/graphql", json={"query": _RELOAD, "variables": {"location": location}}
+            ).json()
+        entry = answer["data"]["reloadRepositoryLocation"]
+        why = entry.get("message") or (entry.get("locationOrLoadError") or {}).get("message")
+    except Exception as error:  # noqa: BLE001 - whatever answers there, the tick goes on and a person is told
+        why = (
+            f"{url} did not answer ({type(error).__name__}); DAILIES_DAGSTER_URL says where the webserver is"
+        )
+    if not why:
+        return f"{what}; {url} was asked to load the code location {location} anew, once. If this stays, restart its code server"
+    return f"{what}, and it could not be loaded: {str(why).strip().splitlines()[-1]}. Reload the code location {location} (Deployment, Code locations)"
