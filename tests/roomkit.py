@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from makers import make_mp4
+from projects import ROOT
 
+from resources.catalogue import Catalogue
 from resources.ledger import polls
 from resources.ledger.approvals import Approval
 from resources.ledger.decisions import Decision, decide
@@ -21,12 +23,25 @@ from resources.orders import ClipRequest, Expected, Review
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
 from resources.room.answers import RoomHouse, Shop
+from resources.series import load_series
+from resources.series.prompt_editor import PromptEditor
 from resources.series.review_rules import ReviewRules
 from resources.storage.objects import ObjectStore
 
 TERMS = Capabilities(echoes_submission_id=True, output_seconds=None, settle_seconds=60)
 PIXEL = bytes.fromhex("52494646240000005745425056503820180000003001009d012a0100010001401c25a4000370fe0a0000")
 _numbers = itertools.count()
+
+
+def an_editor(folder: Path, **series: str) -> PromptEditor:
+    """What changes words in a data folder with these series; each text goes on after the name and the model."""
+    data = folder / "data"
+    (data / "series").mkdir(parents=True)
+    models = Catalogue.load(ROOT / "data" / "models")
+    for name, text in series.items():
+        head = f"name: {name}\nendpoint: bytedance/seedance-2.0/text-to-video\n"
+        (data / "series" / f"{name}.yaml").write_text(head + text)
+    return PromptEditor(lambda: load_series(data, models), data, folder / "edits.lock")
 
 
 def films(folder: Path, *, seconds: Sequence[float] = (1.0, 1.5, 1.0)) -> list[bytes]:
@@ -94,7 +109,12 @@ class Studio:
         return record_delivered(self.ledger, attempt.id, delivery)
 
     def house(
-        self, scratch: Path, *, shop: Shop | None = None, rules: ReviewRules | None = None
+        self,
+        scratch: Path,
+        *,
+        shop: Shop | None = None,
+        rules: ReviewRules | None = None,
+        editor: PromptEditor | None = None,
     ) -> RoomHouse:
         """What a server of the room needs."""
         titles: Mapping[str, str] = {"bay": "The bay"}
@@ -105,6 +125,7 @@ class Studio:
             titles=lambda: titles,
             shop=shop,
             scratch=scratch,
+            editor=editor,
         )
 
 

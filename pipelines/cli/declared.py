@@ -7,6 +7,7 @@ from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
+from resources.series.prompt_editor import PromptEditor
 from resources.settings import Settings, open_ledger
 
 
@@ -20,6 +21,11 @@ def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> D
             return made_in(ledger)
 
     return load_series(settings.data, catalogue or Catalogue.load(settings.data / "models"), made=made)
+
+
+def editor_of(settings: Settings) -> PromptEditor:
+    """What changes the words of single clips of the data folder."""
+    return PromptEditor(lambda: declarations_of(settings), settings.data, settings.home / "edits.lock")
 
 
 def clips_of(

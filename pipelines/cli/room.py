@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.cli.bucket import bucket_of
+from pipelines.cli.declared import editor_of
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, DailiesError
 from resources.guard import Guard
@@ -101,6 +102,7 @@ def open_room(settings: Settings, *, port: int) -> Iterator[RoomServer]:
             titles=_titles(settings, ledger.clock),
             shop=RetakeShop(settings),
             scratch=scratch,
+            editor=editor_of(settings),
         )
         try:
             server = RoomServer(

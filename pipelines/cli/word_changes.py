@@ -1,11 +1,41 @@
 """How `dailies edit` shows a clip's words: each changed word beside the word of the series that it replaces."""
 
+from typing import Any
+
 from rich.text import Text
 
 from pipelines.cli.edits import changed_words
-from pipelines.cli.prompt_edits import ClipWords
 from pipelines.cli.terminal import console, note
-from resources.series.prompts import Words
+from resources.errors import ConfigurationError
+from resources.series.prompt_editor import ClipWords
+from resources.series.prompts import LABELS, Words
+
+
+def parse_fields(given: list[str]) -> dict[str, str]:
+    """Fields of a prompt, each given as `NAME=TEXT`.
+
+    Raises:
+        ConfigurationError: One is no field.
+    """
+    fields = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals or name not in LABELS:
+            raise ConfigurationError(f"--field {one!r}: allowed is NAME=TEXT with one of {', '.join(LABELS)}")
+        fields[name] = text
+    return fields
+
+
+def document(found: ClipWords) -> dict[str, Any]:
+    """A clip's words for a program."""
+    return {
+        "clip": found.clip,
+        "words": found.words,
+        "series_words": found.own,
+        "edited": None if found.edit is None else found.edit.model_dump(mode="json"),
+        "overtaken": [{"part": n, "then": then, "now": now} for n, then, now in found.overtaken],
+        "problem": found.problem,
+    }
 
 
 def show_words(found: ClipWords, *, changed: bool) -> None:

@@ -22,6 +22,8 @@ from resources.room.documents import clip_document, judged_document, worth_docum
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
 from resources.room.selection import ClipFilter, Show, changed_clips, newest_entry, select_clips
+from resources.room.words import AskedWords, WordsRoom
+from resources.series.prompt_editor import PromptEditor
 from resources.series.review_rules import ReviewRules, Right
 from resources.storage.objects import ObjectStore
 
@@ -60,6 +62,8 @@ class RoomHouse:
     """None where nothing can be bought from here."""
     scratch: Path
     """Folder for files in transfer."""
+    editor: PromptEditor | None = None
+    """None where no words can be changed from here."""
 
 
 class AskedVerdict(BaseModel):
@@ -124,6 +128,7 @@ class Room:
             "me": {"name": person.name, "right": person.right.value},
             "reasons": [reason.model_dump() for reason in rules.reasons],
             "sells": self._house.shop is not None,
+            "edits": self._house.editor is not None,
         }
 
     def changes(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
@@ -180,6 +185,18 @@ class Room:
         logger.info("%s asked for a retake of %s: %s", person.name, asked.clip, decision)
         return {"decision": decision}
 
+    def words(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """The words of a clip, for somebody who changes them."""
+        return self._words(person).look(query.get("clip", "")[:128])
+
+    def preview(self, person: Person, asked: AskedWords) -> dict[str, Any]:
+        """What would be sent with other words. Keeps and buys nothing."""
+        return self._words(person).preview(asked)
+
+    def keep_words(self, person: Person, asked: AskedWords) -> dict[str, Any]:
+        """Keep other words for a clip."""
+        return self._words(person).keep(person, asked)
+
     def person_of(self, headers: Headers) -> Person:
         """Who asks.
 
@@ -204,6 +221,13 @@ class Room:
         if self._house.shop is None:
             raise NotAllowedError("nothing can be bought from here: this room runs without Dagster")
         return self._house.shop
+
+    def _words(self, person: Person) -> WordsRoom:
+        # whatever a schedule buys next has these words
+        self._require(person, Right.BUY)
+        if self._house.editor is None:
+            raise NotAllowedError("no words can be changed from here")
+        return WordsRoom(self._house.editor, self._house.ledger)
 
     def _filter(self, person: Person, query: Mapping[str, str]) -> ClipFilter:
         show = query.get("show", Show.WAITING.value)

@@ -117,13 +117,14 @@ def _take(take: Take, before: Take | None) -> dict[str, Any]:
         "cost": show_usd(attempt.cost_micros),
         "at": attempt.finished_at or attempt.created_at,
         "waited": attempt.waited_seconds,
-        "prompt": _changes(before.attempt.request.prompt if before else None, attempt.request.prompt),
+        "prompt": prompt_changes(before.attempt.request.prompt if before else None, attempt.request.prompt),
+        "edited": None if attempt.request.edited is None else str(attempt.request.edited),
         "parameters": _parameters(attempt, before.attempt if before else None),
     }
 
 
-def _changes(before: str | None, now: str) -> list[list[str]]:
-    """The prompt in parts, each with `same`, `new` or `gone`, against the take before."""
+def prompt_changes(before: str | None, now: str) -> list[list[str]]:
+    """A prompt in parts, each with `same`, `new` or `gone`, against an earlier one."""
     after = shown(now, longest=20_000)
     if before is None:
         return [["same", after]]

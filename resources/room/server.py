@@ -28,6 +28,8 @@ from resources.room.answers import (
 )
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
+from resources.room.words import AskedWords
+from resources.series.prompt_edits import EditConflictError
 from resources.server_thread import HOST, ServerThread
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.objects import ObjectStore
@@ -66,6 +68,9 @@ def app_for(room: Room, store: ObjectStore, guard: Guard) -> Any:
         Route("/api/changes", _reading(room, room.changes)),
         Route("/api/worth", _reading(room, room.worth)),
         Route("/api/offer", _reading(room, room.offer)),
+        Route("/api/words", _reading(room, room.words), methods=["GET"]),
+        Route("/api/words", _changing(room, AskedWords, room.keep_words), methods=["POST"]),
+        Route("/api/words/preview", _changing(room, AskedWords, room.preview), methods=["POST"]),
         Route("/api/verdicts", _changing(room, AskedVerdict, room.judge), methods=["POST"]),
         Route("/api/retakes", _changing(room, AskedRetake, room.retake), methods=["POST"]),
     ]
@@ -161,7 +166,7 @@ def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], di
 def _answered(work: Callable[[], dict[str, Any]]) -> Response:
     try:
         return JSONResponse(work(), headers=_HEADERS)
-    except AnotherPersonError as error:
+    except (AnotherPersonError, EditConflictError) as error:
         return _problem(409, str(error))
     except NotAllowedError as error:
         return _problem(403, str(error))

@@ -10,8 +10,7 @@ import pytest
 from projects import ROOT, a_project
 
 from pipelines.cli import main
-from pipelines.cli.declared import declarations_of
-from pipelines.cli.prompt_edits import PromptEditor
+from pipelines.cli.declared import declarations_of, editor_of
 from resources.declared.document import read_document
 from resources.declared.problems import ProblemsError
 from resources.errors import ConfigurationError
@@ -128,7 +127,7 @@ def test_what_cannot_be_rendered_is_not_kept(
 
 
 def test_the_later_of_two_is_told_and_overwrites_nothing(data: Path) -> None:
-    editor = PromptEditor(load_settings())
+    editor = editor_of(load_settings())
     seen = editor.look(CLIP).seen
     first = editor.keep(CLIP, "Mist.", who="mara", seen=seen)
     assert first.edit is not None
@@ -149,7 +148,7 @@ def test_the_later_of_two_is_told_and_overwrites_nothing(data: Path) -> None:
 
 def test_the_negative_control_of_the_conflict(data: Path) -> None:
     assert data.exists()
-    editor = PromptEditor(load_settings())
+    editor = editor_of(load_settings())
     editor.keep(CLIP, "Mist.", who="mara", seen=None)
     assert editor.keep(CLIP, "Rain.", who="tom", seen=None).words == "Rain.", (
         "without `seen` mara's words are lost"
@@ -157,7 +156,7 @@ def test_the_negative_control_of_the_conflict(data: Path) -> None:
 
 
 def test_a_preview_renders_and_prices_without_keeping(data: Path) -> None:
-    editor = PromptEditor(load_settings())
+    editor = editor_of(load_settings())
     preview = editor.preview(CLIP, "A loud view of {{ clip }}.")
     assert (preview.request.prompt, preview.price) == ("A loud view of dawn.", "$1.20")
     assert prompt_of() == "A quiet view of dawn."
@@ -180,7 +179,7 @@ def test_an_edit_that_keeps_its_series_out_is_shown_and_can_be_removed(dailies: 
     assert "has fields, but the prompt that they change is plain text" in err
     assert "cannot be rendered" in dailies("edit", CLIP)[2]
     with pytest.raises(ProblemsError):
-        PromptEditor(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
+        editor_of(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
     assert dailies("edit", CLIP, "--remove")[0] == 0
     assert prompt_of() == "A bay."
 
@@ -220,4 +219,4 @@ def test_a_rename_that_fails_leaves_the_edits_where_they_were(
 def test_a_folder_that_cannot_be_written_is_named(data: Path) -> None:
     (data / "edits").write_text("no folder")
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        PromptEditor(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
+        editor_of(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)

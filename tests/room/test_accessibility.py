@@ -1,12 +1,13 @@
 """The room and the gallery have no fault that axe-core finds: light and dark, on a wide and on a narrow screen."""
 
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from browserkit import chromium
 from playwright.sync_api import Page, sync_playwright
-from roomkit import Studio
+from roomkit import FakeShop, Studio, an_editor
 from verdictkit import a_verdict
 
 from resources.gallery.cards import read_cards
@@ -21,7 +22,14 @@ PATIENCE_MS = 120_000
 FAULTS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .flatMap(fault => fault.nodes.map(node => `${fault.impact} ${fault.id}: ${node.target.join(" ")}`))"""
 SCREENS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
-DIALOGS = {"x": "#reject-dialog", "n": "#note-dialog", "r": "#retake-dialog", "w": "#worth-rows tr"}
+DIALOGS = {
+    "x": "#reject-dialog",
+    "n": "#note-dialog",
+    "e": "#words-prompt",
+    "r": "#retake-dialog",
+    "w": "#worth-rows tr",
+}
+SERIES = "prompt: {subject: A quay., camera: From afar.}\nclips: [{name: quay}, {name: pier}]\n"
 
 
 def faults(page: Page) -> list[str]:
@@ -29,6 +37,14 @@ def faults(page: Page) -> list[str]:
     page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
     found: list[str] = page.evaluate(FAULTS)
     return found
+
+
+@pytest.fixture(scope="module")
+def server(studio: Studio, place: Path, shop: FakeShop) -> Iterator[RoomServer]:
+    editor = an_editor(place, bay=SERIES)
+    editor.keep("bay-pier", {"camera": "From the sea."}, who="mara", seen=None)
+    with RoomServer(studio.house(place, shop=shop, editor=editor)) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_what_strangers_wrote_is_shown_and_never_run(
     judge(studio.ledger, a_verdict(take, Word.NOTED, who=nasty[:60], note=nasty))
     tab.open(f"{server.url}?series=nasty")
     title(tab.page, "cave")
-    expect(tab.page.locator(".prompt")).to_have_text(nasty)
+    expect(tab.page.locator("#about .prompt")).to_have_text(nasty)
     expect(tab.page.locator(".notes")).to_contain_text(nasty)
     assert tab.page.title() == "The room - dailies"
     assert tab.complaints == []

@@ -146,15 +146,14 @@ def edit(
     """Give one clip other words than its series, in data/edits; without an option, show them. Buys nothing."""
     import getpass
 
-    from pipelines.cli.prompt_edits import PromptEditor, document, parse_fields
-    from pipelines.cli.word_changes import show_words
+    from pipelines.cli.declared import editor_of
+    from pipelines.cli.word_changes import document, parse_fields, show_words
     from resources.errors import ConfigurationError
     from resources.settings import load_settings
 
-    settings = load_settings()
     if sum((bool(field), text is not None, remove)) > 1:
         raise ConfigurationError("give --field, --text or --remove, one of them. Nothing was changed.")
-    editor = PromptEditor(settings)
+    editor = editor_of(load_settings())
     found = editor.look(clip)
     if field:
         given = parse_fields(field)

@@ -3,11 +3,12 @@
 import { get, newId, Outbox, post } from "./outbox.js";
 import { Player } from "./player.js";
 import { drawAbout, drawClips, drawDots, drawHead, drawStage, element, isJudged, say, time } from "./view.js";
+import { editWords } from "./words.js";
 import { showWorth } from "./worth.js";
 
 const LOOK_MS = 2_000;
 const $ = (id) => document.getElementById(id);
-const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, undo: [], ready: false };
+const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false };
 
 const player = new Player({
   moved(position, length, plays) {
@@ -84,7 +85,7 @@ async function reload({ keep = true } = {}) {
   if (!keep) room.hidden = answer.hidden[0]?.clip ?? null;
   Object.assign(room, {
     clips: [...answer.hidden, ...kept, ...answer.clips.filter((one) => !known.has(one.clip))],
-    entry: answer.entry, me: answer.me, reasons: answer.reasons, sells: answer.sells,
+    entry: answer.entry, me: answer.me, reasons: answer.reasons, sells: answer.sells, edits: answer.edits,
   });
   $("me").textContent = room.me.name;
   outbox.usedBy(room.me.name);
@@ -104,6 +105,7 @@ function start(answer) {
   for (const id of ["circle", "reject", "note"]) $(id).hidden = !may("judge");
   $("undo").hidden = !may("judge");
   $("retake").hidden = !may("buy") || !room.sells;
+  $("words").hidden = !may("buy") || !room.edits;
   outbox.tell.changed(outbox.items.length);
 }
 
@@ -315,6 +317,16 @@ function sendNote() {
   say("The note is kept");
 }
 
+function askWords() {
+  if (!clip() || $("words").hidden) return;
+  player.pause();
+  const { clip: key, name } = clip();
+  editWords(key, name, {
+    kept: (answer) => say(answer.edited ? `Kept for ${name}: the next take has these words. Nothing was bought.` : `${name} has its series' words again`),
+    retake: () => { if (clip()?.clip === key) askRetake(); },
+  });
+}
+
 let offered = null;
 let questions = 0;
 async function askRetake() {
@@ -363,7 +375,7 @@ async function buyRetake() {
 // Keys
 
 const KEYS = {
-  Enter: circle, x: askReason, n: askNote, r: askRetake, u: undo, w: showWorth, f: fullScreen,
+  Enter: circle, x: askReason, n: askNote, e: askWords, r: askRetake, u: undo, w: showWorth, f: fullScreen,
   ArrowLeft: () => open(room.at - 1), ArrowRight: () => open(room.at + 1),
   ArrowUp: () => step(-1), ArrowDown: () => step(1), " ": () => player.toggle(),
   m: () => player.hear(player.heard ? null : room.chosen), "?": () => $("help-dialog").showModal(), "/": () => $("q").focus(),
@@ -385,7 +397,7 @@ addEventListener("keydown", (event) => {
   const dialog = document.querySelector("dialog[open]");
   // until the next frame, keys still go to a field of the dialog that was closed
   const isGone = event.target.closest("dialog:not([open])") !== null;
-  const types = !isGone && event.target.matches("input:not([type=range]):not([type=checkbox]), select");
+  const types = !isGone && event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
   if (dialog) {
     if (dialog.id === "reject-dialog") keyOfReason(event, types);
     else if (dialog.id === "note-dialog" && event.key === "Enter" && types) act(event, sendNote);
@@ -421,7 +433,7 @@ function keyOfReason(event, types) {
 // Start
 
 for (const [id, work] of Object.entries({
-  circle, reject: askReason, note: askNote, retake: askRetake, undo, full: fullScreen, play: () => player.toggle(),
+  circle, reject: askReason, note: askNote, words: askWords, retake: askRetake, undo, full: fullScreen, play: () => player.toggle(),
   previous: () => open(room.at - 1), next: () => open(room.at + 1), "help-button": () => $("help-dialog").showModal(), "worth-button": showWorth,
   "reject-send": () => sendRejection(), "note-send": sendNote, "retake-buy": buyRetake,
 })) {

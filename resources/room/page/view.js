@@ -189,6 +189,7 @@ export function drawAbout(take, reasons, does) {
   const facts = [
     ["Model", differs ? `${model}, asked for ${take.asked}` : model, differs],
     ...take.parameters.map((one) => [one.name, one.before ? `${one.value}, before: ${one.before}` : one.value, !!one.before]),
+    ["Other words than its series", take.edited || null, true],
     ["Made in", take.waited ? `${Math.round(take.waited)} s` : null, false],
     ...take.checks.filter((check) => check.outcome !== "passed").map((check) => [check.name, check.detail || check.outcome, true]),
     ["Accepted", take.accepted || null, false],

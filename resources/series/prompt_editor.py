@@ -4,11 +4,11 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from pipelines.cli.declared import declarations_of
 from resources.declared.document import Document
 from resources.declared.problems import Problem, ProblemsError
 from resources.declared.validation import declare
@@ -17,8 +17,7 @@ from resources.errors import ConfigurationError
 from resources.file_lock import FileLockedError, lock_file
 from resources.money import show_usd
 from resources.orders import ClipRequest
-from resources.series import Clip, Declarations, Series
-from resources.series.declarations import ANY_CHARACTER
+from resources.series.declarations import ANY_CHARACTER, Declarations
 from resources.series.edit_writer import with_edit, write_edits
 from resources.series.prompt_edits import (
     EditConflictError,
@@ -28,8 +27,8 @@ from resources.series.prompt_edits import (
     declared_words,
     edit_file,
 )
-from resources.series.prompts import LABELS, PromptFields, Words
-from resources.settings import Settings
+from resources.series.prompts import PromptFields, Words
+from resources.series.series import Clip, Series
 
 PATIENCE_SECONDS = 30.0
 
@@ -133,10 +132,18 @@ class _Declared:
 
 
 class PromptEditor:
-    """Shows, tries and keeps other words for clips."""
+    """Shows, tries and keeps other words for clips.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        declarations: Reads what is declared, as it is now.
+        data_dir: The data folder.
+        lock: A file of this machine that every writer of edits locks.
+    """
+
+    def __init__(self, declarations: Callable[[], Declarations], data_dir: Path, lock: Path) -> None:
+        self._declarations = declarations
+        self._data_dir = data_dir
+        self._lock = lock
 
     def look(self, clip: str) -> ClipWords:
         """The words of a clip as they are declared now.
@@ -190,12 +197,11 @@ class PromptEditor:
                 return now
             if seen is not None and seen != now.seen:
                 raise _conflict(now, seen)
-            data = self._settings.data
-            write_edits(data, edit_file(data, series.name), text)
+            write_edits(self._data_dir, edit_file(self._data_dir, series.name), text)
             return result
 
     def _declared(self, clip: str) -> _Declared:
-        declarations = declarations_of(self._settings)
+        declarations = self._declarations()
         found = declarations.find(clip)
         return _Declared(declarations, declarations.series[found.series], found)
 
@@ -204,7 +210,7 @@ class PromptEditor:
         return None if edits is None else edits.of_clips[clip].declared
 
     def _edits_with(self, clip: str) -> PromptEdits | None:
-        found = PromptEditFiles.load(self._settings.data).found.values()
+        found = PromptEditFiles.load(self._data_dir).found.values()
         return next((edits for edits in found if clip in edits.of_clips), None)
 
     def _remove(self, clip: str, seen: str | None) -> bool:
@@ -217,14 +223,14 @@ class PromptEditor:
                 f"the words of {clip} were changed meanwhile. Nothing was kept. Look at them again."
             )
         text, _ = with_edit(edits, edits.document.file, clip, None)
-        write_edits(self._settings.data, edits.document.file, text)
+        write_edits(self._data_dir, edits.document.file, text)
         return True
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time on this machine."""
-        self._settings.home.mkdir(parents=True, exist_ok=True)
-        with (self._settings.home / "edits.lock").open("a+") as file:
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("a+") as file:
             try:
                 lock_file(file, patience_seconds=PATIENCE_SECONDS)
             except FileLockedError:
@@ -232,33 +238,6 @@ class PromptEditor:
                     f"another process writes edits for more than {PATIENCE_SECONDS:.0f} s. Nothing was kept; try again."
                 ) from None
             yield
-
-
-def parse_fields(given: list[str]) -> dict[str, str]:
-    """Fields of a prompt, each given as `NAME=TEXT`.
-
-    Raises:
-        ConfigurationError: One is no field.
-    """
-    fields = {}
-    for one in given:
-        name, equals, text = one.partition("=")
-        if not equals or name not in LABELS:
-            raise ConfigurationError(f"--field {one!r}: allowed is NAME=TEXT with one of {', '.join(LABELS)}")
-        fields[name] = text
-    return fields
-
-
-def document(found: ClipWords) -> dict[str, Any]:
-    """A clip's words for a program."""
-    return {
-        "clip": found.clip,
-        "words": found.words,
-        "series_words": found.own,
-        "edited": None if found.edit is None else found.edit.model_dump(mode="json"),
-        "overtaken": [{"part": n, "then": then, "now": now} for n, then, now in found.overtaken],
-        "problem": found.problem,
-    }
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,95 @@
+"""The words of clips, for a person who changes them in the room: what they are, what they would become, and keeping them."""
+
+import logging
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from resources.ledger.ledger import Ledger
+from resources.plain import shown
+from resources.room.documents import prompt_changes
+from resources.room.people import Person
+from resources.series.prompt_editor import ClipWords, PromptEditor
+from resources.series.prompts import LABELS
+from resources.series.templates import MAX_TEMPLATE
+
+logger = logging.getLogger("dailies")
+
+Text = Annotated[str, Field(max_length=MAX_TEMPLATE)]
+
+
+class AskedWords(BaseModel):
+    """Words for a clip as the page sends them: the whole text, or fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    clip: str = Field(max_length=128)
+    words: Text | Annotated[dict[str, Text], Field(max_length=len(LABELS))] | None
+    """None for the series' own words."""
+    seen: str | None = Field(default=None, max_length=100)
+    """The state of the words that the person looked at, from `ClipWords.seen`."""
+
+
+class WordsRoom:
+    """Answers what the page asks about words."""
+
+    def __init__(self, editor: PromptEditor, ledger: Ledger) -> None:
+        self._editor = editor
+        self._ledger = ledger
+
+    def look(self, clip: str) -> dict[str, Any]:
+        """The words of a clip.
+
+        Raises:
+            DailiesError: The clip is not declared.
+        """
+        return words_document(self._editor.look(clip))
+
+    def preview(self, asked: AskedWords) -> dict[str, Any]:
+        """What would be sent with other words, beside what was sent last; and what a take would cost.
+
+        Raises:
+            DailiesError: The words have mistakes.
+        """
+        found = self._editor.preview(asked.clip, asked.words or "")
+        request = found.request
+        last = self._ledger.latest([asked.clip]).get(asked.clip)
+        return {
+            "prompt": prompt_changes(None if last is None else last.request.prompt, request.prompt),
+            "against": "what was asked for last" if last is not None else "",
+            "price": found.price,
+            "endpoint": request.endpoint,
+            "length": len(request.prompt),
+        }
+
+    def keep(self, person: Person, asked: AskedWords) -> dict[str, Any]:
+        """Keep other words for a clip, or give it its series' words back. Buys nothing.
+
+        Raises:
+            EditConflictError: Somebody changed them after the person looked.
+            DailiesError: The words have mistakes.
+        """
+        found = self._editor.keep(asked.clip, asked.words, who=person.name, seen=asked.seen)
+        logger.info("%s changed the words of %s", person.name, asked.clip)
+        return words_document(found)
+
+
+def words_document(found: ClipWords) -> dict[str, Any]:
+    """The words of a clip, for the page: a part for each field, or one for the whole text."""
+    fields = isinstance(found.words, dict)
+    own = found.own if isinstance(found.own, dict) else {"text": found.own}
+    words = found.words if isinstance(found.words, dict) else {"text": found.words}
+    return {
+        "clip": found.clip,
+        "in_fields": fields,
+        "parts": [
+            {"name": name, "text": words.get(name, ""), "own": own.get(name, "")}
+            for name in (LABELS if fields else ["text"])
+        ],
+        "edited": None if found.edit is None else str(found.edit),
+        "overtaken": [
+            {"name": name, "changes": prompt_changes(then, now)} for name, then, now in found.overtaken
+        ],
+        "seen": found.seen,
+        "problem": None if found.problem is None else shown(found.problem),
+    }
