@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
 from resources.errors import ConfigurationError
+from resources.ledger import policy_history
 from resources.ledger.limits import Limits
 from resources.ledger.outage import PATIENCE_SECONDS, RIDE_OUT_SECONDS, repeat_unrecorded
 from resources.production.account import Account, bind_account
@@ -102,10 +103,13 @@ class Production(dg.ConfigurableResource[None]):
         """The bucket, after a check that it belongs to the ledger; everything that buys or stores uses this.
 
         Raises:
-            resources.errors.ConfigurationError: Bucket and ledger do not belong together, or the ledger is too old to buy.
+            resources.errors.ConfigurationError: Bucket and ledger do not belong together, or the ledger is too old to buy, or this
+                host's settings are not the policy in force.
         """
         store = self.store()
         repeat_unrecorded(bind_bucket, ledger, store, buying=buying)
+        if buying:
+            repeat_unrecorded(policy_history.check, ledger)
         return store
 
     def check_outputs(self, accounts: Iterable[str]) -> None:

@@ -33,6 +33,7 @@ from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.home import room_address
 from resources.ledger.budget import BAND, MOST_PER_CLIP, Budget
+from resources.ledger.policy_settings import ALL, Policy, Setting, Value, said
 from resources.money import Micros, to_usd, usd
 from resources.network.way_out import Network, is_variable
 from resources.orders import Caps
@@ -51,7 +52,7 @@ from resources.providers.accounts import AccountSettings
 from resources.providers.registry import provider_names, spec_of
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
-from resources.variables import ENV_FILE, PINNED, merged, names_in, refuse_misspelt
+from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, merged, names_in, refuse_misspelt
 
 if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
@@ -281,6 +282,22 @@ class Settings(BaseModel):
         )
 
     @property
+    def policy(self) -> Policy:
+        """What this host says of caps, limits and settle times: what its variables and the files of its accounts set.
+
+        The processes of a `dailies up` that has put its variables in force leave them to the ledger from then on.
+        """
+        found: dict[Setting, Value] = {}
+        if FOLLOWS_POLICY not in os.environ:
+            found |= said(ALL, self.model_dump(include=self.model_fields_set))
+            for name in provider_names():
+                given = self._given(name)
+                found |= said(name, given.model_dump(include=given.model_fields_set))
+        for name, declared in self.declared_accounts.found.items():
+            found |= said(name, declared.model_dump(include=declared.model_fields_set))
+        return found
+
+    @property
     def room_url(self) -> str:
         """The address of the room."""
         return self.room_url_setting or room_address(self.home)
@@ -479,7 +496,7 @@ def _bytes_of(file: str | None) -> bytes:
 
 
 def open_ledger(settings: Settings, *, patience: float | None = None) -> "Ledger":
-    """The ledger with the settings' caps and time zone. Commands, resources and jobs open it only through this function.
+    """The ledger with what the settings say of the policy. Commands, resources and jobs open it only through this function.
 
     A rebuilt ledger once counted its days in UTC, because its command did not pass the budget.
 
@@ -496,6 +513,7 @@ def open_ledger(settings: Settings, *, patience: float | None = None) -> "Ledger
     return Ledger(
         settings.ledger_url,
         budget=settings.budget,
+        said=settings.policy,
         patience=PATIENCE_SECONDS if patience is None else patience,
     )
 

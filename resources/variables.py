@@ -30,6 +30,8 @@ SANDBOX_POST_SECONDS = "DAILIES_SANDBOX_POST_SECONDS"
 """How long a sandbox takes to answer a submit, unless its command says it. Tests set 0."""
 STACK = "DAILIES_STACK"
 """The mark of the processes of one `dailies up` and of their children: its id, a colon, and its home."""
+FOLLOWS_POLICY = "DAILIES_FOLLOWS_POLICY"
+"""Set for the processes of a `dailies up` that has put its settings in force: the ledger's policy holds, not their variables."""
 TEMPORARY_STORAGE = "DAILIES_TEMPORARY_STORAGE"
 """The folder of Dagster's files where DAGSTER_HOME is not set, shared by a process and its children."""
 INTERNAL = frozenset(
@@ -39,6 +41,7 @@ INTERNAL = frozenset(
         SANDBOX_KEY,
         SANDBOX_POST_SECONDS,
         STACK,
+        FOLLOWS_POLICY,
         TEMPORARY_STORAGE,
         "DAILIES_TEST_POSTGRES_URL",
         "DAILIES_TEST_POOLER",

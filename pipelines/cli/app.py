@@ -18,6 +18,7 @@ from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 from pipelines.cli.panels import PanelledGroup
 from pipelines.cli.partitions import partitions_app
+from pipelines.cli.policy import policy_app
 from pipelines.cli.providers import providers_app
 
 app = typer.Typer(
@@ -52,5 +53,6 @@ for commands in (production_app, takes_app, review_app, operations_app):
 app.add_typer(models_app, name="models", rich_help_panel="Look up and manage")
 app.add_typer(characters_app, name="characters", rich_help_panel="Look up and manage")
 app.add_typer(ledger_app, name="ledger", rich_help_panel="Look up and manage")
+app.add_typer(policy_app, name="policy", rich_help_panel="Look up and manage")
 app.add_typer(providers_app, name="providers", rich_help_panel="Look up and manage")
 app.add_typer(partitions_app, name="partitions", rich_help_panel="Look up and manage")

@@ -26,6 +26,7 @@ from pipelines.prompt_batch import render
 from pipelines.run_labels import run_labels
 from pipelines.schedules import SERIES_TAG
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.ledger import policy_history
 from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import has_bought
@@ -129,10 +130,12 @@ def launch(
     Raises:
         DailiesError: A clip that is to be bought was edited since its plan was shown (then nothing is requested), or Dagster does
             not accept the run.
+        resources.errors.ConfigurationError: This host's settings are not the policy in force.
     """
     keys = [approval.clip for approval in approvals]
     _check_unedited(settings, [approval for approval in approvals if approval.at_most_micros])
     with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
+        policy_history.check(ledger)
         order = add_clips(instance, ledger, keys)
         launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.cli.chosen import chosen_clips
 from pipelines.cli.declared import declarations_of
 from resources.errors import ConfigurationError, DailiesError
+from resources.ledger import policy_history
 from resources.ledger.ledger import Ledger
 from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
@@ -86,12 +87,15 @@ def plan_of(
         if len(made.clips) <= LISTED:
             changed = edits(ledger, made)
             made = replace(made, warnings=[*made.warnings, *renamed(ledger, made, declarations)])
-        return _with_its_bucket(settings, ledger, made), changed
+        return _if_it_may_buy(settings, ledger, made), changed
 
 
-def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
-    """The plan with the check of ledger and bucket: a ledger that is older than the bucket, or of another one, may not buy."""
+def _if_it_may_buy(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
+    """The plan with what keeps this host from buying: a policy that it does not follow, or a ledger that is older than its bucket."""
     from pipelines.cli.bucket import bucket_if_any
+
+    if (refusal := policy_history.in_force(ledger).refusal) is not None:
+        return replace(plan, may_not_buy=refusal)
 
     try:
         with bucket_if_any(settings) as bucket:

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port, room_port
 from pipelines.cli.schedule_watch import ScheduleWatch
+from pipelines.cli.stack_policy import StackPolicy
 from pipelines.cli.stack_state import SANDBOX_KEY_FILE, STATE_FILE
 from pipelines.cli.supervision import CodeWatch, Deaths, end_child
 from pipelines.cli.takeover import hand_over, link_dagster_yaml, only_stack, take_over
@@ -32,7 +33,7 @@ from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
 from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
-from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY, STACK
+from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, SANDBOX_KEY, STACK
 
 __all__ = ["HOST", "Stack", "StackOptions", "check_port_is_free", "free_port"]
 
@@ -83,6 +84,7 @@ class Stack:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._commands: dict[str, list[str]] = {}
         self._deaths = Deaths()
+        self._policy = StackPolicy(settings, wanted.log)
         self._code_watch = CodeWatch(self.home)
         self._sockets = self.home / SOCKETS
         self._sockets_are_elsewhere = False
@@ -143,6 +145,7 @@ class Stack:
             # how often Dagster looks for runs to retry, 5 unless set; the loss of a worker takes minutes to be believed
             "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "15",
             "PYTHONUNBUFFERED": "1",
+            **({FOLLOWS_POLICY: "true"} if self._policy.put_in_force() else {}),
             # where the code server puts the sockets of the processes that hold the code
             "TMPDIR": str(self._sockets),
         }
@@ -305,6 +308,8 @@ class Stack:
             was_gone, self._code_was_gone = self._code_was_gone, api.code_is_gone()
             if was_gone and self._code_was_gone:
                 self._load_code_anew()
+        with contextlib.suppress(DailiesError):
+            self._policy.follow()
         if changed := self._schedules.changed():
             self._load_code_anew(f"schedules and accounts have changed ({', '.join(changed)}); loading them")
         self._tended_at = time.monotonic()

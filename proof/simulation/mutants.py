@@ -135,7 +135,7 @@ def _look(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str)
 
 def _write(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str) -> Decided:
     with ledger.transaction(who="engine", run_id=run_id) as tx:
-        queued = decisions.queue_purchase(tx, request, decision)
+        queued = decisions.queue_purchase(tx, request, decision, again=False)
         return (
             Decided(request, Ruling.NEW, queued)
             if isinstance(queued, Attempt)
@@ -297,7 +297,9 @@ def buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
             ledger = self._engine.ledger.blocking
             deliveries.record_lost(ledger, attempt.id, why=str(error))
             with ledger.transaction(who="engine", run_id=run_id) as tx:
-                decisions.queue_purchase(tx, attempt.request, Decision(attempt.decision, attempt.batch))
+                decisions.queue_purchase(
+                    tx, attempt.request, Decision(attempt.decision, attempt.batch), again=True
+                )
 
     return mock.patch.object(Deliverer, "deliver", regenerating)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from resources.ledger.policy_settings import ALL, Setting
 from resources.money import show_usd, usd
 from resources.orders import Caps
 
@@ -63,7 +64,7 @@ class Budget:
             return None
         return (
             f"one clip may cost {show_usd(self.per_clip)} and this one needs {show_usd(amount)}: if that is its price and not "
-            "another unit, raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought."
+            "another unit, raise DAILIES_MAX_USD_PER_CLIP, then `dailies policy apply`. Nothing was bought."
         )
 
     def cap(self, scope: Scope, series: Caps) -> int | None:
@@ -107,12 +108,10 @@ def exceeded(
 
 def _refusal(scope: Scope, cap: int, spent: int, amount: int, timezone: str) -> str:
     per = f"per_{scope.period}"
+    raised = f"{Setting(scope.name or ALL, f'max_usd_{per}')}, then `dailies policy apply`"
     whose, setting = {
-        EVERYTHING: ("", f"DAILIES_MAX_USD_{per.upper()}"),
-        ACCOUNT: (
-            f" of {scope.name}",
-            f"DAILIES_{scope.name.upper().replace('-', '_')}_MAX_USD_{per.upper()}",
-        ),
+        EVERYTHING: ("", raised),
+        ACCOUNT: (f" of {scope.name}", raised),
         SERIES: (
             f" of the series {scope.name}",
             f"`budget.{'total' if scope.period == TOTAL else per}` in its file",

@@ -42,7 +42,7 @@ def reserve(
     """Count a new purchase, unless it would exceed a cap.
 
     Args:
-        connection: The transaction that queues the purchase.
+        connection: The transaction that queues the purchase. It has taken `lock_money`, and read the caps after that.
         wanted: Its counters.
         amount: Its price in micro-dollars.
         budget: The caps of everything and of the accounts.
@@ -54,7 +54,6 @@ def reserve(
     too_dear = budget.refusal(amount)
     if too_dear is not None:
         return too_dear
-    lock_money(connection)
     caps = {scope: budget.cap(scope, request.caps) for scope in wanted}
     capped = [scope for scope, cap in caps.items() if cap is not None]
     refusal = exceeded(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.ledger import approvals, budget, counters, decision_clips, heartbeats, stops
-from resources.ledger.database import chunks, lock_subject
+from resources.ledger.database import chunks, lock_money, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
@@ -91,7 +91,7 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
                     return Decided(request, Ruling.REFUSED, None, foreign)
                 settled = _find(tx, request, decision)
                 if settled.ruling is Ruling.NEW:
-                    queued = queue_purchase(tx, settled.request, decision)
+                    queued = queue_purchase(tx, settled.request, decision, again=False)
                     if isinstance(queued, str):
                         said = _of_money(tx.connection, request, decision.id, queued)
                         return Decided(request, Ruling.REFUSED, None, said)
@@ -166,7 +166,9 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     following = after(failed, [Attempt.from_row(row) for row in rows], request)
     if following is None:
         return None
-    queued = queue_purchase(tx, following, Decision(failed.decision, failed.batch, failed.watched_by))
+    queued = queue_purchase(
+        tx, following, Decision(failed.decision, failed.batch, failed.watched_by), again=True
+    )
     if isinstance(queued, Attempt):
         return queued
     said = _of_money(tx.connection, request, failed.decision, queued)
@@ -198,11 +200,15 @@ def _instead_of(request: ClipRequest) -> str:
     return f", in place of {asked.endpoint} of {asked.provider}" if asked is not None else ""
 
 
-def queue_purchase(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt | str:
+def queue_purchase(
+    tx: Transaction, request: ClipRequest, decision: Decision, *, again: bool
+) -> Attempt | str:
     """Queue a purchase and reserve its money; returns why where that is refused.
 
     Args:
         tx: A transaction that has the lock of the request's subject.
+        again: Whether it follows a failed purchase of the decision. Then a host whose settings differ may queue it: the caps are
+            the ledger's, and another host sends it.
     """
     price = request.price_micros
     if price is None:
@@ -213,12 +219,17 @@ def queue_purchase(tx: Transaction, request: ClipRequest, decision: Decision) ->
     # a stop that clears by itself leaves the clip queued
     if stop is not None and not stop.kind.reopens:
         return f"{stop} Nothing was bought."
-    day = tx.budget.day(tx.now())
+    # before the policy is read: a cap that somebody lowers meanwhile must hold for this purchase, or this one come first
+    lock_money(tx.connection)
+    policy = tx.policy.read(tx.connection)
+    if policy.refusal is not None and not again:
+        return policy.refusal
+    day = policy.budget.day(tx.now())
     refusal = counters.reserve(
         tx.connection,
         budget.scopes(account=request.account_name, series=request.series, decision=decision.id, day=day),
         price,
-        budget=tx.budget,
+        budget=policy.budget,
         request=request,
     )
     if refusal is not None:

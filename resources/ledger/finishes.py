@@ -196,7 +196,7 @@ def _buy(tx: Transaction, waits: WaitingFinish, limits: Limits) -> FinishOrdered
         )
     else:
         batch = f"{PREFIX}{draft.batch or draft.decision}"[:LONGEST_DECISION]
-        queued = queue_purchase(tx, request, Decision(waits.decision or "", batch))
+        queued = queue_purchase(tx, request, Decision(waits.decision or "", batch), again=False)
     if isinstance(queued, Attempt):
         return FinishOrdered(draft, queued)
     why = queued.replace(" Nothing was bought.", "")

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from resources.ledger import outage
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
+from resources.ledger.policy import PolicyReader
+from resources.ledger.policy_settings import Policy
 from resources.ledger.records import CLIP, Attempt
 from resources.ledger.rules import stands_for
 from resources.ledger.schema import IS_NEWEST, attempts, current_takes, jobs, journal, meta, submissions
@@ -75,18 +77,28 @@ class Ledger:
 
     Args:
         url: See `resources.ledger.database.open_database`.
-        budget: What may be spent, and where a day begins.
+        budget: What holds where neither the ledger's policy nor this host says anything.
+        said: What this host says of the policy; nothing, and it follows the ledger. See `resources.ledger.policy`.
         clock: Seconds since the epoch; tests pass a fake one. Without one, PostgreSQL's clock or on SQLite this machine's.
         patience: How long to wait for a PostgreSQL server that is away, in seconds; see `resources.ledger.outage`.
     """
 
-    def __init__(self, url: str, *, budget: Budget, clock: Clock | None = None, patience: float = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        budget: Budget,
+        said: Policy | None = None,
+        clock: Clock | None = None,
+        patience: float = 0,
+    ) -> None:
         self._patience = patience
         self._engine = open_database(url, patience=patience)
         shared = clock is None and self._engine.dialect.name == "postgresql"
         self._database_clock = DatabaseClock() if shared else None
         self.clock: Clock = self._database_clock or clock or time.time
-        self.budget = budget
+        self.policy = PolicyReader(said or {}, budget)
+        """Reads what is in force."""
         self.owner = process_name()
         """Names this process in leases and in the journal."""
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
@@ -148,9 +160,19 @@ class Ledger:
             UnavailableError: See `write`.
         """
         with self.write() as connection:
-            yield Transaction(connection, self.clock, self.budget, f"{who} {self.owner}"[:64], run_id)
+            yield Transaction(connection, self.clock, self.policy, f"{who} {self.owner}"[:64], run_id)
 
     # Reading
+
+    @property
+    def budget(self) -> Budget:
+        """The caps in force, and where a day begins, read in a transaction of its own."""
+        with self.read() as connection:
+            return self.policy.read(connection).budget
+
+    @budget.setter
+    def budget(self, budget: Budget) -> None:
+        self.policy = PolicyReader(self.policy.said, budget)
 
     def attempts(self, ids: Iterable[str]) -> dict[str, Attempt]:
         """The attempts with these ids, by id; unknown ids are left out."""
@@ -239,6 +261,11 @@ class Ledger:
         """What database this is and how it is reached, for a person; nothing of its user and password."""
         with self.read() as connection:
             return whereabouts(connection)
+
+    @property
+    def is_of_one_machine(self) -> bool:
+        """Whether no other machine can open it: SQLite is refused on a network's filesystem."""
+        return self._engine.dialect.name == "sqlite"
 
     # Facts about the ledger itself
 

@@ -120,6 +120,8 @@ class Later:
     """Whether the queue waits for the answer to a POST in flight, which may come any moment."""
     lost: bool = False
     """Whether the queue waits for a lost answer to be found."""
+    refused: bool = False
+    """Whether this host may buy nothing, since its settings are not the policy in force."""
     stop: Stop | None = None
     """The stop that must end first, where buying is stopped."""
 

@@ -54,7 +54,7 @@ class PostTerms:
     """How the POSTs of one account are sent."""
 
     limits: Limits
-    """What the account allows."""
+    """What the account allows where the ledger's policy says nothing."""
     deadline_seconds: float
     """The hard deadline of a POST; its lease ends a margin after it."""
     traceable: bool = True
@@ -89,7 +89,10 @@ def claim_next(
             return Later(now + STOPPED_SECONDS, str(stop), stop=stop)
         if not has_passed(not_before, now, within=LONGEST_PAUSE_SECONDS):
             return Later(not_before, f"{account} asked for a pause")
-        later = over_limit(tx.connection, account, terms.limits, now)
+        policy = tx.policy.read(tx.connection)
+        if policy.refusal is not None:
+            return Later(now + STOPPED_SECONDS, policy.refusal, refused=True)
+        later = over_limit(tx.connection, account, policy.limits(account, terms.limits), now)
         if later is not None:
             return later
         attempt = Attempt.from_row(queued)

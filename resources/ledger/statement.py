@@ -7,12 +7,13 @@ import sqlalchemy as sa
 
 from resources.ledger import counters, schema
 from resources.ledger.bills import MARGIN_SECONDS, Billed, Window, core
-from resources.ledger.budget import Scope
+from resources.ledger.budget import SERIES, Budget, Scope
 from resources.ledger.disputes import open_disputes
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import Caps
 
 FREE = [MoneyState.RELEASED, MoneyState.REFUNDED]
 
@@ -66,6 +67,7 @@ class Statement:
 
 def statement(ledger: Ledger) -> Statement:
     """The statement of one moment."""
+    budget, now = ledger.budget, ledger.clock()
     with ledger.read() as connection:
         total = _lines(connection, sa.literal("total"))
         return Statement(
@@ -75,7 +77,7 @@ def statement(ledger: Ledger) -> Statement:
             by_account=_lines(connection, attempts.c.account),
             by_day=_lines(connection, attempts.c.counted_on)[::-1],
             total=total[0] if total else Line("total", 0, 0, 0),
-            caps=_caps(connection, ledger.budget.day(ledger.clock())),
+            caps=_caps(connection, budget, budget.day(now)),
             miscounted=_miscounted(connection),
         )
 
@@ -93,17 +95,21 @@ def _lines(connection: sa.Connection, by: sa.ColumnElement[str]) -> list[Line]:
     return [Line(str(row[0]), int(row[1]), int(row[2]), int(row[3])) for row in rows]
 
 
-def _caps(connection: sa.Connection, day: str) -> list[Cap]:
+def _caps(connection: sa.Connection, budget: Budget, day: str) -> list[Cap]:
     table = schema.spending
     rows = connection.execute(
         sa.select(table)
-        .where(table.c.cap_micros.is_not(None), table.c.key.in_([day, day[:7], ""]))
+        .where(table.c.key.in_([day, day[:7], ""]))
         .order_by(table.c.of, table.c.name, table.c.period)
     )
-    return [
-        Cap(Scope(row.of, row.name, row.period, row.key), int(row.spent_micros), int(row.cap_micros))
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        scope = Scope(row.of, row.name, row.period, row.key)
+        # a row keeps the cap of its last purchase; that of a series is in its file, others may have changed since
+        cap = row.cap_micros if row.of == SERIES else budget.cap(scope, Caps())
+        if cap is not None:
+            found.append(Cap(scope, int(row.spent_micros), int(cap)))
+    return found
 
 
 def _miscounted(connection: sa.Connection) -> list[tuple[Scope, int, int]]:

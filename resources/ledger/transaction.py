@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from resources.errors import DailiesError
 from resources.ledger import counters, stops, waiting_finishes
-from resources.ledger.budget import Budget
 from resources.ledger.database import lock_subject
+from resources.ledger.policy import PolicyReader
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
@@ -54,7 +54,8 @@ class Transaction:
     connection: sa.Connection
     now: Callable[[], float]
     """Reads the clock, in seconds since the epoch. Read it after the last lock: what was read before a wait dates rows back."""
-    budget: Budget
+    policy: PolicyReader
+    """Reads what is in force."""
     who: str
     """Who acts and in which process, as the journal shows it."""
     run_id: str | None
@@ -213,8 +214,10 @@ class Transaction:
             waiting_finishes.follow(self.connection, after, now=self.now())
         self._journalize(before, after, why)
         counters.follow(self.connection, before, after)
-        most = after.quoted_micros * self.budget.request_factor
-        if after.overcharged_micros > before.overcharged_micros and (after.charged_micros or 0) > most:
+        if after.overcharged_micros > before.overcharged_micros and (
+            (after.charged_micros or 0)
+            > after.quoted_micros * self.policy.read(self.connection).budget.request_factor
+        ):
             reason = (
                 f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
                 f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"

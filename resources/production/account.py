@@ -3,11 +3,11 @@
 import functools
 import ipaddress
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from resources.errors import ConfigurationError
-from resources.ledger import keys
+from resources.ledger import keys, policy_history
 from resources.ledger.bills import Confirmed
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
@@ -75,6 +75,12 @@ class StepResult:
     """Ids of new jobs at the provider that this ledger has not ordered."""
     refused: str | None = None
     """Why the queue may not be sent: the ledger is older than its bucket, or the bucket cannot be asked."""
+
+
+def contract_in_force(ledger: Ledger, account: Account) -> Contract:
+    """What an account's listing can prove by the policy in force, whatever settle time this host was started with."""
+    seconds = policy_history.in_force(ledger).settle_seconds(account.name, account.settle_seconds)
+    return replace(account, settle_seconds=seconds).contract
 
 
 def bind_account(ledger: Ledger, account: AccountSettings) -> None:

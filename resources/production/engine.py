@@ -15,7 +15,7 @@ from resources.ledger import outcomes, polls, queue, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.production.account import Account, StepResult
+from resources.production.account import Account, StepResult, contract_in_force
 from resources.production.bookkeeper import Bookkeeper
 from resources.production.bucket_mark import BucketMark, MarkKeeper
 from resources.production.ledger_thread import LedgerThread
@@ -133,9 +133,8 @@ class Engine:
         """
         account = self.accounts[name]
         repeated = await self._repeater.repeat(account, run_id=run_id)
-        settled = repeated + await self._reconciler.reconcile(
-            account.provider, account.contract, run_id=run_id
-        )
+        contract = await self.ledger.run(contract_in_force, account)
+        settled = repeated + await self._reconciler.reconcile(account.provider, contract, run_id=run_id)
         if result is not None:
             result.reconciled.extend(settled)
             result.submitted.extend(a for a in settled if a.state is AttemptState.SUBMITTED)

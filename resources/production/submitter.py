@@ -116,6 +116,8 @@ class Submitter:
             if self._ledger.clock() >= until and (again or later is not None):
                 return later or _next_time(self._ledger.clock())
             if not tasks or (later is None and not again):
+                if later is not None and later.refused and result is not None:
+                    result.refused = later.why
                 if later is not None and later.stop is not None:
                     await self._watch.alarm(account.name)
                 return later

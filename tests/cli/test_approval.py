@@ -163,7 +163,7 @@ def test_a_ledger_that_may_not_buy_ends_the_command(
     def older(_settings: object, _ledger: object, plan: Plan) -> Plan:
         return dataclasses.replace(plan, may_not_buy="the bucket knows more than this ledger")
 
-    monkeypatch.setattr(planning, "_with_its_bucket", older)
+    monkeypatch.setattr(planning, "_if_it_may_buy", older)
     code, _, err = dailies("produce", "bay", "--yes")
     assert code == 2
     assert "nothing was bought: the bucket knows more" in err

@@ -450,7 +450,9 @@ TestSpending = Spending.TestCase
 def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> None:
     refused = decided(ledger, a_request(price_micros=usd(price)))
     assert refused.ruling is Ruling.REFUSED
-    assert "raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought" in (refused.reason or "")
+    assert "raise DAILIES_MAX_USD_PER_CLIP, then `dailies policy apply`. Nothing was bought" in (
+        refused.reason or ""
+    )
     assert statement.statement(ledger).total.micros == 0
 
 

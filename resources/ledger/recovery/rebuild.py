@@ -113,7 +113,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
             values = _facts(take) | {
                 "id": uuid.uuid4().hex if take.attempt in used else take.attempt,
                 "created_at": take.submitted_at,
-                "counted_on": tx.budget.day(take.submitted_at),
+                "counted_on": tx.policy.read(tx.connection).budget.day(take.submitted_at),
                 "reported_run_id": take.run_id or WHO,
                 "account": take.account,
                 "fingerprint": take.fingerprint,
@@ -160,7 +160,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
         values = _on_its_way(item, request, tx.now()) | {
             "id": uuid.uuid4().hex if known else item.attempt,
             "created_at": item.sent_at,
-            "counted_on": tx.budget.day(item.sent_at),
+            "counted_on": tx.policy.read(tx.connection).budget.day(item.sent_at),
             "batch": WHO,
             "account": item.account,
             "fingerprint": item.fingerprint,

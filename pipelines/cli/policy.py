@@ -1,0 +1,68 @@
+"""`dailies policy`: the caps, limits and settle times in force, who said them, and what this host says instead."""
+
+import typer
+
+from pipelines.cli.panels import PanelledGroup
+from pipelines.cli.terminal import Json, console, print_json
+
+policy_app = typer.Typer(
+    cls=PanelledGroup,
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    help="The caps, limits and settle times in force on every host.",
+)
+
+
+@policy_app.callback()
+def policy(context: typer.Context, as_json: Json = False) -> None:
+    """The caps, limits and settle times in force on every host. Exits with 2 where this host says something else."""
+    if context.invoked_subcommand is not None:
+        return
+    from pipelines.cli.policy_table import document, show
+    from pipelines.cli.stack_settings import running_settings
+    from resources.ledger import keys
+    from resources.ledger.policy_history import in_force
+    from resources.settings import open_ledger
+
+    settings = running_settings()
+    with open_ledger(settings) as ledger:
+        found = in_force(ledger)
+        uses = {name: use for name in settings.account_names if (use := keys.look_up(ledger, name)).said}
+    if as_json:
+        print_json(document(found, uses))
+    else:
+        show(found, uses)
+    raise typer.Exit(0 if found.refusal is None else 2)
+
+
+@policy_app.command("apply")
+def put_in_force() -> None:
+    """Put this host's settings and its files in data/accounts in force on every host. What they leave out stays as it is."""
+    from pipelines.cli.policy_table import changes, person
+    from pipelines.cli.stack_settings import running_settings
+    from resources.ledger.policy_history import apply
+    from resources.settings import open_ledger
+
+    settings = running_settings()
+    with open_ledger(settings) as ledger:
+        changed = apply(ledger, settings.policy, who=person())
+        for line in changes(ledger, changed):
+            console.print(line, markup=False, soft_wrap=True)
+    if not changed:
+        console.print("nothing changed: what this host says is in force")
+
+
+@policy_app.command("log")
+def log(as_json: Json = False) -> None:
+    """Show every change of the policy, oldest first: what, when and who."""
+    from pipelines.cli.policy_table import history_document, show_history
+    from pipelines.cli.stack_settings import running_settings
+    from resources.ledger.policy_history import history
+    from resources.settings import open_ledger
+
+    with open_ledger(running_settings()) as ledger:
+        found = history(ledger)
+    if as_json:
+        print_json(history_document(found))
+    else:
+        show_history(found)

@@ -1,0 +1,151 @@
+"""The policy for people and for machines, and the sentences about its changes."""
+
+import datetime as dt
+import getpass
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from pipelines.cli.terminal import complain, print_table, table_of
+from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, Scope
+from resources.ledger.counters import spent
+from resources.ledger.keys import KeyUse
+from resources.ledger.ledger import Ledger
+from resources.ledger.policy import InForce, PolicyChange, PolicyEntry
+from resources.ledger.policy_settings import ALL, Setting, Value
+from resources.money import to_usd
+from resources.orders import Caps
+
+
+def show(found: InForce, keys: Mapping[str, KeyUse]) -> None:
+    """Print what is in force, and where this host says something else.
+
+    Args:
+        keys: Who uses the key of each account of which anybody has said it.
+    """
+    table = table_of("setting", "in force", "since", "said by", wraps={"setting", "said by"})
+    for setting, value in _all(found).items():
+        entry = found.entries.get(setting)
+        table.add_row(
+            str(setting),
+            setting.show(value),
+            "-" if entry is None else _when(entry.at)[:10],
+            Text(_source(found, setting)),
+        )
+    for account, use in sorted(keys.items()):
+        since = _when(use.since)[:10] if use.since else "-"
+        table.add_row(f"key of {account}", str(use.said), since, Text(str(use.by)))
+    print_table(table)
+    if found.refusal is not None:
+        complain(found.refusal)
+
+
+def document(found: InForce, keys: Mapping[str, KeyUse]) -> dict[str, Any]:
+    """The same for machines; money as exact text in USD."""
+    different = {one.setting: one.here for one in found.differences}
+    rows = []
+    for setting, value in _all(found).items():
+        entry = found.entries.get(setting)
+        row = _row(setting, value, None if entry is None else entry.at, _source(found, setting))
+        if setting in different:
+            row["here"] = _plain(setting, different[setting])
+        rows.append(row)
+    used = [
+        {"account": name, "key": use.said, "since": _iso(use.since or None), "said_by": use.by}
+        for name, use in sorted(keys.items())
+    ]
+    return {"policy": rows, "keys": used, "may_buy": found.refusal is None, "may_not_buy": found.refusal}
+
+
+def show_history(entries: Sequence[PolicyEntry]) -> None:
+    """Print every change, oldest first."""
+    table = table_of("when", "setting", "value", "who", wraps={"setting", "who"})
+    for one in entries:
+        table.add_row(_when(one.at), str(one.setting), one.setting.show(one.value), Text(one.who))
+    print_table(table)
+
+
+def history_document(entries: Sequence[PolicyEntry]) -> list[dict[str, Any]]:
+    """The same for machines."""
+    return [_row(one.setting, one.value, one.at, one.who) for one in entries]
+
+
+def changes(ledger: Ledger, changed: Sequence[PolicyChange]) -> list[str]:
+    """A sentence about each change, and about each cap that is below what is spent or reserved already."""
+    said = []
+    for setting, before, value in changed:
+        was = "was not set" if before is None else f"was {setting.show(before.value)}"
+        said.append(f"{setting} {was}; it is {setting.show(value)} now, on every host")
+    return [*said, *_exceeded(ledger, [change.setting for change in changed])]
+
+
+def person() -> str:
+    """Who changes the policy, and where."""
+    return f"{getpass.getuser()} on {socket.gethostname()}"
+
+
+def _exceeded(ledger: Ledger, settings: Sequence[Setting]) -> list[str]:
+    budget = ledger.budget
+    day = budget.day(ledger.clock())
+    periods = {"max_usd_per_day": (DAY, day), "max_usd_per_month": (MONTH, day[:7])}
+    scopes = {
+        Scope(*((EVERYTHING, "") if one.account == ALL else (ACCOUNT, one.account)), *periods[one.name]): one
+        for one in settings
+        if one.name in periods
+    }
+    with ledger.read() as connection:
+        counted = spent(connection, list(scopes), {})
+    return [
+        f"{setting.show(counted[scope])} is spent or reserved for {scope.key} already, more than {setting} allows: nothing more is "
+        "bought. Clips in the queue are still sent; `dailies stop` keeps them there."
+        for scope, setting in scopes.items()
+        if (cap := budget.cap(scope, Caps())) is not None and counted[scope] > cap
+    ]
+
+
+def _all(found: InForce) -> dict[Setting, Value]:
+    """What is in force, with the defaults where nobody has said anything."""
+    budget = found.budget
+    defaults: dict[Setting, Value] = {
+        Setting(ALL, "max_usd_per_clip"): budget.per_clip,
+        Setting(ALL, "max_usd_per_run"): budget.everything.per_run,
+        Setting(ALL, "max_usd_per_day"): budget.everything.per_day,
+        Setting(ALL, "max_usd_per_month"): budget.everything.per_month,
+        Setting(ALL, "max_request_factor"): budget.request_factor,
+        Setting(ALL, "max_hour_factor"): budget.hour_factor,
+        Setting(ALL, "timezone"): budget.timezone,
+    }
+    said = {**found.said, **{setting: entry.value for setting, entry in found.entries.items()}}
+    return {**defaults, **dict(sorted(said.items()))}
+
+
+def _source(found: InForce, setting: Setting) -> str:
+    entry = found.entries.get(setting)
+    if entry is not None:
+        return entry.who
+    return "this host, when it buys" if setting in found.said else "the default"
+
+
+def _row(setting: Setting, value: Value, at: float | None, who: str) -> dict[str, Any]:
+    return {
+        "account": None if setting.account == ALL else setting.account,
+        "setting": setting.name,
+        "set_by": str(setting),
+        "value": _plain(setting, value),
+        "since": _iso(at),
+        "said_by": who,
+    }
+
+
+def _plain(setting: Setting, value: Value) -> Value:
+    return str(to_usd(value)) if setting.is_money and isinstance(value, int) else value
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="seconds")
+
+
+def _when(at: float) -> str:
+    return f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d %H:%M}"

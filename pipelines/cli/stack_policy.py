@@ -1,0 +1,51 @@
+"""What `dailies up` does about the policy: its settings are put in force, or it says why it buys nothing."""
+
+from collections.abc import Callable
+
+from pipelines.cli.policy_table import changes, person
+from resources.errors import UnavailableError
+from resources.ledger import policy_history
+from resources.settings import Settings, open_ledger
+
+
+class StackPolicy:
+    """The policy of one `dailies up`.
+
+    A ledger in SQLite has one machine, so that its settings are put in force at the start. On PostgreSQL other hosts may have said
+    something else; then this host only adds what nobody has said.
+    """
+
+    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._log = log
+        self._said = settings.policy
+
+    def put_in_force(self) -> bool:
+        """Put this host's settings in force, and tell a person what changed; returns whether they agree with the ledger now."""
+        said = self._settings.policy
+        try:
+            with open_ledger(self._settings) as ledger:
+                if not ledger.is_of_one_machine:
+                    known = policy_history.take_in(ledger)
+                else:
+                    changed = policy_history.apply(ledger, said, who=person())
+                    for line in changes(ledger, [one for one in changed if one.before is not None]):
+                        self._log(line)
+                    known = policy_history.in_force(ledger)
+        except UnavailableError as error:
+            self._log(f"whether this host's settings are the policy in force is not known: {error}")
+            return False
+        self._said = said
+        if known.refusal is not None:
+            self._log(known.refusal)
+        elif left := sorted(known.entries.keys() - said.keys()):
+            named = ", ".join(f"{one} ({one.show(known.entries[one].value)})" for one in left)
+            self._log(
+                f"in force from before, and not set here: {named}. `dailies policy` shows it; an empty value lifts it"
+            )
+        return known.refusal is None
+
+    def follow(self) -> None:
+        """Put in force what a file in `data/accounts` says now, where it says something else than before."""
+        if self._settings.policy != self._said:
+            self.put_in_force()

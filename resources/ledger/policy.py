@@ -1,0 +1,181 @@
+"""The policy in force: caps, limits and settle times, as facts of the ledger.
+
+What a host's settings say counts where nobody has said anything of a setting before. From then on the ledger's word holds: every
+transaction that reserves money or claims a POST reads it, so that a host that was started with older settings cannot exceed
+it. A host whose settings say something else buys nothing until `dailies policy apply` puts them in force or they are changed. A
+host that leaves a setting out follows the ledger.
+"""
+
+import datetime as dt
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from resources.ledger.budget import Budget
+from resources.ledger.limits import Limits
+from resources.ledger.policy_settings import ALL, Policy, Setting, Value
+from resources.ledger.policy_tables import policy as entries
+from resources.orders import Caps
+
+NAMED = 3
+"""So many differences are named in a refusal."""
+
+
+class PolicyEntry(NamedTuple):
+    """One statement about a setting, as the ledger keeps it."""
+
+    seq: int
+    """Its place in the history."""
+    setting: Setting
+    """What it is about."""
+    value: Value
+    """What has been in force since."""
+    at: float
+    """When it was said, in seconds since the epoch."""
+    who: str
+    """Who said it: a person and a host, or a host at its first use."""
+
+
+class PolicyDifference(NamedTuple):
+    """A setting of which a host says something else than what is in force."""
+
+    setting: Setting
+    here: Value
+    """What the host says."""
+    entry: PolicyEntry
+    """What is in force."""
+
+    def __str__(self) -> str:
+        since = f"{dt.datetime.fromtimestamp(self.entry.at, dt.UTC):%Y-%m-%d %H:%M} UTC"
+        return (
+            f"{self.setting} is {self.setting.show(self.here)} here, and {self.setting.show(self.entry.value)} is in force "
+            f"(said by {self.entry.who}, {since})"
+        )
+
+
+class PolicyChange(NamedTuple):
+    """A setting whose value in force has changed."""
+
+    setting: Setting
+    before: PolicyEntry | None
+    """What was in force, None where nobody had said anything."""
+    value: Value
+    """What is in force now."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The policy of one moment, as one host follows it."""
+
+    entries: Mapping[Setting, PolicyEntry]
+    """What the ledger says: the newest statement about each setting."""
+    said: Policy
+    """What this host says."""
+    own: Budget
+    """What holds where neither says anything."""
+
+    def value(self, setting: Setting, otherwise: Any = None) -> Any:
+        """The value of a setting; `otherwise` where the ledger keeps none."""
+        entry = self.entries.get(setting)
+        return otherwise if entry is None else entry.value
+
+    @cached_property
+    def differences(self) -> tuple[PolicyDifference, ...]:
+        """What this host says and is not in force."""
+        return tuple(
+            PolicyDifference(setting, here, entry)
+            for setting, here in sorted(self.said.items())
+            if (entry := self.entries.get(setting)) is not None and entry.value != here
+        )
+
+    @cached_property
+    def refusal(self) -> str | None:
+        """Why this host may buy nothing, for a person; None when it may."""
+        if not self.differences:
+            return None
+        named = "; ".join(map(str, self.differences[:NAMED]))
+        more = f"; and {len(self.differences) - NAMED} more" if len(self.differences) > NAMED else ""
+        return (
+            f"the settings of this host ({socket.gethostname()}) are not the policy in force: {named}{more}. Nothing was bought. "
+            "`dailies policy apply` on this host puts its settings in force; or change them, or leave them out."
+        )
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The caps in force, without those of each series."""
+
+        def caps(account: str, own: Caps) -> Caps:
+            periods = [
+                period for period in ("day", "month", "run") if (account, f"max_usd_per_{period}") in by
+            ]
+            changed = {f"per_{period}": by[account, f"max_usd_per_{period}"].value for period in periods}
+            return own.model_copy(update=changed) if changed else own
+
+        by: Mapping[Any, PolicyEntry] = self.entries
+        accounts = {*self.own.accounts, *(setting.account for setting in self.entries)} - {ALL}
+        return replace(
+            self.own,
+            timezone=self.value(Setting(ALL, "timezone"), self.own.timezone),
+            everything=caps(ALL, self.own.everything),
+            accounts={name: caps(name, self.own.accounts.get(name, Caps())) for name in accounts},
+            per_clip=self.value(Setting(ALL, "max_usd_per_clip"), self.own.per_clip),
+            request_factor=self.value(Setting(ALL, "max_request_factor"), self.own.request_factor),
+            hour_factor=self.value(Setting(ALL, "max_hour_factor"), self.own.hour_factor),
+        )
+
+    def limits(self, account: str, own: Limits) -> Limits:
+        """The limits of an account in force; `own` are what this host says."""
+        return Limits(
+            self.value(Setting(account, "max_in_flight"), own.in_flight),
+            self.value(Setting(account, "submits_per_minute"), own.per_minute),
+        )
+
+    def settle_seconds(self, account: str, own: float | None) -> float | None:
+        """The settle time of an account in force, None for its provider's; `own` is what this host says."""
+        found: float | None = self.value(Setting(account, "settle_seconds"), own)
+        return found
+
+
+_VERSION = sa.select(sa.func.max(entries.c.seq))
+_NEWEST = sa.select(entries).where(
+    entries.c.seq.in_(sa.select(sa.func.max(entries.c.seq)).group_by(entries.c.account, entries.c.setting))
+)
+
+
+class PolicyReader:
+    """Reads the policy within a transaction. What it has read is kept until somebody adds to the policy.
+
+    Args:
+        said: What this host says.
+        own: What holds where neither the ledger nor the host says anything.
+    """
+
+    def __init__(self, said: Policy, own: Budget) -> None:
+        self.said = said
+        self.own = own
+        self._version: int | None = None
+        self._in_force: InForce | None = None
+
+    def read(self, connection: sa.Connection) -> InForce:
+        """What is in force. A transaction that reserves money has taken `lock_money` before, as one that changes the policy does."""
+        version = connection.execute(_VERSION).scalar()
+        known = self._in_force
+        if known is None or version != self._version:
+            known = InForce(newest(connection), self.said, self.own)
+            self._version, self._in_force = version, known
+        return known
+
+
+def newest(connection: sa.Connection) -> dict[Setting, PolicyEntry]:
+    """The newest statement about each setting."""
+    return {entry.setting: entry for entry in map(entry_of, connection.execute(_NEWEST))}
+
+
+def entry_of(row: sa.Row[Any]) -> PolicyEntry:
+    """Read a row of the table."""
+    return PolicyEntry(row.seq, Setting(row.account, row.setting), json.loads(row.value), row.at, row.who)

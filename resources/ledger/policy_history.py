@@ -1,0 +1,85 @@
+"""The history of the policy: what was said of caps, limits and settle times, when, and by whom. Statements are only added."""
+
+import json
+import socket
+
+import sqlalchemy as sa
+
+from resources.errors import ConfigurationError
+from resources.ledger.database import lock_money
+from resources.ledger.ledger import Ledger
+from resources.ledger.policy import InForce, PolicyChange, PolicyEntry, entry_of, newest
+from resources.ledger.policy_settings import Policy
+from resources.ledger.policy_tables import policy as entries
+
+
+def in_force(ledger: Ledger) -> InForce:
+    """What is in force, in a transaction of its own."""
+    with ledger.read() as connection:
+        return ledger.policy.read(connection)
+
+
+def history(ledger: Ledger) -> list[PolicyEntry]:
+    """Every statement, oldest first."""
+    with ledger.read() as connection:
+        return [entry_of(row) for row in connection.execute(sa.select(entries).order_by(entries.c.seq))]
+
+
+def take_in(ledger: Ledger) -> InForce:
+    """Put in force what this host says of settings that nobody has said anything of.
+
+    A fresh ledger takes the first host's settings in this way, so that one machine needs no command.
+
+    Returns:
+        What is in force now.
+    """
+    known = in_force(ledger)
+    if not (ledger.policy.said.keys() - known.entries.keys()):
+        return known
+    _write(ledger, ledger.policy.said, who=f"host {socket.gethostname()}", overrule=False)
+    return in_force(ledger)
+
+
+def check(ledger: Ledger) -> InForce:
+    """The same, where this host is about to buy.
+
+    Raises:
+        ConfigurationError: This host says something else than what is in force. Nothing was bought.
+    """
+    known = take_in(ledger)
+    if known.refusal is not None:
+        raise ConfigurationError(known.refusal)
+    return known
+
+
+def apply(ledger: Ledger, said: Policy, *, who: str) -> list[PolicyChange]:
+    """Put in force what a host says; what it leaves out stays as it is. Returns what changed."""
+    return _write(ledger, said, who=who, overrule=True)
+
+
+def _write(ledger: Ledger, said: Policy, *, who: str, overrule: bool) -> list[PolicyChange]:
+    with ledger.write() as connection:
+        # whoever reserves money reads the policy under the same lock, so that a cap that was lowered holds at once
+        lock_money(connection)
+        known = newest(connection)
+        changed = [
+            PolicyChange(setting, before, value)
+            for setting, value in sorted(said.items())
+            if ((before := known.get(setting)) is None) or (overrule and before.value != value)
+        ]
+        at = ledger.clock()
+        if changed:
+            connection.execute(
+                sa.insert(entries),
+                [
+                    {
+                        "account": setting.account,
+                        "setting": setting.name,
+                        "value": json.dumps(value),
+                        "at": at,
+                        "who": who,
+                    }
+                    for setting, _before, value in changed
+                ],
+            )
+    return changed
