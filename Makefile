@@ -95,3 +95,7 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
 lock:            ## solve the dependencies anew (needs uv)
 	$(LOCK) --group build -o requirements.lock
 	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	@# a release may have wheels for one system only
+	for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do \
+	  MACOSX_DEPLOYMENT_TARGET=14.0 uv pip install -q --dry-run $(LOCKED) --python-platform $$platform --target $(VENV)/none -r requirements-dev.lock || exit 1; \
+	done
