@@ -60,6 +60,7 @@ def _remains(spec: ProviderSpec) -> str:
 ROWS: tuple[tuple[str, str, Callable[[ProviderSpec], str]], ...] = (
     ("echo", "shows our submission's id", lambda spec: _yes(spec.capabilities.echoes_submission_id)),
     ("listing", "lists jobs", lambda spec: _yes(spec.capabilities.lists_jobs)),
+    ("input", "shows each job's request", lambda spec: _yes(spec.capabilities.echoes_input)),
     ("running", "lists running jobs", _running),
     ("window", "lists back to", lambda spec: spec.notes.window if spec.capabilities.lists_jobs else "-"),
     ("bill", "bill by job", lambda spec: _yes(spec.capabilities.bills_jobs)),

@@ -29,6 +29,10 @@ class Job:
     """Whether lists show it before its end."""
     named: str | None = None
     """The id of its POST as the provider shows it, None where it shows none."""
+    shown: str | None = None
+    """The request as the provider's listing shows it, None where it shows none."""
+    may_be_charged: bool = False
+    """Whether nothing says that its failure is free, so that a client counts its price."""
     seen_over: bool = False
     """Whether the provider showed another end, often and long enough to be believed, and took it back."""
     good: bool = True

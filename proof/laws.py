@@ -361,7 +361,9 @@ def _money_of(job: Job, now: float) -> tuple[set[Money], set[Money]]:
             return {paid}, {("indeterminate", None)}
         case "empty":
             return ({paid}, {("released", None)}) if job.refund_at is None else (owed, set())
-    return ({("released", None)}, set()) if job.refund_at is None else ({("refunded", job.price)}, owed)
+    if job.refund_at is None:
+        return {("released", None), *([paid] if job.may_be_charged else [])}, set()
+    return {("refunded", job.price)}, owed
 
 
 def slot_of(attempt: Row) -> Slot:

@@ -2,16 +2,19 @@
 
 A client sees the provider's list and bill, its own clock against the provider's, and which jobs it was told. From that:
 
-AI/ML API names the id of every POST in its logs, so a job is found by its name. WaveSpeed names nothing; a job may be
+AI/ML API names the id of every POST in its logs, so a job is found by its name. fal and Replicate show each job's request: a job is
+found where no other has the same, which a seed of its own sees to; without one an equal request on a shared key may be a stranger's. Replicate has no bill, so that nothing of it is absent. WaveSpeed names nothing; a job may be
 a POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for
 certain only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger
 was seen to buy the model with this key, before it or until it was held. And a POST has surely made none only if the
 bill near it has no stranger's row of its model (a rule of money), and none of those jobs can be dealt to it (the
 provider may have run another model in silence: WaveSpeed contract, trap 16), and a job of ours that was accepted
 later is in the list. How long a list lags is not documented, so a miss says nothing before twenty jobs were seen to
-appear in it, nor once one took longer than a third of the time after which a miss is believed; AI/ML API may not show
+appear in it, nor once one took longer than a third of the time after which a miss is believed; AI/ML API and fal may not show
 a job before its end.
 """
+
+import json
 
 from proof.faults.evidence import Findings
 from proof.jobs import Job
@@ -24,6 +27,7 @@ CLOCKS_SECONDS = 6.0
 UNCOMPARED_SECONDS = 126.0
 """How far apart they may be where the client saw no `Date` before its POST."""
 ENOUGH_LAGS = 20
+WITHOUT_BILL = {"replicate"}
 STRANGER_SECONDS = 900.0
 """How long after a stranger's purchase others may follow."""
 
@@ -48,6 +52,11 @@ def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account:
     """Why the job of a POST may belong to another POST or to a stranger."""
     if attempt["provider"] == "aimlapi":
         return None
+    if own.shown is not None:
+        if not findings.dedicated and json.loads(own.shown).get("seed") is None:
+            return "others may use the key, and its request has no seed"
+        same = any(job.shown == own.shown for job in account if job.id != own.id)
+        return "another job has the same request" if same else None
     if not findings.dedicated:
         return "others may use the key"
     began, _, until = window(findings, post)
@@ -62,6 +71,8 @@ def _why_not_absent(
     findings: Findings, attempt: Row, post: Row, account: list[Job], held_at: float
 ) -> str | None:
     """Why a POST that made no job may have made one."""
+    if attempt["provider"] in WITHOUT_BILL:
+        return "the provider has no bill"
     return _whose_may_be_its(findings, attempt, post, account) or _why_a_miss_says_nothing(
         findings, attempt, post, account, held_at
     )
@@ -104,7 +115,7 @@ def _why_a_miss_says_nothing(
 
 
 def _visible_at(job: Job) -> float:
-    return max(job.listed_at, job.ends_at) if job.provider == "aimlapi" else job.listed_at
+    return job.listed_at if job.lists_running else max(job.listed_at, job.ends_at)
 
 
 def window(findings: Findings, post: Row) -> tuple[float, float, float]:

@@ -40,8 +40,7 @@ class PacedProduction(Production):
         for name in accounts:
             account = settings.account(name)
             bind_account(ledger, account)
-            key = account.api_key.get_secret_value() if account.api_key else ""
-            ready[name] = Account(client(name, account.base_url, key, PACE), Limits(), SUBMIT_SECONDS)
+            ready[name] = Account(client(account, PACE), Limits(), SUBMIT_SECONDS)
         engine = Engine(ledger, ready, sleep=PACE.sleep)
         try:
             yield engine

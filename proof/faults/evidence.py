@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +35,12 @@ class Findings:
     """By how much the clocks of some processes were wrong, by process id."""
     now: float = 0.0
     """The proof's clock when everything was read."""
-    settle: dict[str, float] = field(default_factory=lambda: {"wavespeed": 120.0, "aimlapi": 600.0})
+    settle: dict[str, float] = field(
+        default_factory=lambda: {"wavespeed": 120.0, "aimlapi": 600.0, "fal": 6_000.0, "replicate": 120.0}
+    )
     """By provider, after how many seconds a miss is believed."""
+    max_seconds: float = math.inf
+    """How long the endpoints' jobs take at most, as the catalogue says."""
     dedicated: bool = True
     """Whether the keys are said to be used by nobody else."""
 

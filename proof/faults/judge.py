@@ -20,9 +20,13 @@ class Verdict:
     """Takes that are held, with what makes them ambiguous."""
     settled_in_doubt: list[str] = field(default_factory=list)
     """Attempts that were settled, and rightly, although another answer was possible."""
+    outlasted: list[str] = field(default_factory=list)
+    """Jobs that ran on unseen after their purchase was given up: a declared window."""
     ever_unknown: int = 0
     ends: dict[str, int] = field(default_factory=dict)
     """How many takes ended in which state."""
+    providers: set[str] = field(default_factory=set)
+    """Who made jobs for us."""
     jobs: int = 0
     """How many jobs of ours there are."""
     spent_micros: int = 0
@@ -64,16 +68,20 @@ def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1
         why_ambiguous=lambda attempt: why_ambiguous(findings, attempt),
         clips=frozenset(findings.clips),
         takes=takes,
+        max_seconds=findings.max_seconds,
         now=now,
     )
     ours = [job for job in jobs.values() if job.ours]
     latest: dict[laws.Slot, Row] = {}
     for row in sorted(attempts, key=lambda row: int(row["seq"])):
         latest[laws.slot_of(row)] = row
+    case = laws.Case(evidence)
     verdict = Verdict(
         laws.judge(evidence),
+        outlasted=[job.id for job in case.ours if case.outlasted(job)],
         ever_unknown=len(findings.ever_unknown),
         ends=dict(Counter(row["state"] for row in latest.values())),
+        providers={job.provider for job in ours},
         jobs=len(ours),
         spent_micros=sum(job.charged(now) for job in ours),
     )

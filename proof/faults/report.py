@@ -27,6 +27,7 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
         "held_and_ambiguous": len(verdict.held) - verdict.count("held"),
         "held_needlessly": verdict.count("held"),
         "ambiguous_and_settled_rightly": len(verdict.settled_in_doubt),
+        "ran_on_unseen": len(verdict.outlasted),
         "refunds_awaited_usd": verdict.refunds_awaited_micros / 1e6,
         "wall_seconds": round(outcome.wall_seconds, 1),
         "storm_seconds": round(outcome.storm_seconds, 1),
@@ -69,6 +70,7 @@ def _storm(storm: Mapping[str, Any]) -> str:
             f"{storm['ever_unknown']}; {storm['held']}; {storm['held_needlessly']}",
         ),
         ("settled rightly though ambiguous", str(storm["ambiguous_and_settled_rightly"])),
+        ("jobs that outlasted their purchase unseen, a declared window", str(storm["ran_on_unseen"])),
         (
             "last clip ended after the faults stopped",
             f"{storm['ended_after'] / 60:.0f} min of the ledger's clock; {storm['unended']} not in time",

@@ -15,7 +15,7 @@ from proof.faults.evidence import gather
 from proof.faults.judge import judge
 from proof.faults.outages import World, small_disk
 from proof.faults.storm import Outcome, Scale, Storm
-from proof.stand_in.providers import KEY, Providers
+from proof.stand_in.providers import KEY, NAMES, Providers
 from resources.sandbox.endpoints import load_endpoints
 from resources.storage.embedded import EmbeddedS3
 
@@ -24,22 +24,20 @@ MAX_SECONDS = 600.0
 
 
 def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[str, Any]]:
-    """Requests of clips, half at each provider, spread over its models."""
+    """Requests of clips, spread evenly over the providers and over each provider's models."""
     made = []
     for number in range(clips):
-        provider = "wavespeed" if number % 2 else "aimlapi"
+        provider = NAMES[number % len(NAMES)]
         sold = {
             name: e
             for name, e in load_endpoints()[provider].items()
             if e.type == "text-to-video" and "duration" in e.parameters
         }
-        model = list(sold)[number // 2 % len(sold)]
-        seconds = sold[model].parameters["duration"].values or (4, 8)
+        turn = number // len(NAMES)
+        model = list(sold)[turn % len(sold)]
+        lengths = [v for v in sold[model].parameters["duration"].values or (4, 8) if _seconds(v) > 0]
         clip = f"{prefix}-{number:04}"
-        body = {
-            "prompt": f"A lighthouse in a storm [{clip}]",
-            "duration": seconds[number % 3 % 2 % len(seconds)],
-        }
+        body = {"prompt": f"A lighthouse in a storm [{clip}]", "duration": lengths[turn % 2 % len(lengths)]}
         made.append(
             {
                 "clip": clip,
@@ -48,13 +46,20 @@ def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[s
                 "endpoint": model,
                 "body": body,
                 "price_micros": sold[model].cost(sold[model].read(body)),
-                "expected": {"duration": body["duration"]},
+                "expected": {"duration": _seconds(body["duration"])},
                 "max_seconds": MAX_SECONDS,
                 "max_attempts": 2,
                 "takes": takes,
+                "seed": {"name": "seed"} if "seed" in sold[model].parameters else None,
             }
         )
     return made
+
+
+def _seconds(length: object) -> int:
+    """A length as models write it: 5, `5` or `8s`; 0 for one that the model chooses."""
+    digits = str(length).removesuffix("s")
+    return int(digits) if digits.isdigit() else 0
 
 
 def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outcome:
@@ -95,6 +100,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
             now=pace.clock(),
         )
         findings.settle.update(scale.settle)
+        findings.max_seconds = MAX_SECONDS
         findings.dedicated = scale.dedicated
         if ledger_url is None:
             # the small disk goes with the round

@@ -31,7 +31,7 @@ class Scale:
     """How large a round is, and how hard."""
 
     clips: int
-    """How many, half at each provider; those for after the storm come on top."""
+    """How many, as many at each provider; those for after the storm come on top."""
     kills: int
     """How many `kill -9` and SIGSTOP."""
     pace: float = 10.0
@@ -54,8 +54,9 @@ class Scale:
     """Share of the run workers whose clock is ten minutes off."""
     takes: int = 1
     """How many takes a decision buys of each clip."""
-    settle: dict[str, float] = field(default_factory=dict)
-    """By provider, a settle time that replaces its contract's, in the proof's seconds."""
+    settle: dict[str, float] = field(default_factory=lambda: {"fal": 700.0})
+    """By provider, a settle time that replaces its contract's, in the proof's seconds. fal's allows for an hour in its queue, in which
+    no job of a stand-in waits."""
 
     @property
     def dedicated(self) -> bool:
@@ -155,7 +156,7 @@ class Storm:
             if made < self.scale.troubles and progress >= (made + 0.5) / self.scale.troubles * 0.9:
                 troubles.begin_next()
                 made += 1
-            wanted = not self.scale.dedicated and 0.35 < progress < 0.55
+            wanted = not self.scale.dedicated and 0.3 < progress < 0.6
             if wanted != strangers:
                 strangers = wanted
                 self.providers.tell("strangers/on" if wanted else "strangers/off")

@@ -17,7 +17,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
+from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.orders import ClipRequest
 from resources.production.account import Account, bind_account
@@ -44,18 +45,16 @@ from resources.production.bucket_mark import bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.spare_fetch import fetch_spares
-from resources.providers.accounts import AccountSettings
-from resources.providers.aimlapi.client import AimlApi
+from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import SubmitOutcome
 from resources.providers.provider import Provider
-from resources.providers.spec import Connection
-from resources.providers.wavespeed.client import WaveSpeed
+from resources.providers.registry import spec_of
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings
 
 TAG = "X-Client-Request-Id"
-"""WaveSpeed takes none; its stand-in notes it for the judge, and no answer depends on it."""
+"""Only AI/ML API takes one; the other stand-ins note it for the judge, and no answer depends on it."""
 SUBMIT_SECONDS = 60.0
 """The default of `AccountSettings`."""
 TICK_SECONDS = 10.0
@@ -98,34 +97,18 @@ class Place:
         document["scratch"] = Path(document["scratch"])
         return cls(clips={request.clip: request for request in requests}, **document)
 
-
-class PacedWaveSpeed(WaveSpeed):
-    """WaveSpeed with the hard deadline of its POSTs in the proof's seconds."""
-
-    factor = 1.0
-
-    async def submit(
-        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
-    ) -> SubmitOutcome:
-        """As the product's."""
-        _submission.set(submission_id)
-        return await super().submit(
-            endpoint, body, submission_id=submission_id, deadline_seconds=deadline_seconds / self.factor
-        )
-
-
-class PacedAimlApi(AimlApi):
-    """AI/ML API with the hard deadline of its POSTs in the proof's seconds."""
-
-    factor = 1.0
-
-    async def submit(
-        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
-    ) -> SubmitOutcome:
-        """As the product's."""
-        _submission.set(submission_id)
-        return await super().submit(
-            endpoint, body, submission_id=submission_id, deadline_seconds=deadline_seconds / self.factor
+    def account(self, name: str) -> AccountSettings:
+        """One account, whose name is its provider's."""
+        spec = spec_of(name)
+        return AccountSettings.model_validate(
+            {
+                "name": name,
+                "provider": name,
+                "base_url": self.urls[name] + spec.sandbox_path,
+                "api_key": self.key,
+                "admin_key": f"{self.key}:admin" if spec.admin_key else None,
+                "dedicated": self.dedicated,
+            }
         )
 
 
@@ -146,13 +129,8 @@ class Worker:
             S3Settings(**{**place.s3, "secret_access_key": SecretStr(place.s3["secret_access_key"])})
         )
         bind_bucket(self.ledger, self.store)
-        for name, url in place.urls.items():
-            bind_account(
-                self.ledger,
-                AccountSettings.model_validate(
-                    {"name": name, "provider": name, "base_url": url, "dedicated": place.dedicated}
-                ),
-            )
+        for name in place.urls:
+            bind_account(self.ledger, place.account(name))
 
     async def produce(self, clips: list[str], *, decision: str, wait: bool) -> None:
         """What a run does: decide about its clips, and follow them as far as it waits for."""
@@ -165,7 +143,7 @@ class Worker:
                 Decision(decision, batch=decision, watched_by=self.name if wait else None),
                 run_id=self.name,
             )
-            await self.follow(engine, decided, until)
+            await self.follow(engine, decided, until, clips=clips)
 
     async def tick(self, work: Callable[[Engine], Awaitable[None]]) -> None:
         """Do something every ten seconds for ever, whatever goes wrong in between."""
@@ -187,20 +165,17 @@ class Worker:
         """What the runs do that the sensors ask for: fetch what has ended and whose run is no more."""
         due = []
         for account in self.place.urls:
-            for attempt in await engine.ledger.run(deliveries.unreported, account):
-                ended = attempt.state.is_ended and attempt.state is not AttemptState.HELD
-                if ended and not _is_at_work(attempt.watched_by):
-                    due.append(attempt)
+            unreported = await engine.ledger.run(deliveries.unreported, account)
+            due += [a for a in unreported if is_over(a) and not _is_at_work(a.watched_by)]
         random.shuffle(due)
-        decided = [
-            Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
-            for a in due[:COLLECTED_AT_ONCE]
-        ]
-        if decided:
-            await self.follow(engine, decided, Stage.DELIVERED)
+        due = due[:COLLECTED_AT_ONCE]
+        if due:
+            await self.follow(engine, adopted(due), Stage.DELIVERED, clips={a.clip for a in due})
 
-    async def follow(self, engine: Engine, decided: list[Decided], until: Stage) -> None:
-        """Follow clips, and note in the ledger what Dagster would know."""
+    async def follow(
+        self, engine: Engine, decided: list[Decided], until: Stage, *, clips: Collection[str]
+    ) -> None:
+        """Follow clips, fetch their spare takes, and note in the ledger what Dagster would know."""
 
         def told(report: Report) -> None:
             attempt = report.attempt
@@ -218,21 +193,21 @@ class Worker:
         with Deliverer(engine, self.store, policy=policy, scratch=self.place.scratch) as deliverer:
             await Follower(engine, deliverer, until=until, report=told, run_id=self.name).follow(decided)
             if until is Stage.DELIVERED:
-                clips = [one.request.clip for one in decided]
                 await fetch_spares(engine, deliverer, clips, run_id=self.name)
 
     @contextlib.asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
-        """An engine for both accounts, closed at the end."""
-        accounts = {
-            name: Account(
-                client(name, url, self.place.key, self.pace),
+        """An engine for all accounts, closed at the end."""
+        accounts = {}
+        for name in self.place.urls:
+            settings = self.place.account(name)
+            accounts[name] = Account(
+                client(settings, self.pace),
                 Limits(self.place.in_flight),
                 SUBMIT_SECONDS,
                 self.place.settle.get(name),
+                settings.output_key,
             )
-            for name, url in self.place.urls.items()
-        }
         engine = Engine(self.ledger, accounts, sleep=self.pace.sleep)
         try:
             yield engine
@@ -240,11 +215,34 @@ class Worker:
             await engine.aclose()
 
 
-def client(name: str, url: str, key: str, pace: Pace) -> Provider:
-    """The product's client of an account, on the proof's clock."""
-    kind = PacedWaveSpeed if name == "wavespeed" else PacedAimlApi
-    provider = kind(Connection(name, url, key, clock=pace.clock))
-    provider.factor = pace.factor
+def is_over(attempt: Attempt) -> bool:
+    """Whether a collector has something to do for a purchase that Dagster does not know the end of."""
+    return attempt.state.is_ended and attempt.state is not AttemptState.HELD
+
+
+def adopted(over: Iterable[Attempt]) -> list[Decided]:
+    """What a collector follows: ended purchases, but no spare takes, which are fetched beside them."""
+    return [
+        Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
+        for a in over
+        if not a.is_spare
+    ]
+
+
+def client(settings: AccountSettings, pace: Pace) -> Provider:
+    """The product's client of an account, on the proof's clock: the hard deadline of its POSTs is in the proof's seconds."""
+    provider = build_provider(settings, clock=pace.clock)
+    submit = provider.submit
+
+    async def paced(
+        endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
+        _submission.set(submission_id)
+        return await submit(
+            endpoint, body, submission_id=submission_id, deadline_seconds=pace.real(deadline_seconds)
+        )
+
+    provider.submit = paced  # type: ignore[method-assign]
     _label(provider)
     return provider
 
@@ -263,7 +261,9 @@ def _label(provider: Provider) -> None:
     async def add(request: httpx.Request) -> None:
         request.headers.setdefault(TAG, _submission.get())
 
-    provider._http._submits.event_hooks = {"request": [add]}  # type: ignore[attr-defined]  # noqa: SLF001 - on the wire, and nowhere else
+    # on the wire, and nowhere else
+    http = next(h for h in vars(provider).values() if isinstance(h, http_module.ProviderHttp))
+    http._submits.event_hooks = {"request": [add]}  # noqa: SLF001
 
 
 def _is_at_work(watcher: str | None) -> bool:
@@ -322,6 +322,9 @@ def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
 
 def nursery(place: Place, logs: Path) -> None:
     """Fork a worker for every line on standard input, and say when each has ended."""
+    for name in place.urls:
+        # its modules are read once for all workers
+        build_provider(place.account(name))
     waiting = b""
     number = 0
     print(json.dumps({"ready": os.getpid()}), flush=True)

@@ -3,6 +3,7 @@
 It knows nothing of dailies: it is told of POSTs and polls, and keeps its books.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -218,6 +219,7 @@ class Books:
             refund_at=job.ends_at + self.rules.refund_seconds if self.rules.charges_first else None,
             lists_running=self.rules.lists_running,
             named=job.tag if self.rules.echoes_tags else None,
+            shown=json.dumps(job.body, sort_keys=True) if self.rules.echoes_input else None,
             seen_over=job.seen_over,
             good=job.fate.file == "good",
         )

@@ -15,7 +15,7 @@ from proof.simulation.database import Database
 from proof.simulation.faults import ABANDONED_RUN, JUDGED, OUTAGE
 from proof.simulation.plans import Plan, drawn
 from proof.simulation.runner import Outcome, carry_out
-from resources.ledger import disputes, keys
+from resources.ledger import disputes, keys, queue
 from resources.ledger.lost import closures
 from resources.ledger.lost.evidence import Post
 from resources.production.submitter import Submitter
@@ -185,6 +185,25 @@ CONTROLS = (
         lambda: mock.patch.object(Post, "may_be_given", mutants.goes_by_the_price),
         _with("stranger's job", "error without acceptance", provider="wavespeed", clips=3, dedicated=False),
         STRANGER,
+    ),
+    Control(
+        "an equal request on a shared key taken for ours",
+        mutants.equal_requests_are_ours,
+        _with(
+            "stranger's job",
+            "error without acceptance",
+            provider="replicate",
+            clips=1,
+            takes=3,
+            dedicated=False,
+        ),
+        STRANGER,
+    ),
+    Control(
+        "one seed for all POSTs, which go side by side",
+        lambda: mock.patch.object(queue, "_own_seed", return_value=7),
+        _with("lost answer", provider="replicate", clips=1, takes=3, dedicated=False),
+        frozenset({"held"}),
     ),
     Control(
         "a shared key taken for a dedicated one",

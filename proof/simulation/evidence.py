@@ -64,7 +64,8 @@ def ambiguity_of(
         # a row that cannot be read may be about another job
         if job.end == "vanished" or doubts.came_back or doubts.unread or (doubts.dated and job.named is None):
             return "the provider's rows or clocks prove nothing"
-        if job.named is not None:
+        if job.named is not None or job.shown is not None:
+            # by its id, or by its request with a seed that no other POST has
             return None
         if not doubts.dedicated:
             return "others may use the key"

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from pipelines.collections import Collection, plan
 from proof.simulation import actors, judges
 from proof.simulation.actors import Run, Surroundings, decision_of
+from proof.simulation.history import History
 from proof.simulation.processes import PROCESS, Process, ProcessLedger
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
 from resources.ledger import (
@@ -270,6 +271,16 @@ def drops_late_answers() -> AbstractContextManager[object]:
 
 def goes_by_the_price(post: Post, job: Candidate) -> bool:
     return not post.shared or job.charged_micros == PRICE
+
+
+@contextlib.contextmanager
+def equal_requests_are_ours() -> Iterator[None]:
+    """A model takes no seed, and a listed job with an equal request is a POST's job, whoever uses the key."""
+    with (
+        mock.patch.object(History, "_seed", None),
+        mock.patch.object(Post, "may_be_given", lambda _post, job: job.body is not None),
+    ):
+        yield
 
 
 @contextlib.contextmanager

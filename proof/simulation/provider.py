@@ -165,6 +165,7 @@ class Client:
         self.name = rules.name
         self.capabilities = Capabilities(
             echoes_submission_id=rules.echoes_tags,
+            echoes_input=rules.echoes_input,
             output_seconds=7 * 86_400,
             settle_seconds=SETTLE_SECONDS,
             propagation_seconds=30,

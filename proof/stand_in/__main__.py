@@ -8,19 +8,22 @@ import argparse
 import asyncio
 import contextlib
 import json
-import sys
+import secrets
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from proof.clock import Pace
-from proof.stand_in.mischief import STRANGER, Dice, Mischief
+from proof.stand_in.books import SOMEBODY_ELSE
+from proof.stand_in.mischief import Dice, Mischief
 from resources.sandbox import SandboxSettings, create_app
+from resources.sandbox.books import Job
+from resources.sandbox.front_registry import fronts
 from resources.sandbox.server import address, bind, build_server
 
 if TYPE_CHECKING:
@@ -28,12 +31,12 @@ if TYPE_CHECKING:
 
 CALM_SECONDS = 80.0
 """How long after the faults have stopped a stuck job ends; every other ends sooner."""
+LOOK_SECONDS = 1.0
+"""How often a stranger looks at what we order."""
+SAME_MOMENT_SECONDS = 5.0
+"""How old an order of ours may be that a stranger repeats."""
 KILL_SECONDS = 0.4
 """Real seconds between the announcement of a chosen moment and the request's fate."""
-STRANGERS_BUY = {
-    "wavespeed": ("/api/v3/bytedance/seedance-2.0/text-to-video", "/api/v3/openai/sora-2/text-to-video"),
-    "aimlapi": ("/v2/video/generations",),
-}
 
 
 class StandIn:
@@ -65,7 +68,7 @@ class StandIn:
         listener = bind(0)
         url = address(listener)
         server = build_server(self.app, lambda: print(json.dumps({"url": url}), flush=True))
-        strangers = asyncio.create_task(self.strangers(url))
+        strangers = asyncio.create_task(self.strangers())
         await server.serve(sockets=[listener])
         strangers.cancel()
 
@@ -90,26 +93,44 @@ class StandIn:
                 self.strangers_about = False
         return JSONResponse({})
 
-    async def strangers(self, url: str) -> None:
-        """Buy with the same key now and then, as a stranger does; some requests carry an id."""
-        paths, mean = STRANGERS_BUY[self.provider], self.dice.mischief.strangers
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-            for number in range(sys.maxsize):
-                await self.pace.sleep(self.dice.between("stranger", 0.3 * mean, 1.7 * mean))
-                if not self.strangers_about:
-                    continue
-                headers = {"Authorization": f"Bearer {self.key}"}
-                if number % 2 and self.provider == "aimlapi":
-                    headers["X-Client-Request-Id"] = f"somebody-else-{number}"
-                body = {"prompt": STRANGER, "model": "openai/sora-2-t2v", "duration": 4}
-                answer = await client.post(paths[number % len(paths)], json=body, headers=headers)
-                answer.raise_for_status()
+    async def strangers(self) -> None:
+        """Order with the same key, now and then and in the moment of an order of ours, the same as we have, with a seed of their own."""
+        workshop, mean = self.app.state.workshop, self.dice.mischief.strangers
+        ordered = 0
+        while True:
+            await self.pace.sleep(LOOK_SECONDS)
+            newest = workshop.books.jobs(self.provider, after=workshop.clock() - SAME_MOMENT_SECONDS)[:1]
+            if not self.strangers_about or not newest or _is_strangers(newest[0]):
+                continue
+            self._order_the_same(newest[0], ordered)
+            ordered += 1
+            await self.pace.sleep(self.dice.between("stranger", 0.3 * mean, 1.7 * mean))
+
+    def _order_the_same(self, job: Job, number: int) -> None:
+        """A stranger's order of what one of our jobs makes. Every other one carries an id."""
+        seed = {"seed": secrets.randbelow(2**31)} if "seed" in job.body else {}
+        before, slash, _ = job.id.rpartition("/")
+        self.app.state.workshop.accept(
+            account=job.account,
+            model=job.endpoint,
+            job_id=f"{before}{slash}{uuid.uuid4()}",
+            body=job.body | seed,
+            params=job.params | seed,
+            price_micros=job.price_micros,
+            rules=self.dice.usual(self.provider),
+            base_url=job.base_url,
+            submission_id=f"{SOMEBODY_ELSE}-{number}" if number % 2 else None,
+        )
+
+
+def _is_strangers(job: Job) -> bool:
+    return job.submission_id is None or job.submission_id.startswith(SOMEBODY_ELSE)
 
 
 def main() -> None:
     """Serve one provider until a signal."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--provider", choices=list(STRANGERS_BUY), required=True)
+    parser.add_argument("--provider", choices=sorted(fronts()), required=True)
     parser.add_argument("--folder", type=Path, required=True, help="for its books and clips")
     parser.add_argument("--mischief", type=Path, required=True)
     parser.add_argument("--origin", type=float, required=True)

@@ -4,6 +4,7 @@ The sandbox commits a job, fsynced, before anything that follows from it is answ
 (see `proof.clock`): what a provider *says* may be off by minutes, what stands here is not. Money is micro-dollars.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +15,14 @@ from proof.jobs import End, Job
 
 CLIP = re.compile(r"\[([a-z0-9][a-z0-9-]{2,79})\]")
 """Where a prompt names its clip."""
+SOMEBODY_ELSE = "somebody-else"
+"""The start of a stranger's ids. A stranger orders what we order; only the id of the POST tells them apart here."""
+LISTS_ENDED = {"aimlapi", "fal"}
+"""Providers whose listing shows no job before its end."""
+CHARGES_REFUSALS = {"fal"}
+"""Providers that may charge a job which their content checker refuses, and whose bill never says that they did not."""
+SHOWS_ORDERS = {"fal", "replicate"}
+"""Providers whose listing shows each job's request."""
 USUAL = {"lag", "size"}
 """Rules of the fault script that are no faults."""
 
@@ -51,25 +60,28 @@ def read(
 
 
 def _job(row: Mapping[str, Any], off: float, refund_seconds: float) -> Job:
-    fate, named = row["fate"], CLIP.search(row["body"].get("prompt", ""))
+    fate, body, tag = row["fate"], row["body"], row["submission_id"]
+    named = None if tag is None or tag.startswith(SOMEBODY_ELSE) else CLIP.search(body.get("prompt", ""))
     at, ends_at = row["received_at"] - off, row["ends_at"] - off
     end: End = "empty" if fate["empty"] else "succeeded"
     if fate["error"]:
         end = "moderated" if "moderated" in fate["faults"] else "failed"
-    aimlapi = row["provider"] == "aimlapi"
+    provider = row["provider"]
     return Job(
         id=row["id"],
-        provider=row["provider"],
+        provider=provider,
         model=row["model"],
         clip=named[1] if named else None,
-        tag=row["submission_id"],
+        tag=tag,
         price=row["price_micros"],
         at=at,
         ends_at=ends_at,
         end=end,
         listed_at=at + fate["hidden_seconds"],
-        refund_at=None if aimlapi else ends_at + refund_seconds,
-        lists_running=not aimlapi,
-        named=row["submission_id"] if aimlapi else None,
+        refund_at=ends_at + refund_seconds if provider == "wavespeed" else None,
+        lists_running=provider not in LISTS_ENDED,
+        named=tag if provider == "aimlapi" else None,
+        may_be_charged=end == "moderated" and provider in CHARGES_REFUSALS,
+        shown=json.dumps(body, sort_keys=True) if provider in SHOWS_ORDERS else None,
         file=f"/cdn/{row['media']}.mp4",
     )

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from proof.stand_in.books import LISTS_ENDED
 from resources.sandbox.faults import FaultRule, Faults, Subject
 
 POSTS = {
@@ -84,7 +85,9 @@ class Mischief:
     """The longest time until a list or a bill shows a job, in seconds."""
     refund_seconds: float = 200.0
     """How long after its end a failed job is paid back."""
-    clock_off: dict[str, float] = field(default_factory=lambda: {"wavespeed": 600.0, "aimlapi": -600.0})
+    clock_off: dict[str, float] = field(
+        default_factory=lambda: {"wavespeed": 600.0, "aimlapi": -600.0, "fal": -300.0, "replicate": 300.0}
+    )
     """By how many seconds each provider's clock is wrong."""
     job_seconds: float = 47.5
     """How long a job takes, half of it more or less."""
@@ -94,8 +97,7 @@ class Mischief:
     @classmethod
     def none(cls, seed: int) -> "Mischief":
         """Nothing goes wrong."""
-        right = {"wavespeed": 0.0, "aimlapi": 0.0}
-        return cls(seed, {}, {}, {}, {}, {}, {}, {}, list_lag=2.0, clock_off=right, kills=False)
+        return cls(seed, {}, {}, {}, {}, {}, {}, {}, list_lag=2.0, clock_off={}, kills=False)
 
     @classmethod
     def losing(cls, seed: int, share: float) -> "Mischief":
@@ -113,8 +115,6 @@ CLIENT_GAVE_UP_SECONDS = 60.0
 """The hard deadline of a POST."""
 PROPAGATION_SECONDS = 20.0
 STUCK_SECONDS = 1800.0
-STRANGER = "a stranger's"
-"""The prompt of strangers' jobs; no fault meets them."""
 SIZE = {"do": "wrong_size", "width": 64, "height": 64}
 """Of every clip: decoding large ones would be most of the work of a storm."""
 GARBAGE = '{"code":200,"message":"success","data":{"id'
@@ -135,7 +135,7 @@ class Dice(Faults):
         """The faults of a request."""
         mischief, about = self.mischief, f"{subject.provider}:{subject.prompt}"
         if subject.operation == "submit":
-            return self._submit(subject.provider, about, ours=subject.prompt != STRANGER)
+            return self._submit(subject.provider, about)
         shares = {
             "poll": mischief.polls,
             "cdn": mischief.fetches,
@@ -149,17 +149,19 @@ class Dice(Faults):
         """A number that the seed decides."""
         return self._random(f"between:{what}").uniform(low, high)
 
-    def _submit(self, provider: str, about: str, *, ours: bool) -> list[FaultRule]:
+    def usual(self, provider: str) -> list[FaultRule]:
+        """What holds of every job, also of a stranger's, whom no fault meets."""
         lag = 0.0 if self.calm else self.between(f"{provider} lag", 0.0, self.mischief.list_lag)
-        rules = [_rule("size", SIZE), _rule("lag", {"do": "unlisted", "seconds": lag})]
-        if not ours:
-            return rules
+        return [_rule("size", SIZE), _rule("lag", {"do": "unlisted", "seconds": lag})]
+
+    def _submit(self, provider: str, about: str) -> list[FaultRule]:
+        rules = self.usual(provider)
         fault = self._throw(f"post:{about}", self.mischief.posts)
         if fault:
             rules.append(_rule(fault, self._effect(fault)))
         fate = self._throw(f"fate:{about}", self.mischief.fates)
-        # AI/ML API's log shows what has ended, and its contract lets nothing be proved about a job that runs for ever
-        if fate and not (fate == "stuck" and provider == "aimlapi" and fault in _UNTOLD):
+        # a listing of what has ended lets nothing be proved about a job that runs for ever
+        if fate and not (fate == "stuck" and provider in LISTS_ENDED and fault in _UNTOLD):
             rules.append(_rule(fate, _FATES[fate]))
         if unknown := self._throw(f"unknown:{about}", self.mischief.unknown):
             rules.append(_rule(unknown, {"do": "not_yet_known", "seconds": PROPAGATION_SECONDS}))
@@ -217,7 +219,7 @@ _FATES: dict[str, dict[str, Any]] = {
     "failed": {"do": "fail", "error": "internal error", "code": 5000},
     "moderated": {
         "do": "fail",
-        "error": "Your request was blocked by our moderation system.",
+        "error": "Your request was blocked by our moderation system: content policy.",
         "code": 1200,
     },
     "empty": {"do": "empty_outputs"},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import subprocess
 
 KEY = "key-of-the-proof"
-NAMES = ("wavespeed", "aimlapi")
+NAMES = ("wavespeed", "aimlapi", "fal", "replicate")
 
 
 class Providers:

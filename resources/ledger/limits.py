@@ -1,9 +1,9 @@
 """Limits of an account across all processes: jobs in flight, submits a minute, pauses, and the spacing of POSTs.
 
 POSTs of one endpoint are spaced, so that one lost answer does not become two and its job can be told from others. A provider
-that echoes our submission id names the POST of every job; its POSTs only slow down while an outcome is unknown. Jobs of a
-provider that does not (WaveSpeed) have only time and model: POSTs of one endpoint go one after the other, and wait while the
-job of a lost one may still be created, which its listing ends within seconds.
+that echoes our submission id names the POST of every job; its POSTs only slow down while an outcome is unknown. So does one that shows each
+job's request, where the POST has a seed of its own. All other jobs have only time and model: POSTs of one endpoint go one after the
+other, and wait while the job of a lost one may still be created, which its listing ends within seconds.
 """
 
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ _UNDECIDED_POSTS = (
         submissions.c.started_at,
         submissions.c.ended_at,
         submissions.c.lease_until,
+        submissions.c.seed,
     )
     .outerjoin(submissions, submissions.c.attempt_id == attempts.c.id)
     .where(
@@ -177,13 +178,14 @@ def calm_down(connection: sa.Connection, account: str) -> None:
 
 
 def blocked_endpoints(
-    connection: sa.Connection, account: str, now: float, *, traceable: bool
+    connection: sa.Connection, account: str, now: float, *, traceable: bool, seeds_tell: bool = False
 ) -> frozenset[str]:
     """The endpoints of an account to which nothing may be sent now, because of their other POSTs. The account must be locked.
 
     Args:
         now: Seconds since the epoch.
         traceable: Whether the provider's listing names our submission ids.
+        seeds_tell: Whether it shows each job's request, which names a POST that has a seed of its own.
     """
     posts = connection.execute(_UNDECIDED_POSTS, {"account": account}).all()
     unknown = {post.endpoint for post in posts if post.state == AttemptState.UNKNOWN.value}
@@ -198,6 +200,9 @@ def blocked_endpoints(
         if post.endpoint in unknown and post.started_at > now - POSTING_SECONDS
     }
     if not traceable:
+        if seeds_tell:
+            in_flight = [post for post in in_flight if post.seed is None]
+            posts = [post for post in posts if post.seed is None]
         accepted_since = now - ACCEPTANCE_SECONDS - OFFSET_SECONDS
         blocked |= {post.endpoint for post in in_flight if post.started_at > now - FRESH_SECONDS}
         # its job may still be created

@@ -59,6 +59,8 @@ class PostTerms:
     """The hard deadline of a POST; its lease ends a margin after it."""
     traceable: bool = True
     """Whether the provider's listing names our submission ids; see `limits.blocked_endpoints`."""
+    seeds_tell: bool = False
+    """Whether it shows each job's request, which names a POST that has a seed of its own."""
     clock_offset: ClockOffset | None = None
     """How far the provider's clock is ahead now, so that its listing can be searched for this POST later."""
 
@@ -80,7 +82,9 @@ def claim_next(
         heartbeats.require(tx.connection, run_id)
         not_before = lock_account(tx.connection, account)
         now = tx.now()  # a time that was read before the wait for the lock would date the submit back
-        blocked = blocked_endpoints(tx.connection, account, now, traceable=terms.traceable)
+        blocked = blocked_endpoints(
+            tx.connection, account, now, traceable=terms.traceable, seeds_tell=terms.seeds_tell
+        )
         queued = tx.connection.execute(_NEXT, {"account": account, "blocked": sorted(blocked)}).first()
         if queued is None:
             return _why_nothing(tx.connection, account, now)
@@ -125,7 +129,9 @@ def claim_next(
 
 
 def _own_seed(request: ClipRequest) -> int | None:
-    """A seed for one POST; None where the request has one or the model takes none."""
+    """A seed for one POST, that of its take where it has one; None where the series names a seed or the model takes none."""
+    if request.take_seed is not None:
+        return request.sent_seed
     if request.seed is None or request.has_seed:
         return None
     return request.seed.drawn(secrets.randbits(48))

@@ -129,7 +129,13 @@ class Follower:
         return self._result
 
     async def carry(self, attempts: list[Attempt]) -> Followed:
-        """Follow attempts that are already in the ledger."""
+        """Follow attempts that are already in the ledger.
+
+        Raises:
+            ValueError: One is a spare take, which is fetched and never followed: the newest purchase of a slot is never one.
+        """
+        if any(attempt.is_spare for attempt in attempts):
+            raise ValueError("a spare take cannot be followed; `fetch_spares` fetches it")
         self._ids = {attempt.take_slot: attempt.id for attempt in attempts}
         self._pending = set(self._ids)
         for slot in self._pending:

@@ -181,7 +181,7 @@ class Deliverer:
 
         async def renew() -> None:
             while True:
-                await asyncio.sleep(deliveries.LEASE_SECONDS / 3)
+                await self._engine.sleep(deliveries.LEASE_SECONDS / 3)
                 if not await self._engine.ledger.run(deliveries.renew, attempt.id, token=token):
                     stop.set()
                     return

@@ -151,6 +151,7 @@ class Submitter:
                     account.limits,
                     account.submit_deadline_seconds,
                     traceable=account.provider.capabilities.is_traceable,
+                    seeds_tell=account.provider.capabilities.echoes_input,
                     clock_offset=account.provider.clock_offset,
                 ),
                 run_id=run_id,

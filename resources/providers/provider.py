@@ -28,7 +28,7 @@ class LostAnswer(StrEnum):
     NAMED = "named"
     """The listing shows our submission's id beside the job."""
     MATCHED = "matched"
-    """Evidence decides on a key of our own; on a shared key the input or a callback names the job, or the clip is held."""
+    """Evidence decides on a key of our own; on a shared key a request with its own seed or a callback names the job, or the clip is held."""
     HELD = "held"
     """Only a callback or a person can name the job."""
 
@@ -47,6 +47,8 @@ class Capabilities:
     """How long after a submit a 404 on its id still means "not known yet"."""
     refunds_failures: bool = False
     """A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged."""
+    echoes_input: bool = False
+    """The listing shows each job's request. A POST with a seed of its own is told apart by it, whoever uses the key."""
     lists_jobs: bool = True
     """It has a listing of jobs. Without one, a lost answer is held at once: only a callback or a person can name its job."""
     lists_running: bool = True

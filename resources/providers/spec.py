@@ -85,7 +85,7 @@ class ContractNotes:
     remains: str = ""
     """What can still go wrong with a lost answer, beyond what follows from the capabilities."""
     grades: Mapping[str, str] = field(default_factory=dict)
-    """By row of the table (`echo`, `listing`, `running`, `window`, `bill`, `callbacks`, `retention`, `cancel`, `key`), the grade of its source: A the
+    """By row of the table (`echo`, `listing`, `input`, `running`, `window`, `bill`, `callbacks`, `retention`, `cancel`, `key`), the grade of its source: A the
     provider's own and current, B its own but old or contradicted, C somebody else's or inferred."""
 
 

@@ -281,6 +281,63 @@ def test_aimlapi_names_every_post_so_a_stranger_makes_nothing_ambiguous(sound: F
     assert kinds(judged(sound)) == {"held"}
 
 
+def test_a_job_that_ran_on_unseen_after_its_absence_was_proved_is_a_declared_window(sound: Findings) -> None:
+    """A listing of ended jobs shows a stuck one after the endpoint's longest time; its clip was bought again meanwhile."""
+    stuck = a_job("job-0", tag="post-0", at=100.0, ends_at=1_900.0, refund_at=None, lists_running=False)
+    another_purchase(sound, stuck, state="absent", money_state="released", charged_micros=None, job_id=None)
+    spare = {
+        "subject_kind": "spare",
+        "subject_key": "pier~job-0",
+        "money_state": "confirmed",
+        "state": "delivered",
+    }
+    sound.attempts["spare"] = an_attempt(id="spare", job_id="job-0", **spare)
+    (sound.bucket / "videos/pier/attempt-1.mp4").write_bytes(b"job-1")
+    findings = replace(sound, max_seconds=600.0)
+    assert "duplicate" in kinds(judged(sound))
+    assert "duplicate" not in kinds(judged(findings))
+    assert judged(findings).outlasted == ["job-0"]
+
+
+def shown(job: Job, seed: int | None) -> Job:
+    return replace(
+        job, provider="fal", shown=f'{{"prompt": "[pier]", "seed": {"null" if seed is None else seed}}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("seed", "theirs", "why"),
+    [
+        (5, 6, None),
+        (5, 5, "another job has the same request"),
+        (None, 6, "others may use the key, and its request has no seed"),
+    ],
+)
+def test_where_the_list_shows_requests_a_seed_tells_a_job_from_a_strangers(
+    sound: Findings, seed: int | None, theirs: int, why: str | None
+) -> None:
+    lose(sound, provider="fal")
+    sound.dedicated = False
+    sound.books.jobs["job-1"] = shown(a_job(), seed)
+    sound.books.jobs["theirs"] = shown(a_job("theirs", None, tag=None, at=1_010.0), theirs)
+    verdict = judged(sound)
+    assert verdict.held == {"pier": why or "nothing"}
+    assert ("held" in kinds(verdict)) is (why is None)
+
+
+def test_where_there_is_no_bill_nothing_is_absent(sound: Findings) -> None:
+    lose(sound, provider="replicate")
+    sound.books.jobs.clear()
+    assert judged(sound).held == {"pier": "the provider has no bill"}
+
+
+def test_a_refusal_that_may_be_charged_is_counted_or_not(sound: Findings) -> None:
+    for may_be_charged in (True, False):
+        sound.books.jobs["job-1"] = a_job(end="moderated", refund_at=None, may_be_charged=may_be_charged)
+        sound.attempts["attempt-1"] = an_attempt(state="failed", money_state="confirmed")
+        assert ("unaccounted" in kinds(judged(sound))) is not may_be_charged
+
+
 def test_on_a_key_that_others_may_use_a_lost_submit_is_rightly_held(sound: Findings) -> None:
     lose(sound)
     sound.dedicated = False

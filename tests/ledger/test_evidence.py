@@ -187,9 +187,15 @@ def test_a_job_of_its_time_with_a_request_that_nobody_sent_keeps_a_miss_from_bei
     assert only([post("s", 100)], of_another_time).finding is Proof.ABSENT
 
 
-def test_on_a_shared_key_a_job_with_our_request_is_ours() -> None:
+def test_on_a_shared_key_a_job_with_our_request_and_seed_is_ours() -> None:
     read = evidence(job("a", 100.5, body=BODY), read_from=103.0)
-    assert findings([post("s", 100, shared=True)], read) == {"s": (Proof.ADOPT, "a")}
+    assert findings([post("s", 100, shared=True, seeded=True)], read) == {"s": (Proof.ADOPT, "a")}
+
+
+def test_on_a_shared_key_an_equal_request_may_be_a_second_installations() -> None:
+    read = evidence(job("a", 100.5, body=BODY))
+    found = only([post("s", 100, shared=True)], read)
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
 def test_no_elimination_rests_on_a_post_from_when_others_used_the_key() -> None:

@@ -3,7 +3,8 @@
 import pytest
 from fakes import Ends, World, a_request
 
-from resources.ledger import late_jobs
+from proof.faults.worker import adopted
+from resources.ledger import deliveries, late_jobs
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.ends import SILENT_SECONDS, SOON_SECONDS
 from resources.ledger.states import AttemptState, MoneyState
@@ -120,6 +121,11 @@ def test_what_turns_up_an_hour_later_is_fetched_as_a_take_to_spare(world: World,
     assert {clip: take.id for clip, take in world.ledger.current([CLIP]).items()} == shown
     assert len(world.provider.posts) == len(world.provider.jobs)
     assert not late_jobs.is_due(world.ledger, "wavespeed")
+    collected_in_a_storm = adopted(deliveries.unreported(world.ledger, "wavespeed"))
+    assert [one.attempt for one in collected_in_a_storm if one.attempt and one.attempt.is_spare] == []
+    # a follower waits for the newest purchase of a slot, which a spare take never is: it would wait for ever
+    with pytest.raises(ValueError, match="spare take"):
+        world.run(world.follower(Stage.DELIVERED).carry(spares))
 
 
 def test_what_stays_failed_is_asked_for_seldom(world: World) -> None:

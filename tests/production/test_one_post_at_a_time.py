@@ -1,11 +1,14 @@
-"""Why POSTs of an endpoint whose jobs only elimination can tell apart go one at a time."""
+"""Why POSTs of an endpoint whose jobs only elimination can tell apart go one at a time, and which others need not."""
+
+from dataclasses import replace
 
 import pytest
 from fakes import World
 from losskit import QUICK, S, ended, enqueue, known_lags, sensor
 
-from resources.ledger import limits
+from resources.ledger import limits, queue
 from resources.ledger.records import Attempt
+from resources.orders import Seed
 
 CLIPS = ("clip-a", "clip-b", "clip-c")
 
@@ -18,6 +21,26 @@ def all_lost(anonymous: World) -> World:
         anonymous.provider.answers[clip] = [QUICK]
     enqueue(anonymous, *CLIPS)
     return anonymous
+
+
+@pytest.fixture
+def shows_requests(shared: World) -> World:
+    """An account whose listing shows each job's request, and whose key others use: the jobs of all POSTs, which are not answered."""
+    known_lags(shared)
+    shared.provider.capabilities = replace(shared.provider.capabilities, echoes_input=True)
+    shared.provider.echoes_bodies = True
+    for clip in CLIPS:
+        shared.provider.answers[clip] = [QUICK] * 3
+    return shared
+
+
+def seconds_between_posts(world: World) -> float:
+    times = [post.at for post in world.provider.posts]
+    return max(times) - min(times)
+
+
+def seeds_of(world: World) -> set[int]:
+    return {job.body["seed"] for job in world.provider.jobs.values() if job.body is not None}
 
 
 def settled(world: World) -> list[Attempt]:
@@ -45,3 +68,60 @@ def test_posts_that_are_lost_together_are_held_and_never_exchanged(
     )
     assert {attempt.state for attempt in found} == {S.HELD}
     assert {attempt.job_id for attempt in found} == {None}
+
+
+def test_posts_with_a_seed_of_their_own_go_side_by_side_and_each_gets_its_job(shows_requests: World) -> None:
+    enqueue(shows_requests, *CLIPS, seed=Seed(name="seed"))
+    for attempt in settled(shows_requests):
+        assert attempt.state is S.SUCCEEDED
+        assert shows_requests.provider.jobs[attempt.job_id or ""].clip == attempt.clip
+    assert len(seeds_of(shows_requests)) == len(CLIPS)
+    assert seconds_between_posts(shows_requests) < 1
+
+
+def test_the_takes_of_a_clip_differ_by_their_seeds_and_go_side_by_side(shows_requests: World) -> None:
+    enqueue(shows_requests, "clip-a", seed=Seed(name="seed"), takes=3)
+    settled_takes(shows_requests, 3)
+    assert len(seeds_of(shows_requests)) == 3
+    assert seconds_between_posts(shows_requests) < 1
+
+
+def test_one_seed_for_all_takes_would_tell_none_of_them_apart(
+    shows_requests: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: side by side is safe because of the seeds."""
+    monkeypatch.setattr(queue, "_own_seed", lambda _request: 7)
+    enqueue(shows_requests, "clip-a", seed=Seed(name="seed"), takes=3)
+    sensor(shows_requests, until=ended(shows_requests, "clip-a"))
+    states = {take.state for take in shows_requests.ledger.latest_takes(["clip-a"]).values()}
+    assert states == {S.HELD}
+
+
+@pytest.mark.parametrize(
+    "request_", [{}, {"seed": Seed(name="seed"), "body": {"prompt": "clip-a", "seed": 7}}]
+)
+def test_posts_without_a_seed_of_their_own_go_one_after_the_other(
+    shows_requests: World, request_: dict[str, object]
+) -> None:
+    for clip in CLIPS:
+        enqueue(
+            shows_requests, clip, **(request_ | ({"body": {"prompt": clip, "seed": 7}} if request_ else {}))
+        )
+    sensor(shows_requests, until=lambda: len(shows_requests.provider.posts) == len(CLIPS))
+    assert seconds_between_posts(shows_requests) > 2
+
+
+def settled_takes(world: World, count: int) -> None:
+    sensor(world, until=ended(world, "clip-a"))
+    sensor(
+        world,
+        until=lambda: (
+            {take.state for take in world.ledger.latest_takes(["clip-a"]).values()} == {S.SUCCEEDED}
+        ),
+    )
+    takes = world.ledger.latest_takes(["clip-a"])
+    assert len({take.job_id for take in takes.values()}) == count
+    for take in takes.values():
+        job = world.provider.jobs[take.job_id or ""]
+        assert job.body is not None
+        assert job.body["seed"] == take.request.sent_seed

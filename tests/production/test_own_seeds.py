@@ -90,3 +90,16 @@ def test_the_seed_is_written_down_before_the_post(world: World) -> None:
     world.run(submit_queue(world.engine()))
     assert seen == [([5], 5)]
     assert world.newest("clip-a").request.body == ORDER
+
+
+def test_without_a_seed_a_post_that_came_to_nothing_is_held_beside_an_equal_order_of_somebody_else(
+    shows_requests: World,
+) -> None:
+    """A second installation with the same series on the same key orders the same in the same second."""
+    world = shows_requests
+    world.provider.answers["clip-a"] = [Answer(Unknown("HTTP 502", 502), after=0.3)]
+    enqueue(world, "clip-a", body=ORDER)
+    world.run(submit_queue(world.engine()))
+    world.provider.stranger("twin", body=ORDER)
+    sensor(world, until=ended(world, "clip-a"))
+    assert (world.newest("clip-a").state, world.newest("clip-a").job_id) == (S.HELD, None)

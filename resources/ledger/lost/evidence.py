@@ -77,6 +77,8 @@ class Post:
     """From when on it is held if nothing is proved."""
     shared: bool
     """Whether others may have used the key when it was sent. Then only the listing itself can give it a job."""
+    seeded: bool = False
+    """Whether its request has a seed that no other POST has, so that a listed job with that request is its own."""
     other_key: bool = False
     """Whether it was sent with another key, whose jobs this listing may not show."""
     held: bool = False
@@ -89,8 +91,12 @@ class Post:
         return self.fits(job) and self._in_time(job)
 
     def may_be_given(self, job: Candidate) -> bool:
-        """Whether a job that no other POST can have created belongs to this one: not where it may be a stranger's."""
-        return not (self.shared or self.other_key) or job.body is not None
+        """Whether a job that no other POST can have created belongs to this one: not where it may be a stranger's.
+
+        On a key that others may use, an equal request is not enough: a second installation with the same series orders the same in
+        the same second.
+        """
+        return not (self.shared or self.other_key) or (self.seeded and job.body is not None)
 
     def fits(self, job: Candidate) -> bool:
         """Whether the job has this POST's model and request."""

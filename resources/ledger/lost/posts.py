@@ -133,6 +133,7 @@ class Undecided:
             settled_from=settled_from,
             give_up_from=settled_from + settle,
             shared=self.started_at - (self.clock_spread if dedicated_since else 0.0) < dedicated_since,
+            seeded=self.seed is not None,
             other_key=self.started_at < view.key_since,
             seen=frozenset(candidate["job"] for candidate in self.candidates),
         )

@@ -37,6 +37,7 @@ KEPT_SECONDS = 7 * 86_400
 
 CAPABILITIES = Capabilities(
     echoes_submission_id=False,
+    echoes_input=True,
     output_seconds=KEPT_SECONDS,
     # the listing lagged in two incidents of 2026; half an hour is our margin
     settle_seconds=1_800,
@@ -50,11 +51,12 @@ CAPABILITIES = Capabilities(
 NOTES = ContractNotes(
     window="30 days with inputs",
     cancel="yes; a running job may finish and be charged",
-    remains="exact on any key where the model takes a seed; where it takes none, equal orders of one moment are held; "
-    "without an admin key there is no bill, and no POST is proved absent",
+    remains="exact on any key where the model takes a seed; where it takes none, equal orders of one moment are held, on a shared key every lost "
+    "answer; without an admin key there is no bill, and no POST is proved absent",
     grades={
         "echo": "A",
         "listing": "A",
+        "input": "A",
         "running": "C",
         "window": "A",
         "bill": "A",

@@ -26,6 +26,7 @@ CANCEL_AFTER = "60m"
 
 CAPABILITIES = Capabilities(
     echoes_submission_id=False,
+    echoes_input=True,
     output_seconds=3_600,
     settle_seconds=120,
     propagation_seconds=60,
@@ -58,10 +59,11 @@ NOTES = ContractNotes(
     window="not stated; inputs for an hour after the end",
     cancel="yes; a running job is charged until then",
     remains="exact on any key where the model takes a seed and the list is read within an hour of the job's end; where it takes none, equal "
-    "orders of one moment are held",
+    "orders of one moment are held, on a shared key every lost answer",
     grades={
         "echo": "A",
         "listing": "A",
+        "input": "A",
         "running": "A",
         "window": "A",
         "bill": "A",
