@@ -19,7 +19,7 @@ from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
-from resources.orders import ClipRequest, Expected, Review
+from resources.orders import Choice, ClipRequest, Expected, FinishOrder, Review
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
 from resources.room.answers import RoomHouse, Shop
@@ -52,6 +52,17 @@ def films(folder: Path, *, seconds: Sequence[float] = (1.0, 1.5, 1.0)) -> list[b
     ]
 
 
+A_FINISH = FinishOrder(
+    choice=Choice(
+        provider="wavespeed",
+        endpoint="pro",
+        body={"prompt": "a quiet view", "duration": 5},
+        price_micros=2_000_000,
+        expected=Expected(),
+    )
+)
+
+
 @dataclass
 class Studio:
     """Clips in a ledger and a bucket."""
@@ -69,6 +80,7 @@ class Studio:
         film: int = 0,
         series: str = "bay",
         review: Review | None = None,
+        finish: FinishOrder | None = None,
         **facts: Any,
     ) -> Attempt:
         """One more delivered take of a clip."""
@@ -81,7 +93,8 @@ class Studio:
             body={"prompt": prompt or f"a quiet view of {clip}", "duration": 5, "seed": 100 + number},
             price_micros=400_000,
             expected=Expected(),
-            review=review or Review(),
+            review=review or Review(by="person" if finish else "none"),
+            finish=finish,
         )
         decide(self.ledger, [request], Decision(f"take-{number}", regenerate=True))
         submission = claim_next(self.ledger, "wavespeed", PostTerms(Limits(), 30))
@@ -145,6 +158,18 @@ class FakeShop:
             "refusal": None,
             "caps": [cap],
         }
+
+    def offer_finish(self, draft: Attempt) -> dict[str, Any]:
+        return self.offer(draft.clip) | {
+            "endpoint": "pro",
+            "price": "$2.00",
+            "at_most_micros": 2_000_000,
+            "way": "same direction",
+            "waits": None,
+        }
+
+    def limits(self, request: ClipRequest) -> ClipRequest:
+        return request
 
     def buy(self, approval: Approval, *, request: str) -> str:
         assert (approval.order_fingerprint, approval.at_most_micros) == ("0f" * 32, 400_000)

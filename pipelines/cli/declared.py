@@ -1,10 +1,11 @@
 """What the data folder declares, for every command. Nothing here may import Dagster: that takes longer than most commands."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
+from resources.orders import ClipRequest
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
 from resources.series.prompt_editor import PromptEditor
@@ -26,6 +27,16 @@ def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> D
 def editor_of(settings: Settings) -> PromptEditor:
     """What changes the words of single clips of the data folder."""
     return PromptEditor(lambda: declarations_of(settings), settings.data, settings.home / "edits.lock")
+
+
+def declared_limits(settings: Settings) -> Callable[[ClipRequest], ClipRequest]:
+    """Gives a request the caps and tries that its series declares now."""
+    series = declarations_of(settings).series
+
+    def limited(request: ClipRequest) -> ClipRequest:
+        return series[request.series].limited(request) if request.series in series else request
+
+    return limited
 
 
 def clips_of(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipelines.cli.approval import agree
 from pipelines.cli.clip_table import as_document
-from pipelines.cli.declared import declarations_of
+from pipelines.cli.declared import declared_limits
 from pipelines.cli.terminal import age, complain, counted, table_of
 from resources.errors import ConfigurationError
 from resources.ledger import waiting_finishes
@@ -19,7 +19,6 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.waiting_finishes import WaitingFinish
 from resources.money import show_usd, to_usd
-from resources.orders import ClipRequest
 from resources.planning import FinishOffer, offer_finish
 from resources.settings import Settings
 
@@ -30,16 +29,6 @@ class Offered:
 
     waits: WaitingFinish
     offer: FinishOffer
-
-
-def declared_limits(settings: Settings) -> Limits:
-    """Gives a request the caps and tries that its series declares now."""
-    series = declarations_of(settings).series
-
-    def limited(request: ClipRequest) -> ClipRequest:
-        return series[request.series].limited(request) if request.series in series else request
-
-    return limited
 
 
 def offered(ledger: Ledger, clips: Collection[str], limits: Limits) -> list[Offered]:

@@ -11,14 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.declared import editor_of
+from pipelines.cli.declared import declared_limits, editor_of
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, DailiesError
 from resources.guard import Guard
 from resources.ledger.approvals import Approval
 from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.purchases import purchases_of
+from resources.ledger.records import Attempt
 from resources.money import show_usd
+from resources.orders import ClipRequest
+from resources.planning import offer_finish
+from resources.planning.purse import CapLine
 from resources.production.bucket_mark import bind_bucket
 from resources.room.answers import RoomHouse
 from resources.room.server import RoomServer
@@ -34,7 +38,7 @@ LOOK_SECONDS = 5.0
 
 
 class RetakeShop:
-    """Sells retakes through Dagster."""
+    """Sells retakes through Dagster, and knows what finishes cost."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -79,6 +83,33 @@ class RetakeShop:
                 raise ConfigurationError(f"{difference}. Nothing was bought. Ask again.")
             # the run compares once more, with what was shown
             return buy_retake(self._settings, replace(offer, approval=approval), decision=decision).decision
+
+    def offer_finish(self, draft: Attempt) -> dict[str, Any]:
+        """See `resources.room.answers.Shop`."""
+        with open_ledger(self._settings) as ledger:
+            offer = offer_finish(ledger, draft, self.limits)
+        return {
+            "price": offer.price,
+            "at_most_micros": offer.ceiling,
+            "endpoint": offer.request.endpoint if offer.request is not None else "",
+            "way": offer.way,
+            "refusal": offer.refusal,
+            "waits": offer.waits,
+            "caps": [_cap(line) for line in offer.caps],
+        }
+
+    def limits(self, request: ClipRequest) -> ClipRequest:
+        """See `resources.room.answers.Shop`."""
+        return declared_limits(self._settings)(request)
+
+
+def _cap(line: CapLine) -> dict[str, str]:
+    return {
+        "name": " ".join(filter(None, (line.scope.of, line.scope.name, line.scope.period))),
+        "spent": show_usd(line.spent),
+        "with_it": show_usd(line.ceiling),
+        "cap": show_usd(line.cap),
+    }
 
 
 @contextlib.contextmanager

@@ -10,15 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
 
 from resources.errors import DailiesError
+from resources.ledger import waiting_finishes
 from resources.ledger.approvals import Approval
+from resources.ledger.finishes import order_finish
 from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
 from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
+from resources.orders import ClipRequest
 from resources.plain import fit
-from resources.production.acceptance import circle
+from resources.production.acceptance import circle, circle_and_finish
 from resources.room.documents import clip_document, judged_document, worth_document
+from resources.room.finishes import AskedFinish, ordered_document
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
 from resources.room.selection import ClipFilter, Show, changed_clips, newest_entry, select_clips
@@ -31,7 +36,7 @@ logger = logging.getLogger("dailies")
 
 
 class Shop(Protocol):
-    """What buys retakes."""
+    """What buys retakes, and knows what finishes cost."""
 
     def offer(self, clip: str) -> dict[str, Any]:
         """The price of one more take, its caps, and why it is refused, if it is. Money in micro-dollars.
@@ -46,6 +51,16 @@ class Shop(Protocol):
         Raises:
             DailiesError: Nothing was bought.
         """
+
+    def offer_finish(self, draft: Attempt) -> dict[str, Any]:
+        """The price of the finish of a draft, its caps, and why it is refused, if it is. Money in micro-dollars.
+
+        Raises:
+            DailiesError: It cannot be made out.
+        """
+
+    def limits(self, request: ClipRequest) -> ClipRequest:
+        """A request with the caps and tries that its series declares now."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,8 @@ class AskedVerdict(BaseModel):
     seen: int | None = None
     by: str | None = Field(default=None, max_length=200)
     """Who gave it: it may have waited in a browser that somebody else uses now. None for whoever sends it."""
+    finish_micros: int | None = Field(default=None, ge=0)
+    """The price of the finish that the circle of a draft orders; None where it orders none."""
 
 
 class AskedRetake(BaseModel):
@@ -165,14 +182,49 @@ class Room:
             second=asked.second,
         )
         attempt = ledger.attempts([asked.take]).get(asked.take)
-        if attempt is not None and verdict.word is Word.CIRCLED:
+        ordered = None
+        # who may not buy any more has still said what is good: the finish waits for somebody else
+        shop = self._house.shop if person.right.includes(Right.BUY) else None
+        buys = asked.finish_micros is not None and verdict.word is Word.CIRCLED
+        if buys and shop is not None and attempt is not None:
+            judged, ordered = circle_and_finish(
+                ledger,
+                self._house.store,
+                attempt,
+                verdict,
+                scratch=self._house.scratch,
+                at_most_micros=asked.finish_micros or 0,
+                seen=asked.seen,
+                limits=shop.limits,
+            )
+        elif attempt is not None and verdict.word is Word.CIRCLED:
             house = self._house
             judged = circle(ledger, house.store, attempt, verdict, scratch=house.scratch, seen=asked.seen)
         else:
             judged = judge(ledger, verdict, seen=asked.seen)
         self._keeper.wake()
         (document,) = self._documents([judged.recorded.clip])
-        return {"clip": document, **judged_document(judged)}
+        return {"clip": document, **judged_document(judged), "ordered": ordered_document(ordered)}
+
+    def offer_finish(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """What the finish of a draft would cost."""
+        shop, named = self._shop(person), query.get("take", "")[:64]
+        draft = self._house.ledger.attempts([named]).get(named)
+        if draft is None or not draft.is_draft:
+            raise NotAllowedError("there is no such draft")
+        return shop.offer_finish(draft)
+
+    def finish(self, person: Person, asked: AskedFinish) -> dict[str, Any]:
+        """Order the finish of a draft that is circled already."""
+        limits = self._shop(person).limits
+        done = order_finish(
+            self._house.ledger,
+            asked.clip,
+            at_most_micros=asked.at_most_micros,
+            who=person.name,
+            limits=limits,
+        )
+        return ordered_document(done) or {}
 
     def offer(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
         """What a retake would cost."""
@@ -244,4 +296,10 @@ class Room:
         found = takes_of(self._house.ledger, clips)
         titles = self._house.titles()
         reviews = {one.clip: one for one in waiting(self._house.ledger)} if found else {}
-        return [clip_document(found[clip], titles, reviews.get(clip)) for clip in clips if clip in found]
+        with self._house.ledger.read() as connection:
+            waits = {one.clip: one for one in waiting_finishes.waiting(connection)} if found else {}
+        return [
+            clip_document(found[clip], titles, reviews.get(clip), waits.get(clip))
+            for clip in clips
+            if clip in found
+        ]

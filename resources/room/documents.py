@@ -9,10 +9,12 @@ from resources.ledger.records import Attempt
 from resources.ledger.takes import ClipTakes, Take
 from resources.ledger.verdicts import Judged, RecordedVerdict
 from resources.ledger.waiting_clips import WaitingClip
+from resources.ledger.waiting_finishes import WaitingFinish
 from resources.ledger.yields import YieldLine
 from resources.money import show_cents, show_usd
 from resources.orders import shown_body
 from resources.plain import shown
+from resources.room.finishes import waiting_document
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
 from resources.video.credentials import stored_credentials
 
@@ -23,13 +25,17 @@ _HIDDEN = frozenset({"prompt"})
 
 
 def clip_document(
-    found: ClipTakes, titles: Mapping[str, str], review: WaitingClip | None = None
+    found: ClipTakes,
+    titles: Mapping[str, str],
+    review: WaitingClip | None = None,
+    unfinished: WaitingFinish | None = None,
 ) -> dict[str, Any]:
     """One clip with its takes, for the page.
 
     Args:
         titles: Titles of series, by name.
         review: Until when it waits for a person, where its series says so.
+        unfinished: Its circled draft, where that lacks a finish.
     """
     first = found.takes[0].attempt if found.takes else None
     series = found.series
@@ -46,6 +52,7 @@ def clip_document(
         ],
         "on_its_way": None if found.open is None else found.open.state.value,
         "seen": found.seen,
+        "finish": waiting_document(unfinished),
         "review": None if review is None else {"decide_at": review.decide_at, "held_at": review.held_at},
     }
 
@@ -98,6 +105,8 @@ def _take(take: Take, before: Take | None) -> dict[str, Any]:
         "number": take.number,
         "is_current": take.is_current,
         "is_spare": attempt.is_spare,
+        "is_draft": attempt.is_draft,
+        "finishes": attempt.finishes,
         "in_quarantine": video.startswith(QUARANTINE),
         "reason": shown(attempt.reason, longest=600),
         "accepted": shown(delivery.get("accepted"), longest=300),

@@ -26,6 +26,7 @@ from resources.room.answers import (
     Room,
     RoomHouse,
 )
+from resources.room.finishes import AskedFinish
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
 from resources.room.words import AskedWords
@@ -71,6 +72,8 @@ def app_for(room: Room, store: ObjectStore, guard: Guard) -> Any:
         Route("/api/words", _reading(room, room.words), methods=["GET"]),
         Route("/api/words", _changing(room, AskedWords, room.keep_words), methods=["POST"]),
         Route("/api/words/preview", _changing(room, AskedWords, room.preview), methods=["POST"]),
+        Route("/api/finish-offer", _reading(room, room.offer_finish)),
+        Route("/api/finishes", _changing(room, AskedFinish, room.finish), methods=["POST"]),
         Route("/api/verdicts", _changing(room, AskedVerdict, room.judge), methods=["POST"]),
         Route("/api/retakes", _changing(room, AskedRetake, room.retake), methods=["POST"]),
     ]

@@ -79,8 +79,8 @@ def finish(
     as_json: Json = False,
 ) -> None:
     """Buy the finishes of circled drafts that lack one, after showing their prices."""
+    from pipelines.cli.declared import declared_limits
     from pipelines.cli.finishes import (
-        declared_limits,
         document,
         offered,
         order_all,

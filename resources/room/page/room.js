@@ -1,6 +1,7 @@
 // The room: what is shown, what is chosen, and what a key does. An answer is shown at once and sent afterwards.
 
 import { get, newId, Outbox, post } from "./outbox.js";
+import { askFinish } from "./finish.js";
 import { Player } from "./player.js";
 import { drawAbout, drawClips, drawDots, drawHead, drawStage, element, isJudged, say, time } from "./view.js";
 import { editWords } from "./words.js";
@@ -22,6 +23,7 @@ const player = new Player({
 const outbox = new Outbox({
   taken(verdict, answer) {
     merge(answer.clip);
+    if (answer.ordered?.waits) say(`The finish of ${nameOf(verdict.clip)} is ordered and waits: ${answer.ordered.waits}`, "warn");
     const others = answer.others.filter((one) => one.word !== "noted");
     if (others.length) tellOfOthers(verdict, others);
     else if (answer.replaced && answer.replaced.who !== room.me.name) {
@@ -213,8 +215,14 @@ function give(word, more = {}, { of = take(), undoes = false } = {}) {
 function circle() {
   const one = take();
   if (!one || one.is_spare || !may("judge")) return;
-  give("circled");
-  say(`Take ${one.number} of ${clip().name} is circled`);
+  if (one.is_draft && may("buy") && room.sells) return askFinish(clip(), one, (micros) => circled(one, micros));
+  circled(one, null);
+}
+
+function circled(one, micros) {
+  give("circled", micros === null ? {} : { finish_micros: micros }, { of: one });
+  const finish = micros !== null ? ", and its finish is ordered" : one.is_draft ? "; its finish waits for somebody who may buy" : "";
+  say(`Take ${one.number} of ${clip().name} is circled${finish}`);
   const next = room.clips.findIndex((each, place) => place > room.at && !isJudged(each));
   if (next >= 0) open(next);
 }

@@ -90,8 +90,16 @@ export function drawHead(clip, isHidden) {
   $("clip-title").textContent = clip.name;
   const takes = clip.takes.length === 1 ? "1 take" : `${clip.takes.length} takes`;
   $("clip-line").textContent = [
-    isHidden ? "The filter hides this clip; its link shows it" : "", clip.title, clip.day, takes, `${clip.cost} so far`, waits(clip.review),
+    isHidden ? "The filter hides this clip; its link shows it" : "", clip.title, clip.day, takes, `${clip.cost} so far`, waits(clip.review), finishLine(clip.finish),
   ].filter(Boolean).join("  ·  ");
+}
+
+/** What is with the finish of a circled draft, in a sentence; nothing where none is lacking. */
+function finishLine(finish) {
+  if (!finish) return "";
+  const kept = finish.ends_at ? `, kept until ${new Date(finish.ends_at * 1000).toLocaleDateString(undefined, { dateStyle: "medium" })}` : "";
+  if (finish.ordered_by) return `finish ordered by ${finish.ordered_by}${finish.why ? `, waits: ${finish.why}` : ""}${kept}`;
+  return `${finish.why ? `no finish (${finish.why})` : "its finish waits for somebody who may buy"}${kept}`;
 }
 
 /** What becomes of a clip that nobody judges; nothing where its series has no policy. */
@@ -132,7 +140,8 @@ export function drawStage(clip, chosen, reasons, player, does) {
         element("span", { cls: "number", text: take.number }), " ",
         element("span", { cls: "word" }), " ",
         take.in_quarantine ? element("span", { cls: "plain", text: "failed a check" }) : null, " ",
-        take.is_spare ? element("span", { cls: "plain", text: "spare take" }) : null,
+        take.is_spare ? element("span", { cls: "plain", text: "spare take" }) : null, " ",
+        partOf(take) ? element("span", { cls: "part", text: partOf(take) }) : null,
         video,
       ),
       under(take),
@@ -159,10 +168,14 @@ function mark(figure, take, chosen, reasons) {
   const picture = figure.querySelector(".picture");
   picture.setAttribute("aria-pressed", String(take.id === chosen));
   const words = [
-    word, take.in_quarantine ? "failed a check" : "", take.is_spare ? "spare take" : "", take.is_current ? "current" : "",
+    word, take.in_quarantine ? "failed a check" : "", take.is_spare ? "spare take" : "", partOf(take), take.is_current ? "current" : "",
   ];
   picture.setAttribute("aria-label", [`Take ${take.number}`, ...words].filter(Boolean).join(", "));
   figure.querySelector(".current").hidden = !take.is_current;
+}
+
+function partOf(take) {
+  return take.is_draft ? "draft" : take.finishes ? "finish" : "";
 }
 
 function under(take) {

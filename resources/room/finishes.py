@@ -1,0 +1,40 @@
+"""What the room shows and orders of finishes: the purchases that circled drafts are worth."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from resources.ledger.finishes import FinishOrdered
+from resources.ledger.waiting_finishes import WaitingFinish
+from resources.plain import shown
+
+
+class AskedFinish(BaseModel):
+    """The order of a finish as the page sends it, for a draft that is circled already."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    clip: str = Field(max_length=128)
+    at_most_micros: int = Field(ge=0)
+    """The price that the person saw."""
+
+
+def ordered_document(done: FinishOrdered | None) -> dict[str, Any] | None:
+    """What came of an order, for the page; None where no finish was lacking."""
+    if done is None:
+        return None
+    return {
+        "finish": None if done.finish is None else done.finish.id,
+        "waits": None if done.why is None else shown(done.why, longest=600),
+    }
+
+
+def waiting_document(waits: WaitingFinish | None) -> dict[str, Any] | None:
+    """A circled draft without a finish, for the page."""
+    if waits is None:
+        return None
+    return {
+        "ordered_by": None if waits.decision is None else shown(waits.ordered_by, longest=200),
+        "why": shown(waits.reason, longest=600) or None,
+        "ends_at": waits.ends_at,
+    }
