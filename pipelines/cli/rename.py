@@ -9,11 +9,13 @@ from pathlib import Path
 
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.terminal import console, counted, note
-from resources.declared.problems import suggestion
+from resources.declared.document import parse_document
+from resources.declared.problems import ProblemsError, suggestion
+from resources.declared.validation import declare
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger.former_names import record_rename
+from resources.ledger.former_names import former_names, record_rename
 from resources.series import Declarations, Series
-from resources.series.declaration import NAME
+from resources.series.declaration import NAME, SeriesDeclaration
 from resources.series.prompt_edits import edit_file
 from resources.settings import Settings, open_ledger
 
@@ -21,13 +23,23 @@ from resources.settings import Settings, open_ledger
 def rename(settings: Settings, old: str, new: str) -> None:
     """Change the name in a series' file, and the file's own name where it is the same; the series' edits keep to it.
 
+    The ledger learns of the name first: what was spent under the old one must count in the caps of the new one. The edits are there
+    under both names before the series changes: without them its clips would be bought again. So after each step the series is
+    whole, under the old or the new name, and the same command goes on where an earlier one was killed.
+
     Raises:
         DailiesError: There is no such series, the new name is taken or is none, the file cannot be changed, or the ledger cannot be
-            written. Nothing was changed.
+            written. The series is as it was.
     """
     before = declarations_of(settings)
+    edits, edits_target = edit_file(settings.data, old), edit_file(settings.data, new)
     series = before.series.get(old)
     if series is None:
+        if new in before.series and edits.exists() and _is_former(settings, old, new):
+            _same(edits, edits_target)
+            edits.unlink()
+            console.print(f"{old} is {new} already; its edits are too now")
+            return
         known = ", ".join(sorted(before.series)) or "none"
         raise ConfigurationError(
             f"there is no series {old!r}; there are: {known}{suggestion(old, before.series)}"
@@ -39,40 +51,51 @@ def rename(settings: Settings, old: str, new: str) -> None:
         )
     file = series.document.file
     target = file.with_name(f"{new}{file.suffix}") if file.stem == old else file
-    edits, edits_target = edit_file(settings.data, old), edit_file(settings.data, new)
-    for one in (target, edits_target):
-        if one not in {file, edits} and one.exists():
-            raise ConfigurationError(f"{one} exists already. Nothing was changed.")
+    if target != file and target.exists():
+        raise ConfigurationError(f"{target} exists already. Nothing was changed.")
+    _same(edits, edits_target)
     text = file.read_text(encoding="utf-8")
-    file.write_text(_renamed(series, text, new), encoding="utf-8")
-    file.rename(target)
+    renamed = _renamed(series, text, new)
+    try:
+        declare(SeriesDeclaration, parse_document(renamed, target))
+    except ProblemsError as error:
+        raise ConfigurationError(
+            f"the renamed series would be broken: {error}. Nothing was changed."
+        ) from None
+    with open_ledger(settings) as ledger, ledger.write() as connection:
+        record_rename(connection, old, new)
     if edits.exists():
-        edits.rename(edits_target)
+        _replace(edits_target, edits.read_text(encoding="utf-8"))
+    file.rename(target)
+    _replace(target, renamed)
     after = declarations_of(settings)
-    if new in after.series:
-        try:
-            with open_ledger(settings) as ledger, ledger.write() as connection:
-                record_rename(connection, old, new)
-        except DailiesError:
-            _undo(target, file, text)
-            _move_back(edits_target, edits)
-            raise
-    else:
-        _undo(target, file, text)
-        _move_back(edits_target, edits)
+    if new not in after.series:
+        _replace(target, text)
+        target.rename(file)
+        edits_target.unlink(missing_ok=True)
         problems = "; ".join(str(problem) for problem in after.problems)
-        raise ConfigurationError(f"the renamed series would be broken: {problems}. Nothing was changed.")
+        raise ConfigurationError(f"the renamed series would be broken: {problems}. It is as it was.")
+    edits.unlink(missing_ok=True)
     _say(before, series, after.series[new], after, target)
 
 
-def _undo(target: Path, file: Path, text: str) -> None:
-    target.rename(file)
-    file.write_text(text, encoding="utf-8")
+def _is_former(settings: Settings, old: str, new: str) -> bool:
+    with open_ledger(settings) as ledger, ledger.read() as connection:
+        return old in former_names(connection, new, None)
 
 
-def _move_back(target: Path, file: Path) -> None:
-    if target.exists():
-        target.rename(file)
+def _same(edits: Path, target: Path) -> None:
+    """Refuse edits of the new name that are not those of the old one, as a command that was killed leaves them."""
+    if target.exists() and not (edits.exists() and edits.read_bytes() == target.read_bytes()):
+        raise ConfigurationError(f"{target} exists already. Nothing was changed.")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file in one step, so that nobody reads half of it."""
+    # no name that is read as a series
+    beside = file.with_name(f".{file.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(file)
 
 
 def _renamed(series: Series, text: str, new: str) -> str:

@@ -68,14 +68,18 @@ def clips_shown(
 
 def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
     """Print the clips, a page of them at a time, and what they cost."""
-    delivered = cost = 0
+    cost = 0
+    whole: dict[str, bool] = {}
     for page in pages(ledger, shown.ids):
         show_clips(page, long=long)
-        delivered += sum(a.state is AttemptState.DELIVERED for a in page)
+        for attempt in page:
+            # a clip of several takes is delivered when each of them is
+            is_delivered = attempt.state is AttemptState.DELIVERED
+            whole[attempt.subject_key] = whole.get(attempt.subject_key, True) and is_delivered
         cost += sum(a.cost_micros for a in page)
-    total = len(shown.ids) + shown.left_out
+    total = counted(len(whole) + shown.left_out, "clip")
     of = "the newest takes shown" if shown.left_out else "their newest takes"
-    console.print(f"\n{delivered + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
+    console.print(f"\n{sum(whole.values()) + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
     if shown.why:
         console.print(shown.why)
     clips = waiting(ledger)

@@ -76,7 +76,7 @@ def give_verdict(
     scratch = settings.home.absolute() / "tmp"
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        found = takes_of(ledger, [clip]).get(clip) or ClipTakes(clip, (), None, 0, 0)
+        found = takes_of(ledger, [clip]).get(clip) or ClipTakes(clip, (), (), 0, 0)
         take = found.find(named)
         verdict = Verdict(
             id=uuid.uuid4().hex,
@@ -190,7 +190,7 @@ def document(found: ClipTakes) -> dict[str, Any]:
             }
             for take in found.takes
         ],
-        "on_its_way": None if found.open is None else as_document(found.open),
+        "on_its_way": [as_document(attempt) for attempt in found.open],
     }
 
 

@@ -48,8 +48,8 @@ class ClipTakes:
     clip: str
     takes: tuple[Take, ...]
     """Delivered ones and those in quarantine, oldest first; takes that nobody asked for come last."""
-    open: Attempt | None
-    """A purchase on its way."""
+    open: tuple[Attempt, ...]
+    """Purchases on their way."""
     seen: int
     """Number of the newest verdict on its takes, 0 without one."""
     spent: int
@@ -122,6 +122,6 @@ def _clip(clip: str, bought: list[Attempt], current: set[str], given: list[Recor
         )
         for number, attempt in enumerate((a for a in bought if a.state in _WITH_VIDEO), 1)
     ]
-    on_its_way = next((a for a in bought if a.state.is_open and not a.is_spare), None)
+    on_its_way = tuple(one for one in bought if one.state.is_open and not one.is_spare)
     seen = max((one.seq for one in given), default=0)
     return ClipTakes(clip, tuple(takes), on_its_way, seen, sum(one.cost_micros for one in bought))

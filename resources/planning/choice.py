@@ -33,8 +33,8 @@ class ClipTraits:
     owner: str | None = None
     endpoints: Collection[str] = ()
     """What it is bought from, without fallbacks."""
-    state: AttemptState | None = None
-    """Of its newest purchase, None if it was never bought."""
+    states: Collection[AttemptState] = ()
+    """Of the newest purchase of each of its takes; none if it was never bought."""
     changed: bool = False
     """Whether it is declared otherwise now than it was bought."""
 
@@ -68,7 +68,7 @@ _FITS: dict[TermKind, Callable[[ClipTraits, Term], bool]] = {
     TermKind.ENDPOINT: lambda clip, term: any(map(term.fits, clip.endpoints)),
     TermKind.DATE: lambda clip, term: _is_on(clip.date, term.days),
     TermKind.STATE: lambda clip, term: (
-        term.text == "new" if clip.state is None else clip.state in _named(term.text)
+        any(state in _named(term.text) for state in clip.states) if clip.states else term.text == "new"
     ),
     TermKind.CHANGED: lambda clip, _: clip.changed,
 }
@@ -151,7 +151,7 @@ def _seen(one: Newest, later: Mapping[str, Collection[str]]) -> list[ClipTraits]
     """A clip that was bought, under the name that its series had then and under those it got later."""
     key, endpoints = one.subject_key, {one.endpoint}
     return [
-        ClipTraits(key, name, date_in_key(key), one.tags, one.owner, endpoints, one.state)
+        ClipTraits(key, name, date_in_key(key), one.tags, one.owner, endpoints, {one.state})
         for name in (one.series, *sorted(later.get(one.series, ())))
     ]
 
@@ -277,8 +277,12 @@ class Chooser:
 
     def _fitting(self, clips: Sequence[Clip], selector: Selector) -> list[Clip]:
         asks = {term.kind for term in selector}
-        asked = asks & {TermKind.STATE, TermKind.CHANGED}
-        bought = self._ledger.latest([c.key for c in clips]) if asked else {}
+        keys = [clip.key for clip in clips]
+        bought = self._ledger.latest(keys) if TermKind.CHANGED in asks else {}
+        states: dict[str, set[AttemptState]] = {}
+        if TermKind.STATE in asks:
+            for slot, take in self._ledger.latest_takes(keys).items():
+                states.setdefault(slot.clip, set()).add(take.state)
         kept = []
         for clip in clips:
             series = _of_series(self._declarations.series[clip.series])
@@ -290,7 +294,7 @@ class Chooser:
                 series.tags,
                 series.owner,
                 {self._declarations.series[clip.series].endpoints.of(clip.name)[0].endpoint.id},
-                None if attempt is None else attempt.state,
+                states.get(clip.key, ()),
                 TermKind.CHANGED in asks and attempt is not None and self._has_changed(clip, attempt),
             )
             if all(traits.fits(term) for term in selector):

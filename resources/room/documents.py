@@ -50,7 +50,7 @@ def clip_document(
         "takes": [
             _take(take, found.takes[place - 1] if place else None) for place, take in enumerate(found.takes)
         ],
-        "on_its_way": None if found.open is None else found.open.state.value,
+        "on_its_way": ", ".join(take.state.value for take in found.open) or None,
         "seen": found.seen,
         "finish": waiting_document(unfinished),
         "review": None if review is None else {"decide_at": review.decide_at, "held_at": review.held_at},

@@ -220,3 +220,24 @@ def test_a_folder_that_cannot_be_written_is_named(data: Path) -> None:
     (data / "edits").write_text("no folder")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         editor_of(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
+
+        PromptEditor(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
+
+
+@pytest.mark.parametrize("step", ["rename", "replace", "unlink"])
+def test_a_rename_that_is_killed_loses_no_edit_and_goes_on_when_it_is_asked_again(
+    dailies: Run, data: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    assert dailies("edit", CLIP, "--text", "Fog.")[0] == 0
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(Path, step, killed)
+        assert dailies("rename", "bay", "coast")[0] != 0
+    assert prompt_of() == "Fog."
+    assert dailies("rename", "bay", "coast")[0] == 0
+    assert prompt_of() == "Fog."
+    assert [file.name for file in (data / "edits").glob("*.yaml")] == ["coast.yaml"]
+    assert dailies("check")[0] == 0

@@ -12,6 +12,7 @@ from projects import a_project
 from pipelines.cli import main
 from pipelines.cli.declared import declarations_of
 from resources.ledger.decisions import Decision, decide
+from resources.ledger.former_names import record_rename
 from resources.ledger.schema import attempts
 from resources.settings import load_settings, open_ledger
 
@@ -178,3 +179,36 @@ def test_a_ledger_that_cannot_keep_the_fact_leaves_the_series_as_it_was(
     assert dailies("rename", "bay", "coast")[0] == 2
     assert (tmp_path / "data" / "series" / "bay.yaml").read_text() == text
     assert not (tmp_path / "data" / "series" / "coast.yaml").exists()
+
+
+@pytest.mark.parametrize("step", ["rename", "write_text", "replace"])
+def test_a_rename_that_is_killed_leaves_a_whole_series_and_goes_on_when_it_is_asked_again(
+    dailies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
+    spend_cap(tmp_path, "bay", 2)
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(Path, step, killed)
+        assert dailies("rename", "bay", "coast")[0] != 0
+    found = declarations_of(load_settings())
+    assert ([*found.series], found.problems) == (["bay"], [])
+    assert dailies("rename", "bay", "coast")[0] == 0
+    assert [file.name for file in (tmp_path / "data" / "series").glob("*.yaml")] == ["coast.yaml"]
+    assert verbs(dailies, "coast") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "refuse")]
+
+
+def test_a_rename_that_is_killed_after_the_ledger_moves_no_money(dailies: Run, tmp_path: Path) -> None:
+    """The ledger knows the new name, and the series still has its old one: its caps hold."""
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
+        with ledger.write() as connection:
+            record_rename(connection, "bay", "coast")
+    spend_cap(tmp_path, "bay", 2)
+    assert verbs(dailies, "bay") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "refuse")]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.former_names import record_rename
 from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
 from resources.planning import Chooser, Days, chosen_purchases
 from resources.series import Declarations, load_series
 
@@ -157,6 +159,23 @@ def test_what_nothing_fits_is_named_with_what_there_is(
     with pytest.raises(DailiesError) as refused:
         keys(declarations, ledger, word)
     assert all(part in str(refused.value) for part in said), str(refused.value)
+
+
+def test_a_clip_with_a_failed_take_beside_a_delivered_one_has_failed_and_is_delivered(
+    declarations: Declarations, tmp_path: Path, sqlite_template: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    with Ledger(f"sqlite:///{path}", clock=Clock(NOW.timestamp()), budget=Budget()) as ledger:
+        request = declarations.render(declarations.find("loop-a")).model_copy(update={"takes": 2})
+        decide(ledger, [request], Decision("two"))
+        for slot, state in ((1, "delivered"), (2, "failed")):
+            with ledger.write() as connection:
+                connection.execute(sa.update(attempts).where(attempts.c.slot == slot).values(state=state))
+        assert keys(declarations, ledger, "state:failed") == ["loop-a"]
+        assert keys(declarations, ledger, "loop,state:failed") == ["loop-a"]
+        assert keys(declarations, ledger, "loop,state:delivered") == ["loop-a"]
+        assert keys(declarations, ledger, "loop,state:new") == ["loop-b"]
 
 
 def test_the_same_words_choose_among_what_was_bought(declarations: Declarations, ledger: Ledger) -> None:

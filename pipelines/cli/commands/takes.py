@@ -16,6 +16,7 @@ from pipelines.cli.terminal import (
     complain,
     complete_clips,
     console,
+    counted,
     print_json,
     print_table,
 )
@@ -43,8 +44,9 @@ def takes(clip: Clip, as_json: Json = False) -> None:
         print_table(table(found, now=time.time()))
         if (model := one_model(found)) is not None:
             console.print(f"made by {model}", markup=False, soft_wrap=True)
-    if found.open is not None:
-        console.print(f"a take is on its way: {found.open.state}")
+    if found.open:
+        states = ", ".join(attempt.state for attempt in found.open)
+        console.print(f"on the way: {counted(len(found.open), 'take')} ({states})")
     elif not found.takes:
         console.print(f"{clip} has no take yet")
 
