@@ -221,8 +221,6 @@ def test_a_folder_that_cannot_be_written_is_named(data: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be written"):
         editor_of(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
 
-        PromptEditor(load_settings()).keep(CLIP, "Fog.", who="tom", seen=None)
-
 
 @pytest.mark.parametrize("step", ["rename", "replace", "unlink"])
 def test_a_rename_that_is_killed_loses_no_edit_and_goes_on_when_it_is_asked_again(
