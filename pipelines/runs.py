@@ -39,11 +39,12 @@ def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[
     """The past and present runs that collect a batch; a dead one ended when its last sign of life expired."""
     records = list(instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})))
     dead = heartbeats.lost(ledger, _at_work(record.dagster_run for record in records))
+    over = heartbeats.ends(ledger, [r.dagster_run.run_id for r in records if r.dagster_run.is_finished])
     past = []
     for record in records:
         run = record.dagster_run
-        # a run that was forced to end has no end time
-        ended = record.end_time or record.update_timestamp.timestamp()
+        # a run that never began has only Dagster's times, and one that was forced to end has no end time
+        ended = over.get(run.run_id) or record.end_time or record.update_timestamp.timestamp()
         first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
         ended_at = ended if run.is_finished else dead.get(run.run_id)
         past.append(PastRun(first, last, ended_at, planned_clips(instance, run.run_id)))

@@ -136,7 +136,11 @@ _ACCOUNTS = sa.select(accounts.c.account, accounts.c.stopped_kind, accounts.c.no
 _RUNS = (
     sa.select(sa.func.count())
     .select_from(heartbeats)
-    .where(heartbeats.c.lost_at.is_(None), heartbeats.c.until >= sa.bindparam("now"))
+    .where(
+        heartbeats.c.lost_at.is_(None),
+        heartbeats.c.ended_at.is_(None),
+        heartbeats.c.until >= sa.bindparam("now"),
+    )
 )
 _DISPUTED = (
     sa.select(disputes.c.account, sa.func.count())

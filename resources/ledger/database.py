@@ -28,7 +28,7 @@ from resources.ledger.outage import READING, TRANSACTION_ID, first_line, is_away
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0020"
+SCHEMA_REVISION = "0021"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000

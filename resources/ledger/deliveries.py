@@ -20,7 +20,7 @@ from resources.ledger.times import is_past
 from resources.ledger.verdicts import Verdict
 from resources.providers.base import FailureKind
 
-LEASE_SECONDS = 120
+LEASE_SECONDS = 60
 """How long a delivery belongs to its claimer without a renewal, and so how long the delivery of a dead worker waits."""
 
 

@@ -1,8 +1,9 @@
 """Heartbeats of runs: which runs are alive by the ledger's clock, whatever Dagster calls them.
 
-A run renews its claim while it works. The transaction that reads a claim as expired takes it: from then on the run is lost for
-every process, and for itself when it comes back (a stopped process, a machine that slept). So a run and those who collect its
-clips never both continue.
+A run renews its claim while it works. An expired claim is read twice: the first reading doubts it, and a later one takes it unless
+it was renewed meanwhile. So nobody is taken for dead who waited for the database together with its readers. From then on the run
+is lost for every process, and for itself when it comes back (a stopped process, a machine that slept): a run and those who
+collect its clips never both continue. All times are those of the ledger's database.
 """
 
 from collections.abc import Collection
@@ -12,16 +13,18 @@ import sqlalchemy as sa
 from resources.errors import DailiesError
 from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.ledger import Ledger
-from resources.ledger.outage import RIDE_OUT_SECONDS
-from resources.ledger.schema import heartbeats
+from resources.ledger.schema import attempts, heartbeats
+from resources.ledger.states import AT_PROVIDER
 from resources.ledger.times import CLOCKS_SECONDS
 
-LEASE_SECONDS = RIDE_OUT_SECONDS + 60.0
-"""How long a claim holds without a renewal. A run that waits for the ledger's database cannot renew its claim, and must not
-look dead to the first process that reads the ledger again."""
-RENEW_SECONDS = 5.0
-GRACE_SECONDS = 180.0
-"""How long a run that Dagster calls started may take to its first claim: on a slow machine a worker loads code for long."""
+LEASE_SECONDS = 60.0
+"""How long a claim holds without a renewal: a database that vanished without a word is missed after 30 s (`database.py`), and the
+claim is then renewed over a new connection."""
+RENEW_SECONDS = 10.0
+DOUBT_SECONDS = 15.0
+"""How long an expired claim is doubted before it is taken: a run that lives renews it within `RENEW_SECONDS`."""
+GRACE_SECONDS = 90.0
+"""How long a run that Dagster calls started may take to its first claim, or from the end of one step to the next."""
 TOMBSTONE_SECONDS = 30 * 86_400.0
 
 _LOST = sa.select(heartbeats.c.lost_at).where(heartbeats.c.run_id == sa.bindparam("run_id"))
@@ -49,7 +52,9 @@ def begin(ledger: Ledger, run_id: str, owner: str) -> None:
         )
         mine = heartbeats.c.run_id == run_id
         connection.execute(
-            sa.update(heartbeats).where(mine, heartbeats.c.lost_at.is_(None)).values(owner=owner, until=until)
+            sa.update(heartbeats)
+            .where(mine, heartbeats.c.lost_at.is_(None))
+            .values(owner=owner, until=until, doubted_at=None, ended_at=None)
         )
         require(connection, run_id)
 
@@ -64,20 +69,23 @@ def renew(ledger: Ledger, run_id: str, owner: str) -> bool:
                 heartbeats.c.owner == owner,
                 heartbeats.c.lost_at.is_(None),
             )
-            .values(until=ledger.clock() + LEASE_SECONDS)
+            .values(until=ledger.clock() + LEASE_SECONDS, doubted_at=None)
         )
         return renewed.rowcount == 1
 
 
 def end(ledger: Ledger, run_id: str, owner: str) -> None:
-    """Release the claim at the end of the run. A claim that was taken stays taken."""
+    """Release the claim at the end of a run's step, and keep when that was. A claim that was taken stays taken."""
     with ledger.write() as connection:
+        now = ledger.clock()
         connection.execute(
-            sa.delete(heartbeats).where(
+            sa.update(heartbeats)
+            .where(
                 heartbeats.c.run_id == run_id,
                 heartbeats.c.owner == owner,
                 heartbeats.c.lost_at.is_(None),
             )
+            .values(owner=None, until=now + GRACE_SECONDS, doubted_at=None, ended_at=now)
         )
 
 
@@ -96,7 +104,7 @@ def require(connection: sa.Connection, run_id: str | None) -> None:
     lost = connection.execute(_LOST_LOCKED, {"run_id": run_id}).scalar()
     if lost is not None:
         raise RunLostError(
-            f"the run {run_id} gave no sign of life for {LEASE_SECONDS:.0f} s or more, so its clips were left to the completion "
+            f"the run {run_id} gave no sign of life for {LEASE_SECONDS + DOUBT_SECONDS:.0f} s or more, so its clips were left to the completion "
             "sensor and to its retry. It stops here: it buys and reports nothing more."
         )
 
@@ -112,7 +120,10 @@ def check(ledger: Ledger, run_id: str | None) -> None:
 
 
 def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
-    """Which of some runs are lost, and since when. Takes expired claims, so that their holders cannot renew them.
+    """Which of some runs are lost, and since when.
+
+    Takes claims that expired and were doubted before, so that their holders cannot renew them, and doubts the others that
+    expired. The jobs that a lost run watched are due for their polls at once.
 
     Args:
         started: Runs that Dagster calls started. A run without a claim has `GRACE_SECONDS` for its first one, from now on.
@@ -134,11 +145,18 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
             # a clock that was ahead has set this claim: it holds for a lease from now on, since its run may live
             ahead = heartbeats.c.until > now + GRACE_SECONDS + CLOCKS_SECONDS
             connection.execute(sa.update(heartbeats).where(theirs, ahead).values(until=now + LEASE_SECONDS))
-            connection.execute(
+            expired = sa.and_(theirs, heartbeats.c.lost_at.is_(None), heartbeats.c.until < now)
+            taken = connection.execute(
                 sa.update(heartbeats)
-                .where(theirs, heartbeats.c.lost_at.is_(None), heartbeats.c.until < now)
+                .where(expired, heartbeats.c.doubted_at <= now - DOUBT_SECONDS)
                 .values(lost_at=now)
+                .returning(heartbeats.c.run_id)
             )
+            _release_polls(connection, [str(run_id) for (run_id,) in taken], now)
+            undoubted = sa.or_(
+                heartbeats.c.doubted_at.is_(None), heartbeats.c.doubted_at > now + CLOCKS_SECONDS
+            )
+            connection.execute(sa.update(heartbeats).where(expired, undoubted).values(doubted_at=now))
             rows = connection.execute(
                 sa.select(heartbeats.c.run_id, heartbeats.c.lost_at).where(
                     theirs, heartbeats.c.lost_at.is_not(None)
@@ -146,6 +164,36 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
             )
             found.update({str(run_id): float(at) for run_id, at in rows})
         connection.execute(sa.delete(heartbeats).where(heartbeats.c.until < now - TOMBSTONE_SECONDS))
+    return found
+
+
+def _release_polls(connection: sa.Connection, run_ids: Collection[str], now: float) -> None:
+    """Make the jobs due that lost runs watched: a poll that was claimed would keep its job for `polls.CLAIM_SECONDS`."""
+    if run_ids:
+        connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.watched_by.in_(run_ids),
+                attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+                attempts.c.next_poll_at > now,
+            )
+            .values(next_poll_at=now)
+        )
+
+
+def ends(ledger: Ledger, run_ids: Collection[str]) -> dict[str, float]:
+    """When some runs ended their last step or were lost, in seconds since the epoch by the ledger's clock, by the run's id.
+
+    Dagster's own times come from the clocks of the runs' hosts. Runs without a sign of life, and those that work, are left out.
+    """
+    found: dict[str, float] = {}
+    at = sa.func.coalesce(heartbeats.c.lost_at, heartbeats.c.ended_at)
+    with ledger.read() as connection:
+        for some in chunks(sorted(run_ids)):
+            rows = connection.execute(
+                sa.select(heartbeats.c.run_id, at).where(heartbeats.c.run_id.in_(some), at.is_not(None))
+            )
+            found.update({str(run_id): float(ended) for run_id, ended in rows})
     return found
 
 

@@ -366,6 +366,8 @@ heartbeats = sa.Table(
     sa.Column("owner", sa.String(64)),
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("lost_at", sa.Double),
+    sa.Column("doubted_at", sa.Double),
+    sa.Column("ended_at", sa.Double),
 )
 """The claim of each run that is alive; see `heartbeats.py`."""
 

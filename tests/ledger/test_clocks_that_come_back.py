@@ -242,6 +242,8 @@ def test_a_run_that_lives_is_not_taken_for_dead_and_a_dead_one_soon_is(
     clock.forward(heartbeats.LEASE_SECONDS / 2)
     assert heartbeats.renew(ledger, "lives", "owner")
     clock.forward(heartbeats.LEASE_SECONDS / 2 + 1)
+    assert heartbeats.lost(ledger, ["lives", "dead"]) == {}
+    clock.forward(heartbeats.DOUBT_SECONDS)
     assert set(heartbeats.lost(ledger, ["lives", "dead"])) == {"dead"}
 
 

@@ -1,16 +1,23 @@
 """The sign of life of a run: renewed while it works, taken once it has expired, and gone for a run that comes back."""
 
 import pytest
-from ledgerkit import Clock, a_request, claimed, decided, queued
+from ledgerkit import Clock, a_request, claimed, decided, queued, submitted
 
-from resources.ledger import heartbeats
+from resources.ledger import heartbeats, polls
 from resources.ledger.handover import handover_of
-from resources.ledger.heartbeats import GRACE_SECONDS, LEASE_SECONDS, RunLostError
+from resources.ledger.heartbeats import DOUBT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, RunLostError
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.queue import PostTerms, claim_next
 
 RUN = "a-run"
+
+
+def given_up(ledger: Ledger, clock: Clock, run_id: str) -> None:
+    for seconds in (LEASE_SECONDS + 1, DOUBT_SECONDS):
+        clock.forward(seconds)
+        found = heartbeats.lost(ledger, [run_id])
+    assert found
 
 
 def test_a_run_that_renews_its_claim_lives(ledger: Ledger, clock: Clock) -> None:
@@ -25,7 +32,11 @@ def test_an_expired_claim_is_taken_where_it_is_read_and_does_not_come_back(
     ledger: Ledger, clock: Clock
 ) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
-    died_at = clock.forward(LEASE_SECONDS + 1)
+    clock.forward(LEASE_SECONDS + 1)
+    assert heartbeats.lost(ledger, [RUN, "another"]) == {}, "the first reading doubts it"
+    clock.forward(DOUBT_SECONDS - 0.001)
+    assert heartbeats.lost(ledger, [RUN, "another"]) == {}
+    died_at = clock.forward(0.001)
     assert heartbeats.lost(ledger, [RUN, "another"]) == {RUN: died_at}
     clock.forward(1)
     assert not heartbeats.renew(ledger, RUN, "w1:7:a")
@@ -42,11 +53,78 @@ def test_a_claim_that_has_expired_and_that_nobody_took_goes_on(ledger: Ledger, c
     assert heartbeats.lost(ledger, [RUN]) == {}
 
 
+def test_a_run_that_waited_for_the_database_with_its_readers_is_not_taken_for_dead(
+    ledger: Ledger, clock: Clock
+) -> None:
+    for run in (RUN, "dead"):
+        heartbeats.begin(ledger, run, "w1:7:a")
+    clock.forward(120)  # nobody reaches the database, and a reader is the first to come back
+    assert heartbeats.lost(ledger, [RUN, "dead"]) == {}
+    clock.forward(heartbeats.RENEW_SECONDS)
+    assert heartbeats.renew(ledger, RUN, "w1:7:a")
+    clock.forward(DOUBT_SECONDS)
+    assert set(heartbeats.lost(ledger, [RUN, "dead"])) == {"dead"}
+    # a doubt that was answered does not count for the next one
+    clock.forward(LEASE_SECONDS)
+    assert RUN not in heartbeats.lost(ledger, [RUN])
+    clock.forward(DOUBT_SECONDS)
+    assert RUN in heartbeats.lost(ledger, [RUN])
+
+
+def test_a_dead_run_is_known_within_two_minutes_by_readers_of_every_ten_seconds(
+    ledger: Ledger, clock: Clock
+) -> None:
+    heartbeats.begin(ledger, RUN, "w1:7:a")
+    began = clock()
+    while not heartbeats.lost(ledger, [RUN]):
+        clock.forward(10)
+    assert clock() - began <= 100, "twenty seconds are left to start the run that collects its clips"
+
+
+def test_the_jobs_of_a_dead_run_are_polled_at_once(ledger: Ledger, clock: Clock) -> None:
+    mine, other = (
+        submitted(ledger, a_request(clip), watched_by=run, job_id=clip)
+        for clip, run in (("city-one", RUN), ("city-two", "another"))
+    )
+    clock.forward(600)
+    for run in (RUN, "another"):
+        heartbeats.begin(ledger, run, "w1:7:a")
+    assert {a.id for a in polls.claim_due(ledger, "wavespeed", limit=9)} == {mine.id, other.id}
+    clock.forward(LEASE_SECONDS + 1)
+    heartbeats.lost(ledger, [RUN])
+    assert polls.claim_due(ledger, "wavespeed", limit=9) == []
+    assert heartbeats.renew(ledger, "another", "w1:7:a")
+    clock.forward(DOUBT_SECONDS)
+    assert set(heartbeats.lost(ledger, [RUN, "another"])) == {RUN}
+    assert [a.id for a in polls.claim_due(ledger, "wavespeed", limit=9)] == [mine.id]
+
+
+def test_the_end_of_a_step_is_kept_by_the_ledgers_clock(ledger: Ledger, clock: Clock) -> None:
+    heartbeats.begin(ledger, RUN, "w1:7:a")
+    assert heartbeats.ends(ledger, [RUN, "unknown"]) == {}
+    ended_at = clock.forward(5)
+    heartbeats.end(ledger, RUN, "w1:7:a")
+    assert heartbeats.ends(ledger, [RUN]) == {RUN: ended_at}
+    assert heartbeats.owners(ledger) == {}
+    # its next step
+    heartbeats.begin(ledger, RUN, "w1:7:b")
+    assert heartbeats.ends(ledger, [RUN]) == {}
+    # a process that dies between its last step and Dagster's end is dead, too
+    heartbeats.end(ledger, RUN, "w1:7:b")
+    clock.forward(GRACE_SECONDS + 1)
+    assert heartbeats.lost(ledger, [RUN]) == {}
+    lost_at = clock.forward(DOUBT_SECONDS)
+    assert heartbeats.lost(ledger, [RUN]) == {RUN: lost_at}
+    assert heartbeats.ends(ledger, [RUN]) == {RUN: lost_at}
+
+
 def test_a_run_without_a_claim_has_a_bounded_time_for_its_first_sign(ledger: Ledger, clock: Clock) -> None:
     assert heartbeats.lost(ledger, [RUN, "slow"]) == {}
     clock.forward(GRACE_SECONDS - 1)
     heartbeats.begin(ledger, "slow", "w1:9:c")
     clock.forward(2)
+    assert heartbeats.lost(ledger, [RUN, "slow"]) == {}
+    clock.forward(DOUBT_SECONDS)
     assert set(heartbeats.lost(ledger, [RUN, "slow"])) == {RUN}
     with pytest.raises(RunLostError):
         heartbeats.begin(ledger, RUN, "w1:7:a")
@@ -65,8 +143,7 @@ def test_the_claim_of_a_process_that_is_known_to_be_gone_is_taken_at_once(
 def test_a_run_that_was_given_up_decides_and_sends_nothing_more(ledger: Ledger, clock: Clock) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     queued(ledger, batch=RUN, run_id=RUN)
-    clock.forward(LEASE_SECONDS + 1)
-    heartbeats.lost(ledger, [RUN])
+    given_up(ledger, clock, RUN)
     with pytest.raises(RunLostError):
         claim_next(ledger, "wavespeed", PostTerms(Limits(), 30), run_id=RUN)
     with pytest.raises(RunLostError):

@@ -2,13 +2,14 @@
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
 from pipelines import runs
 from pipelines.collections import BATCH_TAG
 from pipelines.partitions import range_tags
-from pipelines.runs import UNENDED_SECONDS, end_dead_runs, not_ended
+from pipelines.runs import UNENDED_SECONDS, end_dead_runs, not_ended, past_runs
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
@@ -72,6 +73,26 @@ def test_a_dead_collection_is_not_waited_for(
     assert house.collected(COMPLETION).green
 
 
+def test_a_collection_ended_when_the_ledgers_clock_says_whatever_its_hosts_clock_said(
+    house: House, keys: list[str]
+) -> None:
+    batch = next(iter(house.attempts(keys).values())).batch or ""
+    tags = {BATCH_TAG: batch, **range_tags(keys)}
+    ran, never_began = (
+        house.a_run_that("collect_clips", dg.DagsterRunStatus.FAILURE, tags) for _ in range(2)
+    )
+    with house.production.ledger() as ledger:
+        heartbeats.begin(ledger, ran, "host:1:a")
+        heartbeats.end(ledger, ran, "host:1:a")
+        ended_at = heartbeats.ends(ledger, [ran])[ran] - 300
+        with ledger.write() as connection:
+            connection.execute(sa.update(heartbeats.heartbeats).values(ended_at=ended_at))
+        past = {run.ended_at for run in past_runs(house.instance, ledger, batch)}
+    record = house.instance.get_run_record_by_id(never_began)
+    assert record is not None
+    assert past == {ended_at, record.end_time or record.update_timestamp.timestamp()}
+
+
 def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: House, keys: list[str]) -> None:
     waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     clicked = house.a_run_that("produce_clips", dg.DagsterRunStatus.CANCELING)
@@ -105,9 +126,11 @@ def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others
 ) -> None:
     started = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     monkeypatch.setattr(heartbeats, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeats, "DOUBT_SECONDS", 0.0)
     with house.production.ledger() as ledger:
         assert end_dead_runs(house.instance, ledger, "dailies") == [], "its location is not ours"
         assert end_dead_runs(house.instance, ledger, None) == [], "its time begins with the first look"
+        assert end_dead_runs(house.instance, ledger, None) == [], "an expired claim is doubted first"
         assert len(end_dead_runs(house.instance, ledger, None)) == 1
     run = house.instance.get_run_by_id(started)
     assert run is not None
