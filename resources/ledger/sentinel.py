@@ -15,7 +15,7 @@ from resources.ledger.bills import core
 from resources.ledger.disputes import is_believable
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import SPARE
-from resources.ledger.schema import NOT_DELIVERED, accounts, attempts
+from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, jobs
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import StopKind
 from resources.money import show_usd, usd
@@ -37,6 +37,24 @@ _ORDERS = sa.select(attempts.c.job_id, attempts.c.quoted_micros).where(
     attempts.c.job_id.is_not(None),
     attempts.c.subject_kind != SPARE,
 )
+_ANOTHER = jobs.alias("another")
+_LATE = (
+    sa.select(attempts.c.job_id, attempts.c.quoted_micros)
+    .join(jobs, sa.and_(jobs.c.account == attempts.c.account, jobs.c.job_id == attempts.c.job_id))
+    .where(
+        attempts.c.account == sa.bindparam("account"),
+        attempts.c.submitted_at >= sa.bindparam("after"),
+        attempts.c.subject_kind == SPARE,
+        jobs.c.submission_id.is_not(None),
+        ~sa.exists().where(
+            _ANOTHER.c.account == jobs.c.account,
+            _ANOTHER.c.submission_id == jobs.c.submission_id,
+            _ANOTHER.c.job_id != jobs.c.job_id,
+        ),
+    )
+)
+"""Spare takes that a POST of ours has made: it was sent once, so one job of it was ordered, however late it turned up. Several jobs of one
+POST are no orders: the provider has repeated it."""
 _LOST = sa.select(sa.func.coalesce(sa.func.sum(attempts.c.quoted_micros), 0)).where(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_(_OPEN),
@@ -70,7 +88,8 @@ def watch_hours(ledger: Ledger, account: str, charges: Iterable[Charge], *, ahea
         if not rows:
             return
         known = {"account": account, "after": rows[0].at - ahead_seconds - LONGEST_JOB_SECONDS}
-        orders = {core(row.job_id): int(row.quoted_micros) for row in connection.execute(_ORDERS, known)}
+        ordered_rows = [*connection.execute(_ORDERS, known), *connection.execute(_LATE, known)]
+        orders = {core(row.job_id): int(row.quoted_micros) for row in ordered_rows}
         lost = int(connection.execute(_LOST, known).scalar_one())
         dedicated = keys.use_of(connection, account).dedicated
     hour = dearest_hour(rows, orders, dedicated=dedicated)

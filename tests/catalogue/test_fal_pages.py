@@ -70,6 +70,10 @@ PAGES: dict[str, tuple[dict[str, Row], list[tuple[dict[str, Any], str]]]] = {
             ({"duration": "4", "resolution": "480p"}, "0.882"),
         ],
     ),
+    "bytedance/seedance-2.5/image-to-video": (
+        {**seedance(TO_30, ["480p", "720p"], image=True), "draft": ("boolean", False, None)},
+        [({"duration": "10", "resolution": "720p"}, "4.73")],
+    ),
     "fal-ai/kling-video/v3/standard/text-to-video": (
         {
             "prompt": ("string", NEEDED, None),

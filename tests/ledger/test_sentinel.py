@@ -9,6 +9,7 @@ from ledgerkit import (
     Clock,
     a_request,
     a_state,
+    accepted,
     claimed,
     put_into,
     queued,
@@ -20,6 +21,7 @@ from ledgerkit import (
 from resources.ledger import bills, disputes, keys, polls, sentinel, stops
 from resources.ledger.bills import MARGIN_SECONDS, Billed
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import closures
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.sentinel import HOUR_SECONDS, SMALL_MICROS
 from resources.ledger.states import AttemptState
@@ -121,6 +123,21 @@ def test_a_lost_answer_may_have_made_the_job(ledger: Ledger, clock: Clock, bough
     queued(ledger, a_request("clip-lost", price_micros=dear))
     record_outcome(ledger, claimed(ledger), unknown())
     assert watched(ledger, charge("whose", "40", clock.now)) == []
+
+
+@pytest.mark.parametrize(("jobs_of_one_post", "stopped"), [(1, False), (2, True)])
+def test_a_job_that_turned_up_late_was_ordered_and_a_second_one_of_its_post_was_not(
+    ledger: Ledger, clock: Clock, bought: str, jobs_of_one_post: int, stopped: bool
+) -> None:
+    queued(ledger, a_request("clip-late", price_micros=usd("40")))
+    submission = claimed(ledger)
+    attempt = record_outcome(ledger, submission, unknown())
+    with ledger.transaction(who="test", run_id=None) as tx:
+        closures.close_absent(tx, attempt, submission.id, why="nothing is listed", again=0)
+    names = [f"late-{number}" for number in range(jobs_of_one_post)]
+    for name in names:
+        record_outcome(ledger, submission, accepted(name))
+    assert bool(watched(ledger, *(charge(name, "40", clock.now) for name in names))) is stopped
 
 
 def test_what_was_charged_before_the_first_order_is_not_ours(

@@ -101,6 +101,11 @@ CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
         "$1.2096",
     ),
     "fal:bytedance/seedance-2.5/text-to-video": ({"duration": 4, "seed": 7}, (1280, 720), "$1.892"),
+    "fal:bytedance/seedance-2.5/image-to-video": (
+        {"duration": 4, "image": "images/tall.png"},
+        (720, 1280),
+        "$1.892",
+    ),
     "fal:fal-ai/kling-video/v3/standard/text-to-video": (
         {"duration": 3, "generate_audio": False, "aspect_ratio": "9:16"},
         (720, 1280),
