@@ -3,8 +3,8 @@
 Every judge of the proofs applies them. They read the ledger's tables as plain rows and import nothing of dailies, so that
 they cannot repeat its mistakes. What breaks a law, in one word:
 
-*duplicate*: more than one charged job for one decision and take slot without a recorded reason to buy again, or a slot that was not
-asked for.
+*duplicate*: more than one charged job for one decision and take slot without a recorded reason to buy again, a slot that was not
+asked for, or a draft that was finished twice.
 *lost*: charged and succeeded, but neither stored nor shown.
 *unaccounted*: a difference between the books and the ledger.
 *over the cap*: more was owed than a cap allows.
@@ -12,7 +12,7 @@ asked for.
 *stranger*: a job of somebody else's that the ledger took for ours.
 *held*: held although it could have been settled.
 *unended*: a clip that did not come to its end in time.
-*verdict*: a person's verdict that is lost, or two circled takes of a clip (`proof.verdicts`).
+*verdict*: a person's verdict or order of a finish that is lost, or two circled takes of a clip (`proof.verdicts`).
 *broken*: an error nobody foresaw.
 """
 
@@ -107,6 +107,7 @@ def judge(evidence: Evidence) -> list[Violation]:
     return [
         *case.uncommitted(),
         *case.duplicates(),
+        *case.finished_twice(),
         *case.strangers(),
         *case.lost(),
         *case.wrong(),
@@ -189,6 +190,25 @@ class Case:
         yield from self._fallbacks(purchases)
         yield from self._beside_others()
 
+    def finished_twice(self) -> Iterator[Violation]:
+        """A draft is finished once: another finish is bought only after one that ended without a video."""
+        by_draft: dict[str, list[Job]] = defaultdict(list)
+        for job in self.ours:
+            first = self._first_purchase(job)
+            if first is not None and first.get("finishes") and not self.outlasted(job):
+                by_draft[first["finishes"]].append(job)
+        for draft, jobs in by_draft.items():
+            jobs.sort(key=lambda job: job.at)
+            for earlier in jobs[:-1]:
+                bought = self._first_purchase(earlier) or {}
+                if (
+                    earlier.end == "succeeded"
+                    and not earlier.seen_over
+                    and bought.get("state") not in ENDED_WITHOUT_OUTPUT
+                ):
+                    yield Violation("duplicate", f"{_names(jobs)} are all finishes of the draft {draft}")
+                    break
+
     def _fallbacks(self, purchases: Mapping[tuple[str, Slot, str], list[Job]]) -> Iterator[Violation]:
         """Another model is bought only where there is a fallback and the jobs of the model before have failed."""
         by_slot: dict[tuple[str, Slot], list[list[Job]]] = defaultdict(list)
@@ -230,7 +250,11 @@ class Case:
                     yield Violation(
                         "duplicate", f"{later.id} was bought for {clip} while {earlier.id} was not over"
                     )
-                elif first["state"] == "delivered" and not self.evidence.regenerates.get(second["decision"]):
+                elif (
+                    first["state"] == "delivered"
+                    and not second.get("finishes")
+                    and not self.evidence.regenerates.get(second["decision"])
+                ):
                     yield Violation(
                         "duplicate", f"{later.id} was bought for {clip}, which {earlier.id} had delivered"
                     )

@@ -6,10 +6,11 @@ Like the other laws they read plain rows and import nothing of dailies.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proof.laws import Row, Violation
 
+ENDED_WITHOUT_A_VIDEO = {"withdrawn", "rejected", "absent", "failed", "vanished", "lost", "abandoned"}
 KIND = "verdict"
 """What breaks one of these laws."""
 
@@ -28,11 +29,17 @@ class Words:
     """The ledger's `take_verdicts`."""
     objects: Mapping[str, bytes]
     """The bucket, by key."""
+    priced: Mapping[str, str] = field(default_factory=dict)
+    """The clips of the drafts whose finish somebody ordered with a circle, by draft."""
+    finishes: list[Row] = field(default_factory=list)
+    """The ledger's `attempts` that finish a draft."""
+    waiting: list[Row] = field(default_factory=list)
+    """The ledger's `waiting_finishes`."""
 
 
 def judge_verdicts(words: Words) -> list[Violation]:
     """Every broken law."""
-    return [*_lost(words), *_not_in_the_bucket(words), *_not_standing(words)]
+    return [*_lost(words), *_not_in_the_bucket(words), *_not_standing(words), *_unfinished(words)]
 
 
 def _lost(words: Words) -> Iterator[Violation]:
@@ -41,8 +48,31 @@ def _lost(words: Words) -> Iterator[Violation]:
         if verdict not in known:
             yield Violation(KIND, f"{verdict} was answered, and the ledger does not know it")
     for verdict, row in known.items():
+        if row["way"] == "finish":
+            continue
         if words.given.get(verdict) != row["attempt_id"]:
             yield Violation(KIND, f"nobody gave the verdict {verdict} on {row['attempt_id']}")
+
+
+def _unfinished(words: Words) -> Iterator[Violation]:
+    """A circled draft has its finish, or is shown as one that lacks it; an order that waits says why."""
+    circled = {row["attempt_id"] for row in words.standing if row["word"] == "circled"}
+    orders = {row["draft"]: row for row in words.waiting}
+    live = {row["finishes"] for row in words.finishes if row["state"] not in ENDED_WITHOUT_A_VIDEO}
+    for draft, clip in words.priced.items():
+        if draft in circled and draft not in live and draft not in orders:
+            yield Violation(
+                KIND, f"{clip}: its circled draft {draft} has no finish, and nobody is shown that"
+            )
+    for draft, row in orders.items():
+        if draft not in circled or draft in live:
+            yield Violation(
+                KIND, f"{row['clip']}: {draft} is shown without a finish, and is not circled or has one"
+            )
+        if row["decision"] is not None and row["reason"] is None:
+            yield Violation(
+                KIND, f"{row['clip']}: the finish of {draft} is ordered, and nothing says why it waits"
+            )
 
 
 def _not_in_the_bucket(words: Words) -> Iterator[Violation]:

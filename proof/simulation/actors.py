@@ -13,7 +13,7 @@ from proof.simulation.bucket import Fetching, Objects, Store
 from proof.simulation.processes import Process, ProcessLedger
 from proof.simulation.provider import Account as ProviderAccount
 from proof.simulation.provider import Client
-from resources.ledger import bills, decisions, deliveries, late_jobs
+from resources.ledger import bills, decisions, deliveries, finishes, late_jobs
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.limits import Limits
@@ -160,6 +160,7 @@ async def tick(
     equipment = Equipment(process, around)
     account = around.account.books.rules.name
     ledger = equipment.ledger
+    finishes.buy_ordered(ledger)
     idle = not deliveries.unreported(ledger, account) and not bills.is_due(ledger, account)
     if idle and not orphans.is_due(ledger, account) and not late_jobs.is_due(ledger, account):
         return []

@@ -9,7 +9,7 @@ from typing import Any, Self
 from proof.simulation.books import Books
 from proof.simulation.faults import Faults
 from proof.simulation.processes import Process
-from resources.errors import UnavailableError
+from resources.errors import DailiesError, UnavailableError
 from resources.storage.download import DownloadError, NotAVideoError, OutputGoneError
 from resources.storage.errors import ObjectConflictError
 from resources.storage.objects import ObjectInfo
@@ -61,6 +61,15 @@ class Store:
         """What is said of an object, None where there is none."""
         with self._request("head"):
             return self._info(key) if key in self._objects else None
+
+    def discard(self, key: str) -> bool:
+        """Remove an object; False where the bucket does not answer."""
+        try:
+            with self._request("delete"):
+                self._objects.pop(key, None)
+        except DailiesError:
+            return False
+        return True
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str, overwrite: bool = False) -> ObjectInfo:  # noqa: ARG002
         """Store a small object."""

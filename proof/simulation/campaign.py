@@ -11,7 +11,18 @@ from dataclasses import dataclass, field, fields, replace
 from multiprocessing.util import Finalize
 
 from proof.simulation.database import Database
-from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, Plan, drawn, drawn_at, quiet, simpler
+from proof.simulation.plans import (
+    DRAFTS,
+    FURTHER_PROVIDERS,
+    PROVIDERS,
+    WAYS,
+    Plan,
+    drawn,
+    drawn_at,
+    quiet,
+    simpler,
+    with_drafts,
+)
 from proof.simulation.runner import Outcome, carry_out
 
 SINGLE, PAIR, RANDOM = "single crashes", "pairs of crashes", "random histories"
@@ -90,6 +101,8 @@ def plan_of(name: str) -> Plan:
     Raises:
         ValueError: It is neither.
     """
+    if name.endswith(DRAFTS):
+        return with_drafts(plan_of(name.removesuffix(DRAFTS)))
     number, _, provider = name.partition("@")
     if number.isdecimal() and provider in {"", *FURTHER_PROVIDERS}:
         return drawn_at(int(number), provider) if provider else drawn(int(number))
@@ -140,7 +153,9 @@ def randoms(seeds: range, database: Database) -> Tally:
     """Random histories."""
     tally = Tally()
     for seed in seeds:
-        tally.add(RANDOM, str(seed), carry_out(drawn(seed), database))
+        # every tenth one with drafts and finishes
+        plan = drawn(seed) if seed % 10 else with_drafts(drawn(seed))
+        tally.add(RANDOM, plan.seed, carry_out(plan, database))
     return tally
 
 

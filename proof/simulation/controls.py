@@ -103,6 +103,13 @@ CONTROLS = (
         prepare="DROP INDEX one_circled_take_per_clip",
     ),
     Control(
+        "the index of finishes dropped",
+        mutants.forgets_finishes,
+        _with(JUDGED, drafts=True, takes=1),
+        DUPLICATE,
+        prepare="DROP INDEX one_finish_per_draft",
+    ),
+    Control(
         "an expired lease resubmits",
         mutants.expired_is_sent_again,
         _with("crash", at=(("POST: accepted", 0.0),)),

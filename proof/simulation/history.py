@@ -23,10 +23,12 @@ from proof.simulation.provider import AIMLAPI, FAL, PRICE, REPLICATE, WAVESPEED,
 from resources.errors import DailiesError
 from resources.ledger.budget import Budget
 from resources.ledger.limits import Limits
-from resources.orders import Caps, Choice, ClipRequest, Expected, Seed
+from resources.orders import Caps, Choice, ClipRequest, Expected, FinishOrder, Review, Seed
 
 MODEL = "openai/sora-2/text-to-video"
 FALLBACK = "bytedance/seedance-2.0/text-to-video"
+FINISH = "openai/sora-2-pro/text-to-video"
+"""Finishes drafts; it costs as much, so that a cap counts purchases."""
 MAX_SECONDS = 120.0
 SENSOR_SECONDS = 10.0
 ENDS_WITHIN_SECONDS = 2400.0
@@ -111,9 +113,20 @@ class History:
             max_seconds=MAX_SECONDS,
             max_attempts=self.plan.max_attempts,
             takes=self.plan.takes,
-            fallbacks=(self._fallback(clip),) if self.plan.fallback else (),
+            fallbacks=() if self.plan.drafts else self._fallbacks(clip),
             seed=self._seed,
+            finish=self._finish(clip),
+            review=Review(by="person" if self.plan.drafts else "none"),
         )
+
+    def _fallbacks(self, clip: str) -> tuple[Choice, ...]:
+        return (self._fallback(clip),) if self.plan.fallback else ()
+
+    def _finish(self, clip: str) -> FinishOrder | None:
+        if not self.plan.drafts:
+            return None
+        choice = self._fallback(clip).model_copy(update={"endpoint": FINISH})
+        return FinishOrder(choice=choice, fallbacks=self._fallbacks(clip))
 
     @property
     def _seed(self) -> Seed | None:
@@ -196,6 +209,7 @@ class History:
             await asyncio.sleep(seconds)
             self._planned -= 1
             await self.judges.visit(self._act)
+            self._stirred.set()
 
         self._children.append(asyncio.create_task(wait()))
 
@@ -333,7 +347,19 @@ class History:
         if any(run.ended_at is None for run in self.runs):
             return False
         unreported = self.database.rows(f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} LIMIT 1")
-        return not (unreported or self._money_is_open() or self._runs_on_unseen() or self._turns_up_late())
+        return not (
+            unreported
+            or self._will_be_finished()
+            or self._money_is_open()
+            or self._runs_on_unseen()
+            or self._turns_up_late()
+        )
+
+    def _will_be_finished(self) -> bool:
+        """Whether a finish is ordered that only follows another purchase in its slot."""
+        return bool(
+            self.database.rows("SELECT 1 FROM waiting_finishes WHERE reason LIKE '%in its slot%' LIMIT 1")
+        )
 
     def _money_is_open(self) -> bool:
         """Whether the bill is still to confirm an amount, where the history goes on until it has."""
@@ -377,6 +403,7 @@ class History:
         held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
         if (
             (not held_for_good and self._may_still_be_found())
+            or (not held_for_good and self._will_be_finished())
             or self._money_is_open()
             or self._turns_up_late()
         ):

@@ -11,10 +11,14 @@ from proof.simulation.bucket import Store
 from proof.simulation.database import Database
 from proof.simulation.processes import Process, ProcessLedger
 from proof.verdicts import Words
+from resources.ledger import finishes
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
 from resources.production.verdict_objects import store_verdicts
 
 VERDICTS = 6
+ORDERS = 0.8
+"""How many circles of drafts come from somebody who may buy."""
+AT_MOST_MICROS = 1_000_000_000
 WITHIN_SECONDS = 600.0
 """Some verdicts are given while faults strike, and some after that."""
 STORED_SECONDS = 20.0
@@ -34,6 +38,8 @@ class Judges:
     def __init__(self, seed: str, around: Surroundings, database: Database, clock: Clock) -> None:
         self.given: dict[str, str] = {}
         self.answered: set[str] = set()
+        self.priced: dict[str, str] = {}
+        """Drafts whose finish somebody has ordered, with their clips."""
         self._around = around
         self._database = database
         self._clock = clock
@@ -46,7 +52,7 @@ class Judges:
     async def visit(self, act: Act) -> None:
         """One person looks at the takes and says a word about one of them."""
         takes = self._database.rows(
-            "SELECT id, state FROM attempts WHERE state IN ('delivered', 'quarantined')"
+            "SELECT id, state, subject_key, is_draft FROM attempts WHERE state IN ('delivered', 'quarantined')"
         )
         if not takes:
             return
@@ -59,6 +65,10 @@ class Judges:
             id=name, take=take["id"], word=self._rng.choice(words), who="mara", way=VerdictWay.ROOM
         )
         self.given[name] = take["id"]
+        if verdict.word is Word.CIRCLED and take["is_draft"] and self._rng.random() < ORDERS:
+            self.priced[take["id"]] = take["subject_key"]
+            await act(name, lambda process: order(process, self._around, verdict, self.answered.add))
+            return
         await act(name, lambda process: give(process, self._around, verdict, self.answered.add))
 
     async def store(self, act: Act) -> None:
@@ -74,6 +84,9 @@ class Judges:
             answered=self.answered,
             verdicts=self._database.rows("SELECT * FROM verdicts"),
             standing=self._database.rows("SELECT * FROM take_verdicts"),
+            priced=self.priced,
+            finishes=self._database.rows("SELECT * FROM attempts WHERE finishes IS NOT NULL"),
+            waiting=self._database.rows("SELECT * FROM waiting_finishes"),
             objects=self._around.objects.of,
         )
 
@@ -84,6 +97,17 @@ async def give(
     """Record a verdict, tell the person, and bring it to the bucket, as the room does."""
     ledger = ProcessLedger(process, budget=around.budget)
     judge(ledger, verdict)
+    await process.at("verdict: answered")
+    answer(verdict.id)
+    await store(process, around)
+
+
+async def order(
+    process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
+) -> None:
+    """The same for a draft whose finish is ordered with it."""
+    ledger = ProcessLedger(process, budget=around.budget)
+    finishes.judge_and_finish(ledger, verdict, at_most_micros=AT_MOST_MICROS)
     await process.at("verdict: answered")
     answer(verdict.id)
     await store(process, around)

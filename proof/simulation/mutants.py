@@ -28,6 +28,7 @@ from resources.ledger import (
     outcomes,
     polls,
     verdicts,
+    waiting_finishes,
 )
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
@@ -219,6 +220,11 @@ def circles_beside_the_others() -> AbstractContextManager[object]:
         return {one.verdict.take: one for one in given}
 
     return mock.patch.object(verdicts, "standing", beside)
+
+
+def forgets_finishes() -> AbstractContextManager[object]:
+    """A circled draft is taken for one without a finish, whatever was bought for it."""
+    return mock.patch.object(waiting_finishes, "finish_of", return_value=None)
 
 
 # What becomes of the unknown

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from proof.simulation.faults import (
     ABANDONED_RUN,
@@ -74,6 +74,8 @@ class Plan:
     """Whether it goes on until the bill has confirmed every amount and given back what it gives back."""
     takes: int = 1
     """How many takes of each clip one decision buys."""
+    drafts: bool = False
+    """Whether drafts are bought, which people circle and whose finishes they order."""
     fallback: bool = False
     """Whether another model is bought of a clip that is refused or fails."""
     dated: float = 0.0
@@ -158,6 +160,16 @@ def drawn_at(seed: int, provider: str) -> Plan:
     return replace(plan, seed=f"{seed}@{provider}", provider=provider, to_the_bill=to_the_bill)
 
 
+DRAFTS = "+drafts"
+"""The end of the names of histories with drafts."""
+
+
+def with_drafts(plan: Plan) -> Plan:
+    """The same history with drafts that people judge, and finishes that they order."""
+    kinds = (*plan.kinds, *(() if JUDGED in plan.kinds else (JUDGED,)))
+    return replace(plan, seed=f"{plan.seed}{DRAFTS}", kinds=kinds, drafts=True)
+
+
 def simpler(plan: Plan) -> list[Plan]:
     """The same history with one thing less, for finding the least that still fails."""
     fewer = [replace(plan, crashes=_without(plan.crashes, c)) for c in plan.crashes]
@@ -179,8 +191,8 @@ def simpler(plan: Plan) -> list[Plan]:
         fewer.append(replace(plan, dated=0.0))
     if plan.ahead:
         fewer.append(replace(plan, ahead=0.0))
-    if plan.fallback:
-        fewer.append(replace(plan, fallback=False))
+    without: list[dict[str, Any]] = [{way: False} for way in ("drafts", "fallback") if getattr(plan, way)]
+    fewer += [replace(plan, **change) for change in without]
     if plan.skew:
         fewer.append(replace(plan, skew=0.0))
     if plan.callbacks:

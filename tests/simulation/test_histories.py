@@ -6,6 +6,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally, least, name_of, pairs, plan_of, singles
 from proof.simulation.database import Database
-from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, drawn, drawn_at, quiet
+from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, drawn, drawn_at, quiet, with_drafts
 from proof.simulation.runner import carry_out
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,20 @@ def test_random_histories_end_with_equal_books(database: Database) -> None:
     assert tally.states["delivered"] > RANDOMS / 2
     assert sum(tally.crashed.values()) > RANDOMS / 4
     assert len(tally.struck) > 25, "most kinds of faults were met"
+
+
+@pytest.mark.slow
+def test_drafts_are_finished_once_whatever_happens(database: Database) -> None:
+    finishes: Counter[str] = Counter()
+    tally = Tally()
+    for seed in range(12):
+        plan = with_drafts(drawn(seed))
+        tally.add(RANDOM, plan.seed, carry_out(plan, database))
+        rows = database.rows("SELECT state FROM attempts WHERE finishes IS NOT NULL")
+        finishes.update(row["state"] for row in rows)
+    nothing_is_wrong(tally)
+    assert finishes["delivered"] >= 3, "people have circled drafts, and their finishes came"
+    assert plan_of("3+drafts").drafts
 
 
 @pytest.mark.slow
