@@ -144,7 +144,11 @@ async def _refused(
     promised(len(stand.jobs) == known, f"{what}: a job exists")
 
 
-@check("posts", "local", "A request that cannot be written is Rejected with status 0, and nothing is sent.")
+@check(
+    "posts",
+    "local",
+    "A request that cannot be written, or whose model cannot exist (empty, `../../admin`), is Rejected with status 0, and nothing is sent.",
+)
 async def local(stand: Stand) -> None:
     """What never leaves this machine."""
     for what, endpoint, extra in (

@@ -87,6 +87,24 @@ async def fields(stand: Stand) -> None:
 
 @check(
     "listings",
+    "request",
+    "A listing that is said to show each job's request shows it as it was sent: POSTs are told apart by their seeds.",
+    needs=lambda capabilities: capabilities.lists_jobs and capabilities.echoes_input,
+)
+async def request(stand: Stand) -> None:
+    """What two orders of one moment differ by."""
+    hill, dale = await stand.bought("one", "a hill"), await stand.bought("two", "a dale")
+    stand.pass_by(JOB_SECONDS + 1)
+    shown = {one.job_id: one.body for one in await stand.listed()}
+    for job_id, prompt in ((hill, "a hill"), (dale, "a dale")):
+        promised(
+            shown.get(job_id) == stand.order(prompt),
+            f"the request of {prompt!r} is listed as {shown.get(job_id)}",
+        )
+
+
+@check(
+    "listings",
     "running",
     "A listing that is said to show running jobs shows one.",
     needs=lambda capabilities: capabilities.lists_jobs and capabilities.lists_running,

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from acme_video import AcmeCallbacks, spec_with
+from acme_video import CAPABILITIES, AcmeCallbacks, spec_with
 from acme_video.client import Acme
 
 from resources.conformance.kit import ORDER, Result, examine
@@ -28,7 +28,7 @@ from resources.providers.callbacks import VerifiedCallback
 from resources.providers.http import Answer
 from resources.providers.listing import Page
 from resources.providers.rows import Rows, SetAside
-from resources.providers.spec import ProviderSpec
+from resources.providers.spec import Connection, ProviderSpec
 
 WITHOUT_ANSWERS = tuple(about for about in ORDER if about not in {"answers", "histories"})
 
@@ -162,6 +162,15 @@ class ReadsForEver(Acme):
         return await super().balance()
 
 
+SHOWS_REQUESTS = dataclasses.replace(CAPABILITIES, echoes_input=True)
+
+
+class SaysThatItsListShowsRequests(Acme):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.capabilities = SHOWS_REQUESTS
+
+
 class _BelievesAnything(AcmeCallbacks):
     async def read(
         self, headers: Mapping[str, str], body: bytes, *, endpoint: str | None, now: float
@@ -188,6 +197,7 @@ VARIANTS = {
     "listings breaks": of(TakesABrokenPageForTheLast),
     "listings rows": of(LetsOneRowSpoilAll),
     "listings fields": of(ListsUnderAnotherName),
+    "listings request": spec_with(SaysThatItsListShowsRequests, capabilities=SHOWS_REQUESTS),
     "bills sums": of(TakesARefundForACharge),
     "clocks offset": of(MeasuresNoClock),
     "callbacks verified": spec_with(callbacks=lambda client: _BelievesAnything(client.key)),
