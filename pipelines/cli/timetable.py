@@ -141,13 +141,15 @@ def row_of(rows: list[ScheduleRow], name: str) -> ScheduleRow:
 
 
 def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
-    """Turn a schedule on or off.
+    """Turn a schedule on or off; nothing happens where it is so already.
 
     Raises:
         ConfigurationError: Dagster has not loaded it as it is declared.
         DailiesError: Dagster does not answer, or refuses.
     """
     name = row.series.schedule_name
+    if row.state == ("on" if on else "off"):
+        return
     if row.state == "not loaded" and on:
         raise ConfigurationError(
             f"Dagster has not loaded the schedule of {row.series.name} as it is declared. `dailies up` loads it within a minute; "
