@@ -7,7 +7,7 @@ N      ?= 100
 # (the fast suite: 320 s of processor in 223 s).
 WORKERS ?= 3
 
-.PHONY: help demo up docs test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks bench-years
+.PHONY: help demo up docs test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-fleet bench-deliveries bench-checks bench-years
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -56,6 +56,10 @@ bench-checks: install-dev ## how often the checks of a clip are wrong, and what 
 
 bench-simulation: install-dev ## everything that can go wrong, in virtual time (hours; ARGS='--minutes 15' for less)
 	$(BIN)/python -m proof.simulation $(ARGS)
+
+bench-fleet: N = 48
+bench-fleet: install-dev ## several hosts: a cable out, a run killed, frozen, a clock ahead, the database away (twelve minutes, root for namespaces)
+	$(BIN)/python -m proof.fleet --clips $(N) $(ARGS)
 
 bench-faults: install-dev ## real processes under faults, e.g. ARGS='--database postgresql'
 	$(BIN)/python -m proof.faults --clips $(N) $(ARGS)

@@ -88,6 +88,8 @@ class Place:
     dedicated: bool
     """Whether nobody else uses the keys."""
     settle: dict[str, float]
+    outputs: tuple[str, ...] = ()
+    """Origins of outputs besides the providers' addresses: those at which other hosts reach them."""
 
     @classmethod
     def read(cls, path: Path) -> "Place":
@@ -124,13 +126,17 @@ class Worker:
         self.place = place
         self.pace = pace
         self.name = f"pid:{os.getpid()}"
-        self.ledger = Ledger(place.ledger_url, clock=pace.clock, budget=Budget())
+        self.ledger = self.open_ledger()
         self.store = ObjectStore(
             S3Settings(**{**place.s3, "secret_access_key": SecretStr(place.s3["secret_access_key"])})
         )
         bind_bucket(self.ledger, self.store)
         for name in place.urls:
             bind_account(self.ledger, place.account(name))
+
+    def open_ledger(self) -> Ledger:
+        """The ledger on this process's clock."""
+        return Ledger(self.place.ledger_url, clock=self.pace.clock, budget=Budget())
 
     async def produce(self, clips: list[str], *, decision: str, wait: bool) -> None:
         """What a run does: decide about its clips, and follow them as far as it waits for."""
@@ -186,7 +192,7 @@ class Worker:
                 deliveries.mark_reported(self.ledger, [attempt.id], self.name)
 
         policy = DownloadPolicy(
-            allowed_origins=frozenset(self.place.urls.values()),
+            allowed_origins=frozenset([*self.place.urls.values(), *self.place.outputs]),
             read_seconds=5,
             pause_seconds=self.pace.real(1),
         )

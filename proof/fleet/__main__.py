@@ -1,0 +1,65 @@
+"""Several hosts under faults: `make bench-fleet N=48`; about twelve minutes, and root for namespaces.
+
+Runs buy and collect on two hosts, a third one watches; PostgreSQL, S3 and the provider are reached by cables. One host loses its
+cable with a POST in flight, a run is killed for good, one is frozen beyond its claim, a clock is five minutes ahead, and the
+database is away for a minute. Prints JSON. Exits with 1 when anything was bought twice, lost, held for a person or collected late.
+"""
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.machine import machine
+from proof.fleet.hosts import can_make_namespaces
+from proof.fleet.scenes import SCENES, as_document, run_fleet
+
+
+def main() -> None:
+    """Run all scenes."""
+    from tests.postgres_server import PostgresServer  # noqa: PLC0415 - only where it is wanted
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=48, metavar="N", help="of all scenes (default 48)")
+    parser.add_argument(
+        "--scenes", nargs="*", choices=list(SCENES), default=list(SCENES), help="default: all"
+    )
+    parser.add_argument("--addresses", action="store_true", help="no namespaces: addresses of this machine")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave ledgers, books and logs there")
+    options = parser.parse_args()
+    if options.clips < 2 * len(options.scenes):
+        parser.error("--clips: each scene has two runs")
+    # whatever started it: namespaces and processes are ended with it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+    namespaces = not options.addresses and can_make_namespaces()
+    with tempfile.TemporaryDirectory() as made, PostgresServer() as server:
+        folder = options.keep or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = run_fleet(
+            folder, server, clips=options.clips, scenes=options.scenes, namespaces=namespaces, say=_say
+        )
+    document = {
+        "command": f"python -m proof.fleet {shlex.join(sys.argv[1:])}".strip(),
+        "machine": machine(),
+        **as_document(outcome),
+    }
+    print(json.dumps(document, indent=2))
+    sys.exit(1 if outcome.problems else 0)
+
+
+def _interrupted(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

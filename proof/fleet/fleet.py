@@ -1,0 +1,305 @@
+"""The fleet: services on this machine, hosts that reach them by their cables, and the launcher that starts their processes."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import sqlalchemy as sa
+
+from proof.children import end, start
+from proof.faults.round import requests
+from proof.fleet.hosts import Host, Target, fleet_of
+from proof.stand_in.providers import KEY, NAMES, Providers
+from resources.storage.embedded import EmbeddedS3
+
+if TYPE_CHECKING:
+    import subprocess
+
+PROVIDER = "wavespeed"
+CONTROL = "ctl"
+WORKERS = ("w1", "w2")
+_LOOK_SECONDS = 0.2
+
+
+class Database(Protocol):
+    """A PostgreSQL server that can go away."""
+
+    @property
+    def url(self) -> str:
+        """Of the database that every server has, on a Unix socket."""
+        ...
+
+    def empty_database(self) -> str:
+        """The address of a new database."""
+        ...
+
+    def go_away(self) -> None:
+        """End the server; its files stay."""
+        ...
+
+    def come_back(self) -> None:
+        """Start it on its files."""
+        ...
+
+
+@dataclass
+class Process:
+    """A run's process on a host."""
+
+    host: Host
+    task: dict[str, Any]
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    since: float
+
+    @property
+    def pid(self) -> int:
+        """Of the program itself: `ip netns exec` becomes it."""
+        return self.process.pid
+
+
+@dataclass
+class Fleet:
+    """Everything that runs; a context manager.
+
+    Args:
+        folder: Of its own, for everything.
+        database: Where the ledger is.
+        clips: How many clips there are.
+        seconds: See `worker.shorten`; empty for what is shipped.
+    """
+
+    folder: Path
+    database: Database
+    clips: int
+    providers: Providers
+    namespaces: bool = True
+    seconds: dict[str, int] = field(default_factory=dict)
+    settle_seconds: float = 120.0
+    processes: list[Process] = field(default_factory=list)
+    exits: Counter[str] = field(default_factory=Counter)
+    """How often a run ended on a host, by the host, the kind of run and the exit code."""
+
+    def __post_init__(self) -> None:
+        """Name what the context makes."""
+        self.hosts: dict[str, Host] = {}
+        self.ledger_url = ""
+        self.bucket = self.folder / "s3"
+        self.orders: list[dict[str, Any]] = [
+            one for one in requests(len(NAMES) * self.clips) if one["provider"] == PROVIDER
+        ]
+        self._asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._numbers = iter(range(10_000))
+        self._next_host = 0
+        self._stack = contextlib.ExitStack()
+        self._watch: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.ledger_url = self.database.empty_database().replace(
+                "postgresql://", "postgresql+psycopg2://"
+            )
+            s3 = stack.enter_context(EmbeddedS3(self.folder / "s3"))
+            self.bucket = self.folder / "s3" / s3.bucket
+            self.hosts = stack.enter_context(fleet_of([CONTROL, *WORKERS], namespaces=self.namespaces))
+            self._equip(s3, stack)
+            self.engine = sa.create_engine(self.ledger_url, pool_pre_ping=True)
+            stack.callback(self.engine.dispose)
+            stack.callback(self._end_all)
+            self._start_watch()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _equip(self, s3: EmbeddedS3, stack: contextlib.ExitStack) -> None:
+        """Write for each host where it reaches everything."""
+        parsed = sa.engine.make_url(self.ledger_url)
+        reach: dict[str, Target] = {
+            "db": Path(str(parsed.query["host"])) / ".s.PGSQL.5432",
+            "s3": ("127.0.0.1", s3.port),
+            "prov": ("127.0.0.1", int(self.providers.urls[PROVIDER].rpartition(":")[2])),
+        }
+        there = {
+            host.name: {name: self._reach(host, name, target, stack) for name, target in reach.items()}
+            for host in self.hosts.values()
+        }
+        # an output's address is the one that its POST was sent to
+        outputs = [f"http://{one['prov']}" for one in there.values()]
+        secret = s3.settings.secret_access_key
+        for host in self.hosts.values():
+            addresses = there[host.name]
+            address, port = addresses["db"].split(":")
+            url = sa.engine.URL.create(
+                "postgresql+psycopg2", parsed.username, None, address, int(port), parsed.database
+            )
+            scratch = self.folder / f"scratch-{host.name}"
+            scratch.mkdir()
+            place = {
+                "ledger_url": url.render_as_string(hide_password=False),
+                "urls": {PROVIDER: f"http://{addresses['prov']}"},
+                "outputs": outputs,
+                "key": KEY,
+                "s3": {
+                    **s3.settings.model_dump(exclude={"secret_access_key"}),
+                    "endpoint_url": f"http://{addresses['s3']}",
+                    "secret_access_key": secret.get_secret_value() if secret else "",
+                },
+                "scratch": str(scratch),
+                "clips": self.orders,
+                "origin": 0.0,
+                "factor": 1.0,
+                "in_flight": None,
+                "dedicated": True,
+                "settle": {PROVIDER: self.settle_seconds},
+            }
+            self._place(host).write_text(json.dumps(place))
+
+    def _reach(self, host: Host, name: str, target: Target, stack: contextlib.ExitStack) -> str:
+        """The address at which a host's programs reach a service."""
+        address = host.reach(name, target)
+        if not host.prefix or isinstance(target, Path):
+            return address
+        port, far = str(target[1]), address.split(":")
+        command = [*host.prefix, sys.executable, "-m", "proof.fleet.hosts", port, *far]
+        relay = start(command, self.folder / f"{host.name}-relay.log")
+        stack.callback(end, relay)
+        assert relay.stdout is not None
+        if not relay.stdout.readline():
+            raise RuntimeError(f"the relay of {host.name} to {name} did not start")
+        return f"127.0.0.1:{port}"
+
+    def _place(self, host: Host) -> Path:
+        return self.folder / f"place-{host.name}.json"
+
+    # Processes
+
+    def produce(self, host: str, clips: Sequence[str], *, ahead: float = 0.0) -> Process:
+        """Start a run that buys clips and waits for them.
+
+        Args:
+            ahead: By how many seconds the host's clock is wrong.
+        """
+        run = f"produce-{next(self._numbers)}"
+        return self._launch(
+            self.hosts[host], {"mode": "produce", "run": run, "clips": list(clips), "ahead": ahead}
+        )
+
+    def _launch(self, host: Host, task: dict[str, Any]) -> Process:
+        process, log = self._start(host, task)
+        made = Process(host, task, process, log, time.monotonic())
+        self.processes.append(made)
+        return made
+
+    def _start(self, host: Host, task: dict[str, Any]) -> tuple["subprocess.Popen[bytes]", Path]:
+        command = [
+            *host.prefix,
+            sys.executable,
+            "-m",
+            "proof.fleet.worker",
+            "--place",
+            str(self._place(host)),
+        ]
+        log = self.folder / f"{host.name}-{task['run']}.log"
+        task = {**task, "seconds": self.seconds}
+        return start([*command, "--task", json.dumps(task)], log), log
+
+    def _start_watch(self) -> None:
+        self._watch, _ = self._start(self.hosts[CONTROL], {"mode": "watch", "run": "watch"})
+        watch = self._watch
+
+        def listen() -> None:
+            assert watch.stdout is not None
+            for line in watch.stdout:
+                self._asked.put(json.loads(line))
+
+        threading.Thread(target=listen, daemon=True).start()
+
+    def tend(self) -> None:
+        """Start the runs that the sensor asked for, on hosts that can be reached, and take in who ended."""
+        if self._watch is not None and self._watch.poll() is not None:
+            self._start_watch()
+        while not self._asked.empty():
+            there = [self.hosts[name] for name in WORKERS if not self.hosts[name].is_cut]
+            self._next_host += 1
+            self._launch(there[self._next_host % len(there)], self._asked.get())
+        for one in [one for one in self.processes if one.process.poll() is not None]:
+            self.exits[f"{one.host.name} {one.task['mode']}: {one.process.returncode}"] += 1
+            end(one.process)
+            self.processes.remove(one)
+
+    def wait_for(self, what: str, done: Callable[[], bool], *, seconds: float) -> float:
+        """Tend the fleet until something has happened; returns after how many seconds.
+
+        Raises:
+            TimeoutError: It did not happen in time.
+        """
+        began = time.monotonic()
+        while True:
+            self.tend()
+            with contextlib.suppress(sa.exc.DBAPIError):
+                if done():
+                    return time.monotonic() - began
+            if time.monotonic() - began > seconds:
+                raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+            time.sleep(_LOOK_SECONDS)
+
+    def freeze(self, one: Process) -> None:
+        """Freeze a process, as a host that sleeps."""
+        os.kill(one.pid, signal.SIGSTOP)
+
+    def wake(self, one: Process) -> None:
+        """Let it go on."""
+        os.kill(one.pid, signal.SIGCONT)
+
+    def kill(self, one: Process) -> None:
+        """Kill a process for good."""
+        os.kill(one.pid, signal.SIGKILL)
+
+    def _end_all(self) -> None:
+        for process in [one.process for one in self.processes] + ([self._watch] if self._watch else []):
+            # a frozen process heeds nothing else
+            end(process, politely=False)
+
+    # What the ledger says
+
+    def states(self, clips: Sequence[str]) -> dict[str, str]:
+        """The newest state of each clip that was bought."""
+        query = sa.text(
+            "SELECT DISTINCT ON (subject_key) subject_key, state FROM attempts WHERE subject_key = ANY(:clips) "
+            "ORDER BY subject_key, seq DESC"
+        )
+        with self.engine.connect() as connection:
+            return {str(key): str(state) for key, state in connection.execute(query, {"clips": list(clips)})}
+
+    def has_post_in_flight(self, clips: Sequence[str]) -> bool:
+        """Whether a POST of some clips has no answer yet."""
+        return "submitting" in self.states(clips).values()
+
+    def are_all(self, clips: Sequence[str], *states: str) -> bool:
+        """Whether every clip is in one of some states."""
+        found = self.states(clips)
+        return len(found) == len(clips) and set(found.values()) <= set(states)
+
+    def is_lost(self, run: str) -> bool:
+        """Whether a run's claim was taken."""
+        with self.engine.connect() as connection:
+            query = sa.text("SELECT lost_at FROM heartbeats WHERE run_id = :run")
+            return connection.execute(query, {"run": run}).scalar() is not None
+
+
+def batches(fleet: Fleet, number: int) -> list[list[str]]:
+    """The clips of a fleet in some batches."""
+    names = [str(one["clip"]) for one in fleet.orders]
+    return [names[first::number] for first in range(number)]

@@ -1,0 +1,190 @@
+"""Hosts of a fleet, and the cables to them."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GATEWAY = "10.77.0.1"
+"""The hub's address in the namespaces' network."""
+_PIECE = 1 << 16
+_LOOK_SECONDS = 0.05
+
+Target = tuple[str, int] | Path
+"""Where a service listens: host and port, or a Unix socket."""
+
+
+class Relay:
+    """Carries one service to an address; a context manager.
+
+    Args:
+        address: Where it listens.
+        target: The service.
+        held: While it is set, nothing passes in either direction, and nothing is closed.
+        port: Where it listens; 0 picks one.
+    """
+
+    def __init__(self, address: str, target: Target, held: threading.Event, *, port: int = 0) -> None:
+        self._target, self._held = target, held
+        self._listener = socket.create_server((address, port))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more; lines that stand end with their programs."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        self._wait()
+        family = socket.AF_UNIX if isinstance(self._target, Path) else socket.AF_INET
+        far = socket.socket(family)
+        try:
+            far.connect(str(self._target) if isinstance(self._target, Path) else self._target)
+        except OSError:
+            far.close()
+            near.close()
+            return
+        threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
+        self._pump(far, near)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(_PIECE):
+                self._wait()
+                sink.sendall(piece)
+        self._wait()
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _wait(self) -> None:
+        while self._held.is_set():
+            time.sleep(_LOOK_SECONDS)
+
+
+@dataclass
+class Host:
+    """A host of the fleet."""
+
+    name: str
+    prefix: tuple[str, ...]
+    """What precedes a command that it runs."""
+    gateway: str
+    """Where it reaches the services."""
+    _link: tuple[str, ...] | None
+    """The command that sets its cable `up` or `down`; None where the relays are its cable."""
+    _held: threading.Event = field(default_factory=threading.Event)
+    _relays: dict[str, Relay] = field(default_factory=dict)
+    is_cut: bool = False
+
+    def reach(self, name: str, target: Target) -> str:
+        """The address at which the host reaches a service, as `host:port`."""
+        relay = self._relays[name] = Relay(self.gateway, target, self._held)
+        return f"{self.gateway}:{relay.port}"
+
+    def cut(self) -> None:
+        """Pull its cable: no packet comes through, and no line is closed."""
+        self.is_cut = True
+        self._set("down")
+
+    def mend(self) -> None:
+        """Put its cable back."""
+        self._set("up")
+        self.is_cut = False
+
+    def close(self) -> None:
+        """End its relays."""
+        for relay in self._relays.values():
+            relay.close()
+        self._held.clear()
+
+    def _set(self, state: str) -> None:
+        if self._link is not None:
+            _ip(*self._link, state)
+        elif state == "down":
+            self._held.set()
+        else:
+            self._held.clear()
+
+
+@contextlib.contextmanager
+def fleet_of(names: list[str], *, namespaces: bool) -> Iterator[dict[str, Host]]:
+    """Some hosts.
+
+    Args:
+        namespaces: Whether each is a network namespace; else they are addresses of this machine.
+    """
+    with contextlib.ExitStack() as stack:
+        hosts = _namespaces(names, stack) if namespaces else _addresses(names)
+        for host in hosts.values():
+            stack.callback(host.close)
+        yield hosts
+
+
+def can_make_namespaces() -> bool:
+    """Whether this user may make a network namespace here."""
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        return False
+    name = f"dailies-{os.getpid()}-try"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
+    if made:
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    return made
+
+
+def _addresses(names: list[str]) -> dict[str, Host]:
+    return {name: Host(name, (), f"127.0.0.{number}", None) for number, name in enumerate(names, 2)}
+
+
+def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host]:
+    mark = os.getpid() % 100_000
+    bridge = f"dbr{mark}"
+    _ip("link", "add", bridge, "type", "bridge")
+    stack.callback(_ip, "link", "delete", bridge)
+    _ip("addr", "add", f"{GATEWAY}/24", "dev", bridge)
+    _ip("link", "set", bridge, "up")
+    hosts = {}
+    for number, name in enumerate(names, 2):
+        space, cable = f"dailies-{mark}-{name}", f"dv{mark}-{number}"
+        _ip("netns", "add", space)
+        stack.callback(_ip, "netns", "delete", space)
+        _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
+        _ip("link", "set", cable, "master", bridge, "up")
+        _ip("-n", space, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
+        for device in ("eth0", "lo"):
+            _ip("-n", space, "link", "set", device, "up")
+        prefix = ("ip", "netns", "exec", space)
+        hosts[name] = Host(name, prefix, GATEWAY, ("link", "set", cable))
+    return hosts
+
+
+def main() -> None:
+    """Within a namespace, carry a port of 127.0.0.1 to the hub: keys go to no other address over plain http."""
+    port, address, far = sys.argv[1:]
+    Relay("127.0.0.1", (address, int(far)), threading.Event(), port=int(port))
+    print("ready", flush=True)
+    threading.Event().wait()
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)
+
+
+if __name__ == "__main__":
+    main()

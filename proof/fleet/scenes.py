@@ -1,0 +1,235 @@
+"""What happens to the fleet, scene by scene, and what the judge says at the end."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from proof.clock import Pace
+from proof.faults.evidence import gather
+from proof.faults.judge import Verdict, judge
+from proof.fleet.fleet import PROVIDER, Database, Fleet, Process, batches
+from proof.fleet.worker import LOST
+from proof.stand_in.mischief import Mischief
+from proof.stand_in.providers import Providers
+
+TWO_MINUTES = 120.0
+"""Within this time after a host's death its finished clips are collected by another."""
+CABLE_OUT_SECONDS = 130.0
+"""Beyond the lease of a POST (90 s) and the claim of a run."""
+DATABASE_AWAY_SECONDS = 60.0
+AHEAD_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
+ENDS = ("delivered", "failed", "rejected", "absent", "vanished", "quarantined", "lost")
+
+
+@dataclass
+class FleetOutcome:
+    """What was seen."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long things took."""
+    exits: dict[str, int] = field(default_factory=dict)
+    hosts: str = ""
+    missed: list[str] = field(default_factory=list)
+    """What was not as promised, besides the laws."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that must not happen."""
+        return [
+            *self.verdict.problems,
+            *(f"held: {clip}: {why}" for clip, why in self.verdict.held.items()),
+            *self.missed,
+        ]
+
+
+def run_fleet(
+    folder: Path,
+    database: Database,
+    *,
+    clips: int,
+    scenes: Sequence[str],
+    namespaces: bool,
+    say: Callable[[str], None],
+) -> FleetOutcome:
+    """Some scenes with the shipped leases, each of about three minutes.
+
+    Args:
+        clips: Of all scenes; each has two runs.
+        scenes: Names from `SCENES`.
+    """
+    mischief = replace(Mischief.none(7), posts={"slow": 1.0}, job_seconds=30.0)
+    with (
+        _providers(folder, mischief) as providers,
+        Fleet(folder, database, clips, providers, namespaces=namespaces) as fleet,
+    ):
+        outcome = FleetOutcome(hosts="network namespaces" if namespaces else "addresses of this machine")
+        runs = batches(fleet, 2 * len(scenes))
+        for number, scene in enumerate(scenes):
+            began = time.monotonic()
+            SCENES[scene](fleet, outcome, runs[2 * number], runs[2 * number + 1])
+            say(f"{scene}: {time.monotonic() - began:.0f} s")
+        outcome = _judged(fleet, outcome)
+        if namespaces and "cable" in scenes and not outcome.verdict.ever_unknown:
+            outcome.missed.append("no POST was in flight when the cable was pulled")
+        return outcome
+
+
+def run_short(folder: Path, database: Database) -> FleetOutcome:
+    """One frozen run and one that is killed, with short claims."""
+    # the shortest job lasts long enough to kill or freeze its run
+    mischief = replace(Mischief.none(7), job_seconds=20.0)
+    seconds = {"LEASE_SECONDS": 6, "RENEW_SECONDS": 1, "DOUBT_SECONDS": 2, "delivery": 10}
+    with (
+        _providers(folder, mischief) as providers,
+        Fleet(folder, database, 8, providers, namespaces=False, seconds=seconds) as fleet,
+    ):
+        outcome = FleetOutcome(hosts="addresses of this machine")
+        killed, frozen = batches(fleet, 2)
+        first = fleet.produce("w2", killed)
+        _wait_for_jobs(fleet, killed)
+        fleet.kill(first)
+        second = fleet.produce("w1", frozen)
+        _wait_for_jobs(fleet, frozen)
+        _freeze(fleet, outcome, second, frozen)
+        return _judged(fleet, outcome)
+
+
+def cable_out_and_a_worker_killed(
+    fleet: Fleet, outcome: FleetOutcome, cut: list[str], killed: list[str]
+) -> None:
+    """One host loses its cable with a POST in flight, and on the other a run is killed for good."""
+    at_w1, at_w2 = fleet.produce("w1", cut), fleet.produce("w2", killed)
+    fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(cut), seconds=PATIENCE_SECONDS)
+    # without namespaces an output's address leads through the host that ordered it, so the cable stays in
+    if fleet.namespaces:
+        fleet.hosts["w1"].cut()
+    pulled = time.monotonic()
+    _wait_for_jobs(fleet, killed)
+    fleet.kill(at_w2)
+    died = time.monotonic()
+    fleet.wait_for("its death", lambda: fleet.is_lost(at_w2.task["run"]), seconds=PATIENCE_SECONDS)
+    outcome.seconds["killed: known to be dead after"] = time.monotonic() - died
+    _wait_for_ends(fleet, killed)
+    taken = outcome.seconds["killed: all its clips delivered after"] = time.monotonic() - died
+    if taken > TWO_MINUTES:
+        outcome.missed.append(f"the clips of a killed run were collected after {taken:.0f} s")
+    if fleet.namespaces:
+        fleet.wait_for("its death", lambda: fleet.is_lost(at_w1.task["run"]), seconds=PATIENCE_SECONDS)
+        fleet.wait_for(
+            "the cable", lambda: time.monotonic() - pulled > CABLE_OUT_SECONDS, seconds=PATIENCE_SECONDS
+        )
+        fleet.hosts["w1"].mend()
+        fleet.wait_for("its end", lambda: at_w1.process.poll() is not None, seconds=PATIENCE_SECONDS)
+        _expect_lost(outcome, at_w1, "a run that was cut off")
+    _wait_for_ends(fleet, cut)
+    outcome.seconds["cut off: all its clips delivered after"] = time.monotonic() - pulled
+
+
+def frozen_and_a_clock_ahead(
+    fleet: Fleet, outcome: FleetOutcome, frozen: list[str], ahead: list[str]
+) -> None:
+    """A run is frozen beyond its claim, while another host's clock is five minutes ahead."""
+    first = fleet.produce("w1", frozen)
+    second = fleet.produce("w2", ahead, ahead=AHEAD_SECONDS)
+    _wait_for_jobs(fleet, frozen)
+    _freeze(fleet, outcome, first, frozen)
+    _wait_for_ends(fleet, ahead)
+    if fleet.is_lost(second.task["run"]):
+        outcome.missed.append("a run whose host's clock is ahead was taken for dead")
+
+
+def database_away(fleet: Fleet, outcome: FleetOutcome, left: list[str], right: list[str]) -> None:
+    """PostgreSQL is away for a minute, with POSTs in flight on both hosts."""
+    runs = [fleet.produce("w1", left), fleet.produce("w2", right)]
+    fleet.wait_for(
+        "a POST in flight", lambda: fleet.has_post_in_flight([*left, *right]), seconds=PATIENCE_SECONDS
+    )
+    fleet.database.go_away()
+    went = time.monotonic()
+    while time.monotonic() - went < DATABASE_AWAY_SECONDS:
+        fleet.tend()
+        time.sleep(0.2)
+    fleet.database.come_back()
+    came = time.monotonic()
+    _wait_for_ends(fleet, [*left, *right])
+    outcome.seconds["database back: all clips delivered after"] = time.monotonic() - came
+    if any(fleet.is_lost(run.task["run"]) for run in runs):
+        outcome.missed.append("a run that waited for the database was taken for dead")
+
+
+SCENES = {
+    "cable": cable_out_and_a_worker_killed,
+    "frozen": frozen_and_a_clock_ahead,
+    "database": database_away,
+}
+
+
+def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str]) -> None:
+    """Freeze a run until another has delivered its clips; it wakes, finds its claim gone and stops."""
+    fleet.freeze(one)
+    began = time.monotonic()
+    try:
+        fleet.wait_for("its death", lambda: fleet.is_lost(one.task["run"]), seconds=PATIENCE_SECONDS)
+        outcome.seconds["frozen: known to be dead after"] = time.monotonic() - began
+        _wait_for_ends(fleet, clips)
+        outcome.seconds["frozen: all its clips delivered after"] = time.monotonic() - began
+    finally:
+        fleet.wake(one)
+    fleet.wait_for("its end", lambda: one.process.poll() is not None, seconds=PATIENCE_SECONDS)
+    _expect_lost(outcome, one, "a run that was frozen")
+
+
+def _expect_lost(outcome: FleetOutcome, one: Process, what: str) -> None:
+    if one.process.returncode != LOST:
+        outcome.missed.append(f"{what} ended with {one.process.returncode}, see {one.log}")
+
+
+def _wait_for_jobs(fleet: Fleet, clips: list[str]) -> None:
+    """Wait until every clip of a run is at the provider."""
+    fleet.wait_for(
+        "jobs", lambda: fleet.are_all(clips, "submitted", "succeeded", *ENDS), seconds=PATIENCE_SECONDS
+    )
+
+
+def _wait_for_ends(fleet: Fleet, clips: list[str]) -> None:
+    fleet.wait_for("the clips' ends", lambda: fleet.are_all(clips, *ENDS), seconds=PATIENCE_SECONDS)
+
+
+def _judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
+    names = {str(one["clip"]) for one in fleet.orders}
+    _wait_for_ends(fleet, sorted(names))
+    fleet.wait_for("the runs' ends", lambda: not fleet.processes, seconds=PATIENCE_SECONDS)
+    findings = gather(
+        fleet.providers.books(), fleet.ledger_url, fleet.bucket, clips=names, skews={}, now=time.time()
+    )
+    findings.settle[PROVIDER] = fleet.settle_seconds
+    outcome.verdict = judge(findings, fleet.providers.sha256)
+    outcome.exits = dict(sorted(fleet.exits.items()))
+    return outcome
+
+
+def _providers(folder: Path, mischief: Mischief) -> Providers:
+    return Providers(folder, Pace(time.time(), 1.0), mischief, names=[PROVIDER])
+
+
+def as_document(outcome: FleetOutcome) -> dict[str, Any]:
+    """What was seen, as JSON."""
+    verdict = outcome.verdict
+    return {
+        "hosts": outcome.hosts,
+        "clips": sum(verdict.ends.values()),
+        "ends": verdict.ends,
+        "jobs": verdict.jobs,
+        "duplicates": verdict.count("duplicate"),
+        "lost": verdict.count("lost"),
+        "unaccounted_usd": verdict.unaccounted_micros / 1e6,
+        "held": len(verdict.held),
+        "ever_unknown": verdict.ever_unknown,
+        "seconds": {name: round(value, 1) for name, value in outcome.seconds.items()},
+        "exits": outcome.exits,
+        "problems": outcome.problems,
+    }

@@ -1,0 +1,21 @@
+"""The short form of the fleet: a run that is frozen beyond its claim and one that is killed are carried on by another host."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from postgres_server import PostgresServer
+
+from proof.fleet.scenes import run_short
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 to 127.0.0.4")]
+
+
+def test_what_a_frozen_and_a_dead_run_had_is_collected_by_another_once(tmp_path: Path) -> None:
+    with PostgresServer() as server:
+        outcome = run_short(tmp_path, server)
+    assert outcome.problems == []
+    assert outcome.verdict.ends == {"delivered": 8}
+    assert outcome.verdict.jobs == 8
+    assert outcome.exits["w1 produce: 4"] == 1, "the run that came back found its claim gone"
+    assert outcome.exits["w2 produce: -9"] == 1
