@@ -1,1 +1,30 @@
 """Dagster only: what runs, when, and how it is shown. Imports `resources`, never the other way round."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def _refuse_foreign_resources() -> None:
+    """Refuse to start where another package named `resources` is found before ours.
+
+    Raises:
+        ImportError: It names the other package.
+    """
+    ours = Path(__file__).resolve().parents[1] / "resources" / "__init__.py"
+    found = find_spec("resources")
+    where = (
+        []
+        if found is None
+        else [found.origin]
+        if found.origin
+        else list(found.submodule_search_locations or ())
+    )
+    if not where or Path(str(where[0])).resolve() != ours:
+        raise ImportError(
+            f"the package `resources` is {where[0] if where else 'not there'}, not dailies' own ({ours.parent}). dailies is an application: "
+            "give it an environment of its own, and start it from a folder without a `resources` or `pipelines` of other code "
+            "(docs/join-a-deployment.md). Nothing was bought."
+        )
+
+
+_refuse_foreign_resources()

@@ -18,6 +18,7 @@ from pipelines.review_reminder import REVIEW, reminder, take_in_waiting, to_tell
 from pipelines.runs import not_ended
 from pipelines.sensors import completion_name
 from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
+from resources.dagster_names import asset_page
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import EVERYTHING_LIVES, Finding, found
@@ -286,7 +287,7 @@ class _Teller:
             attempt.state.value,
             attempt.reason or "",
             attempt.cost_micros,
-            f"{self._dagster}/assets/{asset}?view=partitions&partition={attempt.subject_key}",
+            f"{self._dagster}{asset_page(asset)}?view=partitions&partition={attempt.subject_key}",
         )
 
     def _run_failed(self, decision: str, pending: Pending, clips: list[Attempt]) -> Alarm:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pipelines.inventory import OF_BUCKET, OF_EVENTS, OF_LEDGER, Inventory
+from pipelines.lineage import our_asset
 from resources.dagster_resources import Production
 from resources.inventory.findings import CHECKS, SAMPLE, WAITS_FOR_REVIEW, Finding, Weight
 
@@ -29,7 +30,7 @@ LOOKED_AT = "looked_at"
     specs=[
         dg.AssetCheckSpec(
             check.name,
-            asset=dg.AssetKey(check.asset),
+            asset=our_asset(check.asset),
             description=f"{check.asks}: there should be none. {check.todo}",
         )
         for check in CHECKS
@@ -67,7 +68,7 @@ def result_of(finding: Finding, *, room: str) -> dg.AssetCheckResult:
         metadata["details"] = dg.MetadataValue.json(finding.sample)
     return dg.AssetCheckResult(
         passed=finding.is_fine,
-        asset_key=dg.AssetKey(check.asset),
+        asset_key=our_asset(check.asset),
         check_name=check.name,
         severity=dg.AssetCheckSeverity.WARN if unread else SEVERITIES[check.weight],
         description=str(finding),
@@ -77,7 +78,7 @@ def result_of(finding: Finding, *, room: str) -> dg.AssetCheckResult:
 
 inventory = dg.define_asset_job(
     "inventory",
-    selection=dg.AssetSelection.checks_for_assets(*{dg.AssetKey(check.asset) for check in CHECKS}),
+    selection=dg.AssetSelection.checks_for_assets(*{our_asset(check.asset) for check in CHECKS}),
     description="Checks what waits for a person, which outputs expire soon, and whether ledger and bucket agree.",
 )
 

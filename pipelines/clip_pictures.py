@@ -2,8 +2,9 @@
 
 import dagster as dg
 
-from pipelines.lineage import UPLOADED_VIDEOS
+from pipelines.lineage import UPLOADED_VIDEOS, our_asset
 from pipelines.picture_server import PICTURES
+from resources.dagster_names import dagster_names
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.series_sheets import Sheet
@@ -47,7 +48,7 @@ def quarantine_event(attempt: Attempt) -> dg.AssetObservation:
     )
 
 
-CONTACT_SHEETS = dg.AssetKey("contact_sheets")
+CONTACT_SHEETS = our_asset("contact_sheets")
 contact_sheets = dg.AssetSpec(
     CONTACT_SHEETS,
     deps=[UPLOADED_VIDEOS],
@@ -55,7 +56,7 @@ contact_sheets = dg.AssetSpec(
         "The posters of one series and day as one picture. Every run that delivers clips makes it anew; clips that failed a "
         "check have a red frame. The history has a sheet for each series and day."
     ),
-    group_name="dailies",
+    group_name=dagster_names().asset_group,
     kinds={"s3", "webp"},
     owners=["team:video"],
     code_version="1",

@@ -26,11 +26,14 @@ from resources.series import Series
 logger = logging.getLogger("dailies")
 
 
-def build_defs(production: Production | None = None) -> dg.Definitions:
+def build_defs(
+    production: Production | None = None, *, executor: dg.ExecutorDefinition | None = dg.in_process_executor
+) -> dg.Definitions:
     """Build everything that Dagster loads.
 
     Args:
         production: The resource of all runs; tests pass their own.
+        executor: Of all our runs; None for who merges these definitions into a location with an executor of its own.
     """
     production = production or Production()
     return dg.Definitions(
@@ -51,7 +54,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
             alarms,
         ],
         resources={"production": production},
-        executor=dg.in_process_executor,
+        executor=executor,
     )
 
 

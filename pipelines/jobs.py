@@ -8,6 +8,7 @@ from pydantic import Field
 from pipelines.assets.clips import say
 from pipelines.clip_batch import Batch, buy, decision_of
 from pipelines.failures import bought_by, clips_failed, explained
+from pipelines.inventory import show_delivered
 from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import add_clips
 from pipelines.prompt_batch import prompt_event, render, write_prompt
@@ -108,7 +109,29 @@ def produce_scattered_clips() -> None:
     produce_scattered()
 
 
+class ShownConfig(dg.Config):
+    """Which clips to show."""
+
+    keys: list[str] = Field(description="Keys of delivered clips.")
+
+
+@dg.op(description="Show delivered clips in the four assets again, as the ledger knows them. Buys nothing.")
+def show_delivered_takes(context: dg.OpExecutionContext, production: Production, config: ShownConfig) -> None:
+    """Add the partitions of delivered clips, and log each clip's current take."""
+    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
+        show_delivered(context.instance, ledger, ledger.shown(config.keys).values())
+
+
+@dg.job(
+    description="Show delivered clips again. `dailies partitions restore` runs this job where Dagster is elsewhere."
+)
+def show_delivered_clips() -> None:
+    """One run for all of them."""
+    show_delivered_takes()
+
+
 ALL_JOBS: list[Any] = [
+    show_delivered_clips,
     make_characters,
     render_prompts,
     submit_clips,

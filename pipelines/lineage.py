@@ -10,17 +10,25 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from resources.dagster_names import dagster_names
+
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
 INPUT_DATA_VERSION = "dagster/input_data_version"
 INPUT_EVENT_POINTER = "dagster/input_event_pointer"
 
-CHARACTERS = dg.AssetKey("characters")
-PROMPTS = dg.AssetKey("prompts")
-SUBMISSIONS = dg.AssetKey("submissions")
-GENERATIONS = dg.AssetKey("generations")
-UPLOADED_VIDEOS = dg.AssetKey("uploaded_videos")
-SELECTS = dg.AssetKey("selects")
+
+def our_asset(name: str) -> dg.AssetKey:
+    """The key of one of our assets, with the prefix of the settings."""
+    return dg.AssetKey(dagster_names().asset_path(name))
+
+
+CHARACTERS = our_asset("characters")
+PROMPTS = our_asset("prompts")
+SUBMISSIONS = our_asset("submissions")
+GENERATIONS = our_asset("generations")
+UPLOADED_VIDEOS = our_asset("uploaded_videos")
+SELECTS = our_asset("selects")
 
 NO_EVENT = "NULL"
 NO_LATER_EVENT = 2**53

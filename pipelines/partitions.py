@@ -5,16 +5,18 @@ the ledger, and the order is read back.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import dagster as dg
 
+from resources.dagster_names import dagster_names
 from resources.ledger import locks
 from resources.ledger.ledger import Ledger
 
-clips = dg.DynamicPartitionsDefinition(name="clips")
+clips = dg.DynamicPartitionsDefinition(name=dagster_names().partitions_name("clips"))
 """All clips that were ever requested, in that order."""
 
-characters = dg.DynamicPartitionsDefinition(name="characters")
+characters = dg.DynamicPartitionsDefinition(name=dagster_names().partitions_name("characters"))
 """All characters that were ever declared."""
 
 CLIPS_PER_RUN = 100
@@ -28,7 +30,17 @@ RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
 
 
-def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str]) -> list[str]:
+class PartitionStore(Protocol):
+    """Where Dagster keeps dynamic partitions: its own storage (`DagsterInstance`), or its webserver seen from elsewhere."""
+
+    def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
+        """All keys of a set, in their order."""
+
+    def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """Add keys at the end; existing ones keep their place."""
+
+
+def add_clips(instance: PartitionStore, ledger: Ledger, keys: Iterable[str]) -> list[str]:
     """Add keys to the partitions together, and return all keys in Dagster's order.
 
     Args:
@@ -51,7 +63,7 @@ def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str])
         return list(instance.get_dynamic_partitions(name))
 
 
-def add_characters(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
+def add_characters(instance: PartitionStore, names: Iterable[str]) -> None:
     """Add characters to the partitions; existing ones keep their place."""
     kept = characters.name or "characters"
     existing = set(instance.get_dynamic_partitions(kept))

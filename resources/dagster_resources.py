@@ -75,7 +75,7 @@ class Production(dg.ConfigurableResource[None]):
     def declarations(self) -> Declarations:
         """The series and models of the data folder as they are now."""
         data = self.settings().data
-        return load_series(data, Catalogue.load(data / "models"), made=self.characters)
+        return load_series(data, Catalogue.of(data), made=self.characters)
 
     def characters(self) -> dict[str, Made]:
         """The characters that exist, by name."""

@@ -13,21 +13,22 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from resources.alarms import Format
+from resources.dagster_names import DagsterNames
 from resources.declared.validation import allowed_by
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
@@ -63,13 +64,16 @@ KeptDays = Annotated[Annotated[int, Field(ge=MIN_KEPT_DAYS)] | None, BeforeValid
 """How long Dagster keeps something; empty is for ever."""
 
 _DAGSTER_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_TOKEN = re.compile(r"[!-~]{1,8192}")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}:[ -~]{1,8192}")
+_ENCRYPTED = re.compile(r"https://|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/|$)")
 _WEBHOOK_URL = re.compile(
     r"(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?"
 )
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/\S*)?)")
 
 
-class Settings(BaseModel):
+class Settings(DagsterNames):
     """The settings, by the names of their environment variables.
 
     Attributes:
@@ -77,8 +81,6 @@ class Settings(BaseModel):
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
     """
-
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
     home: Path = Field(default=Path(".dailies"), validation_alias="DAILIES_HOME")
     """Folder of everything local: the ledger, Dagster's storage, the embedded S3, temporary files."""
@@ -91,6 +93,14 @@ class Settings(BaseModel):
     """The address at which people open the room, for alarms and Dagster's pages; unset, that of `dailies up`."""
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
     """The address of Dagster's webserver."""
+    dagster_token: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="DAILIES_DAGSTER_TOKEN"
+    )
+    """A bearer token for the proxy before Dagster; only commands send it, and only to `DAILIES_DAGSTER_URL`."""
+    dagster_header: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="DAILIES_DAGSTER_HEADER"
+    )
+    """Another header that this proxy takes for a login, `Name: value`."""
     allowed_hosts_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_HOSTS")
     """Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`."""
     allowed_users_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_USERS")
@@ -182,6 +192,33 @@ class Settings(BaseModel):
                 "slash at its end"
             )
         return value
+
+    @field_validator("dagster_token", "dagster_header")
+    @classmethod
+    def _of_one_header(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        form = _HEADER if info.field_name == "dagster_header" else _TOKEN
+        if value is not None and not form.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "not a header such as X-Token: secret" if form is _HEADER else "not a token without spaces"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _sent_encrypted(self) -> Self:
+        if self.dagster_headers and not _ENCRYPTED.match(self.dagster_url):
+            raise ValueError("DAILIES_DAGSTER_URL must begin with https:// where a token or header is sent")
+        return self
+
+    @property
+    def dagster_headers(self) -> dict[str, str]:
+        """The login at the proxy before Dagster, as headers; secrets."""
+        found = {}
+        if self.dagster_token is not None:
+            found["Authorization"] = f"Bearer {self.dagster_token.get_secret_value()}"
+        if self.dagster_header is not None:
+            name, _, value = self.dagster_header.get_secret_value().partition(":")
+            found[name] = value.strip()
+        return found
 
     @field_validator("dagster_url", "room_url_setting")
     @classmethod

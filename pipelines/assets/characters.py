@@ -14,6 +14,7 @@ from pipelines.prompt_batch import write_prompt
 from pipelines.scope import leave_alone, scope_of
 from resources.characters.made import ID
 from resources.characters.maker import Maker, Making
+from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.declared.problems import ProblemsError
 from resources.ledger.records import Attempt
@@ -44,7 +45,7 @@ class CharactersConfig(dg.Config):
             description=DESCRIPTION,
             partitions_def=characters,
             skippable=True,
-            group_name="dailies",
+            group_name=dagster_names().asset_group,
             kinds={"yaml"},
             owners=["team:video"],
             code_version=CODE_VERSIONS[CHARACTERS],

@@ -17,6 +17,7 @@ from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, 
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.prompt_batch import read_prompts
 from pipelines.scope import RunScope, leave_alone, left_alone_events, scope_of
+from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
 from resources.ledger.outage import repeat_unrecorded
@@ -64,7 +65,7 @@ def _spec(key: dg.AssetKey) -> dg.AssetSpec:
         description=DESCRIPTIONS[key],
         partitions_def=clips,
         skippable=True,
-        group_name="dailies",
+        group_name=dagster_names().asset_group,
         kinds=KINDS[key],
         owners=["team:video"],
         code_version=CODE_VERSIONS[key],

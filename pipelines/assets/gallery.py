@@ -5,7 +5,8 @@ from typing import Any
 import dagster as dg
 
 from pipelines.failures import explained
-from pipelines.lineage import UPLOADED_VIDEOS
+from pipelines.lineage import UPLOADED_VIDEOS, our_asset
+from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.gallery.pages import look
@@ -14,7 +15,7 @@ from resources.ledger.ledger import Ledger
 from resources.production.verdict_objects import store_verdicts
 from resources.storage.objects import ObjectStore
 
-GALLERY = dg.AssetKey("gallery")
+GALLERY = our_asset("gallery")
 
 DESCRIPTION = """
 Static pages in the bucket, one for all clips and one for each series. They show each clip's poster (click to play), state,
@@ -27,7 +28,7 @@ materialize this asset to write all of them again. `dailies gallery --open` show
     key=GALLERY,
     deps=[UPLOADED_VIDEOS],
     description=DESCRIPTION,
-    group_name="dailies",
+    group_name=dagster_names().asset_group,
     kinds={"s3", "html"},
     owners=["team:video"],
     code_version="1",

@@ -17,6 +17,7 @@ from pipelines.prompt_batch import (
     write_prompt,
 )
 from pipelines.scope import LEFT_ALONE, leave_alone, scope_of
+from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.errors import ConfigurationError
 from resources.storage.objects import ObjectStore
@@ -39,7 +40,7 @@ One bad prompt refuses the whole batch, so that a mistake shows before the first
             deps=[dg.AssetDep(CHARACTERS, partition_mapping=dg.AllPartitionMapping())],
             description=DESCRIPTION,
             partitions_def=clips,
-            group_name="dailies",
+            group_name=dagster_names().asset_group,
             kinds={"yaml", "s3"},
             owners=["team:video"],
             code_version=CODE_VERSIONS[PROMPTS],

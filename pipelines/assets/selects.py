@@ -12,6 +12,7 @@ from pipelines.failures import explained
 from pipelines.lineage import CODE_VERSIONS, PROMPTS, SELECTS, UPLOADED_VIDEOS, ShownEvents
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.select_events import select_event
+from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.ledger.selects import selects_of
 
@@ -30,7 +31,7 @@ taken away when the circle is taken back. It is stale if the clip's prompt has c
             description=DESCRIPTION,
             partitions_def=clips,
             skippable=True,
-            group_name="dailies",
+            group_name=dagster_names().asset_group,
             kinds={"s3", "mp4"},
             owners=["team:video"],
             code_version=CODE_VERSIONS[SELECTS],

@@ -100,7 +100,7 @@ def _make(settings: "Settings", names: Sequence[str], *, regenerate: bool) -> li
     from pipelines.cli.bought import ended_with_a_word
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
-    from pipelines.cli.launch import dagster_instance, dagster_url, wait_for_runs
+    from pipelines.cli.launch import partition_store, wait_for_runs
     from pipelines.clip_batch import DECISION_TAG
     from pipelines.partitions import PARTITION, add_characters
     from resources.ledger.decision_clips import fix_clips
@@ -110,11 +110,11 @@ def _make(settings: "Settings", names: Sequence[str], *, regenerate: bool) -> li
     for name in names:
         declared.get(name)
     decision = f"characters:{uuid.uuid4().hex[:12]}"
-    with dagster_instance(settings) as instance, open_ledger(settings) as ledger:
-        add_characters(instance, names)
-        fix_clips(ledger, decision, names)
     config = {"ops": {"characters": {"config": {"regenerate": True}}}} if regenerate else {}
-    with DagsterApi(dagster_url(settings), settings.network) as api:
+    with DagsterApi.of(settings) as api:
+        with partition_store(settings, api) as store, open_ledger(settings) as ledger:
+            add_characters(store, names)
+            fix_clips(ledger, decision, names)
         with ended_with_a_word(settings, decision):
             runs = [
                 api.launch("make_characters", tags={PARTITION: name, DECISION_TAG: decision}, config=config)

@@ -20,7 +20,7 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
     Returns:
         The declarations; the problems, which keep something from being produced; and the notes, which do not.
     """
-    catalogue = Catalogue.load(settings.data / "models")
+    catalogue = Catalogue.of(settings.data)
     declarations = declarations_of(settings, catalogue)
     problems = [*map(str, catalogue.problems), *map(str, declarations.problems), *_unusable(settings)]
     return (

@@ -1,5 +1,6 @@
 """A client for Dagster's GraphQL, with the queries that its UI uses."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +8,15 @@ from typing import Any, Self
 
 import httpx
 
+from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import errors
+from resources.dagster_names import dagster_names, selector
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
 from resources.network.transports import cause_of, client
 from resources.network.way_out import Network
 from resources.plain import shown
-
-LOCATION = "dailies"
-REPOSITORY = "__repository__"
+from resources.settings import Settings
 
 _LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
@@ -99,6 +100,17 @@ mutation Reload($location: String!) {
 """
 
 
+_KEYS = """
+query Keys($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { __typename ... on AssetNode { partitionKeys } } }
+"""
+_ADD = (
+    "a{number}: addDynamicPartition(repositorySelector: $ours, partitionsDefName: $of, partitionKey: $k{number}) "
+    "{{ __typename ... on UnauthorizedError {{ message }} ... on PythonError {{ message }} }}"
+)
+_ADDED_AT_ONCE = 100
+_PARTITIONED = {"clips": "prompts", "characters": "characters"}
+"""An asset of each of our dynamic partitions."""
+
 CODE_PATIENCE_SECONDS = 120.0
 """How long to wait for the code location before a run starts: `dailies up` restarts its process within seconds."""
 CODE_LOOK_SECONDS = 1.0
@@ -151,6 +163,33 @@ def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
     ]
 
 
+def _own_words(answer: httpx.Response, *, buys: bool, is_direct: bool) -> tuple[_Answer, list[str]]:
+    """The data and the errors of an answer of any status.
+
+    Dagster answers 400 to a query that it does not understand, and says in the body what is wrong.
+
+    Args:
+        buys: Whether runs may have come of an answer above 499 although it has errors.
+        is_direct: Whether no proxy of ours lies between, whose own refusals say nothing of Dagster.
+
+    Raises:
+        httpx.HTTPStatusError: The status is an error and the body has no errors of Dagster.
+        ConfigurationError: A proxy before Dagster wants a login.
+    """
+    if is_direct and (answer.status_code in {401, 403} or answer.is_redirect):
+        raise ConfigurationError(
+            f"a proxy before Dagster answers {answer.status_code}, which asks for a login. Nothing was bought. Set DAILIES_DAGSTER_TOKEN, or "
+            "DAILIES_DAGSTER_HEADER for the header that your proxy takes."
+        )
+    if answer.is_error and not (buys and answer.is_server_error):
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            data, wrong = _said_by(answer)
+            if wrong:
+                return data, wrong
+    answer.raise_for_status()
+    return _said_by(answer)
+
+
 def _lacks_code(result: Mapping[str, Any]) -> bool:
     """Whether a run was not started because the code location was not loaded; then all jobs are unknown, too."""
     unreachable = "DagsterUserCodeUnreachableError" in str(result.get("message"))
@@ -163,16 +202,31 @@ class DagsterApi:
     Args:
         url: Its address, e.g. `http://127.0.0.1:3000`.
         network: The way out, where it is not on this machine.
+        headers: Headers of every request: the login at a proxy before it.
 
     Raises:
         ConfigurationError: The proxy to it cannot be used.
     """
 
-    def __init__(self, url: str, network: Network | None = None) -> None:
+    def __init__(
+        self, url: str, network: Network | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         network = network or Network()
         self._proxy = network.proxy_to(self.url)
         self._client = client(network, self.url, timeout_seconds=30)
+        self._client.headers.update(headers or {})
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The Dagster of the running `dailies up`, or else the one that the settings name, with its login.
+
+        Raises:
+            ConfigurationError: The proxy to it cannot be used.
+        """
+        if state := running_stack(settings.home):
+            return cls(str(state["dagster_url"]), settings.network)
+        return cls(settings.dagster_url, settings.network, settings.dagster_headers)
 
     def __enter__(self) -> Self:
         return self
@@ -201,8 +255,7 @@ class DagsterApi:
                 raise ConfigurationError(
                     f"Dagster at {self.url} refused the request and did nothing: {answer.text[:300].strip()}"
                 )
-            answer.raise_for_status()
-            data, wrong = _said_by(answer)
+            data, wrong = _own_words(answer, buys=buys, is_direct=self._proxy is None)
         except (httpx.HTTPError, ValueError, TypeError, RecursionError) as error:
             what, is_unsent = cause_of(error, self._proxy)
             if buys and not is_unsent:
@@ -233,7 +286,7 @@ class DagsterApi:
         entries = data["workspaceOrError"].get("locationEntries", [])
         for entry in entries:
             failure = (entry.get("locationOrLoadError") or {}).get("message")
-            if failure:
+            if failure and entry["name"] == dagster_names().location:
                 raise DailiesError(
                     f"Dagster could not load the definitions: {failure.strip().splitlines()[-1]}"
                 )
@@ -244,15 +297,13 @@ class DagsterApi:
             for d in daemons
             if d["required"] and d["daemonType"] in {"SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR"}
         ]
-        return any(n["location"]["name"] == LOCATION for n in nodes) and all(d["healthy"] for d in needed)
+        return any(n["location"]["name"] == dagster_names().location for n in nodes) and all(
+            d["healthy"] for d in needed
+        )
 
     def code_is_gone(self) -> bool:
         """Whether the code location is not loaded, as when its process has died; False if Dagster does not answer in time."""
-        job = {
-            "repositoryLocationName": LOCATION,
-            "repositoryName": REPOSITORY,
-            "pipelineName": "submit_clips",
-        }
+        job = {**selector(), "pipelineName": "submit_clips"}
         try:
             answer = self.query(_CODE, job=job)["executionPlanOrError"]
         except DailiesError:
@@ -266,8 +317,7 @@ class DagsterApi:
         Raises:
             DailiesError: Dagster does not answer.
         """
-        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
-        data = self.query(_LIVING, selector=selector)
+        data = self.query(_LIVING, selector=selector())
         dead = [
             (sensor["name"], "its sensor is turned off")
             for sensor in data["sensorsOrError"].get("results", [])
@@ -296,7 +346,7 @@ class DagsterApi:
         Raises:
             DailiesError: Dagster does not answer, or refuses.
         """
-        entry = self.query(_RELOAD, location=LOCATION)["reloadRepositoryLocation"]
+        entry = self.query(_RELOAD, location=dagster_names().location)["reloadRepositoryLocation"]
         message = (entry.get("locationOrLoadError") or {}).get("message")
         # a reload also tells the dead process to end, and reports that this failed
         if not message or "DagsterUserCodeUnreachableError" in message:
@@ -309,22 +359,14 @@ class DagsterApi:
         *,
         tags: Mapping[str, str],
         config: Mapping[str, Any] | None = None,
-        assets: Sequence[str] | None = None,
     ) -> str:
         """Start a run of a job; returns its id. It waits, with a message, while the code location is not loaded.
 
         Raises:
             DailiesError: Dagster refuses the run.
         """
-        selector: dict[str, Any] = {
-            "repositoryLocationName": LOCATION,
-            "repositoryName": REPOSITORY,
-            "pipelineName": job,
-        }
-        if assets is not None:
-            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
         params = {
-            "selector": selector,
+            "selector": {**selector(), "pipelineName": job},
             "runConfigData": config or {},
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
@@ -365,6 +407,49 @@ class DagsterApi:
             str(run.get("status", "UNKNOWN")),
             will_retry=tags.get("dagster/will_retry") == "true" and not retried,
         )
+
+    def get_dynamic_partitions(self, partitions_def_name: str) -> list[str]:
+        """All keys of our partitions in Dagster's order; see `pipelines.partitions.PartitionStore`.
+
+        Raises:
+            DailiesError: Dagster does not answer, or has not loaded our code location.
+        """
+        path = next(
+            dagster_names().asset_path(asset)
+            for of, asset in _PARTITIONED.items()
+            if dagster_names().partitions_name(of) == partitions_def_name
+        )
+        node = self.query(_KEYS, asset={"path": path})["assetNodeOrError"]
+        if node["__typename"] != "AssetNode":
+            raise DailiesError(
+                f"Dagster at {self.url} has no asset {'/'.join(path)}: the code location {dagster_names().location!r} is not loaded "
+                "there, or its assets have another prefix (DAILIES_LOCATION, DAILIES_ASSET_PREFIX). Nothing was bought."
+            )
+        return list(node["partitionKeys"])
+
+    def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """Add keys to our partitions, in this order.
+
+        Raises:
+            DailiesError: Dagster does not answer, or refuses. Some keys may have been added; a key alone buys nothing.
+        """
+        for start in range(0, len(partition_keys), _ADDED_AT_ONCE):
+            some = partition_keys[start : start + _ADDED_AT_ONCE]
+            variables: dict[str, Any] = {f"k{number}": key for number, key in enumerate(some)}
+            # mutations of one document are carried out one after another (GraphQL, 6.2.2)
+            adding = "\n".join(_ADD.format(number=number) for number in range(len(some)))
+            declared = ", ".join(f"${name}: String!" for name in variables)
+            document = f"mutation Add($ours: RepositorySelector!, $of: String!, {declared}) {{ {adding} }}"
+            answer = self.query(document, ours=selector(), of=partitions_def_name, **variables)
+            for result in answer.values():
+                if result["__typename"] not in {
+                    "AddDynamicPartitionSuccess",
+                    "DuplicateDynamicPartitionError",
+                }:
+                    why = shown(str(result.get("message") or result["__typename"]))
+                    raise DailiesError(
+                        f"Dagster did not add the clips to its partitions: {why} Nothing was bought."
+                    )
 
     def why_failed(self, run_id: str) -> str:
         """The error of a failed run: its step's text, or Dagster's."""

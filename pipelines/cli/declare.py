@@ -1,10 +1,10 @@
 """`dailies declare`: request the runs that render changed prompts, for the past too if asked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import dagster_instance
+from pipelines.cli.launch import dagster_instance, is_here
 from pipelines.declared_clips import RENDER_TAGS, RENDERED_PER_RUN, clips_to_compare, find_edited_clips
 from pipelines.partitions import clips, range_tags, stretches
 from resources.errors import ConfigurationError
@@ -20,7 +20,8 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
         past: Whether clips from before today count, too.
 
     Raises:
-        ConfigurationError: There is no such series, it has mistakes, or Dagster does not run here.
+        ConfigurationError: There is no such series, or it has mistakes.
+        UnavailableError: Dagster does not answer.
     """
     declarations = declarations_of(settings)
     unknown = [name for name in names if name not in declarations.series]
@@ -28,10 +29,17 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
         broken = "".join(f"\n{problem}" for problem in declarations.problems)
         raise ConfigurationError(f"no series {', '.join(unknown)} can be rendered.{broken}")
     series = [one for one in declarations.series.values() if not names or one.name in names]
-    with dagster_instance(settings) as instance:
-        order = instance.get_dynamic_partitions(clips.name or "clips")
-        keys = clips_to_compare(order, series, past=past)
-        changed = find_edited_clips(instance, declarations, keys).changed
+    name = clips.name or "clips"
+    if not is_here(settings):
+        # from elsewhere it is not seen what Dagster shows, so the runs render unchanged prompts too; that is free
+        with DagsterApi.of(settings) as api:
+            order: Sequence[str] = api.get_dynamic_partitions(name)
+        changed: Collection[str] = clips_to_compare(order, series, past=past)
+    else:
+        with dagster_instance(settings) as instance:
+            order = instance.get_dynamic_partitions(name)
+            keys = clips_to_compare(order, series, past=past)
+            changed = find_edited_clips(instance, declarations, keys).changed
     return stretches(order, changed, longest=RENDERED_PER_RUN)
 
 

@@ -21,7 +21,7 @@ def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> D
         with open_ledger(settings) as ledger:
             return made_in(ledger)
 
-    return load_series(settings.data, catalogue or Catalogue.load(settings.data / "models"), made=made)
+    return load_series(settings.data, catalogue or Catalogue.of(settings.data), made=made)
 
 
 def editor_of(settings: Settings) -> PromptEditor:

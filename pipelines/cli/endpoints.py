@@ -89,7 +89,7 @@ def show_endpoint(found: Endpoint, today: dt.date) -> None:
 
 def _refuse_a_second(settings: Settings, provider: str, model: str) -> None:
     """Refuse a second entry: only one of the two would be used, perhaps the one without prices."""
-    declared = {(endpoint.provider, endpoint.id) for endpoint in Catalogue.load(settings.data / "models")}
+    declared = {(endpoint.provider, endpoint.id) for endpoint in Catalogue.of(settings.data)}
     if (provider, model) in declared:
         raise ConfigurationError(
             f"{model} of {provider} has an entry already: `dailies models show {model}` shows it, `dailies models "
@@ -180,7 +180,7 @@ def _with_keys(settings: Settings, wanted: str | None) -> dict[str, str]:
 
 def catalogue_of(settings: Settings) -> Catalogue:
     """The catalogue of the data folder; its problems are printed."""
-    catalogue = Catalogue.load(settings.data / "models")
+    catalogue = Catalogue.of(settings.data)
     for problem in catalogue.problems:
         complain(str(problem))
     return catalogue

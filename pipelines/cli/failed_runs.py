@@ -50,14 +50,13 @@ class BarrenRun:
 
 
 def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
-    """The failed runs of the last day that bought nothing, unless their clips were bought since. None if no `dailies up` runs."""
-    stack = running_stack(settings.home)
+    """The failed runs of the last day that bought nothing, unless their clips were bought since. None if no Dagster is known."""
     found: list[BarrenRun] = []
-    if stack is None:
+    if running_stack(settings.home) is None and "dagster_url" not in settings.model_fields_set:
         return found
     from pipelines.cli.dagster_api import DagsterApi
 
-    with DagsterApi(str(stack["dagster_url"]), settings.network) as api:
+    with DagsterApi.of(settings) as api:
         try:
             for run_id, decision, started_at in _failed_runs(api):
                 clips = sorted(fixed_clips(ledger, decision))

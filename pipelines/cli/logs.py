@@ -9,7 +9,6 @@ from typing import Any
 from rich.text import Text
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import console
 from resources.errors import ConfigurationError
 from resources.plain import legible, shown
@@ -65,11 +64,10 @@ def show_run(settings: Settings, run_id: str, lines: int) -> None:
         ConfigurationError: Dagster knows no such run.
         UnavailableError: Dagster does not answer.
     """
-    stack = running_stack(settings.home)
-    url = str(stack["dagster_url"]) if stack else settings.dagster_url
     events: deque[dict[str, Any]] = deque(maxlen=lines)
     status, after, more = "", None, True
-    with DagsterApi(url, settings.network) as api:
+    with DagsterApi.of(settings) as api:
+        url = api.url
         while more:
             run = api.query(_RUN, id=run_id, after=after)["runOrError"]
             if "eventConnection" not in run:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from resources.ledger.ledger import Ledger
+    from resources.ledger.records import Attempt
 
 partitions_app = typer.Typer(
     cls=PanelledGroup,
@@ -26,13 +27,22 @@ def restore(
     clips: Annotated[list[str], typer.Argument(help="Keys of delivered clips.")], as_json: Json = False
 ) -> None:
     """Show delivered clips again in Dagster after their partitions were removed. Buys nothing."""
-    from pipelines.cli.launch import dagster_instance
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launch import dagster_instance, is_here
     from pipelines.cli.terminal import counted
     from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
-    with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
-        restored = restore_clips(instance, ledger, clips)
+    if is_here(settings):
+        with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
+            restored = restore_clips(instance, ledger, clips)
+    else:
+        with open_ledger(settings) as ledger:
+            restored = list(_delivered(ledger, clips))
+        with DagsterApi.of(settings) as api:
+            config = {"ops": {"show_delivered_takes": {"config": {"keys": restored}}}}
+            run = api.launch("show_delivered_clips", tags={}, config=config)
+            console.print(f"requested one run: {api.url}/runs/{run}", soft_wrap=True)
     if as_json:
         print_json({"clips": restored})
     else:
@@ -46,13 +56,20 @@ def restore_clips(instance: "dg.DagsterInstance", ledger: "Ledger", keys: Sequen
         ConfigurationError: A clip has no delivered take.
     """
     from pipelines.inventory import show_delivered
+
+    current = _delivered(ledger, keys)
+    show_delivered(instance, ledger, current.values())
+    return list(current)
+
+
+def _delivered(ledger: "Ledger", keys: Sequence[str]) -> "dict[str, Attempt]":
+    """The current take of each clip; raises ConfigurationError for a clip without one."""
     from resources.errors import ConfigurationError
 
-    current = ledger.shown(keys)
+    current = dict(ledger.shown(keys))
     unknown = [key for key in keys if key not in current]
     if unknown:
         raise ConfigurationError(
             f"{', '.join(unknown)}: no take is delivered, so there is nothing to show; `dailies status` shows all clips"
         )
-    show_delivered(instance, ledger, current.values())
-    return list(current)
+    return current

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import Launched, dagster_url, launch
+from pipelines.cli.launch import Launched, launch
 from pipelines.cli.plan import plan_of
 from resources.errors import ConfigurationError
 from resources.ledger.approvals import Approval
@@ -85,7 +85,7 @@ def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None =
     """
     if offer.refusal is not None:
         raise ConfigurationError(offer.refusal)
-    with DagsterApi(dagster_url(settings), settings.network) as api:
+    with DagsterApi.of(settings) as api:
         return launch(
             settings,
             api,

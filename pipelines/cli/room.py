@@ -168,7 +168,7 @@ def _titles(settings: Settings, clock: Callable[[], float]) -> Callable[[], Mapp
         if clock() - read_at >= LOOK_SECONDS:
             read_at = clock()
             with contextlib.suppress(DailiesError):
-                declared = load_series(settings.data, Catalogue.load(settings.data / "models"))
+                declared = load_series(settings.data, Catalogue.of(settings.data))
                 kept = {name: series.title for name, series in declared.series.items()}
         return kept
 

@@ -27,10 +27,12 @@ from pipelines.cli.stack_policy import StackPolicy
 from pipelines.cli.stack_state import SANDBOX_KEY_FILE, STATE_FILE
 from pipelines.cli.supervision import CodeWatch, Deaths, end_child
 from pipelines.cli.takeover import hand_over, link_dagster_yaml, only_stack, take_over
+from resources.dagster_names import named
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
+from resources.program_files import program_root
 from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, SANDBOX_KEY, STACK
@@ -141,7 +143,11 @@ class Stack:
             "DAILIES_DATA": str(self.settings.data.absolute()),
             "DAILIES_DAGSTER_URL": self.dagster_url,
             "DAGSTER_HOME": str(dagster_home),
+            # named here, because a stack without keys and bucket reads no .env
+            **named(self.settings),
             STACK: f"{self.id}:{self.home}",
+            # no process imports from the working directory
+            "PYTHONSAFEPATH": "1",
             # how often Dagster looks for runs to retry, 5 unless set; the loss of a worker takes minutes to be believed
             "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "15",
             "PYTHONUNBUFFERED": "1",
@@ -173,11 +179,13 @@ class Stack:
         )
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
-        serve_code = "dagster code-server start -m pipelines.definitions --socket"
-        self._spawn("code", [*python, *serve_code.split(), str(code_socket)])
+        serve_code = ["dagster", "code-server", "start", "-m", "pipelines.definitions"]
+        # ours, also where the working directory has a `pipelines` or `resources` of its own
+        serve_code += ["--working-directory", str(program_root()), "--socket", str(code_socket)]
+        self._spawn("code", [*python, *serve_code])
         workspace = self.home / "workspace.yaml"
         workspace.write_text(
-            f"load_from:\n  - grpc_server: {{socket: {json.dumps(str(code_socket))}, location_name: dailies}}\n"
+            f"load_from:\n  - grpc_server: {{socket: {json.dumps(str(code_socket))}, location_name: {self.settings.location}}}\n"
         )
         self._wait("code", lambda: answers(str(code_socket)))
         self._spawn(

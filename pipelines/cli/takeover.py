@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.cli.dagster_api import LOCATION
 from pipelines.cli.stack_state import STATE_FILE
 from resources.errors import ConfigurationError, DailiesError
 from resources.file_lock import FileLockedError, lock_file
@@ -16,6 +15,7 @@ from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger, machine_name
 from resources.processes import Process, end, is_living, of_home
+from resources.program_files import program_file
 from resources.settings import Settings, open_ledger
 
 LOCK_FILE = "stack.lock"
@@ -79,7 +79,7 @@ def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callab
             from pipelines.runs import end_dead_runs
 
             with DagsterInstance.from_config(str(dagster_home)) as instance:
-                for line in end_dead_runs(instance, ledger, LOCATION):
+                for line in end_dead_runs(instance, ledger, settings.location):
                     log(f"ended a run whose process has died: {line}")
     except DailiesError as error:
         log(f"runs of an earlier dailies are not ended yet; the sensor dead_runs will end them: {error}")
@@ -149,9 +149,10 @@ def hand_over(settings: Settings, home: Path, stack: str, *, log: Callable[[str]
 
 
 def link_dagster_yaml(dagster_home: Path) -> None:
-    """Let the project's dagster.yaml configure Dagster, unless a person put another file there."""
-    target, link = Path("dagster.yaml").absolute(), dagster_home / "dagster.yaml"
-    if not target.exists() or (link.exists() and not link.is_symlink()):
+    """Let the project's dagster.yaml, or else the program's, configure Dagster, unless a person put another file there."""
+    own, link = Path("dagster.yaml").absolute(), dagster_home / "dagster.yaml"
+    target = own if own.exists() else program_file("dagster.yaml")
+    if link.exists() and not link.is_symlink():
         return
     link.unlink(missing_ok=True)
     try:

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
-from pipelines.cli.dagster_api import LOCATION, REPOSITORY, DagsterApi
-from pipelines.cli.stack_state import running_stack
+from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.terminal import console, note, print_table, table_of
+from resources.dagster_names import selector
 from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.money import show_usd, to_usd
@@ -61,8 +61,7 @@ class ScheduleRow:
 
 def dagster_at(settings: Settings) -> DagsterApi:
     """The Dagster that keeps the schedules."""
-    stack = running_stack(settings.home)
-    return DagsterApi(str(stack["dagster_url"]) if stack else settings.dagster_url, settings.network)
+    return DagsterApi.of(settings)
 
 
 def timetable(settings: Settings, declarations: Declarations, *, now: dt.datetime) -> list[ScheduleRow]:
@@ -104,10 +103,9 @@ def timetable(settings: Settings, declarations: Declarations, *, now: dt.datetim
 
 def _known(settings: Settings) -> Mapping[str, Any] | None:
     """Dagster's schedules by name, None where it does not answer."""
-    selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
     with dagster_at(settings) as api:
         try:
-            found = api.query(_SCHEDULES, selector=selector)["schedulesOrError"].get("results", [])
+            found = api.query(_SCHEDULES, selector=selector())["schedulesOrError"].get("results", [])
         except UnavailableError:
             return None
     return {schedule["name"]: schedule for schedule in found}
@@ -157,12 +155,7 @@ def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
         )
     with dagster_at(settings) as api:
         if on:
-            selector = {
-                "repositoryLocationName": LOCATION,
-                "repositoryName": REPOSITORY,
-                "scheduleName": name,
-            }
-            answer = api.query(_START, selector=selector)["startSchedule"]
+            answer = api.query(_START, selector={**selector(), "scheduleName": name})["startSchedule"]
         else:
             found = (_known(settings) or {}).get(name)
             if found is None:

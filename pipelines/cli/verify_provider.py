@@ -92,7 +92,7 @@ def verify(
     account = settings.account(wanted.account)
     key = account.api_key.get_secret_value() if account.api_key else ""
     recorder = Recorder(spec_of(account.provider).documented, key, network=account.network)
-    catalogue = Catalogue.load(settings.data / "models")
+    catalogue = Catalogue.of(settings.data)
     for problem in catalogue.problems:
         complain(str(problem))
     return asyncio.run(_verify(settings, account, wanted, catalogue, recorder, ask, say))

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pipelines.cli.dagster_api import LOCATION, DagsterApi
+from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.stack_state import running_stack
 from pipelines.runs import not_ended
 from resources.errors import DailiesError
@@ -23,7 +23,7 @@ def vitals(settings: Settings, ledger: Ledger, instance: dg.DagsterInstance | No
     stack = running_stack(settings.home)
     dead: list[tuple[str, str]] = []
     if instance is not None:
-        dead += not_ended(instance, ledger, LOCATION)
+        dead += not_ended(instance, ledger, settings.location)
     if stack is not None:
         dead += [
             (name, f"its process {pid} has ended; see {settings.home / 'logs' / f'{name}.log'}")

@@ -7,6 +7,7 @@ from resources.catalogue.endpoint import Endpoint
 from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.declared.validation import declare
+from resources.program_files import program_file
 from resources.providers.registry import provider_names
 
 
@@ -22,13 +23,28 @@ class Catalogue:
         self.problems = problems or []
 
     @classmethod
-    def load(cls, models_dir: Path) -> "Catalogue":
-        """Read every entry of a folder. A broken entry is in `problems` and does not stop the others."""
+    def of(cls, data: Path) -> "Catalogue":
+        """The entries of a data folder's `models/`, and the program's own for every endpoint that has none there."""
+        return cls.load(data / "models", program_file("data/models"))
+
+    @classmethod
+    def load(cls, models_dir: Path, others: Path | None = None) -> "Catalogue":
+        """Read every entry of a folder. A broken entry is in `problems` and does not stop the others.
+
+        Args:
+            others: A second folder, for endpoints that have no entry in the first one. A broken entry in the first one keeps its
+                endpoint out, so that no other price takes its place.
+        """
         problems: list[Problem] = []
         read: dict[tuple[str, str], tuple[Endpoint, Document]] = {}
-        for file in yaml_files(models_dir):
+        own_ids: set[tuple[str, str] | None] = set()
+        for file, is_own in _files(models_dir, others):
             try:
                 document = read_document(file)
+                if is_own:
+                    own_ids.add(_endpoint_id(document))
+                elif _endpoint_id(document) in own_ids:
+                    continue
                 endpoint = declare(Endpoint, document)
             except ProblemsError as error:
                 problems += error.problems
@@ -81,3 +97,19 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self._endpoints)
+
+
+def _files(first: Path, others: Path | None) -> list[tuple[Path, bool]]:
+    """The files of a folder, then those of the second one whose names the first does not have; and whether each is of the first."""
+    own = yaml_files(first)
+    if others is None or first.resolve() == others.resolve():
+        return [(file, True) for file in own]
+    names = {file.name for file in own}
+    more = [file for file in yaml_files(others) if file.name not in names]
+    return [*((file, True) for file in own), *((file, False) for file in more)]
+
+
+def _endpoint_id(document: Document) -> tuple[str, str] | None:
+    """The provider and id of an entry that may be broken otherwise; None if it says neither."""
+    value = document.value
+    return (str(value.get("provider")), str(value.get("id"))) if isinstance(value, dict) else None

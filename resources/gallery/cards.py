@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from resources.dagster_names import asset_page
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, take_verdicts
@@ -147,7 +148,9 @@ class Card:
 
     def dagster(self, url: str) -> str:
         """The clip's page in Dagster."""
-        return f"{url.rstrip('/')}/assets/{self.asset}?view=partitions&partition={quote(self.clip, safe='')}"
+        return (
+            f"{url.rstrip('/')}{asset_page(self.asset)}?view=partitions&partition={quote(self.clip, safe='')}"
+        )
 
 
 def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWEST) -> list[Card]:

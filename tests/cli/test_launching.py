@@ -1,5 +1,6 @@
 """Asking Dagster for runs: what is said when its answer is lost, or when it takes only some of them."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -211,3 +212,85 @@ def test_what_was_edited_since_the_plan_was_shown_is_not_requested(
     assert outcome.startswith("the data folder was edited since the plan was made") is refused
     assert ("bay-east: its " in outcome) is refused
     assert api.asked == (0 if refused else 1)
+
+
+def test_an_error_of_dagster_is_shown_with_its_own_words() -> None:
+    said = httpx.Response(400, json={"errors": [{"message": "Cannot query field 'runz'"}]})
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=said)
+        with pytest.raises(DailiesError, match="Cannot query field 'runz'"):
+            api.run_status("run-1")
+
+
+@pytest.mark.parametrize("status", [302, 401, 403])
+def test_a_proxy_that_wants_a_login_is_told_from_dagster(status: int) -> None:
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(status, headers={"location": "/login"}))
+        with pytest.raises(
+            ConfigurationError, match=r"login\. Nothing was bought. Set DAILIES_DAGSTER_TOKEN"
+        ):
+            api.launch("submit_clips", tags={})
+
+
+def test_a_dagster_elsewhere_gets_the_login_and_new_partitions_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_project(tmp_path, monkeypatch, ["one", "two"])
+    monkeypatch.setenv("DAILIES_DAGSTER_URL", "https://dagster.example.com")
+    monkeypatch.setenv("DAILIES_DAGSTER_TOKEN", "canary-token")
+    monkeypatch.setenv("DAILIES_DAGSTER_HEADER", "X-Api-Key: canary-header")
+    settings = load_settings()
+    assert "canary" not in repr(settings)
+    there = ["old-clip"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"] == "Bearer canary-token"
+        assert request.headers["x-api-key"] == "canary-header"
+        asked = json.loads(request.content)
+        given = asked["variables"]
+        if "addDynamicPartition" in asked["query"]:
+            assert (given["of"], given["ours"]["repositoryLocationName"]) == ("clips", "dailies")
+            added = [value for name, value in given.items() if name.startswith("k")]
+            there.extend(added)
+            return httpx.Response(
+                200,
+                json={
+                    "data": {f"a{n}": {"__typename": "AddDynamicPartitionSuccess"} for n in range(len(added))}
+                },
+            )
+        if "partitionKeys" in asked["query"]:
+            return httpx.Response(
+                200, json={"data": {"assetNodeOrError": {"__typename": "AssetNode", "partitionKeys": there}}}
+            )
+        tags = {tag["key"]: tag["value"] for tag in given["params"]["executionMetadata"]["tags"]}
+        assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == (
+            "bay-two",
+            "bay-one",
+        )
+        return launched({"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}})
+
+    with respx.mock, DagsterApi.of(settings) as api:
+        respx.post("https://dagster.example.com/graphql").mock(side_effect=answer)
+        keys = ["bay-two", "bay-one"]
+        done = launch(
+            settings, api, approve_as_declared(settings, keys), job="submit_clips", command="produce"
+        )
+    assert done.runs == ["run-1"]
+    assert there == ["old-clip", "bay-two", "bay-one"]
+
+
+def test_a_login_is_not_sent_unencrypted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a_project(tmp_path, monkeypatch, ["one"])
+    monkeypatch.setenv("DAILIES_DAGSTER_URL", "http://dagster.example.com")
+    monkeypatch.setenv("DAILIES_DAGSTER_TOKEN", "canary-token")
+    with pytest.raises(ConfigurationError, match="must begin with https://") as caught:
+        load_settings()
+    assert "canary" not in str(caught.value)
+
+
+def test_a_location_that_is_not_loaded_there_is_named() -> None:
+    with respx.mock, DagsterApi(URL) as api:
+        answer = {"data": {"assetNodeOrError": {"__typename": "AssetNotFoundError"}}}
+        respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(200, json=answer))
+        with pytest.raises(DailiesError, match="the code location 'dailies' is not loaded there"):
+            api.get_dynamic_partitions("clips")

@@ -1,4 +1,4 @@
-"""Commands that run dailies: up, demo, doctor, logs, webhooks, stop, start, key, verify-provider."""
+"""Commands that run dailies: init, up, demo, doctor, logs, webhooks, stop, start, key, verify-provider."""
 
 import time
 from pathlib import Path
@@ -15,6 +15,30 @@ PANEL = "Run"
 LOOK_SECONDS = 3.0
 """How often `dailies up` looks after its processes: a look reads those of the whole machine, 15 ms of CPU."""
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
+
+
+@operations_app.command(rich_help_panel=PANEL)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without these files.")],
+    location: Annotated[
+        str, typer.Option(help="The name of the code location in a Dagster that has others too.")
+    ] = "dailies",
+    prefix: Annotated[
+        str, typer.Option(help="What comes before the names of assets, e.g. `video`; by default nothing.")
+    ] = "",
+) -> None:
+    """Lay out a folder for your own series: data, settings, Dagster's files, a CI workflow. Overwrites nothing."""
+    from pipelines.cli.init import SERIES, lay_out
+    from resources.dagster_names import names_of
+
+    written = lay_out(folder, names_of(location=location, prefix=prefix))
+    console.print(f"{len(written)} files are in {folder}", markup=False, soft_wrap=True)
+    console.print(
+        f"Next: cd {folder}; dailies check; dailies plan; dailies up. Without keys in .env everything runs on stand-ins and costs "
+        f"nothing. Edit {SERIES}.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @operations_app.command(rich_help_panel=PANEL)

@@ -171,7 +171,7 @@ def produce(
     from pipelines.cli.chosen import chosen_clips
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
-    from pipelines.cli.launch import check_dagster, dagster_url, finish, launch
+    from pipelines.cli.launch import check_dagster, finish, launch
     from resources.errors import ConfigurationError
     from resources.settings import load_settings
 
@@ -189,7 +189,7 @@ def produce(
     keys = [one.key for one in clips]
     all_series = {one.series for one in clips}
     job = "produce_clips" if wait else "submit_clips"
-    with DagsterApi(dagster_url(settings), settings.network) as api:
+    with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
         found = approve(
             declarations,
@@ -232,7 +232,7 @@ def retry(
     from pipelines.cli.approval import approve
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
-    from pipelines.cli.launch import check_dagster, dagster_url, failed_clips, finish, launch
+    from pipelines.cli.launch import check_dagster, failed_clips, finish, launch
     from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
@@ -244,7 +244,7 @@ def retry(
         else:
             console.print("no clip has failed, so there is nothing to retry")
         return
-    with DagsterApi(dagster_url(settings), settings.network) as api:
+    with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
         declarations = declarations_of(settings)
         found = approve(declarations, keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad)
@@ -320,13 +320,12 @@ def declare(
     """Render changed prompts, so that Dagster shows which clips are stale. Buys nothing."""
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declare import changed_stretches, request_renders
-    from pipelines.cli.launch import dagster_url
     from pipelines.cli.terminal import counted
     from resources.settings import load_settings
 
     settings = load_settings()
     found = changed_stretches(settings, series or [], past=past)
-    with DagsterApi(dagster_url(settings), settings.network) as api:
+    with DagsterApi.of(settings) as api:
         runs = request_renders(api, found)
     keys = [key for stretch in found for key in stretch]
     if as_json:

@@ -1,0 +1,219 @@
+"""docs/join-a-deployment.md, carried out: dailies in somebody else's Dagster, beside assets of the same names.
+
+Their webserver and daemon run; ours is a code server in a folder that `dailies init` made, and the command knows Dagster's address alone.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import theirs
+from pydantic import SecretStr
+
+from bench.machine import is_ours
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.ports import free_port
+from resources.processes import child_setup
+from resources.sandbox import SandboxSettings, running_sandbox
+from resources.storage.embedded import EmbeddedS3
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 300
+KEY = "sandbox-key"
+INIT = ["init", "ours", "--location", "films", "--prefix", "video"]
+DAGSTER_YAML = """
+telemetry: {enabled: false}
+run_monitoring: {enabled: true}
+"""
+
+
+@dataclass
+class Joined:
+    """Both code locations in one Dagster."""
+
+    api: DagsterApi
+    ours: Path
+    theirs: Path
+    environment: dict[str, str]
+
+    def dailies(self, *arguments: str) -> Any:
+        """What a command prints with `--json`, run in our folder."""
+        done = subprocess.run(
+            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments, "--json"],
+            check=False,
+            cwd=self.ours,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
+    top = tmp_path_factory.mktemp("joined")
+    environment = {name: value for name, value in os.environ.items() if not is_ours(name)}
+    subprocess.run(
+        [sys.executable, "-c", "from pipelines.cli import main; main()", *INIT],
+        check=True,
+        cwd=top,
+        env=environment,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    ours, existing, home = top / "ours", top / "theirs", top / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    web, code = free_port(), free_port()
+    workspace = theirs.write(existing, code_port=code)
+    with (
+        EmbeddedS3(top / "s3") as s3,
+        running_sandbox(SandboxSettings(job_seconds=0, key=SecretStr(KEY))) as sandbox,
+    ):
+        secret = s3.settings.secret_access_key
+        assert secret is not None
+        with (ours / ".env").open("a") as settings:
+            settings.write(
+                f"WAVESPEED_API_KEY={KEY}\nDAILIES_WAVESPEED_URL={sandbox.url}\nDAILIES_ALLOWED_ORIGINS={sandbox.url}\n"
+                f"DAILIES_S3_BUCKET={s3.bucket}\nDAILIES_S3_ENDPOINT={s3.endpoint_url}\nAWS_ACCESS_KEY_ID={s3.access_key_id}\n"
+                f"AWS_SECRET_ACCESS_KEY={secret.get_secret_value()}\nDAILIES_LINGER_SECONDS=1\n"
+                f"DAILIES_DAGSTER_URL=http://127.0.0.1:{web}\n"
+            )
+        theirs_environment = environment | {"DAGSTER_HOME": str(home)}
+        python = [sys.executable, "-m"]
+        commands = [
+            (
+                [*python, "dagster", "code-server", "start", "-m", "pipelines.definitions", "-p", str(code)],
+                ours,
+            ),
+            ([*python, "dagster_webserver", "-w", str(workspace), "-p", str(web)], existing),
+            ([*python, "dagster._daemon", "run", "-w", str(workspace)], existing),
+        ]
+        processes = []
+        try:
+            for number, (command, folder) in enumerate(commands):
+                log = (top / f"process-{number}.log").open("w")
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=folder,
+                        env=theirs_environment,
+                        stdout=log,
+                        stderr=log,
+                        preexec_fn=child_setup(),  # noqa: PLW1509
+                    )
+                )
+            with DagsterApi(f"http://127.0.0.1:{web}") as api:
+                made = Joined(api, ours, existing, environment)
+                until(lambda: {"films", "theirs"} <= loaded(api), "both locations", top)
+                yield made
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(60)
+
+
+def loaded(api: DagsterApi) -> set[str]:
+    try:
+        data = api.query(
+            "query Loaded { repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
+        )
+    except Exception:  # noqa: BLE001 - it has not started yet
+        return set()
+    return {node["location"]["name"] for node in data["repositoriesOrError"].get("nodes", [])}
+
+
+def until(true: Any, what: str, logs: Path | None = None) -> None:
+    give_up = time.monotonic() + SECONDS
+    while not true():
+        if time.monotonic() > give_up:
+            said = "".join(log.read_text()[-2000:] for log in logs.glob("*.log")) if logs else ""
+            pytest.fail(f"{what} did not come: {said}")
+        time.sleep(0.5)
+
+
+def test_clips_are_produced_beside_assets_of_the_same_names(joined: Joined) -> None:
+    done = joined.dailies("produce", "morning-light", "--wait", "--yes")
+    assert {clip["state"] for clip in done["results"]} == {"delivered"}
+    colours = joined.api.colours()
+    assert colours["video/uploaded_videos"].green == set(done["clips"])
+    assert colours["video/prompts"].green == set(done["clips"])
+    assert not colours["prompts"].green
+    nodes = joined.api.query(
+        "query Nodes { assetNodes { assetKey { path } repository { location { name } } } }"
+    )["assetNodes"]
+    where = {"/".join(n["assetKey"]["path"]): n["repository"]["location"]["name"] for n in nodes}
+    assert where["prompts"] == where["cuts"] == "theirs"
+    assert {name for name, location in where.items() if location == "films" and "video/" not in name} == set()
+
+
+def test_their_component_makes_an_asset_from_our_clip(joined: Joined) -> None:
+    (clip, *_) = joined.dailies("status")
+    node = joined.api.query(
+        'query Cuts { assetNodeOrError(assetKey: {path: ["cuts"]}) { ... on AssetNode { dependencyKeys { path } partitionKeys } } }'
+    )["assetNodeOrError"]
+    assert node["dependencyKeys"] == [{"path": ["video", "uploaded_videos"]}]
+    assert clip["clip"] in node["partitionKeys"]
+    params = {
+        "selector": {
+            "repositoryLocationName": "theirs",
+            "repositoryName": "__repository__",
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": ["cuts"]}],
+        },
+        "mode": "default",
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": clip["clip"]}]},
+    }
+    launched = joined.api.query(
+        "mutation Cut($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) "
+        "{ __typename ... on LaunchRunSuccess { run { runId } } } }",
+        params=params,
+    )["launchPipelineExecution"]
+    run = launched["run"]["runId"]
+    until(lambda: joined.api.newest_run(run).is_over, "the cut")
+    assert joined.api.run_status(run) == "SUCCESS", joined.api.why_failed(run)
+
+
+def test_the_sensors_in_their_daemon_collect_what_a_command_left(joined: Joined) -> None:
+    left = joined.dailies("produce", "morning-light", "--regenerate", "--yes")
+
+    def is_delivered() -> bool:
+        runs = {
+            (clip["clip"], clip["state"])
+            for clip in joined.dailies("status")
+            if clip["decision"] == left["decision"]
+        }
+        return runs == {(clip, "delivered") for clip in left["clips"]}
+
+    until(is_delivered, "what was left")
+
+
+def test_commands_find_our_location_by_its_name(joined: Joined) -> None:
+    assert [row["state"] for row in joined.dailies("schedules")] == ["off"]
+
+
+def test_a_foreign_package_in_the_place_of_ours_is_refused_in_words(joined: Joined) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import pipelines.definitions"],
+        check=False,
+        env=joined.environment | {"PYTHONPATH": str(joined.theirs)},
+        cwd=joined.theirs,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    said = done.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0
+    for words in (str(joined.theirs / "resources"), "an environment of its own", "Nothing was bought"):
+        assert words in said
