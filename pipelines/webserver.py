@@ -20,7 +20,7 @@ from dagster_webserver.version import __version__
 
 from pipelines.code_watch import watch_calmly
 from pipelines.picture_server import PictureServer
-from resources.guard import SERVER, Authority, Guard, Guarded
+from resources.guard import SERVER, Authority, Guard, Guarded, check_listening
 from resources.health import WithMetrics, WithProbes
 from resources.ledger.ledger import Ledger
 from resources.settings import load_settings, open_ledger
@@ -101,6 +101,7 @@ def serve(workspace: Path, port: int, host: str = HOST) -> None:
     settings = load_settings()
     count_only_what_was_seen()
     watch_calmly()
+    check_listening(host, settings.allowed_hosts)
     guard = guard_of(settings.allowed_hosts, settings.allowed_users)
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)

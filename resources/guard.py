@@ -6,6 +6,7 @@ on another port. The rule is pure; `Guarded` puts it before an ASGI application.
 """
 
 import asyncio
+import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
+from resources.errors import ConfigurationError
 from resources.peers import ROOT, user_of
 
 Scope = MutableMapping[str, Any]
@@ -226,6 +228,25 @@ def hosts(setting: str) -> frozenset[Authority]:
             raise ValueError("not names of hosts such as dailies.example.com or studio.example.com:8443")
         found.add(host)
     return frozenset(found)
+
+
+def check_listening(host: str, names: frozenset[Authority]) -> None:
+    """Refuse to listen where other machines reach us, unless it is declared by which names they do.
+
+    Raises:
+        ConfigurationError: `host` is no address of this machine's own, and no host of a proxy is declared.
+    """
+    try:
+        is_ours_alone = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise ConfigurationError(
+            f"--host takes an IP address, e.g. 127.0.0.1 or 0.0.0.0, not {host!r}. Nothing was started."
+        ) from None
+    if not is_ours_alone and not names:
+        raise ConfigurationError(
+            f"at {host} other machines reach this server, which has no login of its own. Set DAILIES_ALLOWED_HOSTS to the names of the "
+            "proxy with a login before it (docs/operating.md). Nothing was started."
+        )
 
 
 def _is_from_here(asked: GuardedRequest) -> bool:

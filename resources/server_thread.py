@@ -1,4 +1,4 @@
-"""A server of our own on 127.0.0.1, in a thread beside the command that shows its address."""
+"""A server of our own, on 127.0.0.1 unless somebody says otherwise, in a thread beside the command that shows its address."""
 
 import socket
 import threading
@@ -18,10 +18,12 @@ class ServerThread:
 
     Args:
         port: 0 for any free one. It is taken at once.
+        host: The IP address to listen at.
     """
 
-    def __init__(self, port: int = 0) -> None:
-        self._socket = socket.create_server((HOST, port))
+    def __init__(self, port: int = 0, host: str = HOST) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family)
         self.port = int(self._socket.getsockname()[1])
         self._server: Any = None
         self._thread: threading.Thread | None = None

@@ -8,13 +8,14 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.declared import declared_limits, editor_of
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, DailiesError
-from resources.guard import Guard
+from resources.guard import Guard, check_listening
 from resources.ledger.approvals import Approval
 from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.purchases import purchases_of
@@ -28,6 +29,7 @@ from resources.room.answers import RoomHouse
 from resources.room.server import RoomServer
 from resources.series import load_series
 from resources.series.review_rules import load_review_rules
+from resources.server_thread import HOST
 from resources.settings import Settings, load_settings, open_ledger
 
 logger = logging.getLogger("dailies")
@@ -113,15 +115,22 @@ def _cap(line: CapLine) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def open_room(settings: Settings, *, port: int) -> Iterator[RoomServer]:
+def open_room(settings: Settings, *, port: int, host: str = HOST) -> Iterator[RoomServer]:
     """Serve the room for the duration of the block.
 
     Args:
-        port: On 127.0.0.1; 0 picks a free one.
+        port: 0 picks a free one.
+        host: The IP address to listen at.
 
     Raises:
         DailiesError: The ledger or the bucket does not answer, they do not belong together, or the port is taken.
     """
+    check_listening(host, settings.allowed_hosts)
+    if not ip_address(host).is_loopback and settings.room_user_header is None:
+        raise ConfigurationError(
+            f"at {host} everybody would judge and buy as the user who runs the room. Set DAILIES_ROOM_USER_HEADER to the header in which "
+            "the proxy before it names its user (docs/room.md). Nothing was started."
+        )
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
@@ -137,11 +146,11 @@ def open_room(settings: Settings, *, port: int) -> Iterator[RoomServer]:
         )
         try:
             server = RoomServer(
-                house, user_header=settings.room_user_header, guard=guard_of(settings), port=port
+                house, user_header=settings.room_user_header, guard=guard_of(settings), port=port, host=host
             )
         except OSError as error:
             raise ConfigurationError(
-                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another --port"
+                f"port {port} of {host} cannot be used: {error.strerror}; choose another --port"
             ) from None
         with server:
             yield server
@@ -175,14 +184,16 @@ def _titles(settings: Settings, clock: Callable[[], float]) -> Callable[[], Mapp
     return titles
 
 
-def show_room(settings: Settings, *, port: int, open_it: bool, say: Callable[[str], None]) -> None:
+def show_room(
+    settings: Settings, *, port: int, open_it: bool, say: Callable[[str], None], host: str = HOST
+) -> None:
     """Serve the room until a signal ends it.
 
     Raises:
         DailiesError: See `open_room`.
     """
     ended = _ended()
-    with open_room(settings, port=port) as server:
+    with open_room(settings, port=port, host=host) as server:
         say(server.url)
         if open_it:
             webbrowser.open(server.url)

@@ -29,6 +29,7 @@ from pipelines.cli.supervision import CodeWatch, Deaths, end_child
 from pipelines.cli.takeover import hand_over, link_dagster_yaml, only_stack, take_over
 from resources.dagster_names import named
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.guard import check_listening
 from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
@@ -50,6 +51,7 @@ class StackOptions:
 
     Attributes:
         port: The port of Dagster's webserver.
+        host: The address that Dagster's webserver listens at; everything else listens at 127.0.0.1.
         sandbox: Whether the sandbox stands in for the providers; None: if no key is set.
         embedded_s3: Whether the embedded S3 stands in for the bucket; None: if no bucket is set.
         sandbox_options: Further arguments of the sandbox, e.g. `["--job-seconds", "20"]`.
@@ -58,6 +60,7 @@ class StackOptions:
     """
 
     port: int = 3000
+    host: str = HOST
     sandbox: bool | None = None
     embedded_s3: bool | None = None
     sandbox_options: list[str] = field(default_factory=list)
@@ -135,6 +138,12 @@ class Stack:
             raise ConfigurationError(
                 f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
             )
+        check_listening(self.wanted.host, self.settings.allowed_hosts)
+        if self.wanted.host not in {HOST, "0.0.0.0"}:  # noqa: S104 - compared
+            raise ConfigurationError(
+                f"`dailies up` asks its own Dagster at {HOST}, so --host takes {HOST} or 0.0.0.0, not {self.wanted.host}. Keep others out "
+                "with a firewall. Nothing was started."
+            )
         check_port_is_free(self.wanted.port)
         self.room_port = room_port(self.home)
         link_dagster_yaml(dagster_home)
@@ -190,7 +199,7 @@ class Stack:
         self._wait("code", lambda: answers(str(code_socket)))
         self._spawn(
             "webserver",
-            [*python, "pipelines.webserver", str(workspace), str(self.wanted.port)],
+            [*python, "pipelines.webserver", str(workspace), str(self.wanted.port), self.wanted.host],
         )
         # nobody waits for it: Dagster works without the room
         self._spawn("room", [*python, "pipelines.cli.room", str(self.room_port)])

@@ -30,6 +30,12 @@ CLIPS = (
 """The help of the words that choose clips."""
 Long = Annotated[bool, typer.Option("--long", help="Show every column, also where it needs a wide terminal.")]
 """The option `--long` of every command whose table is wider than 80 columns."""
+Host = Annotated[
+    str,
+    typer.Option(
+        help="The IP address to listen at. Anything but 127.0.0.1 needs a proxy with a login before it (docs/operating.md)."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 """The option `--yes` of every command that asks before it buys."""
 

@@ -82,28 +82,36 @@ def app_for(room: Room, store: ObjectStore, guard: Guard) -> Any:
 
 
 class RoomServer:
-    """Serves the room on 127.0.0.1 while its context is open.
+    """Serves the room while its context is open.
 
     Args:
         user_header: See `Doorkeeper`.
         guard: Which requests are carried out.
         port: 0 for any free one.
+        host: The IP address to listen at.
     """
 
     def __init__(
-        self, house: RoomHouse, *, user_header: str | None = None, guard: Guard | None = None, port: int = 0
+        self,
+        house: RoomHouse,
+        *,
+        user_header: str | None = None,
+        guard: Guard | None = None,
+        port: int = 0,
+        host: str = HOST,
     ) -> None:
         self._house = house
         self._keeper = VerdictKeeper(house.ledger, house.store)
         self._room = Room(house, Doorkeeper(user_header, house.rules), self._keeper)
         self._guard = guard or Guard(users=frozenset())
-        self._server = ServerThread(port)
+        self._server = ServerThread(port, host)
+        self._host = f"[{host}]" if ":" in host else host
         self.port = self._server.port
 
     @property
     def url(self) -> str:
         """Address of the page."""
-        return f"http://{HOST}:{self.port}/"
+        return f"http://{self._host}:{self.port}/"
 
     def __enter__(self) -> Self:
         self._keeper.start()

@@ -48,8 +48,12 @@ def callers(settings: Settings) -> dict[str, Caller]:
     return found
 
 
-def serve(settings: Settings, *, port: int = PORT) -> None:
+def serve(settings: Settings, *, port: int = PORT, host: str = HOST) -> None:
     """Serve until interrupted.
+
+    Args:
+        port: Its port.
+        host: The IP address to listen at. Who reaches it needs no login: each callback carries a token and a signature.
 
     Raises:
         ConfigurationError: `DAILIES_WEBHOOK_URL` is not set, or the account cannot be used.
@@ -59,14 +63,16 @@ def serve(settings: Settings, *, port: int = PORT) -> None:
     if settings.webhook_url is None:
         raise ConfigurationError(
             "no webhook address is set: set DAILIES_WEBHOOK_URL to the https address at which a proxy of yours passes "
-            f"requests on to {HOST}:{port}. Without it jobs are polled, which is enough."
+            f"requests on to {host}:{port}. Without it jobs are polled, which is enough."
         )
     with open_ledger(settings) as ledger:
         app = Receiver(ledger, callers(settings)).app()
-        uvicorn.Server(bounded(app, port=port)).run()
+        uvicorn.Server(bounded(app, port=port, host=host)).run()
 
 
-def bounded(app: "Starlette", *, port: int = PORT, head_seconds: float = HEAD_SECONDS) -> "uvicorn.Config":
+def bounded(
+    app: "Starlette", *, port: int = PORT, host: str = HOST, head_seconds: float = HEAD_SECONDS
+) -> "uvicorn.Config":
     """The configuration of the server: every bound of uvicorn, and one that it lacks."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -97,7 +103,7 @@ def bounded(app: "Starlette", *, port: int = PORT, head_seconds: float = HEAD_SE
 
     return uvicorn.Config(
         app,
-        host=HOST,
+        host=host,
         port=port,
         http=Protocol,
         h11_max_incomplete_event_size=HEAD_LIMIT,

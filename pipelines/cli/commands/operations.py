@@ -8,13 +8,13 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Json, Yes, console, print_json
+from pipelines.cli.terminal import Host, Json, Yes, console, print_json
 
 operations_app = typer.Typer()
 PANEL = "Run"
 LOOK_SECONDS = 3.0
 """How often `dailies up` looks after its processes: a look reads those of the whole machine, 15 ms of CPU."""
-Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
+Port = Annotated[int, typer.Option(help="Port of Dagster's UI.", min=1, max=65535)]
 
 
 @operations_app.command(rich_help_panel=PANEL)
@@ -44,6 +44,7 @@ def init(
 @operations_app.command(rich_help_panel=PANEL)
 def up(
     port: Port = 3000,
+    host: Host = "127.0.0.1",
     job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
     faults: Annotated[
         Path | None,
@@ -59,6 +60,7 @@ def up(
     script = ["--faults", str(faults)] if faults is not None else []
     wanted = StackOptions(
         port=port,
+        host=host,
         sandbox_options=["--job-seconds", str(job_seconds), *script],
         log=lambda text: console.print(f"… {text}"),
     )
@@ -162,14 +164,15 @@ def logs(
 
 @operations_app.command(rich_help_panel=PANEL)
 def webhooks(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
+    port: Annotated[int, typer.Option(help="Its port.", min=1, max=65535)] = 8790,
+    host: Host = "127.0.0.1",
 ) -> None:
     """Receive the providers' callbacks, until Ctrl-C. Optional: they settle lost answers and make polls prompt."""
     from resources.settings import load_settings
     from resources.webhooks.server import serve
 
     end_on_signals()
-    serve(load_settings(), port=port)
+    serve(load_settings(), port=port, host=host)
 
 
 @operations_app.command(rich_help_panel=PANEL)

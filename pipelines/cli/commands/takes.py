@@ -10,6 +10,7 @@ import typer
 
 from pipelines.cli.terminal import (
     CLIPS,
+    Host,
     Json,
     Yes,
     a_day,
@@ -339,7 +340,8 @@ def show_yield(
 
 @takes_app.command(rich_help_panel=PANEL)
 def room(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks one.", min=0, max=65535)] = 0,
+    port: Annotated[int, typer.Option(help="Its port; 0 picks one.", min=0, max=65535)] = 0,
+    host: Host = "127.0.0.1",
     open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
 ) -> None:
     """Judge takes in a browser, until Ctrl-C. `dailies up` serves the room too."""
@@ -349,6 +351,7 @@ def room(
     show_room(
         running_settings(),
         port=port,
+        host=host,
         open_it=open_it,
         say=lambda url: console.print(f"the room is open at {url} until Ctrl-C", soft_wrap=True),
     )

@@ -1,0 +1,26 @@
+"""What listens where other machines reach it declares by which names they do."""
+
+import pytest
+
+from resources.errors import ConfigurationError
+from resources.guard import check_listening, hosts
+
+PROXY = hosts("dailies.example.com")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1"])
+def test_this_machine_alone_needs_no_declaration(host: str) -> None:
+    check_listening(host, frozenset())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "fd00::1"])
+def test_other_machines_need_a_declared_proxy(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no login of its own\. Set DAILIES_ALLOWED_HOSTS"):
+        check_listening(host, frozenset())
+    check_listening(host, PROXY)
+
+
+@pytest.mark.parametrize("host", ["localhost", "", "0", "10.0.0.5:3000", "example.com"])
+def test_a_name_is_no_address(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="takes an IP address"):
+        check_listening(host, PROXY)
