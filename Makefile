@@ -37,6 +37,7 @@ check: install-dev ## format, lint, types, import rules, definitions, links of t
 	$(BIN)/python docs/house.py --check
 	$(BIN)/python docs/providers.py --check
 	$(BIN)/dg check defs
+	$(BIN)/python deploy/check.py
 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
@@ -98,7 +99,8 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links -q
 lock:            ## solve the dependencies anew (needs uv)
 	$(LOCK) --group build -o requirements.lock
-	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --group build --extra fleet -c requirements.lock -o requirements-fleet.lock
+	$(LOCK) --group build --group dev --extra fleet -c requirements-fleet.lock -o requirements-dev.lock
 	@# a release may have wheels for one system only
 	for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do \
 	  MACOSX_DEPLOYMENT_TARGET=14.0 uv pip install -q --dry-run $(LOCKED) --python-platform $$platform --target $(VENV)/none -r requirements-dev.lock || exit 1; \

@@ -130,7 +130,7 @@ def _are_due(cursor: str | None, newest: float, now: float) -> bool:
 
 
 def _newest_event(instance: dg.DagsterInstance) -> float:
-    assets = {dg.AssetKey(check.asset) for check in CHECKS}
+    assets = {our_asset(check.asset) for check in CHECKS}
     events = map(instance.get_latest_materialization_event, assets)
     return max((event.timestamp for event in events if event is not None), default=0.0)
 
@@ -142,7 +142,7 @@ def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvalua
     """
     found: dict[str, dg.AssetCheckEvaluation] = {}
     for check in (*OF_BUCKET, *OF_EVENTS):
-        key = dg.AssetCheckKey(dg.AssetKey(check.asset), check.name)
+        key = dg.AssetCheckKey(our_asset(check.asset), check.name)
         record = instance.get_latest_asset_check_evaluation_record(key)
         if record is None or record.evaluation is None:
             continue

@@ -119,6 +119,7 @@ def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str
     url = settings.dagster_url.rstrip("/")
     try:
         with client(settings.network, url, timeout_seconds=RELOAD_SECONDS) as http:
+            http.headers.update(settings.dagster_headers)
             answer = http.post(
                 f"{url}/graphql", json={"query": _RELOAD, "variables": {"location": location}}
             ).json()

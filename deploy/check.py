@@ -1,0 +1,212 @@
+"""Checks the files of deploy/ without Docker and without a cluster: `python deploy/check.py`. It needs no network.
+
+| file | what checks it |
+|---|---|
+| Dockerfile | hadolint |
+| compose.yaml | the compose specification's schema, and our own rules for services |
+| values of Helm | the values' schema of Dagster's chart (deploy/helm/schemas, Apache-2.0, copied 2026-06) |
+| dagster.yaml, and what the values say of it | Dagster's own configuration of an instance |
+| Kubernetes objects | kubernetes-validate |
+| the systemd unit | systemd-analyze verify, where it is installed |
+| the Grafana dashboard | tests/ledger/test_metrics.py compares its metrics with ours |
+"""
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEPLOY = Path(__file__).parent
+BIN = Path(sys.executable).parent
+KUBERNETES = "1.34"
+
+
+def dockerfile(file: Path = DEPLOY / "image" / "Dockerfile") -> Iterator[str]:
+    """What hadolint says."""
+    yield from _said(["hadolint", "--no-color", str(file)])
+
+
+def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
+    """What the compose specification says, and services of ours that are writable, privileged or listen outside."""
+    yield from _said(["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)])
+    for name, service in yaml.safe_load(file.read_text())["services"].items():
+        if service.get("ports") and name != "proxy":
+            yield f"{file}: {name} publishes a port; only the proxy does"
+        if str(service.get("image", "")).startswith("${DAILIES_IMAGE"):
+            wanted = {"read_only": True, "init": True, "cap_drop": ["ALL"], "user": "10001:10001"}
+            yield from (
+                f"{file}: {name}: {key} is not {value}"
+                for key, value in wanted.items()
+                if service.get(key) != value
+            )
+
+
+def values(*files: Path) -> Iterator[str]:
+    """What the chart's schema says of values, merged as Helm merges them."""
+    import jsonschema
+
+    merged: dict[str, Any] = {}
+    for file in files or (DEPLOY / "helm" / "values.yaml",):
+        merged = _merge(merged, yaml.safe_load(file.read_text()))
+    schema = json.loads((DEPLOY / "helm" / "schemas" / "dagster-values.schema.json").read_text())
+    for error in jsonschema.Draft202012Validator(_partial(schema)).iter_errors(merged):
+        yield f"{[file.name for file in files]}: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}"
+    yield from instance(rendered(merged), " + ".join(file.name for file in files) or "values.yaml")
+
+
+def rendered(merged: dict[str, Any]) -> dict[str, Any]:
+    """The parts of dagster.yaml that the chart makes of our values, as its templates do."""
+    daemon, launcher = merged["dagsterDaemon"], merged["runLauncher"]
+    logs = merged["computeLogManager"]["config"]["s3ComputeLogManager"]
+    coordinator = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
+    found: dict[str, Any] = {
+        "run_monitoring": _snake(daemon["runMonitoring"]),
+        "run_retries": _snake(daemon["runRetries"]),
+        "run_coordinator": {
+            "module": "dagster.core.run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": _snake(coordinator),
+        },
+        "compute_logs": {
+            "module": "dagster_aws.s3.compute_log_manager",
+            "class": "S3ComputeLogManager",
+            "config": _snake(logs),
+        },
+    }
+    if launcher["type"] == "CustomRunLauncher":
+        found["run_launcher"] = launcher["config"]["customRunLauncher"]
+    return found
+
+
+def instance(document: dict[str, Any], name: str) -> Iterator[str]:
+    """What Dagster says of a dagster.yaml, and of the configuration of each class that it names."""
+    from dagster._config import process_config, resolve_to_config_type
+    from dagster._core.instance.config import dagster_instance_config_schema
+    from dagster._serdes import ConfigurableClassData
+
+    document = _without_environment(document)
+    result = process_config(resolve_to_config_type(dagster_instance_config_schema()), document)
+    yield from (f"{name}: {error.message}" for error in result.errors or ())
+    for part in document.values():
+        if isinstance(part, dict) and {"module", "class"} <= part.keys():
+            data = ConfigurableClassData(
+                part["module"], part["class"], yaml.safe_dump(part.get("config", {}))
+            )
+            wanted = getattr(
+                __import__(data.module_name, fromlist=[data.class_name]), data.class_name
+            ).config_type()
+            checked = process_config(resolve_to_config_type(wanted), part.get("config", {}))
+            yield from (f"{name}: {part['class']}: {error.message}" for error in checked.errors or ())
+
+
+def objects(file: Path) -> Iterator[str]:
+    """What Kubernetes says of objects, and pods of ours that may write or become root."""
+    import kubernetes_validate
+
+    for document in yaml.safe_load_all(file.read_text()):
+        try:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"{file.name}: {document['metadata']['name']}: {error.message}"
+        pod = (document.get("spec") or {}).get("template", {}).get("spec")
+        for container in (pod or {}).get("containers", ()):
+            context = container.get("securityContext", {})
+            if not (
+                context.get("readOnlyRootFilesystem") and context.get("allowPrivilegeEscalation") is False
+            ):
+                yield f"{file.name}: {document['metadata']['name']}: its container may write or become root"
+
+
+def unit(file: Path = DEPLOY / "systemd" / "dailies.service") -> Iterator[str]:
+    """What systemd says; its command and its user are not on this machine."""
+    if shutil.which("systemd-analyze") is None:
+        return
+    absent = re.compile(r"is not executable|not installed|Unknown user|Unknown group|No such file")
+    yield from (
+        line
+        for line in _said(["systemd-analyze", "verify", str(file)])
+        if not absent.search(line) and str(file.name) in line
+    )
+
+
+def everything() -> list[str]:
+    """All mistakes."""
+    helm = DEPLOY / "helm"
+    found = [
+        *dockerfile(),
+        *compose(),
+        *values(helm / "values.yaml"),
+        *values(helm / "values.yaml", helm / "values.celery.yaml"),
+    ]
+    for file in sorted(helm.glob("objects*.yaml")):
+        found += objects(file)
+    for file in (DEPLOY / "compose" / "dagster.yaml", DEPLOY.parent / "dagster.yaml"):
+        found += instance(yaml.safe_load(file.read_text()), str(file))
+    json.loads((DEPLOY / "grafana" / "dailies.json").read_text())
+    return [*found, *unit()]
+
+
+def _said(command: list[str]) -> list[str]:
+    program = shutil.which(command[0], path=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        return [f"{command[0]} is not installed: make install-dev"]
+    done = subprocess.run([program, *command[1:]], check=False, capture_output=True, text=True)
+    return (
+        [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] if done.returncode else []
+    )
+
+
+def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(one)
+    for key, value in other.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def _partial(schema: Any) -> Any:
+    """The schema of values as people write them: what they leave out is the chart's, and nothing is looked up in other files."""
+    if isinstance(schema, list):
+        return [_partial(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    outside = not str(schema.get("$ref", "#")).startswith("#")
+    dropped = {"required"} if isinstance(schema.get("required"), list) else set()
+    return {
+        key: _partial(value)
+        for key, value in schema.items()
+        if key not in dropped | ({"$ref"} if outside else set())
+    }
+
+
+def _without_environment(value: Any) -> Any:
+    """A document with a word in the place of each variable."""
+    if isinstance(value, list):
+        return [_without_environment(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"env"}:
+        return "word"
+    return {key: _without_environment(one) for key, one in value.items()}
+
+
+def _snake(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_snake(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {re.sub(r"(?<=[a-z])([A-Z])", r"_\1", key).lower(): _snake(one) for key, one in value.items()}
+
+
+if __name__ == "__main__":
+    mistakes = everything()
+    sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
+    sys.exit(1 if mistakes else 0)

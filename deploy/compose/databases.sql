@@ -1,0 +1,2 @@
+-- Dagster's own database, beside the ledger's
+CREATE DATABASE dagster OWNER dailies;
