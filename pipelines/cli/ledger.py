@@ -60,6 +60,30 @@ def show_account(
 
 
 @ledger_app.command()
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 if there is something to migrate.")
+    ] = False,
+) -> None:
+    """Bring the ledger's schema up to date before programs of this version start. Without it, the first of them does so."""
+    from resources.ledger.database import SCHEMA_REVISION, open_database, schema_state
+    from resources.settings import load_settings
+
+    url = load_settings().ledger_url
+    state = schema_state(url)
+    found = "there is no ledger yet" if state.revision is None else f"the ledger has schema {state.revision}"
+    if not check:
+        open_database(url).dispose()
+        done = f"it has {SCHEMA_REVISION} now" if state.is_behind else "nothing had to be done"
+        console.print(f"{found}; {done}", markup=False)
+        return
+    oldest = f"; programs from schema {state.oldest_reader} on may work on it" if state.oldest_reader else ""
+    console.print(f"{found}, this program knows {SCHEMA_REVISION}{oldest}", markup=False)
+    if state.is_behind:
+        raise typer.Exit(1)
+
+
+@ledger_app.command()
 def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never an existing file.")]) -> None:
     """Copy the ledger into a file, also while it is in use."""
     from resources.ledger.backup import back_up

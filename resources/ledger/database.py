@@ -13,7 +13,8 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,11 @@ T = TypeVar("T")
 
 SCHEMA_REVISION = "0021"
 """The newest migration this program knows."""
+
+OLDEST_READER = "0020"
+"""The oldest program, by its newest migration, that may work on this schema. A migration that takes away what such a program
+reads or writes raises it; every migration since only adds (CONTRIBUTING.md, "A change of the schema")."""
+_OLDEST_READER_FACT = "oldest_reader"
 
 BUSY_TIMEOUT_MS = 30_000
 """How long anybody waits for a lock in the database."""
@@ -63,9 +69,54 @@ def open_database(url: str, *, patience: float = 0) -> sa.Engine:
 
     Raises:
         ConfigurationError: The address is not usable, the folder is not writable or on a network filesystem, or the
-            database was written by a newer dailies.
+            database was written by a newer dailies that allows no program of this age beside it.
         UnavailableError: The database does not answer.
     """
+    engine, shown = _engine_of(url)
+    _answered(engine, shown, lambda: _bring_up_to_date(engine, shown), patience)
+    return engine
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """The schema of a ledger, beside that of this program."""
+
+    revision: str | None
+    """The newest migration of the database; None where there is no ledger yet."""
+    oldest_reader: str | None
+    """The oldest program that may work on it; None where no program has written that yet."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `open_database` would migrate it."""
+        return self.revision is None or self.revision < SCHEMA_REVISION
+
+
+def schema_state(url: str) -> SchemaState:
+    """What a ledger's schema is; nothing is changed.
+
+    Raises:
+        ConfigurationError: The address is not usable.
+        UnavailableError: The database does not answer.
+    """
+    parsed = parsed_address(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return SchemaState(None, None)
+    engine, shown = _engine_of(url)
+
+    def look() -> SchemaState:
+        with outage.reading(engine) as connection:
+            revision = _revision(connection)
+            return SchemaState(revision, None if revision is None else _oldest_reader(connection))
+
+    try:
+        return _answered(engine, shown, look, 0)
+    finally:
+        engine.dispose()
+
+
+def _engine_of(url: str) -> tuple[sa.Engine, str]:
+    """An engine for the ledger's address, and the address as a person may see it."""
     parsed = parsed_address(url)
     if parsed.get_backend_name() == "sqlite":
         engine = _open_sqlite(parsed)
@@ -75,11 +126,15 @@ def open_database(url: str, *, patience: float = 0) -> sa.Engine:
         raise ConfigurationError(
             f"the ledger cannot live in {parsed.get_backend_name()!r}; allowed: sqlite, postgresql. Set DAILIES_LEDGER_URL."
         )
-    shown = shown_address(parsed)
+    return engine, shown_address(parsed)
+
+
+def _answered(engine: sa.Engine, shown: str, work: Callable[[], T], patience: float) -> T:
+    """What the database says; an engine whose database does not answer is closed."""
     give_up = time.monotonic() + patience
     while True:
         try:
-            _bring_up_to_date(engine, shown)
+            return work()
         except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
             engine.dispose()
             if isinstance(error, sa.exc.DBAPIError) and is_away(engine, error) and time.monotonic() < give_up:
@@ -95,7 +150,6 @@ def open_database(url: str, *, patience: float = 0) -> sa.Engine:
                 f"the ledger's database {shown} cannot be used: {first_line(error, engine)}. Nothing was bought, and nothing is bought without a ledger. "
                 "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
             ) from None
-        return engine
 
 
 def _advice(said: str) -> str:
@@ -228,17 +282,36 @@ def filesystem_of(folder: Path, mounts: str) -> str:
 
 def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
     with outage.reading(engine) as connection:
-        if _revision(connection) == SCHEMA_REVISION and _reads_beside_writes(connection):
+        if _may_be_used(connection, _revision(connection)) and _reads_beside_writes(connection):
             return
     with _alone(engine) as connection:
         revision = _revision(connection)
+        if _may_be_used(connection, revision):
+            return
         if revision is not None and revision > SCHEMA_REVISION:
             raise ConfigurationError(
                 f"the ledger {shown} was written by a newer dailies (schema {revision}, this one knows {SCHEMA_REVISION}). "
                 "Nothing was read or written. Update dailies."
             )
-        if revision != SCHEMA_REVISION:
-            _migrate(connection)
+        _migrate(connection)
+        fact = {"key": _OLDEST_READER_FACT, "value": OLDEST_READER}
+        connection.execute(sa.text("DELETE FROM meta WHERE key = :key"), {"key": _OLDEST_READER_FACT})
+        connection.execute(sa.text("INSERT INTO meta (key, value) VALUES (:key, :value)"), fact)
+
+
+def _may_be_used(connection: sa.Connection, revision: str | None) -> bool:
+    """Whether a schema is this program's, or a newer one beside which this program may go on."""
+    if revision is None or revision < SCHEMA_REVISION:
+        return False
+    if revision == SCHEMA_REVISION:
+        return True
+    oldest = _oldest_reader(connection)
+    return oldest is not None and oldest <= SCHEMA_REVISION
+
+
+def _oldest_reader(connection: sa.Connection) -> str | None:
+    fact = sa.text("SELECT value FROM meta WHERE key = :key")
+    return connection.execute(fact, {"key": _OLDEST_READER_FACT}).scalar()
 
 
 def _revision(connection: sa.Connection) -> str | None:

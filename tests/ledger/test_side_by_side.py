@@ -1,0 +1,123 @@
+"""Hosts are updated one after another: an old and a new program work on one ledger, unless the ledger says otherwise."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import a_request, claimed, decided, queued
+from typer.testing import CliRunner
+
+from pipelines.cli.ledger import ledger_app
+from resources.errors import ConfigurationError
+from resources.ledger import database
+from resources.ledger.budget import Budget
+from resources.ledger.database import OLDEST_READER, SCHEMA_REVISION, open_database, schema_state
+from resources.ledger.decisions import Ruling
+from resources.ledger.ledger import Ledger
+
+VERSIONS = Path(database.__file__).parent / "migrations" / "versions"
+NEXT = "9001"
+
+
+def expand(url: str, *, oldest_reader: str) -> None:
+    """What a program of the next version makes of a ledger: a column, a table, and who may go on beside it."""
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE attempts ADD COLUMN of_tomorrow TEXT"))
+        connection.execute(sa.text("CREATE TABLE tomorrow (id INTEGER PRIMARY KEY)"))
+        connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{NEXT}'"))
+        connection.execute(
+            sa.text("UPDATE meta SET value = :oldest WHERE key = 'oldest_reader'"), {"oldest": oldest_reader}
+        )
+    engine.dispose()
+
+
+def test_an_open_program_and_one_that_starts_go_on_beside_a_newer_one(empty_url: str) -> None:
+    with Ledger(empty_url, budget=Budget()) as running:
+        queued(running, a_request("clip-1"))
+        expand(empty_url, oldest_reader=OLDEST_READER)
+        assert decided(running, a_request("clip-2")).ruling is Ruling.NEW
+        with Ledger(empty_url, budget=Budget()) as started:
+            sent = {claimed(started).attempt.clip, claimed(running).attempt.clip}
+            assert sent == {"clip-1", "clip-2"}
+            assert decided(started, a_request("clip-1")).ruling is not Ruling.NEW
+    assert schema_state(empty_url).revision == NEXT
+
+
+def test_a_newer_program_that_took_something_away_is_not_worked_beside(empty_url: str) -> None:
+    expand(empty_url, oldest_reader=NEXT)
+    with pytest.raises(
+        ConfigurationError, match=rf"newer dailies \(schema {NEXT}.*Nothing was read or written"
+    ):
+        Ledger(empty_url, budget=Budget())
+
+
+@pytest.mark.usefixtures("migrations")
+def test_a_ledger_of_the_last_schema_is_migrated_and_says_who_may_work_on_it(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic import command
+
+    upgrade = command.upgrade
+    before = f"{int(SCHEMA_REVISION) - 1:04}"
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _to: upgrade(config, before))
+        open_database(empty_url).dispose()
+    assert schema_state(empty_url).revision == before
+    assert schema_state(empty_url).is_behind
+    with Ledger(empty_url, budget=Budget()) as ledger:
+        assert decided(ledger, a_request("clip-1")).ruling is Ruling.NEW
+    state = schema_state(empty_url)
+    assert (state.revision, state.oldest_reader, state.is_behind) == (SCHEMA_REVISION, OLDEST_READER, False)
+
+
+def test_the_command_says_what_there_is_to_do_and_changes_nothing_with_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
+    looked = CliRunner().invoke(ledger_app, ["migrate", "--check"])
+    assert (looked.exit_code, "there is no ledger yet" in looked.stdout) == (1, True)
+    assert not (tmp_path / "home" / "ledger.db").exists()
+    done = CliRunner().invoke(ledger_app, ["migrate"])
+    assert (done.exit_code, f"it has {SCHEMA_REVISION} now" in done.stdout) == (0, True)
+    assert CliRunner().invoke(ledger_app, ["migrate", "--check"]).exit_code == 0
+    assert "nothing had to be done" in CliRunner().invoke(ledger_app, ["migrate"]).stdout
+
+
+TAKES_AWAY = {"drop_column", "drop_table", "drop_index", "drop_constraint", "alter_column", "rename_table"}
+
+
+def takes_away(source: str) -> list[str]:
+    """What a migration does besides adding."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        given = {one.arg: one.value for one in node.keywords}
+        nullable = given.get("nullable")
+        if node.func.attr in TAKES_AWAY:
+            found.append(node.func.attr)
+        if (
+            node.func.attr == "Column"
+            and isinstance(nullable, ast.Constant)
+            and nullable.value is False
+            and "server_default" not in given
+            and "add_column" in source
+            and "create_table" not in source
+        ):
+            found.append("a new column without a default that may not be null")
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(VERSIONS.glob("[0-9]*.py")), ids=lambda file: file.stem)
+def test_every_migration_since_the_oldest_reader_only_adds(file: Path) -> None:
+    if file.stem[:4] > OLDEST_READER:
+        assert takes_away(file.read_text()) == []
+
+
+def test_the_rule_of_migrations_finds_what_it_is_there_for() -> None:
+    assert takes_away('op.drop_column("attempts", "seed")') == ["drop_column"]
+    assert takes_away('op.add_column("a", sa.Column("b", sa.Text, nullable=False))') != []
+    assert takes_away('op.add_column("a", sa.Column("b", sa.Text))') == []
