@@ -56,7 +56,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
         "pollIntervalSeconds: soon",
         "poll_interval_seconds",
     ),
-    ("objects", "helm/objects.yaml", "replicas: 1", "replicas: one", "replicas"),
+    ("objects", "helm/objects.yaml", "replicas: 1", "replicas: one", "'one' is not of type"),
     (
         "objects",
         "helm/objects.yaml",
@@ -64,7 +64,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
         "readOnlyRootFilesystem: false",
         "may write",
     ),
-    ("unit", "systemd/dailies.service", "KillMode=mixed", "KillMode=mixt", "KillMode"),
+    ("unit", "systemd/dailies.service", "KillMode=mixed", "KillMode=mixt", "kill mode"),
 ]
 
 

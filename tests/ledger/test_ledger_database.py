@@ -135,6 +135,7 @@ def test_a_database_of_a_newer_dailies_is_refused_and_left_alone(
 ) -> None:
     with Ledger(empty_url, budget=Budget()) as ledger, ledger.write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE meta SET value = '9999' WHERE key = 'oldest_reader'"))
     with pytest.raises(
         ConfigurationError, match=rf"newer dailies \(schema 9999, this one knows {SCHEMA_REVISION}\)"
     ):
