@@ -32,7 +32,7 @@ T = TypeVar("T")
 SCHEMA_REVISION = "0021"
 """The newest migration this program knows."""
 
-OLDEST_READER = "0020"
+OLDEST_READER = "0021"
 """The oldest program, by its newest migration, that may work on this schema. A migration that takes away what such a program
 reads or writes raises it; every migration since only adds (CONTRIBUTING.md, "A change of the schema")."""
 _OLDEST_READER_FACT = "oldest_reader"
