@@ -26,7 +26,7 @@ from resources.storage.embedded import EmbeddedS3
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 300
+SECONDS = 1200
 KEY = "sandbox-key"
 INIT = ["init", "ours", "--location", "films", "--prefix", "video"]
 DAGSTER_YAML = """
