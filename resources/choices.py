@@ -138,6 +138,8 @@ class FinishedDraft(BaseModel):
     """Fingerprint of its request, under which `prompts/` holds what finishes it."""
     draft_id: str | None = None
     """The provider's id of it, None where the provider named none."""
+    prompt: str = ""
+    """Its prompt, where the request of its finish has none."""
 
 
 def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:

@@ -152,8 +152,8 @@ class ClipRequest(Choice):
 
     @property
     def prompt(self) -> str:
-        """The text of the prompt that is sent."""
-        return str(self.body.get("prompt", ""))
+        """The text of the prompt that is sent; of a finish without one, that of its draft."""
+        return str(self.body.get("prompt", self.finishes.prompt if self.finishes is not None else ""))
 
     @property
     def fingerprint(self) -> str:
@@ -284,7 +284,12 @@ class ClipRequest(Choice):
                 **choice,
                 "fallbacks": order.fallbacks,
                 "finish": None,
-                "finishes": FinishedDraft(attempt=draft, fingerprint=self.fingerprint, draft_id=draft_id),
+                "finishes": FinishedDraft(
+                    attempt=draft,
+                    fingerprint=self.fingerprint,
+                    draft_id=draft_id,
+                    prompt="" if "prompt" in order.choice.body else self.prompt,
+                ),
                 "take_seed": None,
                 "declared_fingerprint": None,
             }

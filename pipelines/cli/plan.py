@@ -159,6 +159,23 @@ def document(plan: Plan, changed: Sequence[Edit] = ()) -> dict[str, Any]:
             }
             for line in plan.caps
         ],
+        "draft_ways": [
+            {
+                "series": way.series,
+                "clips": way.clips,
+                "drafts_usd": _usd(way.drafts),
+                "finishes_usd": _usd(way.finishes),
+                "share_finished": way.share,
+                "clips_finished": way.finished,
+                "clips_drafted": way.drafted,
+                "expected_usd": _usd(way.expected),
+                "floor_usd": _usd(way.floor),
+                "ceiling_usd": _usd(way.ceiling),
+                "straight_usd": None if way.straight is None else _usd(way.straight),
+                "crossing_share": way.crossing,
+            }
+            for way in plan.ways
+        ],
         "problems": plan.problems,
         "warnings": plan.warnings,
         "may_buy": plan.may_not_buy is None,

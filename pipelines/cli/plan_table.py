@@ -10,7 +10,7 @@ from pipelines.cli.edits import show_edits
 from pipelines.cli.terminal import complain, console, counted, print_table, table_of
 from resources.money import show_usd
 from resources.orders import shown_body
-from resources.planning import Edit, Plan, PlannedClip, Verb
+from resources.planning import DraftWay, Edit, Plan, PlannedClip, Verb
 
 MARKS = {
     Verb.BUY: ("+", "green"),
@@ -76,6 +76,30 @@ def show_decisions(
             f"{show_usd(plan.ceiling)}{unsure}"
         )
     )
+    for way in plan.ways:
+        console.print(Text(way_in_words(way)))
+
+
+def way_in_words(way: DraftWay) -> str:
+    """What the drafts of a series and their finishes cost, in sentences."""
+    history = (
+        f"{way.share:.0%} of its clips are finished so far ({way.finished} of {way.drafted})"
+        if way.drafted
+        else "without a history every clip is expected to be finished"
+    )
+    words = (
+        f"{way.series}: drafts for {show_usd(way.drafts)}, a finish of every clip for {show_usd(way.finishes)} more; {history}: "
+        f"{show_usd(way.expected)} expected, {show_usd(way.floor)} to {show_usd(way.ceiling)}"
+    )
+    if way.straight is None or way.crossing is None:
+        return f"{words}. Its endpoint finishes only drafts, so there is no straight way."
+    if way.crossing >= 1:
+        compared = "the drafts are cheaper even if every clip is finished"
+    elif way.crossing <= 0:
+        compared = "the drafts are never cheaper"
+    else:
+        compared = f"the drafts are cheaper while less than {way.crossing:.0%} of the clips are finished"
+    return f"{words}. Straight: {show_usd(way.straight)}; {compared}."
 
 
 def _mark(verb: Verb) -> Text:

@@ -6,10 +6,12 @@ from resources.planning.edits import Edit, edits
 from resources.planning.finishes import FinishOffer, offer_finish
 from resources.planning.plan import Plan, PlannedClip, Planning, Verb
 from resources.planning.selectors import Days
+from resources.planning.ways import DraftWay
 
 __all__ = [
     "Chooser",
     "Days",
+    "DraftWay",
     "DueClip",
     "Edit",
     "FinishOffer",

@@ -23,6 +23,7 @@ from resources.money import show_usd
 from resources.orders import ClipRequest
 from resources.planning.due import DueClip
 from resources.planning.purse import CapLine, Order, Purse
+from resources.planning.ways import DraftWay, draft_ways
 from resources.series import Declarations
 
 IN_DOUBT = {AttemptState.UNKNOWN, AttemptState.HELD}
@@ -96,6 +97,8 @@ class Plan:
     """Mistakes of series that the plan leaves out."""
     warnings: list[str] = field(default_factory=list)
     """Endpoints of the plan that are retired, or will be soon."""
+    ways: list[DraftWay] = field(default_factory=list)
+    """What drafts and their finishes cost, beside the straight way; for each series with drafts."""
     may_not_buy: str | None = None
     """Why the bucket's mark forbids this ledger to buy, None if it does not."""
 
@@ -158,7 +161,8 @@ class Planning:
             resources.errors.UnavailableError: The ledger does not answer.
         """
         requests, problems = self._render(clips)
-        several = [key for key, request in requests.items() if request.takes > 1]
+        # the finishes of a draft tell whether it is bought again
+        several = [key for key, request in requests.items() if request.takes > 1 or request.is_draft]
         found = standings(self._ledger, list(requests), several=several)
         orders = {
             one.clip.key: Order(requests[one.clip.key], one.decision, max(self._today, one.day.isoformat()))
@@ -178,7 +182,15 @@ class Planning:
             else:
                 planned.append(self._decide(one, orders[key], found.get(key, Standing()), purse))
         wrong = [str(problem) for problem in self._declarations.problems]
-        return Plan(planned, list(purse.lines()), self._stops, wrong, self._warnings(clips))
+        ways = draft_ways(
+            self._ledger,
+            [
+                (one.request, one.takes, one.floor or one.ceiling, one.ceiling)
+                for one in planned
+                if one.verb is Verb.BUY and one.request is not None
+            ],
+        )
+        return Plan(planned, list(purse.lines()), self._stops, wrong, self._warnings(clips), ways)
 
     def _warnings(self, clips: Iterable[DueClip]) -> list[str]:
         """Warnings about paused accounts, and about endpoints of these clips that are retired or will be."""

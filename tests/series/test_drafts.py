@@ -106,6 +106,7 @@ def test_a_draft_of_the_same_shot_is_what_its_provider_finishes(tmp_path: Path) 
         8,
         "9:16",
     )
+    assert finish.prompt == made.prompt == "A street.", "it is shown, and not sent"
     other = made.finishing("draft-2", draft_id="d-8", seed=3)
     assert other is not None
     assert other.fingerprint != finish.fingerprint

@@ -1,0 +1,109 @@
+"""Both ways to the clips of a plan: cheap drafts and a finish of each circled one, or every take straight from the series' own endpoint."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
+from resources.ledger.states import FINISHED_BY, AttemptState
+from resources.orders import ClipRequest
+
+
+@dataclass(frozen=True)
+class DraftWay:
+    """What the drafts of a series' clips and their finishes cost; money in micro-dollars."""
+
+    series: str
+    clips: int
+    """The clips whose drafts would be bought."""
+    drafts: int
+    """The cost of all these drafts."""
+    drafts_ceiling: int
+    """The same with every try that the series allows."""
+    finishes: int
+    """The cost of a finish of every clip."""
+    finishes_ceiling: int
+    """The same with every try and fallback."""
+    straight: int | None
+    """The cost of as many takes from the series' own endpoint; None where that finishes only drafts."""
+    finished: int
+    """Earlier clips of the series whose draft was finished."""
+    drafted: int
+    """Earlier clips of the series with a delivered draft."""
+
+    @property
+    def share(self) -> float:
+        """The share of the clips that is expected to be finished: that of the series so far, and all of them without a history."""
+        return self.finished / self.drafted if self.drafted else 1.0
+
+    @property
+    def expected(self) -> int:
+        """The cost of the drafts with the expected share of finishes."""
+        return self.drafts + round(self.share * self.finishes)
+
+    @property
+    def floor(self) -> int:
+        """The cost if no draft is circled."""
+        return self.drafts
+
+    @property
+    def ceiling(self) -> int:
+        """The highest cost: every clip is finished, with every try and fallback."""
+        return self.drafts_ceiling + self.finishes_ceiling
+
+    @property
+    def crossing(self) -> float | None:
+        """The share of finished clips at which both ways cost the same; above 1 drafts are always cheaper, below 0 never."""
+        if self.straight is None or not self.finishes:
+            return None
+        return (self.straight - self.drafts) / self.finishes
+
+
+def draft_ways(ledger: Ledger, bought: Iterable[tuple[ClipRequest, int, int, int]]) -> list[DraftWay]:
+    """Both ways, for each series with drafts among these purchases.
+
+    Args:
+        bought: Each clip's request, the number of its takes, and their cost and highest cost in micro-dollars.
+    """
+    of_series: dict[str, list[tuple[ClipRequest, ClipRequest, int, int, int]]] = {}
+    for request, takes, floor, ceiling in bought:
+        finish = request.planned_finish
+        if finish is not None:
+            of_series.setdefault(request.series, []).append((request, finish, takes, floor, ceiling))
+    found = []
+    for series, clips in of_series.items():
+        finished, drafted = _history(ledger, series)
+        is_alone = all(request.finish is None or not request.finish.is_same_shot for request, *_ in clips)
+        straight = sum((finish.price_micros or 0) * takes for _, finish, takes, _, _ in clips)
+        found.append(
+            DraftWay(
+                series,
+                len(clips),
+                drafts=sum(floor for *_, floor, _ in clips),
+                drafts_ceiling=sum(ceiling for *_, ceiling in clips),
+                finishes=sum(finish.price_micros or 0 for _, finish, *_ in clips),
+                finishes_ceiling=sum(finish.ceiling_micros for _, finish, *_ in clips),
+                straight=straight if is_alone else None,
+                finished=finished,
+                drafted=drafted,
+            )
+        )
+    return found
+
+
+def _history(ledger: Ledger, series: str) -> tuple[int, int]:
+    """How many clips of a series were finished, and how many had a delivered draft."""
+    clips = sa.select(sa.func.count(attempts.c.subject_key.distinct())).where(
+        attempts.c.series == series, attempts.c.subject_kind == "clip"
+    )
+    states = [state.value for state in FINISHED_BY]
+    with ledger.read() as connection:
+        finished = connection.execute(
+            clips.where(attempts.c.finishes.is_not(None), attempts.c.state.in_(states))
+        )
+        drafted = connection.execute(
+            clips.where(attempts.c.is_draft, attempts.c.state == AttemptState.DELIVERED.value)
+        )
+        return int(finished.scalar_one()), int(drafted.scalar_one())
