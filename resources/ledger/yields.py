@@ -20,6 +20,15 @@ _FREE = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
 _WITH_VIDEO = [AttemptState.DELIVERED.value, AttemptState.QUARANTINED.value]
 
 
+_WAY = sa.case(
+    (
+        sa.or_(attempts.c.is_draft, attempts.c.finishes.is_not(None)),
+        sa.literal_column("'draft, then finish'"),
+    ),
+    else_=sa.literal_column("'straight'"),
+)
+
+
 class YieldBy(StrEnum):
     """What the lines of a report are about."""
 
@@ -28,6 +37,8 @@ class YieldBy(StrEnum):
     """The endpoint that was bought."""
     DAY = "day"
     """The day that a purchase counts for."""
+    WAY = "way"
+    """Drafts with their finishes, or straight."""
     PROMPT = "prompt"
     """Each part of a prompt that was declared as fields, e.g. its `camera`. A purchase is in the line of each of its parts."""
 
@@ -44,7 +55,7 @@ class YieldLine:
     takes: int = 0
     """Those with a video, also in quarantine."""
     circled: int = 0
-    """Takes that are circled, which is also the number of clips with one."""
+    """Takes that are circled and no drafts, which is also the number of clips with one."""
     rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     """How often each reason stands; a take may have several."""
@@ -80,6 +91,7 @@ def read_yield(
         YieldBy.SERIES: attempts.c.series,
         YieldBy.MODEL: attempts.c.endpoint,
         YieldBy.DAY: attempts.c.counted_on,
+        YieldBy.WAY: _WAY,
         YieldBy.PROMPT: attempts.c.request[("body", "prompt")].as_string(),
     }[by]
     names_of = parts_of if by is YieldBy.PROMPT else lambda value: [str(value)]
@@ -147,7 +159,8 @@ def _counted(
             number(sa.not_(is_free)),
             sa.func.sum(cost),
             number(attempts.c.state.in_(_WITH_VIDEO)),
-            number(take_verdicts.c.word == Word.CIRCLED.value),
+            # a circled draft is no select; its finish takes over the circle
+            number(sa.and_(take_verdicts.c.word == Word.CIRCLED.value, sa.not_(attempts.c.is_draft))),
             number(take_verdicts.c.word == Word.REJECTED.value),
         )
         .outerjoin(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)

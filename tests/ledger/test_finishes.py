@@ -26,6 +26,7 @@ from resources.ledger.states import AttemptState
 from resources.ledger.stops import StopKind, stop_account
 from resources.ledger.verdicts import Word, judge
 from resources.ledger.waiting_clips import waiting
+from resources.ledger.yields import YieldBy, read_yield
 from resources.orders import Caps, Choice, ClipRequest, Expected, FinishOrder, Otherwise, Review, Seed
 from resources.providers.base import FailureKind, JobStatus
 
@@ -358,3 +359,13 @@ def test_without_the_index_a_stale_order_buys_a_second_finish(
     (again,) = a_stale_order(ledger, monkeypatch)
     assert again.finish is not None
     assert len({a.id for a in everything(ledger) if a.finishes}) == 2
+
+
+def test_the_yield_compares_the_two_ways(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    bought(ledger, a_draft(clip="city-night"))
+    circled(ledger, draft)
+    *_, straight = bought(ledger, a_request(clip="bay-dawn", series="bay"))
+    judge(ledger, a_verdict(straight))
+    before = {line.name: (line.spent_micros, line.circled) for line in read_yield(ledger, YieldBy.WAY)}
+    assert before == {"draft, then finish": (2_800_000, 1), "straight": (400_000, 1)}

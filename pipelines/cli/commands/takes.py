@@ -298,6 +298,7 @@ class By(StrEnum):
     SERIES = "series"
     MODEL = "model"
     DAY = "day"
+    WAY = "way"
     PROMPT = "prompt"
 
 
