@@ -124,7 +124,7 @@ def cable_out_and_a_worker_killed(
         )
         fleet.hosts["w1"].mend()
         fleet.wait_for("its end", lambda: at_w1.process.poll() is not None, seconds=PATIENCE_SECONDS)
-        _expect_lost(outcome, at_w1, "a run that was cut off")
+        _expect_stopped(outcome, at_w1, "a run that was cut off")
     _wait_for_ends(fleet, cut)
     outcome.seconds["cut off: all its clips delivered after"] = time.monotonic() - pulled
 
@@ -180,11 +180,12 @@ def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str])
     finally:
         fleet.wake(one)
     fleet.wait_for("its end", lambda: one.process.poll() is not None, seconds=PATIENCE_SECONDS)
-    _expect_lost(outcome, one, "a run that was frozen")
+    _expect_stopped(outcome, one, "a run that was frozen")
 
 
-def _expect_lost(outcome: FleetOutcome, one: Process, what: str) -> None:
-    if one.process.returncode != LOST:
+def _expect_stopped(outcome: FleetOutcome, one: Process, what: str) -> None:
+    """A run that comes back finds its claim gone; or, where it came back between that look and the next, all its clips delivered."""
+    if one.process.returncode not in {LOST, 0}:
         outcome.missed.append(f"{what} ended with {one.process.returncode}, see {one.log}")
 
 
