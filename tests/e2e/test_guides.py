@@ -1,9 +1,14 @@
-"""The days that the site tells: each command of their pages, in its order, against one running stack and the sample series."""
+"""The commands of the docs, in their order, against one running stack and a copy of the sample series.
+
+The pages of the two days buy. On the other pages a command that would buy is asked without an answer, so it shows its plan and ends; a
+command for a situation that is not there says so.
+"""
 
 import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +26,53 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300
-COMMAND = re.compile(r"^ {4,8}\.venv/bin/dailies ([^#\n]+)", re.MULTILINE)
+COMMAND = re.compile(r"^ {4,8}(?:\.venv/bin/)?dailies ([^#\n]+)", re.MULTILINE)
+PROGRAMS = r"\.venv/bin/(?!dailies )|(?:make|sudo|docker|helm|kubectl|python3?|pip|git|curl|systemctl|apt) "
+OTHER = re.compile(rf"^ {{4,8}}((?:{PROGRAMS})[^#\n]*)", re.MULTILINE)
+DAYS = ["producers-day.md", "data-engineers-guide.md"]
+UNTRIED = {"delivery.md", "join-a-deployment.md", "lost-ledger.md", "reliability.md", "room.md", "series.md"}
+"""Pages whose commands are only parsed, by tests/cli/test_advice.py: some need what the two days do not make, or have not been tried here yet."""
+EVERY_PAGE = sorted(
+    {"../README.md", "../CONTRIBUTING.md", *(file.name for file in (ROOT / "docs").glob("*.md"))}
+)
+PAGES = [page for page in EVERY_PAGE if page not in {*DAYS, *UNTRIED}]
+CLIP = "product-loop-walnut-morning-sun"
+NOT_HERE = {
+    "up": "is the stack of this test",
+    "room": "serves until Ctrl-C; tests/room",
+    "webhooks": "serves until Ctrl-C; tests/webhooks",
+    "providers test": "a minute; tests/conformance",
+    "characters make": "buys a character; tests/pipelines/test_characters.py",
+}
+"""Commands that are not carried out here, and why."""
+ELSEWHERE = {
+    "make": "installs, tests or measures",
+    "sudo": "needs a machine of its own: apt, systemd",
+    "docker": "needs containers",
+    "helm": "needs a cluster",
+    "kubectl": "needs a cluster",
+    "git": "a clone",
+    ".venv/bin/pre-commit": "changes the clone",
+    ".venv/bin/pytest": "is what runs this",
+    ".venv/bin/python -m proof": "tests/simulation",
+    ".venv/bin/python -m resources.sandbox": "serves until Ctrl-C; tests/sandbox",
+    "python -c": "a measurement",
+    "python3 -m venv": "installs",
+}
+"""Commands of other programs, and why none is carried out here."""
+ENDS = {
+    r"(produce|retake|finish|verify-provider|schedules on)\b": ({0, 2}, ""),
+    r"accept CLIP": ({2}, "not in quarantine"),
+    r"retry CLIP": ({2}, "nothing to retry"),
+    r"resolve CLIP": ({1, 2}, ""),
+    r"ledger (restore|rebuild)": ({2, 3}, "dailies up|running"),
+    r"models add": ({1, 2}, "maker/model"),
+    r"doctor --alarm": ({2}, "DAILIES_ALARM_URL"),
+    r"fetch .*--sign": ({2}, "sign"),
+    r"fetch 'harbor": ({2}, "no clip that was bought fits"),
+    r"inspect|doctor|plan|ledger --check": ({0, 1}, ""),
+}
+"""How commands end that do not end with 0: for a question that nobody answers, and for a situation that is not there."""
 ASKS = {"produce", "retry", "retake"}
 """Commands that a person answers with y."""
 IS_THE_STACK = "up"
@@ -29,8 +80,12 @@ IS_THE_STACK = "up"
 
 def commands(page: str) -> list[list[str]]:
     """The command lines of a page."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return [shlex.split(found[1]) for found in COMMAND.finditer(text)]
+    return [shlex.split(found[1]) for found in COMMAND.finditer(text_of(page))]
+
+
+def text_of(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,6 +98,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.chdir(ROOT)
         patch.setenv("DAILIES_ENV_FILE", "")
         patch.setenv("DAILIES_HOME", str(home / "dailies"))
+        # some commands edit it
+        shutil.copytree(ROOT / "data", home / "data")
+        patch.setenv("DAILIES_DATA", str(home / "data"))
         patch.setenv("DAILIES_LINGER_SECONDS", "1")
         # `main` sets it for its process
         umask = os.umask(UMASK)
@@ -74,7 +132,7 @@ def until_there_are(takes: int, clip: str, dailies: Callable[..., str]) -> None:
         time.sleep(1)
 
 
-@pytest.mark.parametrize("page", ["producers-day.md", "data-engineers-guide.md"])
+@pytest.mark.parametrize("page", DAYS)
 def test_every_command_of_the_page_does_what_it_says(
     page: str, dailies: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -92,3 +150,54 @@ def test_every_command_of_the_page_does_what_it_says(
         dailies(command, *words, *answer)
     if page == "producers-day.md":
         assert "circled" in dailies("takes", "product-loop-walnut-morning-sun")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_other_pages_is_understood_and_ends_as_it_should(
+    page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda _url: True)
+    home = Path(os.environ["DAILIES_HOME"])
+    video = next(home.glob(f"s3/dailies/videos/{CLIP}/*.mp4"), home / "no-video.mp4")
+
+    def carried_out(line: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["dailies", *shlex.split(line)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out + said.err
+
+    for found in COMMAND.finditer(text_of(page)):
+        line = found[1].strip()
+        if any(line == name or line.startswith(f"{name} ") for name in NOT_HERE):
+            continue
+        codes, words = next((end for pattern, end in ENDS.items() if re.match(pattern, line)), ({0}, ""))
+        clip = "city-sunset-2026-11-20-hero" if line.startswith("edit") else CLIP
+        here = re.sub(r"/backups/ledger-\S*( \+%F\))?\.db", str(tmp_path / "backup.db"), line)
+        for name, value in {
+            "FILE...": video,
+            "FILE": video if line.startswith("inspect") else tmp_path / "file",
+            "DIR": tmp_path / "fetched",
+            "CLIPS": "product-loop",
+            "CLIP": clip,
+            "KEY": clip,
+            "OLD NEW": "recipe-cards recipes",
+            "backup.db": tmp_path / "backup.db",
+        }.items():
+            here = re.sub(rf"(?<![\w/]){re.escape(name)}(?!\w)", str(value), here)
+        code, said = carried_out(here)
+        assert code in codes, f"{page}: dailies {here} ended with {code}:\n{said}"
+        assert re.search(words, said), f"{page}: dailies {here}:\n{said}"
+        if line.startswith("stop"):
+            assert carried_out("start")[0] == 0
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_a_command_of_another_program_is_listed_with_why_it_is_not_carried_out(page: str) -> None:
+    text = text_of(page)
+    unknown = [
+        found[1] for found in OTHER.finditer(text) if not any(found[1].startswith(name) for name in ELSEWHERE)
+    ]
+    assert unknown == []
+    # commands stand in indented blocks, where these tests find them
+    assert not re.search(r"^```(bash|sh|shell|console)", text, re.MULTILINE)
