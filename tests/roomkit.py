@@ -1,7 +1,7 @@
 """A room with clips to judge: a ledger and a bucket with takes that were put there without a provider."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from resources.orders import Choice, ClipRequest, Expected, FinishOrder, Review
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
 from resources.room.answers import RoomHouse, Shop
-from resources.series import load_series
+from resources.series import Declarations, load_series
 from resources.series.prompt_editor import PromptEditor
 from resources.series.review_rules import ReviewRules
 from resources.storage.objects import ObjectStore
@@ -128,6 +128,7 @@ class Studio:
         shop: Shop | None = None,
         rules: ReviewRules | None = None,
         editor: PromptEditor | None = None,
+        declared: Callable[[], Declarations] | None = None,
     ) -> RoomHouse:
         """What a server of the room needs."""
         titles: Mapping[str, str] = {"bay": "The bay"}
@@ -138,6 +139,7 @@ class Studio:
             titles=lambda: titles,
             shop=shop,
             scratch=scratch,
+            declared=declared,
             editor=editor,
         )
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.declared import declared_limits, editor_of
+from pipelines.cli.declared import declarations_of, declared_limits, editor_of
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, DailiesError
 from resources.guard import Guard, check_listening
@@ -142,6 +142,7 @@ def open_room(settings: Settings, *, port: int, host: str = HOST) -> Iterator[Ro
             titles=_titles(settings, ledger.clock),
             shop=RetakeShop(settings),
             scratch=scratch,
+            declared=lambda: declarations_of(settings),
             editor=editor_of(settings),
         )
         try:

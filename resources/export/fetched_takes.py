@@ -74,9 +74,13 @@ def fetch_takes(
         return list(pool.map(fetch, takes))
 
 
-def _fetch(store: ObjectStore, folder: ExportFolder, arriving: Path, take: Take) -> FetchedTake:
-    attempt, stem = take.attempt, file_stem(take)
-    video, sidecar = f"{stem}.mp4", f"{stem}.json"
+def read_manifest(store: ObjectStore, take: Take) -> tuple[Manifest, bytes]:
+    """The manifest of a take, and its bytes.
+
+    Raises:
+        DailiesError: It is gone, or is not the one that the ledger knows.
+    """
+    attempt = take.attempt
     key = manifest_key(attempt.clip, attempt.id)
     data = store.get_bytes(key)
     if data is None:
@@ -88,18 +92,36 @@ def _fetch(store: ObjectStore, folder: ExportFolder, arriving: Path, take: Take)
         raise DailiesError(
             f"{store.uri(key)} is not the manifest that the ledger knows, so nothing was written"
         )
+    return manifest, data
+
+
+def fetch_video(store: ObjectStore, manifest: Manifest, part: Path) -> None:
+    """Fetch the video of a manifest into a file that gets its name only then.
+
+    Raises:
+        DailiesError: It is gone, or has other bytes. No file is left.
+    """
+    stored = manifest.object
+    found = store.get_file(stored.key, part)
+    if found is None:
+        raise DailiesError(f"{store.uri(stored.key)} is gone; `dailies doctor` says what else is missing")
+    if found.sha256 != stored.sha256:
+        part.unlink()
+        raise DailiesError(
+            f"{store.uri(stored.key)} has other bytes than its manifest says, so nothing was written"
+        )
+
+
+def _fetch(store: ObjectStore, folder: ExportFolder, arriving: Path, take: Take) -> FetchedTake:
+    stem = file_stem(take)
+    video, sidecar = f"{stem}.mp4", f"{stem}.json"
+    manifest, data = read_manifest(store, take)
+    stored = manifest.object
     folder.has(sidecar, hashlib.sha256(data).hexdigest())
     was_there = folder.has(video, stored.sha256)
     if not was_there:
-        part = arriving / f"{attempt.id}.mp4"
-        found = store.get_file(stored.key, part)
-        if found is None:
-            raise DailiesError(f"{store.uri(stored.key)} is gone; `dailies doctor` says what else is missing")
-        if found.sha256 != stored.sha256:
-            part.unlink()
-            raise DailiesError(
-                f"{store.uri(stored.key)} has other bytes than its manifest says, so nothing was written"
-            )
+        part = arriving / f"{take.attempt.id}.mp4"
+        fetch_video(store, manifest, part)
         folder.keep(part, video, stored.sha256)
     folder.add(arriving, sidecar, data)
     return FetchedTake(take, video, sidecar, manifest, was_there)

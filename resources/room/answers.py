@@ -1,7 +1,7 @@
 """What the room answers to the page: clips, changes, verdicts, and retakes through the shop."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +27,10 @@ from resources.room.finishes import AskedFinish, ordered_document
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
 from resources.room.selection import ClipFilter, Show, changed_clips, newest_entry, select_clips
+from resources.room.selects import FilteredSelects
+from resources.room.unmade import unmade_clips
 from resources.room.words import AskedWords, WordsRoom
+from resources.series import Declarations
 from resources.series.prompt_editor import PromptEditor
 from resources.series.review_rules import ReviewRules, Right
 from resources.storage.objects import ObjectStore
@@ -77,6 +80,8 @@ class RoomHouse:
     """None where nothing can be bought from here."""
     scratch: Path
     """Folder for files in transfer."""
+    declared: Callable[[], Declarations] | None = None
+    """What is declared now; None where clips without a take are not shown."""
     editor: PromptEditor | None = None
     """None where no words can be changed from here."""
 
@@ -135,12 +140,18 @@ class Room:
         """The clips that fit, newest first; `hidden` is the named clip where the filter leaves it out."""
         ledger, rules = self._house.ledger, self._house.rules()
         entry = newest_entry(ledger)
-        chosen = select_clips(ledger, self._filter(person, query))
+        wanted = self._filter(person, query)
+        if wanted.show is Show.UNMADE:
+            documents = self._unmade(wanted)
+        else:
+            documents = self._documents(select_clips(ledger, wanted))
         named = query.get("clip", "")[:128]
         return {
             "entry": entry,
-            "clips": self._documents(chosen),
-            "hidden": self._documents([named]) if named and named not in chosen else [],
+            "clips": documents,
+            "hidden": self._documents([named])
+            if named and named not in {one["clip"] for one in documents}
+            else [],
             "series": sorted(self._house.titles().items()),
             "me": {"name": person.name, "right": person.right.value},
             "reasons": [reason.model_dump() for reason in rules.reasons],
@@ -153,6 +164,15 @@ class Room:
         after = query.get("after", "0")
         entry, changed = changed_clips(self._house.ledger, int(after) if after.isdecimal() else 0)
         return {"entry": entry, "clips": self._documents(changed), "unstored": self._keeper.left}
+
+    def selects(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """How much the circled takes are that the filter holds."""
+        return FilteredSelects.of(self._house.ledger, self._filter(person, query)).document()
+
+    def archive(self, person: Person, query: Mapping[str, str]) -> tuple[str, Iterator[bytes]]:
+        """The same takes as a ZIP archive: its file's name, and its pieces."""
+        found = FilteredSelects.of(self._house.ledger, self._filter(person, query))
+        return f"{found.name}.zip", found.pieces(self._house.store, self._house.scratch)
 
     def worth(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
         """What purchases were worth: by series, or by model where one series is chosen."""
@@ -291,6 +311,13 @@ class Room:
             text=query.get("q", "").strip()[:100],
             judged_by=person.name if query.get("mine") else None,
         )
+
+    def _unmade(self, wanted: ClipFilter) -> list[dict[str, Any]]:
+        if self._house.declared is None:
+            return []
+        ledger, titles = self._house.ledger, self._house.titles()
+        found = unmade_clips(ledger, self._house.declared(), wanted, now=ledger.clock())
+        return [clip_document(takes, titles, series=clip.series) for clip, takes in found]
 
     def _documents(self, clips: list[str]) -> list[dict[str, Any]]:
         found = takes_of(self._house.ledger, clips)

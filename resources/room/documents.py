@@ -29,6 +29,8 @@ def clip_document(
     titles: Mapping[str, str],
     review: WaitingClip | None = None,
     unfinished: WaitingFinish | None = None,
+    *,
+    series: str | None = None,
 ) -> dict[str, Any]:
     """One clip with its takes, for the page.
 
@@ -36,9 +38,10 @@ def clip_document(
         titles: Titles of series, by name.
         review: Until when it waits for a person, where its series says so.
         unfinished: Its circled draft, where that lacks a finish.
+        series: Whose it is, where it has no take that says so.
     """
     first = found.takes[0].attempt if found.takes else None
-    series = found.series
+    series = found.series or series or ""
     return {
         "clip": found.clip,
         "name": found.clip.removeprefix(f"{series}-"),

@@ -28,6 +28,8 @@ class Show(StrEnum):
     REJECTED = "rejected"
     """Every take is rejected."""
     ALL = "all"
+    UNMADE = "unmade"
+    """Declared, without a take; see `unmade_clips`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def select_clips(ledger: Ledger, wanted: ClipFilter, *, most: int = MOST) -> lis
             query = query.having(circled > 0)
         case Show.REJECTED:
             query = query.having(sa.and_(circled == 0, unjudged == 0))
-        case Show.ALL:
+        case Show.ALL | Show.UNMADE:
             pass
     with ledger.read() as connection:
         return list(connection.execute(query).scalars())

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from resources.errors import DailiesError, UnavailableError
@@ -69,6 +69,8 @@ def app_for(room: Room, store: ObjectStore, guard: Guard) -> Any:
         Route("/api/changes", _reading(room, room.changes)),
         Route("/api/worth", _reading(room, room.worth)),
         Route("/api/offer", _reading(room, room.offer)),
+        Route("/api/selects", _reading(room, room.selects)),
+        Route("/selects.zip", _archive(room)),
         Route("/api/words", _reading(room, room.words), methods=["GET"]),
         Route("/api/words", _changing(room, AskedWords, room.keep_words), methods=["POST"]),
         Route("/api/words/preview", _changing(room, AskedWords, room.preview), methods=["POST"]),
@@ -153,6 +155,20 @@ def _media(room: Room, store: ObjectStore) -> Answer:
     return answer
 
 
+def _archive(room: Room) -> Answer:
+    async def answer(request: Request) -> Response:
+        try:
+            name, pieces = await run_in_threadpool(
+                lambda: room.archive(room.person_of(request.headers), request.query_params)
+            )
+        except DailiesError as error:
+            return _refused(error)
+        headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(pieces, headers=headers, media_type="application/zip")
+
+    return answer
+
+
 def _reading(room: Room, work: Callable[[Person, Mapping[str, str]], dict[str, Any]]) -> Answer:
     async def answer(request: Request) -> Response:
         return await run_in_threadpool(
@@ -177,14 +193,21 @@ def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], di
 def _answered(work: Callable[[], dict[str, Any]]) -> Response:
     try:
         return JSONResponse(work(), headers=_HEADERS)
-    except (AnotherPersonError, EditConflictError) as error:
-        return _problem(409, str(error))
-    except NotAllowedError as error:
-        return _problem(403, str(error))
-    except UnavailableError as error:
-        return _problem(503, str(error))
     except DailiesError as error:
-        return _problem(400, str(error))
+        return _refused(error)
+
+
+def _refused(error: DailiesError) -> Response:
+    match error:
+        case AnotherPersonError() | EditConflictError():
+            status = 409
+        case NotAllowedError():
+            status = 403
+        case UnavailableError():
+            status = 503
+        case _:
+            status = 400
+    return _problem(status, str(error))
 
 
 def _problem(status: int, why: str) -> Response:

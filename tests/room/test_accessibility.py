@@ -27,6 +27,7 @@ DIALOGS = {
     "n": "#note-dialog",
     "e": "#words-prompt",
     "r": "#retake-dialog",
+    "d": "#fetch-dialog",
     "w": "#worth-rows tr",
 }
 SERIES = "prompt: {subject: A quay., camera: From afar.}\nclips: [{name: quay}, {name: pier}]\n"

@@ -9,9 +9,12 @@ import httpx
 import pytest
 from browserkit import Browser
 from playwright.sync_api import Page, expect
+from projects import ROOT
 from roomkit import FakeShop, Studio, an_editor
 
+from resources.catalogue import Catalogue
 from resources.room.server import RoomServer
+from resources.series import Declarations, load_series
 from resources.series.prompt_editor import PromptEditor
 from resources.series.review_rules import ReviewRules
 
@@ -81,6 +84,12 @@ def test_a_retake_with_other_words_is_seen_priced_and_bought_once(
     page.keyboard.press("b")
     expect(page.locator("#retake-dialog")).to_be_hidden(timeout=PATIENCE_MS)
     assert list(shop.bought.values()) == ["tram-hill"]
+    page.get_by_role("button", name="Words").click()
+    expect(page.locator("#words-edited")).to_contain_text("camera by", timeout=PATIENCE_MS)
+    page.locator("#words-dialog .cancel").click()
+    expect(page.locator("#words-dialog")).to_be_hidden(timeout=PATIENCE_MS)
+    page.keyboard.press("Enter")
+    expect(page.locator(".take.circled")).to_have_count(1, timeout=PATIENCE_MS)
     page.keyboard.press("e")
     expect(page.locator("#words-edited")).to_contain_text(
         "Other words than its series: camera by", timeout=PATIENCE_MS
@@ -129,7 +138,43 @@ def test_a_series_that_changed_meanwhile_is_shown(
         )
         expect(page.locator("#words-overtaken del")).to_have_text("calm")
         expect(page.locator("#words-overtaken ins")).to_have_text("grey")
-        page.keyboard.press("Escape")
+        page.goto(server.url)
+
+
+def test_a_clip_that_is_not_made_yet_is_made_from_the_room(
+    tab: Browser, server: RoomServer, studio: Studio, tmp_path: Path, shop: FakeShop
+) -> None:
+    shop.bought.clear()
+    own = an_editor(tmp_path, fjord="prompt: A {{ clip }} fjord.\nclips: [{name: still}, {name: wild}]\n")
+    models = Catalogue.load(ROOT / "data" / "models")
+
+    def declared() -> Declarations:
+        return load_series(tmp_path / "data", models)
+
+    with RoomServer(studio.house(tmp_path, shop=shop, editor=own, declared=declared)) as room:
+        page = tab.page
+        tab.open(f"{room.url}?show=unmade")
+        expect(page.locator("#clip-title")).to_have_text("still", timeout=PATIENCE_MS)
+        expect(page.locator("#stage")).to_contain_text("Not made yet")
+        expect(page.locator("#circle")).to_be_disabled()
+        page.keyboard.press("Enter")
+        page.keyboard.press("x")
+        expect(page.locator("#reject-dialog")).to_be_hidden()
+        page.get_by_role("button", name="Make").click()
+        expect(page.locator("#retake-title")).to_have_text("A take of still")
+        expect(page.locator("#retake-buy")).to_be_enabled(timeout=PATIENCE_MS)
+        page.keyboard.press("b")
+        expect(page.locator("#said")).to_have_text("A take is on its way", timeout=PATIENCE_MS)
+        assert list(shop.bought.values()) == ["fjord-still"]
+        studio.take("fjord-still", series="fjord")
+        expect(page.locator(".take")).to_have_count(1, timeout=PATIENCE_MS)
+        expect(page.locator("#retake span")).to_have_text("Retake")
+        page.reload()
+        expect(page.locator("#clip-title")).to_have_text("still", timeout=PATIENCE_MS)
+        expect(page.locator("#clip-line")).to_contain_text("The filter hides this clip")
+        expect(page.locator("#clips button")).to_have_count(2)
+        # a page that outlives its room complains
+        page.goto(server.url)
 
 
 def test_whoever_may_not_buy_changes_no_words(studio: Studio, place: Path, editor: PromptEditor) -> None:

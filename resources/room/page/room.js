@@ -1,5 +1,6 @@
 // The room: what is shown, what is chosen, and what a key does. An answer is shown at once and sent afterwards.
 
+import { askFetch } from "./fetch.js";
 import { get, newId, Outbox, post } from "./outbox.js";
 import { askFinish } from "./finish.js";
 import { Player } from "./player.js";
@@ -119,7 +120,7 @@ function open(at, { again = false } = {}) {
   if (!one) {
     player.show([], []);
     $("nothing").replaceChildren(element("div", {}, element("strong", { text: "Nothing to judge here" }),
-      "Clips appear here when their takes are delivered. Choose All clips to see those that were judged."));
+      "Clips appear here when their takes are delivered. Choose All clips to see those that were judged, and Not made yet to make one."));
     drawClips([], 0, open);
     drawProgress();
     return;
@@ -142,7 +143,12 @@ function draw() {
   drawHead(clip(), clip().clip === room.hidden);
   drawStage(clip(), room.chosen, room.reasons, player, does);
   if (player.plays) player.play();
+  const made = clip().takes.length > 0;
   if (take()) drawAbout(take(), room.reasons, does);
+  else $("about").replaceChildren();
+  $("transport").hidden = !made;
+  $("note").disabled = !take();
+  $("retake").querySelector("span").textContent = made ? "Retake" : "Make";
   $("previous").disabled = room.at === 0;
   $("next").disabled = room.at >= room.clips.length - 1;
   $("undo").disabled = room.undo.length === 0;
@@ -162,13 +168,15 @@ function merge(fresh) {
   const place = room.clips.findIndex((one) => one.clip === fresh.clip);
   if (place < 0) {
     const fits = !$("series").value || $("series").value === fresh.series;
-    if (fits && !isJudged(fresh) && !$("q").value && !$("mine").checked && !$("today").checked) {
+    if (fits && fresh.takes.length && !isJudged(fresh) && !$("q").value && !$("mine").checked && !$("today").checked) {
       room.clips.push(fresh);
       open(room.at, { again: room.clips.length > 1 });
     }
     return;
   }
   const before = room.clips[place];
+  // a clip without a take does not say whose it is
+  if (!fresh.takes.length) Object.assign(fresh, { name: before.name, series: before.series, title: before.title });
   room.clips[place] = fresh;
   for (const verdict of outbox.items) if (verdict.clip === fresh.clip) apply(verdict);
   if (JSON.stringify(before) === JSON.stringify(room.clips[place])) return;
@@ -342,7 +350,7 @@ async function askRetake() {
   const key = clip().clip;
   const mine = ++questions;
   offered = null;
-  $("retake-title").textContent = `One more take of ${clip().name}`;
+  $("retake-title").textContent = `${clip().takes.length ? "One more" : "A"} take of ${clip().name}`;
   $("retake-price").textContent = "Looking up the price …";
   $("retake-caps").hidden = $("retake-buy").disabled = true;
   $("retake-dialog").showModal();
@@ -377,13 +385,13 @@ async function buyRetake() {
     return;
   }
   $("retake-dialog").close();
-  say(status === 200 ? "One more take is on its way" : answer.problem, status === 200 ? "" : "warn");
+  say(status === 200 ? "A take is on its way" : answer.problem, status === 200 ? "" : "warn");
 }
 
 // Keys
 
 const KEYS = {
-  Enter: circle, x: askReason, n: askNote, e: askWords, r: askRetake, u: undo, w: showWorth, f: fullScreen,
+  Enter: circle, x: askReason, n: askNote, e: askWords, r: askRetake, u: undo, d: () => askFetch(filters()), w: showWorth, f: fullScreen,
   ArrowLeft: () => open(room.at - 1), ArrowRight: () => open(room.at + 1),
   ArrowUp: () => step(-1), ArrowDown: () => step(1), " ": () => player.toggle(),
   m: () => player.hear(player.heard ? null : room.chosen), "?": () => $("help-dialog").showModal(), "/": () => $("q").focus(),
@@ -442,13 +450,16 @@ function keyOfReason(event, types) {
 
 for (const [id, work] of Object.entries({
   circle, reject: askReason, note: askNote, words: askWords, retake: askRetake, undo, full: fullScreen, play: () => player.toggle(),
-  previous: () => open(room.at - 1), next: () => open(room.at + 1), "help-button": () => $("help-dialog").showModal(), "worth-button": showWorth,
+  previous: () => open(room.at - 1), next: () => open(room.at + 1), "help-button": () => $("help-dialog").showModal(), "worth-button": showWorth, "fetch-button": () => askFetch(filters()),
   "reject-send": () => sendRejection(), "note-send": sendNote, "retake-buy": buyRetake,
 })) {
   $(id).addEventListener("click", (event) => {
     work();
     // after a click the keys belong to the room again, not to the button
-    if (event.detail > 0) $(id).blur();
+    if (event.detail === 0) return;
+    $(id).blur();
+    // a dialog gives the focus back when it is closed
+    document.querySelector("dialog[open]")?.addEventListener("close", () => $(id).blur(), { once: true });
   });
 }
 for (const button of document.querySelectorAll("dialog .cancel")) button.addEventListener("click", () => button.closest("dialog").close());

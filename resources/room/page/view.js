@@ -29,7 +29,7 @@ export function age(at) {
 }
 
 export function isJudged(clip) {
-  return clip.takes.some((take) => take.verdict?.word === "circled") || clip.takes.every((take) => take.verdict);
+  return clip.takes.some((take) => take.verdict?.word === "circled") || (clip.takes.length > 0 && clip.takes.every((take) => take.verdict));
 }
 
 function inWords(take, reasons) {
@@ -78,6 +78,8 @@ function labelOf(clip) {
 
 /** Only what a verdict changes in the list. */
 export function drawDots(clips, at) {
+  const poster = clips[at]?.takes.find((take) => take.poster)?.poster;
+  if (poster) $("clips").children[at]?.querySelector(".blank")?.replaceWith(element("img", { src: poster, alt: "", loading: "lazy" }));
   $("clips").children[at]?.setAttribute("aria-label", labelOf(clips[at]));
   const dots = $("clips").children[at]?.querySelector(".dots");
   dots?.replaceChildren(
@@ -88,7 +90,7 @@ export function drawDots(clips, at) {
 
 export function drawHead(clip, isHidden) {
   $("clip-title").textContent = clip.name;
-  const takes = clip.takes.length === 1 ? "1 take" : `${clip.takes.length} takes`;
+  const takes = ["no take yet", "1 take"][clip.takes.length] ?? `${clip.takes.length} takes`;
   $("clip-line").textContent = [
     isHidden ? "The filter hides this clip; its link shows it" : "", clip.title, clip.day, takes, `${clip.cost} so far`, waits(clip.review), finishLine(clip.finish),
   ].filter(Boolean).join("  ·  ");
@@ -155,7 +157,9 @@ export function drawStage(clip, chosen, reasons, player, does) {
     return figure;
   });
   if (clip.on_its_way) {
-    takes.push(element("div", { cls: "on-its-way", text: `One more take is on its way: ${clip.on_its_way}` }));
+    takes.push(element("div", { cls: "on-its-way", text: `${clip.takes.length ? "One more take" : "A take"} is on its way: ${clip.on_its_way}` }));
+  } else if (!clip.takes.length) {
+    takes.push(element("div", { cls: "on-its-way", text: "Not made yet. Words shows and changes its prompt; Make names the price first." }));
   }
   $("stage").replaceChildren(...takes);
 }
@@ -202,7 +206,7 @@ export function drawAbout(take, reasons, does) {
   const facts = [
     ["Model", differs ? `${model}, asked for ${take.asked}` : model, differs],
     ...take.parameters.map((one) => [one.name, one.before ? `${one.value}, before: ${one.before}` : one.value, !!one.before]),
-    ["Other words than its series", take.edited || null, true],
+    ["Other words", take.edited || null, true],
     ["Made in", take.waited ? `${Math.round(take.waited)} s` : null, false],
     ...take.checks.filter((check) => check.outcome !== "passed").map((check) => [check.name, check.detail || check.outcome, true]),
     ["Accepted", take.accepted || null, false],

@@ -1,0 +1,59 @@
+"""The circled takes that a filter holds, to be fetched as one archive."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resources.export.archive import Archive
+from resources.export.selection import wanted_takes
+from resources.ledger.ledger import Ledger
+from resources.ledger.takes import Take, takes_of
+from resources.room.selection import ClipFilter, Show, select_clips
+from resources.series import date_in_key
+from resources.storage.objects import ObjectStore
+
+MOST_FETCHED = 1_000
+"""Most clips of one archive, the newest."""
+
+
+@dataclass(frozen=True)
+class FilteredSelects:
+    """The circled takes of some clips."""
+
+    takes: list[Take]
+    """By series, day and clip."""
+    left_out: dict[str, str]
+    """Why a clip is not among them, by clip."""
+    name: str
+    """Of the archive, without its ending."""
+
+    @classmethod
+    def of(cls, ledger: Ledger, wanted: ClipFilter) -> "FilteredSelects":
+        """The circled takes of the clips that a filter holds, whichever verdicts it shows."""
+        clips = select_clips(ledger, replace(wanted, show=Show.CIRCLED), most=MOST_FETCHED)
+        found = {clip: wanted_takes(takes, every=False) for clip, takes in takes_of(ledger, clips).items()}
+        takes = [take for one in found.values() for take in one.takes]
+        left_out = {clip: one.left_out for clip, one in found.items() if one.left_out}
+        series = re.sub(r"[^a-z0-9-]", "", wanted.series or "")[:60] or "selects"
+        return cls(sorted(takes, key=_place), left_out, "-".join(filter(None, [series, wanted.day])))
+
+    def document(self) -> dict[str, Any]:
+        """How much it is, for the page."""
+        sizes = [(take.attempt.delivery or {}).get("size") or 0 for take in self.takes]
+        return {
+            "takes": len(self.takes),
+            "megabytes": round(sum(sizes) / 1_000_000, 1),
+            "left_out": len(self.left_out),
+            "most": MOST_FETCHED,
+        }
+
+    def pieces(self, store: ObjectStore, scratch: Path) -> Iterator[bytes]:
+        """The archive, piece by piece; see `Archive.pieces`."""
+        return Archive(store, scratch, self.takes, self.left_out).pieces()
+
+
+def _place(take: Take) -> tuple[str, str, str]:
+    day = date_in_key(take.attempt.clip)
+    return take.attempt.series, "" if day is None else day.isoformat(), take.attempt.clip

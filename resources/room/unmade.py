@@ -1,0 +1,45 @@
+"""Clips that are declared and have no take yet: whoever opens the room makes the first one from there."""
+
+import datetime as dt
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.takes import ClipTakes, takes_of
+from resources.room.selection import MOST, ClipFilter
+from resources.series import Clip, Declarations, Series
+
+_LOOKED_AT = 3_000
+"""Most declared clips that are looked up in the ledger."""
+
+
+def unmade_clips(
+    ledger: Ledger, declarations: Declarations, wanted: ClipFilter, *, now: float
+) -> list[tuple[Clip, ClipTakes]]:
+    """The declared clips without a video, of dated series those of today, in the order of their files.
+
+    Args:
+        wanted: Its series and text; what was judged says nothing about these clips.
+        now: Seconds since the epoch.
+    """
+    declared = [
+        clip
+        for series in declarations.series.values()
+        if wanted.series in {None, series.name}
+        for clip in series.clips(_today(series, now))
+        if wanted.text.lower() in clip.key
+    ][:_LOOKED_AT]
+    found = takes_of(ledger, [clip.key for clip in declared])
+    return list(_without_video(declared, found))[:MOST]
+
+
+def _without_video(declared: list[Clip], found: dict[str, ClipTakes]) -> Iterator[tuple[Clip, ClipTakes]]:
+    for clip in declared:
+        takes = found.get(clip.key, ClipTakes(clip.key, (), (), 0, 0))
+        if not takes.takes:
+            yield clip, takes
+
+
+def _today(series: Series, now: float) -> dt.date:
+    zone = ZoneInfo(series.schedule.timezone) if series.schedule else dt.UTC
+    return dt.datetime.fromtimestamp(now, zone).date()
