@@ -18,7 +18,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +208,10 @@ class Worker:
         for name in self.place.urls:
             settings = self.place.account(name)
             accounts[name] = Account(
-                client(settings, self.pace),
+                client(settings, self.pace, self.place.settle.get(name)),
                 Limits(self.place.in_flight),
                 SUBMIT_SECONDS,
-                self.place.settle.get(name),
-                settings.output_key,
+                output_key=settings.output_key,
             )
         engine = Engine(self.ledger, accounts, sleep=self.pace.sleep)
         try:
@@ -235,9 +234,19 @@ def adopted(over: Iterable[Attempt]) -> list[Decided]:
     ]
 
 
-def client(settings: AccountSettings, pace: Pace) -> Provider:
-    """The product's client of an account, on the proof's clock: the hard deadline of its POSTs is in the proof's seconds."""
+def client(settings: AccountSettings, pace: Pace, settle_seconds: float | None = None) -> Provider:
+    """The product's client of an account, on the proof's clock: the hard deadline of its POSTs is in the proof's seconds.
+
+    Args:
+        settings: The account.
+        pace: The proof's clock.
+        settle_seconds: How long the stand-in takes at most to list a job, the job's own time included; None for its contract's.
+    """
     provider = build_provider(settings, clock=pace.clock)
+    if settle_seconds is not None:
+        provider.capabilities = replace(
+            provider.capabilities, settle_seconds=settle_seconds, lists_running=True, start_seconds=0
+        )
     submit = provider.submit
 
     async def paced(

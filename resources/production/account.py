@@ -34,8 +34,7 @@ class Account:
     submit_deadline_seconds: float = 30.0
     """Hard total deadline of one POST."""
     settle_seconds: float | None = None
-    """How long after that a miss in the provider's listing starts to prove something, None for what the provider's contract
-    says."""
+    """How long the provider takes at most to list a job that it may list, None for what its contract says."""
     output_key: OutputKey | None = None
     """The key that the provider's own hosts may want for outputs, None where they want none."""
 
@@ -48,10 +47,12 @@ class Account:
     def contract(self) -> Contract:
         """What its listing can prove."""
         offers = self.provider.capabilities
-        if self.settle_seconds is not None:
-            return Contract(offers.echoes_submission_id, self.settle_seconds)
+        # what the listing leaves out while a job waits or runs is the provider's, whatever settle time the account has
         return Contract(
-            offers.echoes_submission_id, offers.settle_seconds, offers.lists_running, offers.start_seconds
+            offers.echoes_submission_id,
+            self.settle_seconds or offers.settle_seconds,
+            offers.lists_running,
+            offers.start_seconds,
         )
 
     def patience(self, request: ClipRequest) -> float:
