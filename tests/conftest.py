@@ -21,6 +21,12 @@ import sqlalchemy as sa
 import stamina
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from cpu_by_file import (  # noqa: F401 - hooks
+    pytest_addoption,
+    pytest_runtest_logstart,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 from examples import OF_A_PROFILE
 from explained import HISTORY
 from hypothesis import HealthCheck, settings
