@@ -110,6 +110,18 @@ def read_document(file: Path, *, inside: Path | None = None) -> Document:
     Raises:
         ProblemsError: The file cannot be read, or contains something that is not allowed; with file and line.
     """
+    return parse_document(read_text(file, inside=inside), file)
+
+
+def read_text(file: Path, *, inside: Path | None = None) -> str:
+    """The text of one YAML file.
+
+    Args:
+        inside: The folder that must contain the file after every link is followed.
+
+    Raises:
+        ProblemsError: The file cannot be read, is too large, or is not text.
+    """
     if inside is not None and not file.resolve().is_relative_to(inside.resolve()):
         message = f"is a link to a file outside {inside.name}; copy the file there"
         raise ProblemsError([Problem("", message, file=file)])
@@ -122,11 +134,10 @@ def read_document(file: Path, *, inside: Path | None = None) -> Document:
         message = f"is larger than {MAX_BYTES // 1024} KB; split it into several files"
         raise ProblemsError([Problem("", message, file=file)])
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ProblemsError([Problem("", "is not UTF-8 text", file=file, line=line)]) from None
-    return parse_document(text, file)
 
 
 def parse_document(text: str, file: Path) -> Document:
