@@ -25,12 +25,13 @@ class Spellings:
         instead: The replacement.
     """
 
-    __slots__ = ("_instead", "_literals")
+    __slots__ = ("_any", "_instead", "_literals")
 
     def __init__(self, *secrets: str, instead: str = "[key]") -> None:
         self._instead = instead
         long = [secret for secret in secrets if len(secret) >= SHORTEST]
         self._literals = [literal for secret in long for literal in _literals(secret)]
+        self._any = re.compile("|".join(literal.beginning for literal in self._literals) or "(?!)")
 
     def __repr__(self) -> str:
         return "Spellings(***)"
@@ -38,6 +39,9 @@ class Spellings:
     def hide(self, text: str) -> str:
         """The text without the secrets."""
         escaped = _ESCAPES.search(text) is not None
+        # a listing has thousands of short texts, and one search is eight times as fast as five
+        if not escaped and self._any.search(text) is None:
+            return text
         for literal in self._literals:
             text = literal.replaced(text, self._instead, escaped=escaped)
         return text
@@ -66,6 +70,11 @@ class _Literal:
         plain, escaped = patterns(re.escape), patterns(_spelled)
         self._beginning, self._escaped = (re.compile("".join(p[:count])) for p in (plain, escaped))
         self._rest, self._escaped_rest = ([re.compile(one) for one in p[count:]] for p in (plain, escaped))
+
+    @property
+    def beginning(self) -> str:
+        """The pattern of the length that reveals it, in a text without escapes."""
+        return self._beginning.pattern
 
     def replaced(self, text: str, instead: str, *, escaped: bool) -> str:
         beginning, rest = (self._escaped, self._escaped_rest) if escaped else (self._beginning, self._rest)

@@ -1,7 +1,6 @@
 """Hostile answers: whatever is in them, a client stays within its types, shows no key, and reads no answer for ever."""
 
 import contextlib
-import copy
 import json
 import logging
 import random
@@ -250,7 +249,7 @@ def _spoilt(path: tuple[str | int, ...], value: Any) -> Mishap:
 def _set(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
     if not path:
         return value
-    at = document = copy.deepcopy(document)
+    at = document
     for part in path[:-1]:
         try:
             at = at[part]

@@ -74,7 +74,8 @@ class Scrubber:
 
     def hide(self, text: str) -> str:
         """The text without the key, and without what a database cannot hold (lone surrogates, NUL)."""
-        return self._spellings.hide(text).replace("\x00", "").encode("utf-8", "replace").decode()
+        hidden = self._spellings.hide(text).replace("\x00", "")
+        return hidden if hidden.isascii() else hidden.encode("utf-8", "replace").decode()
 
     def message(self, value: object, limit: int = MESSAGE_LIMIT) -> str:
         """One line for a person: no key, no URL query, no control characters, at most `limit` characters."""

@@ -4,6 +4,7 @@ The course of a job is decided when it is accepted, and stored as times. Its sta
 runs for it, and a restart loses nothing.
 """
 
+import functools
 import json
 import math
 import sqlite3
@@ -345,9 +346,20 @@ class Books:
 
 
 def _job(row: dict[str, Any]) -> Job:
-    fate = json.loads(row["fate"])
+    return Job(
+        **{
+            **row,
+            "body": json.loads(row["body"]),
+            "params": json.loads(row["params"]),
+            "fate": _fate(row["fate"]),
+        }
+    )
+
+
+# most jobs have the same
+@functools.lru_cache(256)
+def _fate(text: str) -> Fate:
+    fate = json.loads(text)
     fate["size"] = tuple(fate["size"]) if fate["size"] else None
     fate["faults"] = tuple(fate["faults"])
-    return Job(
-        **{**row, "body": json.loads(row["body"]), "params": json.loads(row["params"]), "fate": Fate(**fate)}
-    )
+    return Fate(**fate)

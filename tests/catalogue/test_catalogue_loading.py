@@ -39,6 +39,16 @@ def test_a_new_model_is_an_entry_and_no_code(tmp_path):
     assert endpoint.price(endpoint.resolve("x", {"duration": 8})) == 800_000
 
 
+def test_an_edited_price_is_the_price_of_the_next_load(tmp_path):
+    """Entries are validated once in a process, by their text."""
+    before = load(tmp_path, model=ENTRY).get("maker/model")
+    after = load(tmp_path, model=ENTRY.replace('usd: "0.10"', 'usd: "0.20"')).get("maker/model")
+    body = before.resolve("x", {"duration": 8})
+    assert (before.price(body), after.price(body)) == (800_000, 1_600_000)
+    again = load(tmp_path, model=ENTRY, other=ENTRY)
+    assert [problem.file for problem in again.problems] == [tmp_path / "other.yaml"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "right", "line", "says"),
     [

@@ -30,6 +30,8 @@ from resources.providers.listing import Page
 from resources.providers.rows import Rows, SetAside
 from resources.providers.spec import Connection, ProviderSpec
 
+JOBS_OF_TWO_PAGES = 30
+"""More than a page of this client's front has; the kit's own number is more than any provider's page."""
 WITHOUT_ANSWERS = tuple(about for about in ORDER if about not in {"answers", "histories"})
 
 
@@ -202,6 +204,11 @@ VARIANTS = {
     "clocks offset": of(MeasuresNoClock),
     "callbacks verified": spec_with(callbacks=lambda client: _BelievesAnything(client.key)),
 }
+
+
+@pytest.fixture(autouse=True)
+def _two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.conformance.rows.MANY", JOBS_OF_TWO_PAGES)
 
 
 async def failed(spec: ProviderSpec, about: tuple[str, ...]) -> list[str]:

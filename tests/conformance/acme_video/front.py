@@ -15,7 +15,7 @@ from resources.sandbox.endpoints import InvalidParameter, load_endpoints
 from resources.sandbox.faults import OddRows, StatusWord
 from resources.sandbox.front_registry import CallbackReport, FrontSpec
 
-PAGE = 50
+PAGE = 20
 ENDPOINTS = """
 acme/hills:
   type: text-to-video
