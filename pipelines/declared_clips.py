@@ -255,7 +255,7 @@ def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -
 
 
 def _digests(production: Production) -> dict[str, str]:
-    data = production.settings().data
+    data, _ = production.checked_data()
     folders = ("series", "edits", "prompts", "characters", "models", "accounts")
     files = sorted(file for folder in folders for file in data.glob(f"{folder}/*.y*ml"))
     digests = {

@@ -87,6 +87,7 @@ def produce_scattered(
         scope = scope_of_list(context, production, config.keys)
         leave_alone(context, scope)
         keys = scope.keys
+        production.follow_data(batch.decision)
         rendered = render(production.declarations(), keys)
         if rendered.problems:
             raise clips_failed(rendered.problems, len(keys), "could not be rendered", bought=bought())

@@ -15,7 +15,8 @@ from pipelines.prompt_batch import Rendered, render
 from pipelines.run_labels import run_labels
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger.decision_clips import fix_clips
+from resources.ledger import data_pushes
+from resources.ledger.approvals import order_clips
 from resources.ledger.purchases import purchases_of
 from resources.series import Series
 from resources.series.series import SCHEDULE_SUFFIX
@@ -86,6 +87,7 @@ def _requests(
 ) -> Iterator[dg.RunRequest]:
     tick = when.isoformat(timespec="minutes")
     decision = f"schedule:{name}:{tick}"
+    _, digest = production.checked_data()
     declarations = production.declarations()
     series = declarations.series.get(name)
     if series is None:
@@ -100,7 +102,9 @@ def _requests(
         raise DailiesError("; ".join(f"{clip}: {why}" for clip, why in rendered.problems.items()))
     with production.ledger() as ledger:
         order = add_clips(instance, ledger, keys)
-        fix_clips(ledger, decision, keys)
+        if digest is not None:
+            data_pushes.name_for(ledger, decision, digest)
+        order_clips(ledger, decision, rendered.requests.values())
     for stretch in stretches(order, keys):
         yield dg.RunRequest(
             run_key=f"{name}:{tick}:{stretch[0]}",

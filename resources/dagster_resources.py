@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -27,6 +28,7 @@ from resources.production.output_hosts import check_outputs
 from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings, open_ledger
+from resources.shared_data.source import bring, checked_digest, folder_of_run
 from resources.storage.objects import ObjectStore
 from resources.webhooks.tokens import addresses
 
@@ -52,6 +54,7 @@ class Production(dg.ConfigurableResource[None]):
     )
 
     _heartbeat: Heartbeat | None = PrivateAttr(None)
+    _data: Path | None = PrivateAttr(None)
 
     @contextlib.contextmanager
     def at_work(self, run_id: str) -> Iterator[None]:
@@ -66,15 +69,35 @@ class Production(dg.ConfigurableResource[None]):
             yield
         finally:
             heartbeat.stop()
-            self._heartbeat = None
+            self._heartbeat = self._data = None
 
     def settings(self) -> Settings:
-        """The settings as they are now."""
-        return load_settings()
+        """The settings as they are now, with the data folder of the run."""
+        settings = load_settings()
+        return settings if self._data is None else settings.reading(self._data)
+
+    def follow_data(self, decision: str) -> None:
+        """Read from now on the data folder of which a run's decision was made.
+
+        Raises:
+            resources.errors.ConfigurationError: This host has another folder. Nothing was bought.
+        """
+        with self.ledger() as ledger:
+            self._data = repeat_unrecorded(folder_of_run, load_settings(), ledger, decision)
+
+    def checked_data(self) -> tuple[Path, str | None]:
+        """The data folder of this host, which must be the current one where one was pushed, and its digest if it has one.
+
+        Raises:
+            resources.errors.ConfigurationError: Another one is current.
+        """
+        settings = bring(load_settings())
+        with self.ledger() as ledger:
+            return settings.data, repeat_unrecorded(checked_digest, settings, ledger)
 
     def declarations(self) -> Declarations:
         """The series and models of the data folder as they are now."""
-        data = self.settings().data
+        data = (bring(load_settings()) if self._data is None else self.settings()).data
         return load_series(data, Catalogue.of(data), made=self.characters)
 
     def characters(self) -> dict[str, Made]:

@@ -58,6 +58,14 @@ from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, merged, names_
 if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
 
+BUCKET = Path("bucket")
+"""As `DAILIES_DATA`: the data folder that was pushed, not one of this host."""
+POINTER = Path("data", "current")
+"""The file in the home that names the pushed folder which this host has read last; the folders lie beside it."""
+CANNOT_EDIT = (
+    "this host reads the data folder of the bucket (DAILIES_DATA=bucket), which nobody edits. Nothing was changed. Edit the "
+    "folder where it is kept; `dailies data push` there makes it current on every host."
+)
 MIN_KEPT_DAYS = 30
 """The shortest retention: for so long the inventory expects each delivered clip to be green in Dagster."""
 KeptDays = Annotated[Annotated[int, Field(ge=MIN_KEPT_DAYS)] | None, BeforeValidator(none_if_empty)]
@@ -85,7 +93,8 @@ class Settings(DagsterNames):
     home: Path = Field(default=Path(".dailies"), validation_alias="DAILIES_HOME")
     """Folder of everything local: the ledger, Dagster's storage, the embedded S3, temporary files."""
     data: Path = Field(default=Path("data"), validation_alias="DAILIES_DATA")
-    """Folder of the declarations: `series/`, `models/`, `images/`, `characters/`."""
+    """Folder of the declarations: `series/`, `models/`, `images/`, `characters/`; or `bucket` for the one that `dailies data push` has
+    made current."""
     # it may contain a password
     ledger_url_setting: str | None = Field(default=None, repr=False, validation_alias="DAILIES_LEDGER_URL")
     """The ledger's database, e.g. `postgresql://user:password@host/dailies`; unset, a SQLite file in the home."""
@@ -262,6 +271,26 @@ class Settings(DagsterNames):
         self._network = network
         self._variables = variables
         return self
+
+    def reading(self, data: Path) -> "Settings":
+        """These settings with another data folder."""
+        return self.model_copy(update={"data": data})
+
+    @property
+    def reads_bucket(self) -> bool:
+        """Whether this host has no data folder of its own and reads the one that was pushed."""
+        return self._variables.get("DAILIES_DATA") == str(BUCKET)
+
+    @property
+    def own_data(self) -> Path:
+        """The data folder, to be changed.
+
+        Raises:
+            ConfigurationError: This host reads the bucket's, which nobody can change.
+        """
+        if self.reads_bucket:
+            raise ConfigurationError(CANNOT_EDIT)
+        return self.data
 
     def at_sandbox(self, url: str, key: str) -> "Settings":
         """These settings with a sandbox in the place of every provider."""
@@ -500,6 +529,8 @@ def load_settings() -> Settings:
         settings = _settings(tuple(os.environ.items()), file, _bytes_of(file), pinned_json, network)
     except ValidationError as error:
         raise ConfigurationError(f"Invalid setting: {_in_words(error)}. See .env.example.") from None
+    if settings.reads_bucket:
+        settings = settings.reading(_pushed_folder(settings.home))
     if settings.declared_accounts.found:
         # a file may have changed although no variable has
         settings.check_accounts()
@@ -521,6 +552,16 @@ def _settings(
     settings = Settings.model_validate(variables).through(network, variables)
     settings.check_accounts()
     return settings
+
+
+def _pushed_folder(home: Path) -> Path:
+    """The pushed data folder that this host has read last; one that does not exist before the first."""
+    pointer = (home / POINTER).absolute()
+    try:
+        digest = pointer.read_text().strip()
+    except OSError:
+        digest = "none"
+    return pointer.with_name(digest)
 
 
 def _bytes_of(file: str | None) -> bytes:

@@ -66,6 +66,7 @@ def make_characters(
         scope = scope_of(context, production, characters)
         leave_alone(context, scope)
         names = scope.keys
+        production.follow_data(decision_of(context.run))
         requests, failed = _requests(production, names)
         if failed:
             raise clips_failed(failed, len(names), "cannot be made", bought=bought())

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
+from pipelines.clip_batch import decision_of
 from pipelines.events import show_again
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
@@ -73,6 +74,7 @@ def prompts(
                 f"the partition {scope.lost_end}, an end of this run's range, was deleted, so Dagster cannot execute this run. "
                 "Request its clips again with `dailies produce`."
             )
+        production.follow_data(decision_of(context.run))
         rendered = render(production.declarations(), keys)
         if rendered.problems:
             raise clips_failed(rendered.problems, len(keys), "could not be rendered", bought=bought())

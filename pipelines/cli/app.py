@@ -14,6 +14,7 @@ from pipelines.cli.commands.operations import operations_app
 from pipelines.cli.commands.production import production_app
 from pipelines.cli.commands.review import review_app
 from pipelines.cli.commands.takes import takes_app
+from pipelines.cli.data import data_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 from pipelines.cli.panels import PanelledGroup
@@ -53,6 +54,7 @@ for commands in (production_app, takes_app, review_app, operations_app):
 app.add_typer(models_app, name="models", rich_help_panel="Look up and manage")
 app.add_typer(characters_app, name="characters", rich_help_panel="Look up and manage")
 app.add_typer(ledger_app, name="ledger", rich_help_panel="Look up and manage")
+app.add_typer(data_app, name="data", rich_help_panel="Look up and manage")
 app.add_typer(policy_app, name="policy", rich_help_panel="Look up and manage")
 app.add_typer(providers_app, name="providers", rich_help_panel="Look up and manage")
 app.add_typer(partitions_app, name="partitions", rich_help_panel="Look up and manage")

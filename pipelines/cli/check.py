@@ -20,6 +20,10 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
     Returns:
         The declarations; the problems, which keep something from being produced; and the notes, which do not.
     """
+    if settings.reads_bucket:
+        from resources.shared_data.source import bring
+
+        settings = bring(settings)
     catalogue = Catalogue.of(settings.data)
     declarations = declarations_of(settings, catalogue)
     problems = [*map(str, catalogue.problems), *map(str, declarations.problems), *_unusable(settings)]

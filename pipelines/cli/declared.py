@@ -8,12 +8,17 @@ from resources.errors import ConfigurationError
 from resources.orders import ClipRequest
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
-from resources.series.prompt_editor import PromptEditor
-from resources.settings import Settings, open_ledger
+from resources.series.prompt_editor import ClipWords, PromptEditor
+from resources.series.prompts import Words
+from resources.settings import CANNOT_EDIT, Settings, open_ledger
 
 
 def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> Declarations:
     """The series of the data folder; of its own catalogue unless that was loaded before."""
+    if settings.reads_bucket:
+        from resources.shared_data.source import bring
+
+        settings = bring(settings)
 
     def made() -> dict[str, Made]:
         from resources.characters.made import made_in
@@ -26,7 +31,20 @@ def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> D
 
 def editor_of(settings: Settings) -> PromptEditor:
     """What changes the words of single clips of the data folder."""
-    return PromptEditor(lambda: declarations_of(settings), settings.data, settings.home / "edits.lock")
+    kind = PushedPrompts if settings.reads_bucket else PromptEditor
+    return kind(lambda: declarations_of(settings), settings.data, settings.home / "edits.lock")
+
+
+class PushedPrompts(PromptEditor):
+    """Shows and tries words on a host that reads the bucket's data folder, and keeps none."""
+
+    def keep(self, clip: str, words: Words | None, *, who: str, seen: str | None) -> ClipWords:  # noqa: ARG002 - as its base
+        """Refuse.
+
+        Raises:
+            ConfigurationError: Always; with the way to change the words.
+        """
+        raise ConfigurationError(f"the words of {clip} cannot be changed here: {CANNOT_EDIT}")
 
 
 def declared_limits(settings: Settings) -> Callable[[ClipRequest], ClipRequest]:

@@ -45,7 +45,7 @@ def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None)
         DailiesError: The model is not listed or has an entry, or the file exists or cannot be written.
     """
     ((name, account),) = _with_keys(settings, provider).items()
-    path = to or settings.data / "models" / file_name(name, model)
+    path = to or settings.own_data / "models" / file_name(name, model)
     if str(path) != "-" and path.parent.resolve() == (settings.data / "models").resolve():
         _refuse_a_second(settings, name, model)
     text = draft(name, asyncio.run(_listed(settings, account, model)), today=dt.datetime.now(dt.UTC).date())

@@ -27,7 +27,7 @@ from pipelines.prompt_batch import render
 from pipelines.run_labels import run_labels
 from pipelines.schedules import SERIES_TAG
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.ledger import policy_history
+from resources.ledger import data_pushes, policy_history
 from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import has_bought
@@ -38,6 +38,7 @@ from resources.orders import TakeSlot
 from resources.planning import chosen_purchases
 from resources.planning.selectors import RESERVED
 from resources.settings import Settings, open_ledger
+from resources.shared_data.source import checked_digest
 
 LOOK_SECONDS = 1.0
 EDITS_NAMED = 3
@@ -151,15 +152,19 @@ def launch(
     Raises:
         DailiesError: A clip that is to be bought was edited since its plan was shown (then nothing is requested), or Dagster does
             not accept the run.
-        resources.errors.ConfigurationError: This host's settings are not the policy in force.
+        resources.errors.ConfigurationError: This host's settings are not the policy in force, or its data folder is not the
+            current one.
     """
     keys = [approval.clip for approval in approvals]
     _check_unedited(settings, [approval for approval in approvals if approval.at_most_micros])
     with open_ledger(settings) as ledger, partition_store(settings, api) as store:
         policy_history.check(ledger)
+        digest = checked_digest(settings, ledger)
         order = add_clips(store, ledger, keys)
         launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
+        if digest is not None:
+            data_pushes.name_for(ledger, launched.decision, digest)
         approve_clips(ledger, launched.decision, approvals)
     tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"} | ({SERIES_TAG: series} if series else {})
     most = {approval.clip: approval.total_micros for approval in approvals}

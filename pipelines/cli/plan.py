@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.cli.chosen import chosen_clips
 from pipelines.cli.declared import declarations_of
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger import policy_history
+from resources.ledger import data_pushes, policy_history
 from resources.ledger.ledger import Ledger
 from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
@@ -16,6 +16,7 @@ from resources.planning import DueClip, Edit, Plan, PlannedClip, Planning, Selec
 from resources.planning.renames import renamed
 from resources.series import Clip, Declarations
 from resources.settings import Settings, open_ledger
+from resources.shared_data.source import checked_digest
 
 LISTED = 40
 """Up to so many clips are compared with their newest purchases."""
@@ -96,6 +97,11 @@ def _if_it_may_buy(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
 
     if (refusal := policy_history.in_force(ledger).refusal) is not None:
         return replace(plan, may_not_buy=refusal)
+    if settings.reads_bucket or data_pushes.current(ledger) is not None:
+        try:
+            checked_digest(settings, ledger)
+        except ConfigurationError as error:
+            return replace(plan, may_not_buy=str(error))
 
     try:
         with bucket_if_any(settings) as bucket:

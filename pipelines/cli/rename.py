@@ -32,7 +32,7 @@ def rename(settings: Settings, old: str, new: str) -> None:
             written. The series is as it was.
     """
     before = declarations_of(settings)
-    edits, edits_target = edit_file(settings.data, old), edit_file(settings.data, new)
+    edits, edits_target = edit_file(settings.own_data, old), edit_file(settings.own_data, new)
     series = before.series.get(old)
     if series is None:
         if new in before.series and edits.exists() and _is_former(settings, old, new):

@@ -34,7 +34,7 @@ from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
 from resources.program_files import program_root
-from resources.settings import Settings, pinned
+from resources.settings import BUCKET, Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, SANDBOX_KEY, STACK
 
@@ -134,7 +134,7 @@ class Stack:
             raise ConfigurationError(
                 f"cannot write to {self.home}: {error.strerror}. Choose another folder with DAILIES_HOME."
             ) from None
-        if not self.settings.data.is_dir():
+        if not self.settings.reads_bucket and not self.settings.data.is_dir():
             raise ConfigurationError(
                 f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
             )
@@ -149,7 +149,7 @@ class Stack:
         link_dagster_yaml(dagster_home)
         self.environment |= {
             "DAILIES_HOME": str(self.home),
-            "DAILIES_DATA": str(self.settings.data.absolute()),
+            "DAILIES_DATA": str(BUCKET if self.settings.reads_bucket else self.settings.data.absolute()),
             "DAILIES_DAGSTER_URL": self.dagster_url,
             "DAGSTER_HOME": str(dagster_home),
             # named here, because a stack without keys and bucket reads no .env

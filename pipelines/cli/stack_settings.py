@@ -12,6 +12,10 @@ def running_settings() -> Settings:
         ConfigurationError: A setting is invalid, or the sandbox's key cannot be read.
     """
     settings = load_settings()
+    if settings.reads_bucket:
+        from resources.shared_data.source import bring
+
+        settings = bring(settings)
     running = running_stack(settings.home) or {}
     if dagster := running.get("dagster_url"):
         settings = settings.model_copy(update={"dagster_url": str(dagster)})

@@ -1,10 +1,11 @@
-"""What a person has approved of a decision: the order of each clip, the number of its takes, and the most that one may cost.
+"""What a decision may buy: the order of each clip, the number of its takes, and, where a person has approved it, the most that one may cost.
 
 A command shows the plan and asks. Between the answer and the run, somebody may edit a series or the catalogue, and the run's
-host may have another data folder. The decision buys only what is recorded here. Schedules, sensors and Dagster's own pages
-record no approval; they buy what is declared.
+host may have another data folder. The decision buys only what is recorded here. A schedule's tick records what it has rendered
+on its host, without a price. Dagster's own pages record nothing; their runs buy what is declared.
 """
 
+import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -82,6 +83,22 @@ def approve_clips(ledger: Ledger, decision: str, approvals: Iterable[Approval]) 
     fix_rows(ledger, decision, [asdict(approval) for approval in approvals])
 
 
+def order_clips(ledger: Ledger, decision: str, requests: Iterable[ClipRequest]) -> None:
+    """Fix the clips of a decision with what is declared of each where it is made, unless they are fixed already.
+
+    Raises:
+        UnavailableError: The ledger cannot be written.
+    """
+    fix_rows(
+        ledger,
+        decision,
+        [
+            {"clip": request.clip, "order_fingerprint": request.order_fingerprint, "takes": request.takes}
+            for request in requests
+        ],
+    )
+
+
 def refusal(
     connection: sa.Connection, decision: str, request: ClipRequest, *, regenerate: bool
 ) -> str | None:
@@ -89,15 +106,28 @@ def refusal(
     row = connection.execute(_APPROVED, {"decision": decision, "clip": request.clip}).first()
     if row is None or row.order_fingerprint is None:
         return None
-    approved = Approval(request.clip, *row)
-    difference = approved.difference(Approval.of(request))
+    fingerprint, most, takes = row
+    if most is None:
+        difference = _ordered_otherwise(fingerprint, request)
+    else:
+        difference = Approval(request.clip, fingerprint, most, takes).difference(Approval.of(request))
     if difference is None:
         # the usual case asks nothing: a decision may have 2,000 clips
-        if request.takes <= approved.takes:
+        if request.takes <= takes:
             return None
         slot = {"decision": decision, "kind": request.kind, "clip": request.clip, "slot": request.slot}
-        if connection.execute(_OTHER_SLOTS, slot).scalar_one() < approved.takes:
+        if connection.execute(_OTHER_SLOTS, slot).scalar_one() < takes:
             return None
-        difference = f"it may buy {approved.takes} of its takes, as approved, and not one more"
+        difference = f"it may buy {takes} of its takes, as was asked for, and not one more"
     again = f"`dailies retake {request.clip}`" if regenerate else f"`dailies produce {request.clip}`"
     return f"{difference}. Nothing was bought. {again} shows the price and asks again."
+
+
+def _ordered_otherwise(fingerprint: str, request: ClipRequest) -> str | None:
+    """Why a request is not the one that was ordered; None if it is."""
+    if request.order_fingerprint == fingerprint:
+        return None
+    return (
+        f"its schedule has ordered request {fingerprint[:SHOWN_DIGITS]}, and here ({socket.gethostname()}) its request is "
+        f"{request.order_fingerprint[:SHOWN_DIGITS]}: the data folders of two hosts differ, or it was edited since the tick"
+    )

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from resources.ledger.budget import Budget
 from resources.ledger.limits import Limits
 from resources.ledger.policy_settings import ALL, Policy, Setting, Value
-from resources.ledger.policy_tables import policy as entries
+from resources.ledger.shared_tables import policy as entries
 from resources.orders import Caps
 
 NAMED = 3

@@ -10,7 +10,7 @@ from resources.ledger.database import lock_money
 from resources.ledger.ledger import Ledger
 from resources.ledger.policy import InForce, PolicyChange, PolicyEntry, entry_of, newest
 from resources.ledger.policy_settings import Policy
-from resources.ledger.policy_tables import policy as entries
+from resources.ledger.shared_tables import policy as entries
 
 
 def in_force(ledger: Ledger) -> InForce:

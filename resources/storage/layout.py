@@ -10,6 +10,7 @@
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `verdicts/{clip}/{verdict}.json` | what a person said of a take of the clip | no |
+| `data/{digest}.tar.gz` | a data folder that `dailies data push` has stored | no |
 | `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
 | `gallery/index.html`, `gallery/series/{series}.html` | pages that show every clip | yes |
 | `trials/...` | objects of a trial of the bucket, removed at once | yes |
@@ -23,6 +24,7 @@ VIDEOS = "videos/"
 QUARANTINE = "quarantine/"
 SHEETS = "sheets/"
 VERDICTS = "verdicts/"
+DATA = "data/"
 TRIALS = "trials/"
 
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
@@ -64,6 +66,11 @@ def manifest_key(clip: str, attempt: str) -> str:
 def verdict_key(clip: str, verdict: str) -> str:
     """Of a person's verdict on a take of a clip."""
     return f"{VERDICTS}{_checked(_CLIP, 'clip', clip)}/{_checked(_NAME, 'verdict', verdict)}.json"
+
+
+def data_key(digest: str) -> str:
+    """Of the archive of a data folder."""
+    return f"{DATA}{_checked(_NAME, 'digest', digest)}.tar.gz"
 
 
 def sheet_key(series: str, day: str) -> str:

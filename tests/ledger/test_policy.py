@@ -18,9 +18,9 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later, Limits
 from resources.ledger.policy import InForce, PolicyReader
 from resources.ledger.policy_settings import ALL, Setting, Value
-from resources.ledger.policy_tables import policy
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
+from resources.ledger.shared_tables import policy
 from resources.ledger.states import AttemptState
 from resources.money import usd
 from resources.providers.base import FailureKind, JobStatus

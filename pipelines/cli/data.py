@@ -1,0 +1,73 @@
+"""`dailies data`: one data folder for every host, kept in the bucket."""
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.panels import PanelledGroup
+from pipelines.cli.terminal import Json, console, counted, print_json
+
+data_app = typer.Typer(
+    cls=PanelledGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="One data folder for every host: store it in the bucket, and see what changed.",
+)
+Digest = Annotated[str | None, typer.Argument(help="The first digits of a pushed folder's digest.")]
+
+
+@data_app.callback()
+def data() -> None:
+    """One data folder for every host: store it in the bucket, and see what changed."""
+
+
+@data_app.command("push")
+def push(
+    note: Annotated[str, typer.Option("--note", "-m", help="What changed, for `dailies data log`.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Store this host's data folder in the bucket, and make it current on every host. Hosts with DAILIES_DATA=bucket read it."""
+    from pipelines.cli.data_folders import push_folder
+    from pipelines.cli.data_table import push_document
+    from pipelines.cli.stack_settings import running_settings
+
+    made = push_folder(running_settings(), note=note)
+    if as_json:
+        print_json(push_document(made))
+    else:
+        console.print(
+            f"{made.digest[:12]} is current on every host: {counted(made.files, 'file')}, {made.bytes / 1e6:.2f} MB"
+        )
+
+
+@data_app.command("log")
+def log(as_json: Json = False) -> None:
+    """Show every folder that was pushed, oldest first: when, by whom, and what was said about it."""
+    from pipelines.cli.data_table import push_document, show_pushes
+    from resources.ledger.data_pushes import pushes
+    from resources.settings import load_settings, open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        found = pushes(ledger)
+    if as_json:
+        print_json([push_document(one) for one in found])
+    else:
+        show_pushes(found)
+
+
+@data_app.command("diff")
+def diff(before: Digest = None, after: Digest = None, as_json: Json = False) -> None:
+    """Show how this host's folder differs from the current one, or from another one; or how two pushed ones differ.
+
+    Exits with 1 if they differ.
+    """
+    from pipelines.cli.data_folders import compare
+    from pipelines.cli.data_table import show_difference
+    from pipelines.cli.stack_settings import running_settings
+
+    found = compare(running_settings(), before, after)
+    if as_json:
+        print_json(found.document())
+    else:
+        show_difference(found)
+    raise typer.Exit(1 if found.changes else 0)

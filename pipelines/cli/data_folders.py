@@ -1,0 +1,144 @@
+"""Pushing a data folder, and comparing two of them."""
+
+import difflib
+import getpass
+import hashlib
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.cli.bucket import bucket_of
+from resources.errors import ConfigurationError
+from resources.ledger import data_pushes
+from resources.ledger.data_pushes import DataPush
+from resources.production.bucket_mark import bind_bucket
+from resources.settings import Settings, open_ledger
+from resources.shared_data.archive import write_archive
+from resources.shared_data.snapshot import Snapshot, short, take_snapshot
+from resources.shared_data.source import fetch
+from resources.storage.layout import data_key
+
+LONGEST_TEXT = 256 << 10
+"""Bytes of a file whose lines are compared."""
+
+
+@dataclass(frozen=True)
+class FolderDifference:
+    """How one data folder differs from another."""
+
+    before: str
+    """What is compared, for a person."""
+    after: str
+    changes: dict[str, str]
+    """`added`, `removed` or `changed`, by file."""
+    lines: tuple[str, ...]
+    """The changed lines of texts."""
+
+    def document(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {"before": self.before, "after": self.after, "changes": self.changes}
+
+
+def push_folder(settings: Settings, *, note: str) -> DataPush:
+    """Store the data folder of this host in the bucket, and make it current.
+
+    Raises:
+        ConfigurationError: The host has no folder of its own, or the folder holds what may not be stored. Nothing was changed.
+        resources.errors.UnavailableError: Ledger or bucket does not answer.
+    """
+    folder = settings.own_data
+    snapshot = take_snapshot(folder)
+    with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
+        bind_bucket(ledger, bucket.store, buying=False)
+        key = data_key(snapshot.digest)
+        if bucket.store.head(key) is None:
+            with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
+                write_archive(folder, snapshot, file, secrets=_secrets(settings))
+                file.flush()
+                sha256 = hashlib.sha256(Path(file.name).read_bytes()).hexdigest()
+                bucket.store.put_file(key, Path(file.name), sha256=sha256, content_type="application/gzip")
+        return data_pushes.push(
+            ledger,
+            snapshot.digest,
+            files=len(snapshot.files),
+            size=snapshot.size,
+            who=f"{getpass.getuser()} on {socket.gethostname()}",
+            note=note,
+        )
+
+
+def compare(settings: Settings, before: str | None, after: str | None) -> FolderDifference:
+    """Compare two data folders.
+
+    Args:
+        before: The first digits of the digest of a pushed one; None for the current one.
+        after: The same; None for the folder of this host.
+
+    Raises:
+        ConfigurationError: No such folder was pushed, or this host has none of its own.
+    """
+    with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
+        known = data_pushes.pushes(ledger)
+        old = _find(known, before)
+        old_folder = fetch(settings, old, bucket.store)
+        if after is None:
+            new_folder, named = settings.own_data, f"this host's {settings.data}"
+        else:
+            new = _find(known, after)
+            new_folder, named = fetch(settings, new, bucket.store), short(new)
+    earlier, later = take_snapshot(old_folder), take_snapshot(new_folder)
+    changes = _changes(earlier, later)
+    lines = [line for name in changes for line in _lines(name, old_folder, new_folder)]
+    return FolderDifference(short(old), named, changes, tuple(lines))
+
+
+def _find(known: list[DataPush], start: str | None) -> str:
+    if not known:
+        raise ConfigurationError("no data folder was pushed yet; `dailies data push` stores this host's")
+    if start is None:
+        return known[-1].digest
+    found = {push.digest for push in known if push.digest.startswith(start)}
+    if len(found) != 1:
+        what = "begins several digests" if found else "is no folder that was pushed"
+        raise ConfigurationError(f"{start!r} {what}; `dailies data log` shows them")
+    return found.pop()
+
+
+def _changes(before: Snapshot, after: Snapshot) -> dict[str, str]:
+    return {
+        name: "added" if name not in before.files else "removed" if name not in after.files else "changed"
+        for name in sorted(before.files.keys() | after.files.keys())
+        if before.files.get(name) != after.files.get(name)
+    }
+
+
+def _lines(name: str, before: Path, after: Path) -> Iterator[str]:
+    old, new = _text(before / name), _text(after / name)
+    if old is not None and new is not None:
+        yield from difflib.unified_diff(old, new, f"before/{name}", f"after/{name}", lineterm="", n=1)
+
+
+def _text(file: Path) -> list[str] | None:
+    """The lines of a text; none of a file that does not exist, None of one that is no text or too long."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return []
+    if len(data) > LONGEST_TEXT or b"\0" in data:
+        return None
+    try:
+        return data.decode().splitlines()
+    except UnicodeDecodeError:
+        return None
+
+
+def _secrets(settings: Settings) -> Iterator[bytes]:
+    for name in settings.account_names:
+        account = settings.account(name)
+        yield from (key.get_secret_value().encode() for key in (account.api_key, account.admin_key) if key)
+    for secret in (settings.s3_secret_access_key, settings.s3_session_token, settings.alarm_url):
+        if secret is not None:
+            yield secret.get_secret_value().encode()

@@ -1,0 +1,52 @@
+"""Pushed data folders and their differences, for people and for machines."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from pipelines.cli.terminal import console, print_table, table_of
+from resources.ledger.data_pushes import DataPush
+from resources.plain import legible
+from resources.shared_data.snapshot import short
+
+if TYPE_CHECKING:
+    from pipelines.cli.data_folders import FolderDifference
+
+STYLES = {"+": "green", "-": "red", "@": "dim"}
+
+
+def show_pushes(pushes: Sequence[DataPush]) -> None:
+    """Print every push, oldest first; the last one is current."""
+    if not pushes:
+        console.print(
+            "no data folder was pushed: each host's own counts. `dailies data push` stores this one."
+        )
+        return
+    table = table_of("when", "folder", "files", "who", "note", right={"files"}, wraps={"who", "note"})
+    for push in pushes:
+        when = f"{dt.datetime.fromtimestamp(push.at, dt.UTC):%Y-%m-%d %H:%M}"
+        note = push.note if push is not pushes[-1] else f"{push.note} (current)".strip()
+        table.add_row(when, short(push.digest), str(push.files), Text(push.who), Text(legible(note)))
+    print_table(table)
+
+
+def push_document(push: DataPush) -> dict[str, Any]:
+    """A push for machines."""
+    at = dt.datetime.fromtimestamp(push.at, dt.UTC).isoformat(timespec="seconds")
+    found = push._asdict()
+    del found["seq"]
+    return {**found, "at": at}
+
+
+def show_difference(found: "FolderDifference") -> None:
+    """Print which files differ, and the changed lines of texts."""
+    if not found.changes:
+        console.print(f"{found.after} is the data folder {found.before}")
+        return
+    console.print(f"from {found.before} to {found.after}:")
+    for name, what in found.changes.items():
+        console.print(f"{what:8} {name}", markup=False, highlight=False, soft_wrap=True)
+    for line in found.lines:
+        console.print(Text(legible(line), style=STYLES.get(line[:1], "")), soft_wrap=True)

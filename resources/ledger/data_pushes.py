@@ -1,0 +1,70 @@
+"""Which data folder is current on every host, and of which one each decision was made."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from resources.ledger.database import insert_ignoring
+from resources.ledger.ledger import Ledger
+from resources.ledger.shared_tables import data_pushes, decision_data
+
+_NEWEST = sa.select(data_pushes).order_by(data_pushes.c.seq.desc()).limit(1)
+_OF_DECISION = sa.select(decision_data.c.digest).where(decision_data.c.decision == sa.bindparam("decision"))
+
+
+class DataPush(NamedTuple):
+    """A data folder that somebody made current."""
+
+    seq: int
+    """Its place in the history."""
+    digest: str
+    """See `resources.shared_data.snapshot`; its archive in the bucket has this name."""
+    files: int
+    """How many."""
+    bytes: int
+    """Of all files together."""
+    at: float
+    """When, in seconds since the epoch."""
+    who: str
+    """A person and a host."""
+    note: str
+    """What the person said about it."""
+
+
+def push(ledger: Ledger, digest: str, *, files: int, size: int, who: str, note: str) -> DataPush:
+    """Make a data folder current whose archive is in the bucket. The current one stays as it is."""
+    with ledger.write() as connection:
+        row = connection.execute(_NEWEST).first()
+        if row is None or row.digest != digest:
+            values = {"digest": digest, "files": files, "bytes": size, "who": who, "note": note}
+            connection.execute(sa.insert(data_pushes).values(at=ledger.clock(), **values))
+        return DataPush(*connection.execute(_NEWEST).one())
+
+
+def current(ledger: Ledger) -> DataPush | None:
+    """The data folder that counts on every host; None where nobody has pushed one, so that each host's own counts."""
+    with ledger.read() as connection:
+        row = connection.execute(_NEWEST).first()
+    return None if row is None else DataPush(*row)
+
+
+def pushes(ledger: Ledger) -> list[DataPush]:
+    """Every push, oldest first."""
+    with ledger.read() as connection:
+        return [
+            DataPush(*row) for row in connection.execute(sa.select(data_pushes).order_by(data_pushes.c.seq))
+        ]
+
+
+def name_for(ledger: Ledger, decision: str, digest: str) -> str:
+    """Record of which data folder a decision is made, unless that is recorded; returns the digest that counts."""
+    with ledger.write() as connection:
+        insert = insert_ignoring(connection, decision_data)
+        connection.execute(insert.values(decision=decision, digest=digest))
+        return str(connection.execute(_OF_DECISION, {"decision": decision}).scalar_one())
+
+
+def of_decision(ledger: Ledger, decision: str) -> str | None:
+    """The digest of the data folder of which a decision was made; None where none was recorded."""
+    with ledger.read() as connection:
+        return connection.execute(_OF_DECISION, {"decision": decision}).scalar()

@@ -1,0 +1,40 @@
+"""The tables of what counts on every host: the policy and the data folder. The ledger's other tables are in `schema.py`."""
+
+import sqlalchemy as sa
+
+from resources.ledger.schema import Id, Serial, metadata
+
+policy = sa.Table(
+    "policy",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("account", Id, nullable=False),
+    sa.Column("setting", sa.String(32), nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+)
+"""Append-only: every statement about a cap, a limit or a settle time, as JSON; see `policy.py`. Updates and deletes are refused by
+trigger."""
+sa.Index("policy_by_setting", policy.c.account, policy.c.setting, policy.c.seq)
+
+data_pushes = sa.Table(
+    "data_pushes",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)
+"""Append-only: every `dailies data push`; the last one is current. Updates and deletes are refused by trigger."""
+
+decision_data = sa.Table(
+    "decision_data",
+    metadata,
+    sa.Column("decision", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+)
+"""The digest of the data folder of which each decision was made; see `data_pushes.py`."""

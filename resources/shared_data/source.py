@@ -1,0 +1,147 @@
+"""The data folder that a host reads: its own, or, with `DAILIES_DATA=bucket`, the one that somebody has pushed.
+
+Where a folder was pushed, it counts on every host: one whose own folder differs buys nothing and renders nothing. A run reads the
+folder of which its decision was made, whatever was pushed since.
+"""
+
+import datetime as dt
+import logging
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from resources.errors import ConfigurationError
+from resources.ledger import data_pushes
+from resources.ledger.data_pushes import DataPush
+from resources.ledger.ledger import Ledger
+from resources.settings import POINTER, Settings, open_ledger
+from resources.shared_data.archive import unpack
+from resources.shared_data.snapshot import MOST_BYTES, short, take_snapshot
+from resources.storage.layout import data_key
+from resources.storage.objects import ObjectStore
+from resources.storage.reader import BucketReader
+
+logger = logging.getLogger("dailies")
+
+NOTHING_PUSHED = (
+    "DAILIES_DATA=bucket, and no data folder was pushed yet. Nothing was bought. `dailies data push` on a host that has the "
+    "folder stores it"
+)
+
+
+def bring(settings: Settings) -> Settings:
+    """The settings with the folder that is current, where this host reads the bucket's; it is fetched once.
+
+    Raises:
+        ConfigurationError: None was pushed yet, or its archive is gone or broken.
+        resources.errors.UnavailableError: The ledger or the bucket does not answer.
+    """
+    if not settings.reads_bucket:
+        return settings
+    with open_ledger(settings) as ledger:
+        push = data_pushes.current(ledger)
+    if push is None:
+        raise ConfigurationError(NOTHING_PUSHED)
+    folder = fetch(settings, push.digest)
+    pointer = settings.home / POINTER
+    written = pointer.with_name(f".{pointer.name}-{os.getpid()}")
+    written.write_text(push.digest)
+    written.rename(pointer)
+    return settings.reading(folder)
+
+
+def fetch(settings: Settings, digest: str, store: BucketReader | None = None) -> Path:
+    """The folder with this digest in the home; from the bucket, unless it is there.
+
+    Raises:
+        ConfigurationError: Its archive is gone or broken.
+        resources.errors.UnavailableError: The bucket does not answer.
+    """
+    folder = (settings.home / POINTER).with_name(digest).absolute()
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    store = store or ObjectStore(settings.s3())
+    key = data_key(digest)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as place:
+        archive = Path(place) / "data.tar.gz"
+        found = store.head(key)
+        if found is None or found.size > MOST_BYTES or store.get_file(key, archive) is None:
+            raise ConfigurationError(
+                f"the data folder {short(digest)} is not in the bucket ({store.uri(key)}). Nothing was bought. `dailies data push` on a "
+                "host that has it stores it again."
+            )
+        unpack(archive, folder, digest)
+    return folder
+
+
+def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
+    """The digest of the folder that this host reads; None where none was pushed and this one could not be.
+
+    Raises:
+        ConfigurationError: Another folder is current. Nothing was bought.
+    """
+    push = data_pushes.current(ledger)
+    if settings.reads_bucket:
+        if push is None:
+            raise ConfigurationError(NOTHING_PUSHED)
+        if settings.data.name != push.digest:
+            raise ConfigurationError(
+                f"the data folder {short(push.digest)} was pushed meanwhile ({_by(push)}); {short(settings.data.name)} was read. "
+                "Nothing was bought; run it again."
+            )
+        return push.digest
+    try:
+        own = take_snapshot(settings.data).digest
+    except ConfigurationError:
+        if push is None:
+            return None
+        raise
+    if push is not None and push.digest != own:
+        raise ConfigurationError(
+            f"the data folder of this host ({socket.gethostname()}: {settings.data}) is {short(own)}, and {short(push.digest)} is "
+            f"current ({_by(push)}). Nothing was bought. `dailies data diff` shows the difference; `dailies data push` makes this "
+            "host's folder current; DAILIES_DATA=bucket reads the current one."
+        )
+    return own
+
+
+def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | None:
+    """The folder that a run reads: the one of which its decision was made.
+
+    Returns:
+        None for the host's own folder.
+
+    Raises:
+        ConfigurationError: This host has another folder, or the one in the bucket is gone or broken. Nothing was bought.
+    """
+    push = data_pushes.current(ledger)
+    named = data_pushes.of_decision(ledger, decision)
+    if named is None and push is not None:
+        # a page of Dagster started it; its retries and its other runs read the same
+        named = data_pushes.name_for(ledger, decision, push.digest)
+    if settings.reads_bucket:
+        if named is None:
+            raise ConfigurationError(NOTHING_PUSHED)
+        return fetch(settings, named)
+    if named is None:
+        return None
+    own = take_snapshot(settings.data).digest
+    if own == named:
+        return None
+    said = (
+        f"the decision {decision} was made of the data folder {short(named)}, and the folder of this host "
+        f"({socket.gethostname()}: {settings.data}) is {short(own)}"
+    )
+    if push is None:
+        # nobody shares folders: what was ordered of each clip decides (see `ledger.approvals`)
+        logger.warning("%s. A clip whose request differs is not bought.", said)
+        return None
+    raise ConfigurationError(
+        f"{said}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then ask again."
+    )
+
+
+def _by(push: DataPush) -> str:
+    return f"pushed by {push.who}, {dt.datetime.fromtimestamp(push.at, dt.UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,179 @@
+"""The digest of a data folder, its archive, and archives of strangers."""
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resources.errors import ConfigurationError
+from resources.shared_data import archive as archives
+from resources.shared_data import snapshot as snapshots
+from resources.shared_data.archive import unpack, write_archive
+from resources.shared_data.snapshot import take_snapshot
+
+FILES = {
+    "series/bay.yaml": b"name: bay\n",
+    "edits/bay.yaml": b"bay-east: other words\n",
+    "images/a picture.png": os.urandom(200_000),
+    "prompts/\u00e9t\u00e9.yaml": b"summer: true\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written(tmp_path / "data")
+
+
+def written(folder: Path, order: int = 1) -> Path:
+    for name, content in list(FILES.items())[::order]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def packed(folder: Path, secrets: tuple[bytes, ...] = ()) -> bytes:
+    target = io.BytesIO()
+    write_archive(folder, take_snapshot(folder), target, secrets=secrets)
+    return target.getvalue()
+
+
+def stored(tmp_path: Path, data: bytes) -> Path:
+    file = tmp_path / "data.tar.gz"
+    file.write_bytes(data)
+    return file
+
+
+def test_the_digest_is_that_of_paths_and_contents_alone(folder: Path, tmp_path: Path) -> None:
+    other = written(tmp_path / "elsewhere", order=-1)
+    (other / "schemas").mkdir()
+    (other / "schemas" / "series.schema.json").write_text("{}")
+    (other / ".DS_Store").write_text("hidden")
+    (other / ".git").mkdir()
+    (other / ".git" / "config").write_text("hidden")
+    os.utime(other / "series" / "bay.yaml", (1, 1))
+    (other / "series" / "bay.yaml").chmod(0o600)
+    first = take_snapshot(folder)
+    assert take_snapshot(other).digest == first.digest
+    assert first.files.keys() == FILES.keys()
+    lines = "".join(f"{n}\0{len(c)}\0{hashlib.sha256(c).hexdigest()}\n" for n, c in sorted(FILES.items()))
+    assert first.digest == hashlib.sha256(lines.encode()).hexdigest()
+    (other / "edits" / "bay.yaml").write_bytes(b"bay-east: words of the room\n")
+    assert take_snapshot(other).digest != first.digest
+
+
+def test_a_link_counts_as_what_it_leads_to_and_one_that_leads_out_is_not_stored(
+    folder: Path, tmp_path: Path
+) -> None:
+    plain = take_snapshot(folder).digest
+    (folder / "edits").rename(tmp_path / "edits")
+    (folder / "edits").symlink_to(tmp_path / "edits")
+    assert take_snapshot(folder).digest == plain
+    with pytest.raises(ConfigurationError, match=r"a link out of the data folder\. Nothing was stored"):
+        packed(folder)
+
+
+def test_the_same_files_make_the_same_bytes_and_come_back_as_they_were(folder: Path, tmp_path: Path) -> None:
+    data = packed(folder)
+    assert packed(written(tmp_path / "elsewhere", order=-1)) == data
+    target, digest = tmp_path / "cache" / "unpacked", take_snapshot(folder).digest
+    unpack(stored(tmp_path, data), target, digest)
+    assert take_snapshot(target).digest == digest
+    assert {name: (target / name).read_bytes() for name in FILES} == FILES
+    assert [path.name for path in target.parent.iterdir()] == ["unpacked"]
+    unpack(stored(tmp_path, data), target, digest)
+
+
+def test_a_key_of_this_host_in_a_file_is_not_stored(folder: Path) -> None:
+    (folder / "series" / "bay.yaml").write_bytes(b"name: bay # wsk-0123456789\n")
+    with pytest.raises(
+        ConfigurationError, match=r"bay\.yaml contains a key of this host. Nothing was stored"
+    ) as said:
+        packed(folder, secrets=(b"", b"wsk-0123456789"))
+    assert "wsk-0123456789" not in str(said.value)
+
+
+def test_a_file_that_is_edited_meanwhile_is_not_stored(folder: Path) -> None:
+    before = take_snapshot(folder)
+    (folder / "series" / "bay.yaml").write_bytes(b"name: boy\n")
+    with pytest.raises(ConfigurationError, match="was changed meanwhile"):
+        write_archive(folder, before, io.BytesIO(), secrets=())
+
+
+def test_a_folder_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "MOST_BYTES", 1_000)
+    with pytest.raises(ConfigurationError, match="more than 5000 files or 0 MB"):
+        take_snapshot(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(snapshots, "MOST_FILES", 50)
+    (folder / "loop").symlink_to(folder)
+    (folder / "series" / "loop").symlink_to(folder)
+    with pytest.raises(ConfigurationError):
+        take_snapshot(folder)
+
+
+def test_an_empty_folder_and_one_that_does_not_exist_are_refused(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ConfigurationError):
+            take_snapshot(place)
+
+
+# Archives of strangers
+
+
+def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    target = io.BytesIO()
+    with gzip.GzipFile(mode="wb", fileobj=target) as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for info, content in members:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return target.getvalue()
+
+
+def a_file(name: str, content: bytes = b"x") -> tuple[tarfile.TarInfo, bytes]:
+    return tarfile.TarInfo(name), content
+
+
+def a(kind: bytes, name: str, target: str = "") -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info, b""
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "a path out": lambda: tar_of(a_file("../../home/.bashrc")),
+    "a path within": lambda: tar_of(a_file("series/../../x")),
+    "an absolute path": lambda: tar_of(a_file("/etc/cron.d/x")),
+    "a hidden file": lambda: tar_of(a_file("series/.env")),
+    "a symbolic link": lambda: tar_of(a(tarfile.SYMTYPE, "series", "/etc"), a_file("series/passwd")),
+    "a hard link": lambda: tar_of(a_file("a.yaml"), a(tarfile.LNKTYPE, "b.yaml", "/etc/passwd")),
+    "a device": lambda: tar_of(a(tarfile.CHRTYPE, "zero")),
+    "a pipe": lambda: tar_of(a(tarfile.FIFOTYPE, "pipe")),
+    "a folder": lambda: tar_of(a(tarfile.DIRTYPE, "series")),
+    "a name twice": lambda: tar_of(a_file("a.yaml"), a_file("a.yaml", b"y")),
+    "a file that is a folder, too": lambda: tar_of(a_file("a"), a_file("a/b")),
+    "many files": lambda: tar_of(*(a_file(f"{n}.yaml") for n in range(60))),
+    "a bomb": lambda: tar_of(a_file("zeros", bytes(3_000_000))),
+    "no gzip": lambda: b"not an archive",
+    "nothing": lambda: b"",
+    "half of one": lambda: tar_of(a_file("a.yaml", os.urandom(50_000)))[:30_000],
+    "other files": lambda: tar_of(a_file("a.yaml")),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_archive_that_is_not_the_one_leaves_nothing_behind(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (archives, snapshots):
+        monkeypatch.setattr(module, "MOST_BYTES", 1_000_000)
+        monkeypatch.setattr(module, "MOST_FILES", 50)
+    target = tmp_path / "cache" / "folder"
+    with pytest.raises(ConfigurationError, match=r"is not used: .* Nothing was bought"):
+        unpack(stored(tmp_path, HOSTILE[name]()), target, "0" * 64)
+    assert list(target.parent.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data.tar.gz"]
