@@ -224,18 +224,23 @@ class ClipRequest(Choice):
         """The same request for so many takes; None for as many as declared."""
         return self if takes is None else self.model_copy(update={"takes": takes})
 
-    def each_take(self, decision: str, *, regenerate: bool) -> "list[ClipRequest]":
+    def each_take(self, drawn_from: str, *, regenerate: bool) -> "list[ClipRequest]":
         """The request of every take that a decision asks for.
 
         The first take has the declared seed. Every other take, and another take of a delivered request, has a seed of its own if
-        the model takes one. It follows from the decision and the slot, so that a retry sends the same seed.
+        the model takes one. It follows from `drawn_from` and the slot, so that a retry sends the same seed.
+
+        Args:
+            drawn_from: Names the decision; for a purchase among those of all installations.
         """
         found = []
         for slot in range(1, self.takes + 1):
             request = self.model_copy(update={"slot": slot})
             drawn = self.takes > 1 and not self.has_seed
             if slot > 1 or regenerate or drawn:
-                digest = hashlib.sha256(f"{self.clip} {self.fingerprint} {decision} {slot}".encode()).digest()
+                digest = hashlib.sha256(
+                    f"{self.clip} {self.fingerprint} {drawn_from} {slot}".encode()
+                ).digest()
                 request = request.seeded(int.from_bytes(digest[:6]))
             found.append(request)
         return found

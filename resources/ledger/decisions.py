@@ -63,10 +63,12 @@ def decide(
         UnavailableError: The ledger cannot be written. What was decided before is kept, and will be adopted.
         RunLostError: The run was given up; it decides nothing more.
     """
+    # another installation with the same series has the same decisions, and may use the same key: its seeds must differ from ours
+    drawn_from = f"{decision.id} of {ledger.id}"
     return [
         repeat_unrecorded(_decide_one, ledger, take, decision, run_id)
         for request in requests
-        for take in request.each_take(decision.id, regenerate=decision.regenerate)
+        for take in request.each_take(drawn_from, regenerate=decision.regenerate)
     ]
 
 

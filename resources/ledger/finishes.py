@@ -21,7 +21,7 @@ from resources.ledger.review_tables import waiting_finishes as table
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import OPEN
 from resources.ledger.transaction import StaleAttemptError, Transaction
-from resources.ledger.verdicts import Judged, Verdict, record
+from resources.ledger.verdicts import Judged, Verdict, is_recorded, record
 from resources.ledger.waiting_finishes import WaitingFinish
 from resources.money import show_usd
 from resources.orders import ClipRequest
@@ -80,9 +80,14 @@ def _judge_and_finish(
     for tried in range(TRIES):
         try:
             with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
-                judged = record(tx, tx.attempt_alone(verdict.take), verdict, seen=seen)
+                draft = tx.attempt_alone(verdict.take)
+                is_known = is_recorded(tx.connection, verdict.id)
+                judged = record(tx, draft, verdict, seen=seen)
+                if is_known and _was_bought(tx.connection, draft.id):
+                    # the same request, sent again after its finish failed, is no new order
+                    return judged, None
                 return judged, order(
-                    tx, judged.recorded.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits
+                    tx, draft.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits
                 )
         except (sa.exc.IntegrityError, StaleAttemptError):
             if tried == TRIES - 1:
@@ -238,6 +243,14 @@ def _in_the_slot(connection: sa.Connection, draft: Attempt) -> Attempt | None:
     )
     row = connection.execute(query).first()
     return None if row is None else Attempt.from_row(row)
+
+
+def _was_bought(connection: sa.Connection, draft: str) -> bool:
+    """Whether a finish of a draft was bought before, whatever came of it."""
+    return (
+        connection.execute(sa.select(attempts.c.id).where(attempts.c.finishes == draft).limit(1)).first()
+        is not None
+    )
 
 
 def _decision(connection: sa.Connection, draft: str) -> str:

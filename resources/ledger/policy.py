@@ -158,17 +158,16 @@ class PolicyReader:
     def __init__(self, said: Policy, own: Budget) -> None:
         self.said = said
         self.own = own
-        self._version: int | None = None
-        self._in_force: InForce | None = None
+        # one value, so that a thread never pairs what it read before with a version that another thread has read since
+        self._known: tuple[int | None, InForce] | None = None
 
     def read(self, connection: sa.Connection) -> InForce:
         """What is in force. A transaction that reserves money has taken `lock_money` before, as one that changes the policy does."""
         version = connection.execute(_VERSION).scalar()
-        known = self._in_force
-        if known is None or version != self._version:
-            known = InForce(newest(connection), self.said, self.own)
-            self._version, self._in_force = version, known
-        return known
+        known = self._known
+        if known is None or known[0] != version:
+            known = self._known = (version, InForce(newest(connection), self.said, self.own))
+        return known[1]
 
 
 def newest(connection: sa.Connection) -> dict[Setting, PolicyEntry]:

@@ -153,6 +153,11 @@ def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | N
     return Judged(recorded, replaced, tuple(one for one in unseen if one.verdict.who != verdict.who))
 
 
+def is_recorded(connection: sa.Connection, verdict_id: str) -> bool:
+    """Whether a verdict was recorded before."""
+    return connection.execute(sa.select(verdicts.c.id).where(verdicts.c.id == verdict_id)).first() is not None
+
+
 def in_words(verdict: Verdict) -> str:
     """A verdict in one line, for the journal."""
     why = ", ".join(verdict.reasons)

@@ -369,3 +369,18 @@ def test_the_yield_compares_the_two_ways(ledger: Ledger) -> None:
     judge(ledger, a_verdict(straight))
     before = {line.name: (line.spent_micros, line.circled) for line in read_yield(ledger, YieldBy.WAY)}
     assert before == {"draft, then finish": (2_800_000, 1), "straight": (400_000, 1)}
+
+
+def test_a_circle_that_is_sent_again_after_its_finish_failed_orders_no_other(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    verdict = a_verdict(draft, named="sent-twice")
+    _, ordered = judge_and_finish(ledger, verdict, at_most_micros=PRICE)
+    assert ordered is not None
+    assert ordered.finish is not None
+    carried(ledger, failing=True)
+
+    _, again = judge_and_finish(ledger, verdict, at_most_micros=PRICE)
+    assert again is None
+    assert queue.queue_length(ledger, ACCOUNT) == 0
+    # a person who asks anew buys the next one
+    assert order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish is not None

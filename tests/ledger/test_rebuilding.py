@@ -11,6 +11,8 @@ from ledgerkit import (
     Clock,
     a_request,
     a_state,
+    accepted,
+    claimed,
     everything,
     put_into,
     queued,
@@ -20,14 +22,18 @@ from ledgerkit import (
     succeeded,
     the_journal_is_whole,
 )
+from test_finishes import PRICE, a_draft, bought, carried, circled, waits
 
 from resources.ledger import counters, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import OnItsWay
 from resources.ledger.recovery.rebuild import ManifestTake, Taken, take_back, take_in, withdraw_queued
 from resources.ledger.schema import submissions
+from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.orders import Caps
 from resources.providers.base import FailureKind, JobStatus
@@ -241,3 +247,62 @@ def test_only_what_is_queued_is_withdrawn(ledger: Ledger) -> None:
     assert (read(ledger, waits).state, read(ledger, waits).money_state) == (S.WITHDRAWN, MoneyState.RELEASED)
     (ruling,) = decide(ledger, [a_request("clip-b")], Decision("monday"))
     assert ruling.ruling is Ruling.NEW
+
+
+def the_finish_of_another_ledger(draft: Attempt, attempt: str = "later") -> ManifestTake:
+    """A finish of a draft that the bucket holds and this copy of the ledger never saw."""
+    request = draft.request.finishing(draft.id, draft_id=None, seed=7)
+    assert request is not None
+    return ManifestTake(
+        attempt=attempt,
+        request=request,
+        fingerprint=request.fingerprint,
+        account=ACCOUNT,
+        decision=f"finish:{draft.id}:2",
+        submission="submission-of-it",
+        job="job-of-it",
+        money=MoneyState.CONFIRMED,
+        charged_micros=PRICE,
+        charge_source="answer",
+        submitted_at=1_800_000_100.0,
+        finished_at=1_800_000_160.0,
+        delivered_at=1_800_000_170.0,
+        served_model=None,
+        inference_seconds=None,
+        delivery={"uri": "s3://bucket/videos/clip.mp4"},
+        quarantined=None,
+        run_id="run-9",
+    )
+
+
+def test_a_copy_whose_finish_is_queued_still_learns_of_the_one_that_was_bought_since(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    taken = take_in(ledger, the_finish_of_another_ledger(draft))
+
+    assert taken is Taken.ADOPTED
+    assert [a.state for a in everything(ledger) if a.finishes == draft.id] == [S.WITHDRAWN, S.DELIVERED]
+    assert waits(ledger) == []
+
+
+def test_a_copy_whose_finish_was_sent_waits_for_its_end_before_it_learns_of_the_next(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    submission = claimed(ledger)
+    sent = record_outcome(ledger, submission, accepted("job-1"))
+
+    assert take_in(ledger, the_finish_of_another_ledger(draft)) is Taken.BLOCKED
+    polls.record_end(ledger, sent, a_state(JobStatus.FAILED), NEVER_CHARGED)
+    assert take_in(ledger, the_finish_of_another_ledger(draft)) is Taken.ADOPTED
+    assert waits(ledger) == []
+
+
+def test_two_finishes_of_a_draft_in_the_bucket_are_one_finish_and_a_spare_take(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    (finish,) = carried(ledger)
+
+    assert take_in(ledger, the_finish_of_another_ledger(draft)) is Taken.ADOPTED
+    (other,) = [a for a in everything(ledger) if a.id == "later"]
+    assert (other.is_spare, other.state) == (True, S.DELIVERED)
+    assert selects_of(ledger, ["city-sunset"])["city-sunset"].take.attempt.id == finish.id

@@ -1,6 +1,7 @@
 """Several takes of a clip in one decision: a slot each, with one open purchase at most, bought once and bought again alone."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ from resources.orders import Caps, Choice, ClipRequest, Expected, Seed, TakeSlot
 from resources.providers.base import FailureKind, JobStatus
 
 CLIP = "city-sunset"
-SEEDED: dict[str, Any] = {"seed": Seed(name="seed", most=1000)}
+SEEDED: dict[str, Any] = {"seed": Seed(name="seed", most=1_000_000)}
 
 
 def takes(number: int = 3, **changes: Any) -> ClipRequest:
@@ -168,10 +169,10 @@ def test_every_take_has_its_own_seed_and_keeps_it_in_a_retry(ledger: Ledger) -> 
     seeds = [request.sent_seed for request in first]
     assert seeds[0] == 7
     assert len(set(seeds)) == 3
-    assert all(seed is not None and 0 <= seed <= 1000 for seed in seeds)
+    assert all(seed is not None and 0 <= seed <= 1_000_000 for seed in seeds)
     assert len({request.fingerprint for request in first}) == 1
-    again = takes(body=body, **SEEDED).each_take("monday", regenerate=False)
-    assert [request.sent_seed for request in again] == seeds
+    again = asked(ledger, takes(body=body, **SEEDED))
+    assert [one.request.sent_seed for one in again] == seeds
     deliver(ledger)
     (retake,) = asked(ledger, takes(1, body=body, **SEEDED), "retake", regenerate=True)
     assert retake.ruling is Ruling.NEW
@@ -182,11 +183,28 @@ def test_every_take_has_its_own_seed_and_keeps_it_in_a_retry(ledger: Ledger) -> 
     assert None not in [one.sent_seed for one in takes(2, **SEEDED).each_take("monday", regenerate=False)]
 
 
+def test_another_installation_with_the_same_decision_draws_other_seeds(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    def drawn(one: Ledger) -> list[int | None]:
+        return [
+            take.request.sent_seed for take in asked(one, takes(**SEEDED), "schedule:city:2026-11-20T06:00")
+        ]
+
+    with Ledger(f"sqlite:///{tmp_path / 'other.db'}", budget=ledger.budget) as other:
+        assert drawn(other) != drawn(ledger)
+    # what they were drawn from before
+    requests = [
+        takes(**SEEDED).each_take("schedule:city:2026-11-20T06:00", regenerate=False) for _ in range(2)
+    ]
+    assert requests[0] == requests[1]
+
+
 def test_a_decision_buys_no_more_takes_than_were_approved(ledger: Ledger) -> None:
     approve_clips(ledger, "produce", [dataclasses.replace(Approval.of(takes()), takes=2)])
     decided = asked(ledger, takes(), "produce")
     assert rulings(decided) == ["new", "new", "refused"]
-    assert "it may buy 2 of its takes, as approved" in (decided[2].reason or "")
+    assert "it may buy 2 of its takes, as was asked for" in (decided[2].reason or "")
     # nor again, when they are delivered
     deliver(ledger)
     assert rulings(asked(ledger, takes(), "produce")) == ["reused", "reused", "refused"]

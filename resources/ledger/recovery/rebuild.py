@@ -22,6 +22,7 @@ from resources.ledger.recovery.mark import OnItsWay
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import Transaction
+from resources.ledger.waiting_finishes import finish_of
 from resources.orders import ClipRequest
 from resources.providers.base import FailureKind
 
@@ -102,6 +103,9 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
             return Taken.KNOWN
         behind = next((attempt for attempt in known if attempt.state.is_open), None)
         to = _S.DELIVERED if take.quarantined is None else _S.QUARANTINED
+        other = None if take.spare else _other_finish(tx, take, behind)
+        if other is not None and other.state.is_open:
+            return Taken.BLOCKED
         if behind is not None:
             if take.submission is not None:
                 _submission(
@@ -123,7 +127,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
             clip = take.request.clip
             values |= (
                 {"subject_kind": SPARE, "subject_key": f"{clip}~{take.attempt[:12]}"}
-                if take.spare
+                if take.spare or other is not None
                 else {"subject_kind": CLIP}
             )
             attempt = tx.add_found(take.request, to, take.money, why=FOUND, **values)
@@ -227,14 +231,28 @@ def _in_the_way(tx: Transaction, item: OnItsWay) -> bool:
     others = [Attempt.from_row(row) for row in rows]
     for other in others:
         if other.state is _S.QUEUED:
-            tx.transition(
-                other,
-                _S.WITHDRAWN,
-                money=MoneyState.RELEASED,
-                why="a later purchase of the clip is on its way",
-                finished_at=tx.now(),
-            )
+            _make_way(tx, other, "a later purchase of the clip is on its way")
     return any(other.state is not _S.QUEUED for other in others)
+
+
+def _other_finish(tx: Transaction, take: ManifestTake, behind: Attempt | None) -> Attempt | None:
+    """The finish that the ledger has of the same draft: one that was bought after the copy was made is refused beside it.
+
+    One that is only queued is withdrawn. What the bucket holds beside a fetched one is a spare take.
+    """
+    if take.request.finishes is None:
+        return None
+    other = finish_of(tx.connection, take.request.finishes.attempt)
+    if other is None or (behind is not None and other.id == behind.id):
+        return None
+    if other.state is _S.QUEUED:
+        _make_way(tx, other, "a later finish of its draft is in the bucket")
+        return None
+    return other
+
+
+def _make_way(tx: Transaction, queued: Attempt, why: str) -> None:
+    tx.transition(queued, _S.WITHDRAWN, money=MoneyState.RELEASED, why=why, finished_at=tx.now())
 
 
 def _facts(take: ManifestTake) -> dict[str, Any]:
