@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
 
 from pipelines.cli.bucket import bucket_of
 from resources.errors import ConfigurationError
@@ -56,7 +59,7 @@ def push_folder(settings: Settings, *, note: str) -> DataPush:
         key = data_key(snapshot.digest)
         if bucket.store.head(key) is None:
             with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
-                write_archive(folder, snapshot, file, secrets=_secrets(settings))
+                write_archive(folder, snapshot, file, secrets=secrets_of(settings))
                 file.flush()
                 sha256 = hashlib.sha256(Path(file.name).read_bytes()).hexdigest()
                 bucket.store.put_file(key, Path(file.name), sha256=sha256, content_type="application/gzip")
@@ -135,10 +138,16 @@ def _text(file: Path) -> list[str] | None:
         return None
 
 
-def _secrets(settings: Settings) -> Iterator[bytes]:
+def secrets_of(settings: Settings) -> Iterator[bytes]:
+    """Every key, token and password that this host's settings hold."""
     for name in settings.account_names:
         account = settings.account(name)
         yield from (key.get_secret_value().encode() for key in (account.api_key, account.admin_key) if key)
-    for secret in (settings.s3_secret_access_key, settings.s3_session_token, settings.alarm_url):
-        if secret is not None:
-            yield secret.get_secret_value().encode()
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value().encode()
+    yield from (value.encode() for value in settings.dagster_headers.values())
+    password = urlsplit(settings.ledger_url_setting or "").password
+    if password is not None:
+        yield from (password.encode(), unquote(password).encode())

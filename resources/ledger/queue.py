@@ -153,10 +153,15 @@ def withdraw(
     kind: FailureKind | None = None,
     run_id: str | None = None,
 ) -> list[Attempt]:
-    """Withdraw those of these attempts that are still queued, and release their money. The others stay as they are."""
+    """Withdraw those of these attempts that are still queued, and release their money. The others stay as they are.
+
+    Raises:
+        RunLostError: The run was given up; others continue its queue.
+    """
     withdrawn = []
     for attempt_id in attempt_ids:
         with ledger.transaction(who="engine", run_id=run_id) as tx:
+            heartbeats.require(tx.connection, run_id)
             attempt = tx.attempt(attempt_id)
             if attempt.state is not AttemptState.QUEUED:
                 continue

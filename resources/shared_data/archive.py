@@ -15,6 +15,8 @@ from resources.errors import ConfigurationError
 from resources.shared_data.snapshot import MOST_BYTES, MOST_FILES, DataFile, Snapshot, check_path, short
 
 _CHUNK = 1 << 20
+_PRIVATE_KEY = b"PRIVATE KEY-----"
+"""In every private key in PEM."""
 _HEADERS_BYTES = 8 << 10
 """The most that one file's headers take in an archive."""
 
@@ -50,6 +52,10 @@ def write_archive(folder: Path, snapshot: Snapshot, target: IO[bytes], *, secret
             if any(secret in data for secret in hidden):
                 raise ConfigurationError(
                     f"{folder / name} contains a key of this host. Nothing was stored. Keys belong in .env."
+                )
+            if _PRIVATE_KEY in data:
+                raise ConfigurationError(
+                    f"{folder / name} contains a private key. Nothing was stored. Move it out of the data folder."
                 )
             member = tarfile.TarInfo(name)
             member.size, member.mode, member.mtime = len(data), 0o644, 0

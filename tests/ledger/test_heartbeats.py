@@ -8,7 +8,7 @@ from resources.ledger.handover import handover_of
 from resources.ledger.heartbeats import DOUBT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, RunLostError
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.queue import PostTerms, claim_next
+from resources.ledger.queue import PostTerms, claim_next, withdraw
 
 RUN = "a-run"
 
@@ -140,10 +140,15 @@ def test_the_claim_of_a_process_that_is_known_to_be_gone_is_taken_at_once(
     assert heartbeats.lost(ledger, [RUN, "another"]) == {RUN: clock()}
 
 
-def test_a_run_that_was_given_up_decides_and_sends_nothing_more(ledger: Ledger, clock: Clock) -> None:
+def test_a_run_that_was_given_up_decides_sends_and_withdraws_nothing_more(
+    ledger: Ledger, clock: Clock
+) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
-    queued(ledger, batch=RUN, run_id=RUN)
+    left = queued(ledger, batch=RUN, run_id=RUN)
     given_up(ledger, clock, RUN)
+    # it wakes without a network: what its retry has adopted stays queued
+    with pytest.raises(RunLostError):
+        withdraw(ledger, [left.id], why="not sent: the account does not answer", run_id=RUN)
     with pytest.raises(RunLostError):
         claim_next(ledger, "wavespeed", PostTerms(Limits(), 30), run_id=RUN)
     with pytest.raises(RunLostError):

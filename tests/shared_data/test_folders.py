@@ -9,8 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pipelines.cli.data_folders import secrets_of
 from resources.errors import ConfigurationError
+from resources.settings import load_settings
 from resources.shared_data import archive as archives
 from resources.shared_data import snapshot as snapshots
 from resources.shared_data.archive import unpack, write_archive
@@ -95,6 +99,41 @@ def test_a_key_of_this_host_in_a_file_is_not_stored(folder: Path) -> None:
     ) as said:
         packed(folder, secrets=(b"", b"wsk-0123456789"))
     assert "wsk-0123456789" not in str(said.value)
+
+
+def test_a_private_key_is_not_stored_whoever_uses_it(folder: Path) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "images" / "sign.pem").write_bytes(pem)
+    with pytest.raises(ConfigurationError, match=r"sign\.pem contains a private key\. Nothing was stored"):
+        packed(folder)
+
+
+def test_every_secret_of_the_settings_is_searched_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "DAILIES_DAGSTER_URL": "https://dagster.example.com",
+        "DAILIES_DAGSTER_TOKEN": "token-0123456789",
+        "DAILIES_DAGSTER_HEADER": "X-Login: header-0123456789",
+        "DAILIES_LEDGER_URL": "postgresql://films:pass%2F0123456789@db/films",
+        "DAILIES_ALARM_URL": "https://hooks.example.com/alarm-0123456789",
+        "AWS_SECRET_ACCESS_KEY": "aws-0123456789",
+        "FAL_KEY": "fal-0123456789",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = set(secrets_of(load_settings()))
+    assert {
+        b"token-0123456789",
+        b"header-0123456789",
+        b"pass/0123456789",
+        b"pass%2F0123456789",
+        b"https://hooks.example.com/alarm-0123456789",
+        b"aws-0123456789",
+        b"fal-0123456789",
+    } <= found
 
 
 def test_a_file_that_is_edited_meanwhile_is_not_stored(folder: Path) -> None:
