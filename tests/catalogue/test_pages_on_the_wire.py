@@ -13,6 +13,7 @@ from page_facts import PAGES, allowed_values, needed
 from resources.catalogue import Catalogue
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, Rejected
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import SandboxSettings, create_app
 
@@ -42,7 +43,7 @@ class Wire(httpx.AsyncBaseTransport):
 
     def client(self, provider: str) -> Any:
         kind = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}[provider]
-        return kind("http://127.0.0.1", "sandbox", transport=self)
+        return kind(Connection(provider, "http://127.0.0.1", "sandbox", transport=self))
 
 
 @pytest.fixture(scope="module")
