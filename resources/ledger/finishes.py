@@ -131,7 +131,7 @@ def order(
     Args:
         tx: A transaction that has the lock of the clip.
     """
-    (waits,) = waiting_finishes.waiting(tx.connection, clip=clip) or (None,)
+    waits = _waits(tx, clip)
     if waits is None:
         return None
     decision = _decision(tx.connection, waits.draft.id)
@@ -169,7 +169,7 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
         try:
             with ledger.transaction(who="engine", run_id=None) as tx:
                 lock_subject(tx.connection, one.clip)
-                (now,) = waiting_finishes.waiting(tx.connection, clip=one.clip) or (None,)
+                now = _waits(tx, one.clip)
                 if now is None or now.decision != one.decision:
                     continue
                 done = _buy(tx, now, limits)
@@ -183,6 +183,16 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
         if done.finish is not None or done.why != one.reason:
             changed.append(done)
     return changed
+
+
+def _waits(tx: Transaction, clip: str) -> WaitingFinish | None:
+    """The circled draft of a clip that lacks its finish.
+
+    It is read anew: who withdraws a finish has no lock of the clip, and may not have seen a circle that was taken back meanwhile.
+    """
+    waiting_finishes.note(tx.connection, clip, now=tx.now())
+    (waits,) = waiting_finishes.waiting(tx.connection, clip=clip) or (None,)
+    return waits
 
 
 def _buy(tx: Transaction, waits: WaitingFinish, limits: Limits) -> FinishOrdered:

@@ -384,3 +384,22 @@ def test_a_circle_that_is_sent_again_after_its_finish_failed_orders_no_other(led
     assert queue.queue_length(ledger, ACCOUNT) == 0
     # a person who asks anew buys the next one
     assert order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish is not None
+
+
+def test_a_draft_that_is_circled_no_more_is_not_finished_whatever_the_list_says(ledger: Ledger) -> None:
+    decide(ledger, [a_draft(takes=2)], Decision("monday"))
+    draft, other = carried(ledger)
+    judge(ledger, a_verdict(draft))
+    judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
+    # as it is left by who withdraws a finish in the moment of the verdict
+    stale = {"clip": CLIP, "draft": draft.id, "since": 0.0, "reason": "withdrawn"}
+    with ledger.write() as connection:
+        connection.execute(sa.insert(waiting_finishes.table).values(stale))
+    with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
+        order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira")
+    judge(ledger, a_verdict(other))
+    with ledger.write() as connection:
+        connection.execute(sa.update(waiting_finishes.table).values(draft=draft.id))
+    finish = order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish
+    assert finish is not None
+    assert finish.finishes == other.id
