@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipelines.inventory import OF_BUCKET, OF_EVENTS, OF_LEDGER, Inventory
+from pipelines.inventory import OF_BUCKET, OF_COPIES, OF_EVENTS, OF_LEDGER, Inventory
 from pipelines.lineage import our_asset
 from resources.dagster_resources import Production
 from resources.inventory.findings import CHECKS, SAMPLE, WAITS_FOR_REVIEW, Finding, Weight
+from resources.ledger.ledger import Ledger
+from resources.settings import Settings
 
 SEVERITIES = {Weight.WARNING: dg.AssetCheckSeverity.WARN, Weight.ERROR: dg.AssetCheckSeverity.ERROR}
 CRON = "17 * * * *"
@@ -44,8 +46,15 @@ def take_inventory(
     selected = {key.name for key in context.selected_asset_check_keys}
     wanted = [check for check in CHECKS if check.name in selected]
     with production.at_work(context.run.run_id), production.ledger() as ledger:
-        for finding in Inventory(ledger, production.store, context.instance).take(wanted):
-            yield result_of(finding, room=production.settings().room_url)
+        settings = production.settings()
+        for finding in _inventory(context.instance, production, ledger, settings).take(wanted):
+            yield result_of(finding, room=settings.room_url)
+
+
+def _inventory(
+    instance: dg.DagsterInstance, production: Production, ledger: Ledger, settings: Settings
+) -> Inventory:
+    return Inventory(ledger, production.store, instance, is_copied_here=settings.ledger_backups)
 
 
 def result_of(finding: Finding, *, room: str) -> dg.AssetCheckResult:
@@ -101,8 +110,9 @@ def checks_after_clips(
     repeated = _last_results(context.instance)
     with production.ledger() as ledger:
         anew = [check for check in CHECKS if check in OF_LEDGER or check.name not in repeated]
-        findings = Inventory(ledger, production.store, context.instance).take(anew)
-        room = production.settings().room_url
+        settings = production.settings()
+        findings = _inventory(context.instance, production, ledger, settings).take(anew)
+        room = settings.room_url
     made = {finding.check.name: _evaluation(result_of(finding, room=room)) for finding in findings}
     return dg.SensorResult(
         asset_events=list({**repeated, **made}.values()), cursor=json.dumps({"seen": newest, "made": now})
@@ -141,7 +151,7 @@ def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvalua
     They are repeated until the next hourly inventory, since after each batch they would cost more than the batch itself.
     """
     found: dict[str, dg.AssetCheckEvaluation] = {}
-    for check in (*OF_BUCKET, *OF_EVENTS):
+    for check in (*OF_BUCKET, *OF_EVENTS, *OF_COPIES):
         key = dg.AssetCheckKey(our_asset(check.asset), check.name)
         record = instance.get_latest_asset_check_evaluation_record(key)
         if record is None or record.evaluation is None:

@@ -15,6 +15,7 @@ from pipelines.clip_pictures import contact_sheets
 from pipelines.declared_clips import declared_clips
 from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
+from pipelines.ledger_backup import daily_ledger_backup, ledger_backup
 from pipelines.retention import daily_retention, retention
 from pipelines.runs import dead_runs_sensor
 from pipelines.schedules import series_schedule
@@ -39,10 +40,11 @@ def build_defs(
     return dg.Definitions(
         assets=[make_characters, prompts, produce, choose, contact_sheets, gallery],
         asset_checks=[take_inventory],
-        jobs=[*ALL_JOBS, inventory, retention],
+        jobs=[*ALL_JOBS, inventory, retention, ledger_backup],
         schedules=[
             hourly_inventory,
             daily_retention,
+            daily_ledger_backup,
             *(series_schedule(series) for series in _declared(production) if series.schedule),
         ],
         sensors=[

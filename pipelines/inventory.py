@@ -12,6 +12,7 @@ from pipelines.select_events import report_selects
 from resources.errors import DailiesError
 from resources.inventory import findings
 from resources.inventory.bucket_audit import Stock, take_stock
+from resources.inventory.copies_audit import check_copies
 from resources.inventory.findings import CHECKS, Audit, Finding, found
 from resources.inventory.ledger_audit import check_ledger, untold
 from resources.ledger import deliveries
@@ -31,7 +32,8 @@ OF_BUCKET = (
     findings.EVERY_MANIFEST_IS_KNOWN,
 )
 OF_EVENTS = (findings.EVERY_END_IS_SHOWN,)
-OF_LEDGER = tuple(check for check in CHECKS if check not in (*OF_BUCKET, *OF_EVENTS))
+OF_COPIES = (findings.LEDGER_IS_COPIED,)
+OF_LEDGER = tuple(check for check in CHECKS if check not in (*OF_BUCKET, *OF_EVENTS, *OF_COPIES))
 
 
 class Inventory:
@@ -41,17 +43,24 @@ class Inventory:
         ledger: The ledger.
         store: Opens the bucket, or raises the reason why there is none.
         instance: Dagster, None where there is none.
+        is_copied_here: Whether the ledger is to be copied into the bucket.
 
     Attributes:
         stock: The comparison of bucket and ledger, None until it was made.
     """
 
     def __init__(
-        self, ledger: Ledger, store: Callable[[], ObjectStore], instance: dg.DagsterInstance | None
+        self,
+        ledger: Ledger,
+        store: Callable[[], ObjectStore],
+        instance: dg.DagsterInstance | None,
+        *,
+        is_copied_here: bool,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._instance = instance
+        self._is_copied_here = is_copied_here
         self.stock: Stock | None = None
 
     def take(self, wanted: Sequence[Audit] = CHECKS) -> list[Finding]:
@@ -61,6 +70,7 @@ class Inventory:
             (OF_LEDGER, lambda: check_ledger(self._ledger)),
             (OF_BUCKET, self._look_at_bucket),
             (OF_EVENTS, self._look_at_events),
+            (OF_COPIES, self._look_at_copies),
         ):
             if any(check in wanted for check in checks):
                 made |= {finding.check.name: finding for finding in _tried(checks, look)}
@@ -69,6 +79,11 @@ class Inventory:
     def _look_at_bucket(self) -> list[Finding]:
         self.stock = take_stock(self._ledger, self._store())
         return self.stock.findings()
+
+    def _look_at_copies(self) -> list[Finding]:
+        if not self._is_copied_here:
+            return [found(findings.LEDGER_IS_COPIED, [])]
+        return [check_copies(self._ledger, self._store())]
 
     def _look_at_events(self) -> list[Finding]:
         if self._instance is None:

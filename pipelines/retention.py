@@ -26,7 +26,7 @@ from resources.ledger.settled import never_bought, settled_clips
 DAY = 86_400.0
 INVENTORY_DAYS = 7
 """Days after which runs that touch no clip are removed; the inventory alone has 24 a day."""
-INVENTORY_JOBS = frozenset({"inventory", "retention"})
+INVENTORY_JOBS = frozenset({"inventory", "retention", "ledger_backup"})
 CLIP_JOBS = frozenset(
     {"render_prompts", "submit_clips", "collect_clips", "produce_clips", "produce_scattered_clips"}
 )

@@ -120,6 +120,18 @@ class Settings(DagsterNames):
     keep_partitions_days: KeptDays = Field(default=180, validation_alias="DAILIES_KEEP_PARTITIONS_DAYS")
     """Days after which Dagster forgets the partitions of delivered clips, never before their runs; empty keeps them."""
 
+    ledger_backups: bool = Field(default=True, validation_alias="DAILIES_LEDGER_BACKUPS")
+    """Whether the ledger is copied into the bucket every day, and the copy verified."""
+    keep_backups_days: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(none_if_empty)] = Field(
+        default=30, validation_alias="DAILIES_KEEP_BACKUPS_DAYS"
+    )
+    """Days after which such a copy is removed, never the newest three; empty keeps all."""
+    backup_url: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="DAILIES_BACKUP_URL"
+    )
+    """The address at which PostgreSQL's programs reach the ledger: past a pooler, as a user that may create databases; unset, the
+    ledger's own."""
+
     room_user_header: Annotated[
         Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None, BeforeValidator(none_if_empty)
     ] = Field(default=None, validation_alias="DAILIES_ROOM_USER_HEADER")
@@ -372,6 +384,11 @@ class Settings(DagsterNames):
     def ledger_url(self) -> str:
         """Database of the ledger."""
         return self.ledger_url_setting or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
+
+    @property
+    def copied_url(self) -> str:
+        """The address at which the ledger is copied."""
+        return self.ledger_url if self.backup_url is None else self.backup_url.get_secret_value()
 
     @cached_property
     def allowed_origins(self) -> frozenset[str]:

@@ -87,7 +87,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
         contextlib.ExitStack() as opened,
     ):
         store = _opened(settings, ledger, opened)
-        inventory = Inventory(ledger, lambda: _given(store), instance)
+        inventory = Inventory(ledger, lambda: _given(store), instance, is_copied_here=settings.ledger_backups)
         done = Examination(
             inventory.take(),
             ledger=ledger.whereabouts(),

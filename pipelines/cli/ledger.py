@@ -84,13 +84,76 @@ def migrate(
 
 
 @ledger_app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never an existing file.")]) -> None:
-    """Copy the ledger into a file, also while it is in use."""
+def backup(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="The copy to write; never an existing file. Without one: the bucket."),
+    ] = None,
+) -> None:
+    """Copy the ledger into a file, also while it is in use; or into the bucket, and verify that copy by restoring it."""
     from resources.ledger.backup import back_up
     from resources.settings import load_settings
 
-    size = back_up(load_settings().ledger_url, file)
-    console.print(f"the ledger is in {file} ({size:,} bytes)", soft_wrap=True)
+    if file is not None:
+        size = back_up(load_settings().ledger_url, file)
+        console.print(f"the ledger is in {file} ({size:,} bytes)", soft_wrap=True)
+        return
+    from pipelines.cli.bucket import bucket_of
+    from pipelines.cli.stack_settings import running_settings
+    from resources.production.ledger_copies import store_copy
+    from resources.settings import open_ledger
+
+    settings = running_settings()
+    with open_ledger(settings) as ledger, bucket_of(settings) as bucket:
+        scratch = settings.home.absolute() / "tmp"
+        record = store_copy(ledger, bucket.store, settings.copied_url, scratch=scratch)
+        console.print(
+            f"the ledger is in {bucket.store.uri(record.key)} ({record.size:,} bytes); the copy was restored and compared",
+            soft_wrap=True,
+        )
+
+
+@ledger_app.command()
+def backups(
+    copy: Annotated[
+        str | None, typer.Argument(help="The copy for --to, as listed; without one, the newest verified.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Write a copy into a new file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the ledger's copies in the bucket, newest first; with --to, fetch one."""
+    import time
+
+    from pipelines.cli.bucket import bucket_of
+    from pipelines.cli.stack_settings import running_settings
+    from resources.errors import ConfigurationError
+    from resources.production.ledger_copies import copies, fetch_copy
+
+    with bucket_of(running_settings()) as bucket:
+        found = copies(bucket.store)[::-1]
+        if to is not None:
+            wanted = [one for one in found if one.is_verified and copy in {None, one.name}]
+            if not wanted:
+                raise ConfigurationError(
+                    f"there is no verified copy {copy or ''} in {bucket.store.uri('')}. `dailies ledger backups` lists them."
+                )
+            fetch_copy(bucket.store, wanted[0], to)
+            console.print(f"{wanted[0].name} is in {to}", soft_wrap=True)
+            return
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in found])
+        return
+    if not found:
+        console.print("there is no copy of the ledger in the bucket; `dailies ledger backup` makes one")
+        return
+    table = table_of("copy", "age", "bytes", "verified", right={"age", "bytes"})
+    for one in found:
+        table.add_row(
+            one.name, age(time.time() - one.at), f"{one.size:,}", "yes" if one.is_verified else "no"
+        )
+    print_table(table)
 
 
 @ledger_app.command()

@@ -187,6 +187,15 @@ EVERY_END_IS_SHOWN = Audit(
     repairs=True,
 )
 
+LEDGER_IS_COPIED = Audit(
+    "ledger_is_copied",
+    "submissions",
+    "Ledgers whose newest verified copy in the bucket is older than two days",
+    Weight.WARNING,
+    "The newest run of the job `ledger_backup` says why; `dailies ledger backup` makes a copy now. DAILIES_LEDGER_BACKUPS=off if you "
+    "copy it elsewhere.",
+)
+
 EVERYTHING_LIVES = Audit(
     "everything_lives",
     "uploaded_videos",
@@ -230,5 +239,6 @@ CHECKS = (
     NOTHING_IS_MISSING,
     EVERY_MANIFEST_IS_KNOWN,
     EVERY_END_IS_SHOWN,
+    LEDGER_IS_COPIED,
 )
 """All audits, in the order in which they are shown."""

@@ -11,6 +11,8 @@
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `verdicts/{clip}/{verdict}.json` | what a person said of a take of the clip | no |
 | `data/{digest}.tar.gz` | a data folder that `dailies data push` has stored | no |
+| `backups/ledger/{time}-{ledger}.db.gz` or `.dump` | a copy of the ledger; private, and removed after `DAILIES_KEEP_BACKUPS_DAYS` | no |
+| `backups/ledger/{time}-{ledger}.json` | what the copy holds, written after it was restored and compared: with it the copy is verified | no |
 | `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
 | `gallery/index.html`, `gallery/series/{series}.html` | pages that show every clip | yes |
 | `trials/...` | objects of a trial of the bucket, removed at once | yes |
@@ -18,6 +20,7 @@
 """
 
 import re
+from datetime import UTC, datetime
 
 PROMPTS = "prompts/"
 VIDEOS = "videos/"
@@ -26,6 +29,7 @@ SHEETS = "sheets/"
 VERDICTS = "verdicts/"
 DATA = "data/"
 TRIALS = "trials/"
+BACKUPS = "backups/ledger/"
 
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
@@ -35,6 +39,11 @@ _PICTURE = re.compile(
     rf"|{SHEETS}{_NAME.pattern}/{_NAME.pattern}\.webp",
     re.ASCII,
 )
+_COPY = re.compile(
+    rf"{BACKUPS}(?P<name>(?P<time>[0-9]{{8}}T[0-9]{{6}}Z)-[0-9a-f]{{8}})\.(?P<kind>db\.gz|dump|json)",
+    re.ASCII,
+)
+_COPY_TIME = "%Y%m%dT%H%M%SZ"
 _CURRENT = "current"
 
 
@@ -71,6 +80,30 @@ def verdict_key(clip: str, verdict: str) -> str:
 def data_key(digest: str) -> str:
     """Of the archive of a data folder."""
     return f"{DATA}{_checked(_NAME, 'digest', digest)}.tar.gz"
+
+
+def copy_key(at: float, ledger: str, kind: str) -> str:
+    """Of a copy of a ledger, or of its record.
+
+    Args:
+        at: When it was made, seconds since the epoch.
+        ledger: The ledger's id.
+        kind: `db.gz` for SQLite, `dump` for PostgreSQL, `json` for the record.
+    """
+    time = datetime.fromtimestamp(at, UTC).strftime(_COPY_TIME)
+    return f"{BACKUPS}{time}-{_checked(_NAME, 'ledger', ledger)[:8]}.{kind}"
+
+
+def copy_of(key: str) -> tuple[str, float, str] | None:
+    """Name, time (seconds since the epoch) and kind of a copy of a ledger or of its record; None for any other key."""
+    found = _COPY.fullmatch(key)
+    if found is None:
+        return None
+    try:
+        time = datetime.strptime(found["time"], _COPY_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found["name"], time.timestamp(), found["kind"]
 
 
 def sheet_key(series: str, day: str) -> str:

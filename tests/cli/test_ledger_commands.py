@@ -114,6 +114,25 @@ def test_a_ledger_is_copied_put_back_and_rebuilt(tmp_path: Path) -> None:
     assert wanted() == {"clip-a": "withdrawn"}
 
 
+def test_a_copy_in_the_bucket_is_listed_fetched_and_put_back(tmp_path: Path) -> None:
+    assert "there is no copy" in ok("ledger", "backups")
+    want("clip-a")
+    told = ok("ledger", "backup")
+    assert "backups/ledger/" in told
+    assert "restored and compared" in told
+    (listed,) = json.loads(ok("ledger", "backups", "--json"))
+    assert listed["is_verified"]
+    assert listed["name"] in ok("ledger", "backups")
+    copy = tmp_path / "back.db"
+    ok("ledger", "backups", "--to", str(copy))
+    want("clip-b")
+    assert run("ledger", "backups", "20200101T000000Z-00000000", "--to", str(tmp_path / "x")).exit_code == 2
+    ok("ledger", "restore", str(copy))
+    assert wanted() == {"clip-a": "queued"}
+    ok("ledger", "backups", listed["name"], "--to", str(tmp_path / "again.db"))
+    assert (tmp_path / "again.db").read_bytes() == copy.read_bytes()
+
+
 def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # of these two zones, at least one has another date than UTC at any moment
     utc = dt.datetime.now(dt.UTC)

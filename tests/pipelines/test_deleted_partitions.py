@@ -68,6 +68,8 @@ def test_the_doctor_names_a_paid_clip_that_has_no_partition(house: House) -> Non
     house.age(3600)
     house.forget(keys[0])
     with house.production.ledger() as ledger:
-        (finding,) = Inventory(ledger, house.production.store, house.instance).take([EVERY_END_IS_SHOWN])
+        (finding,) = Inventory(ledger, house.production.store, house.instance, is_copied_here=True).take(
+            [EVERY_END_IS_SHOWN]
+        )
     assert finding.notes[keys[0]].endswith("its partition was deleted; the completion sensor adds it again")
     assert "partition" not in finding.notes[keys[1]]

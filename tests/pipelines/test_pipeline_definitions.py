@@ -135,12 +135,12 @@ def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definition
     repository = definitions.get_repository_def()
     assert repository.schedule_defs
     buying = {"submit_clips", "produce_clips", "produce_scattered_clips"}
-    free = {"hourly_inventory", "daily_retention"}
+    free = {"hourly_inventory", "daily_retention", "daily_ledger_backup"}
     for schedule in repository.schedule_defs:
         if schedule.name not in free:
             assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED, schedule.name
     taking = [schedule for schedule in repository.schedule_defs if schedule.name in free]
-    assert len(taking) == 2
+    assert len(taking) == 3
     assert not {schedule.job_name for schedule in taking} & buying
     for sensor in repository.sensor_defs:
         assert _job_of(sensor) not in buying, sensor.name
@@ -158,7 +158,12 @@ def test_a_broken_series_does_not_take_the_definitions_down(
     monkeypatch.setenv("DAILIES_DATA", str(tmp_path))
     loaded = build_defs().get_repository_def()
     names = {schedule.name for schedule in loaded.schedule_defs}
-    assert names == {"daily_retention", "harbor_weather_schedule", "hourly_inventory"}
+    assert names == {
+        "daily_ledger_backup",
+        "daily_retention",
+        "harbor_weather_schedule",
+        "hourly_inventory",
+    }
     assert "broken.yaml" in caplog.text
     assert "endpont" in caplog.text
 
@@ -173,6 +178,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     dg.Definitions.validate_loadable(loaded)
     assert len(list(loaded.resolve_all_asset_specs())) == 8
     assert [s.name for s in loaded.get_repository_def().schedule_defs] == [
+        "daily_ledger_backup",
         "daily_retention",
         "hourly_inventory",
     ]
