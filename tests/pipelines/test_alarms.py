@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from pipelines.clip_batch import DECISION_TAG
 from resources.ledger import stops
 from resources.ledger.schema import attempts
 from resources.ledger.stops import StopKind
+from resources.production import ledger_copies
 
 SECRET = "hook-s3cr3t"
 
@@ -238,3 +240,20 @@ def test_a_batch_that_waits_for_a_verdict_is_told_once(house: House, hook: Recei
     assert message["title"].startswith("2 clips wait for a verdict, $")
     assert "; the first end on " in message["title"]
     assert "Judge them in the room: http://127.0.0.1:" in message["todo"]
+
+
+def test_a_copy_of_the_ledger_that_is_not_verified_is_told_of(
+    house: House, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(_url: str, folder: Path) -> tuple[Path, str]:
+        (folder / "ledger.db.gz").write_bytes(b"no copy of anything")
+        return folder / "ledger.db.gz", "db.gz"
+
+    monkeypatch.setattr(ledger_copies, "_made", damaged)
+    assert not house.run("ledger_backup").green
+    for _ in range(2):
+        house.tick("alarms")
+    (message,) = hook.messages
+    assert message["kind"] == "run_failed"
+    assert message["title"] == "ledger_backup failed"
+    assert "cannot be unpacked" in str(message["details"])

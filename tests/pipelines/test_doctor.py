@@ -243,7 +243,12 @@ def test_a_bucket_that_does_not_answer_leaves_the_rest_of_the_inventory(
     code, said = doctor()
     assert code == 1
     unread = {check["check"] for check in said["checks"] if check["unread"]}
-    assert unread == {"every_object_has_its_manifest", "nothing_is_missing", "every_manifest_is_known"}
+    assert unread == {
+        "every_object_has_its_manifest",
+        "nothing_is_missing",
+        "every_manifest_is_known",
+        "ledger_is_copied",
+    }
     assert wrong(said)["no_failed_clips"] == 1
 
 
