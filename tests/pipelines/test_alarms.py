@@ -256,4 +256,4 @@ def test_a_copy_of_the_ledger_that_is_not_verified_is_told_of(
     (message,) = hook.messages
     assert message["kind"] == "run_failed"
     assert message["title"] == "ledger_backup failed"
-    assert "cannot be unpacked" in str(message["details"])
+    assert "cannot be unpacked" in message["text"]
