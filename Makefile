@@ -11,7 +11,7 @@ WORKERS ?= 3
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-demo: install    ## twelve clips through the whole pipeline, on the sandbox: no key, no money
+demo: install    ## a day of the sample series through the whole pipeline, on the sandbox: no key, no money
 	$(BIN)/dailies demo
 
 up: install      ## everything local, until Ctrl-C

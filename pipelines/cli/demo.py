@@ -1,4 +1,4 @@
-"""The demo: twelve clips of the sample series through the real pipeline; one of them fails the first time.
+"""The demo: a day of the sample series through the real pipeline; one clip fails the first time.
 
 Only the addresses are special: it starts what `dailies up` starts with the sandbox and the embedded S3, requests runs, and
 reads Dagster and the ledger as a person would.
@@ -147,14 +147,18 @@ def _settled(api: DagsterApi, keys: set[str], *, red: set[str]) -> dict[str, Col
 def _show_result(
     settings: Settings, stack: Stack, api: DagsterApi, newest: dict[str, Attempt], seconds: float
 ) -> None:
+    with open_ledger(settings) as ledger:
+        takes = ledger.latest_takes(list(newest))
+    costs = dict.fromkeys(newest, 0)
+    for take in takes.values():
+        costs[take.clip] += take.cost_micros
     table = table_of("clip", "state", "cost", "waited", right={"cost", "waited"})
     for key, attempt in newest.items():
         state = Text(attempt.state.value, style=COLOURS.get(attempt.state, "red"))
         waited = age(attempt.waited_seconds) if attempt.waited_seconds is not None else ""
-        table.add_row(key, state, show_usd(attempt.cost_micros), waited)
+        table.add_row(key, state, show_usd(costs[key]), waited)
     colours = api.colours()[UPLOADED_VIDEOS.to_user_string()]
     green = len(colours.green & set(newest))
-    total = sum(attempt.cost_micros for attempt in newest.values())
     console.print(Rule("done", align="left"))
     print_table(table)
     console.print(
@@ -163,7 +167,7 @@ def _show_result(
     up = "`make up`" if stack.wanted.port == PORT else f"`.venv/bin/dailies up --port {stack.wanted.port}`"
     console.print(
         f"\n{green} of {len(newest)} clips are green in Dagster. On a real account this would have cost "
-        f"{show_usd(total)}; the sandbox charged nothing. It took {seconds:.0f} s.\n"
+        f"{show_usd(sum(costs.values()))}; the sandbox charged nothing. It took {seconds:.0f} s.\n"
         f"Everything is still there: {up} shows it at {stack.dagster_url}, `.venv/bin/dailies status` lists it."
     )
     _show_gallery(settings)

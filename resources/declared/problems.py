@@ -10,6 +10,8 @@ from resources.plain import legible, without_queries
 
 _SHOWN = 80
 _LISTED = 24
+_SHORTEST_PART = 3
+"""Characters of a part that finds the choices that contain it."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,16 @@ class Problem:
         return replace(self, message="; ".join(filter(None, (self.message, hint)))) if hint else self
 
     def suggesting(self, found: object, choices: Sequence[object]) -> "Problem":
-        """The same problem with the most similar choice, or with all choices if none is similar."""
+        """The same problem with the most similar choice, else with those that contain what was found, else with all."""
         hinted = self.hinted(found, choices)
-        return hinted if hinted is not self else replace(self, allowed=listed(choices))
+        if hinted is not self:
+            return hinted
+        text = str(found)
+        holding = [choice for choice in choices if len(text) >= _SHORTEST_PART and text in str(choice)]
+        if not holding:
+            return replace(self, allowed=listed(choices))
+        named = f"these contain it: {listed(holding)}"
+        return replace(self, message="; ".join(filter(None, (self.message, named))))
 
     def __str__(self) -> str:
         place = ""

@@ -75,7 +75,7 @@ class ClipTakes:
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{take.number} ({take.attempt.id[:8]})" for take in self.takes) or "none"
-        problem = "has more than one take" if named is None else f"has no one take {named!r}"
+        problem = "has more than one take" if named is None else f"has no take {named!r}"
         if not self.takes:
             problem = "has no take yet"
         raise DailiesError(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from resources.declared.document import read_document
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.declared.validation import Declared, declare, refused
 from resources.errors import ConfigurationError
 
@@ -89,9 +89,9 @@ class ReviewRules(Declared):
         known = [reason.name for reason in self.reasons]
         for name in names:
             if name not in known:
-                hint = nearest(name, known)
+                listing = ", ".join(known)
                 raise ConfigurationError(
-                    f"there is no reason {name!r}; there are: {', '.join(known)}. {hint}".rstrip()
+                    f"there is no reason {name!r}; there are: {listing}{suggestion(name, known)}"
                 )
         return tuple(dict.fromkeys(names))
 

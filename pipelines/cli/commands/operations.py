@@ -95,7 +95,7 @@ def demo(
     ] = None,
     job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
 ) -> None:
-    """Produce the twelve clips of the sample series on the sandbox: no key, no money."""
+    """Produce a day of the sample series on the sandbox: no key, no money."""
     from pipelines.cli.demo import run_demo
     from resources.settings import load_settings
 

@@ -157,7 +157,10 @@ export function drawStage(clip, chosen, reasons, player, does) {
     return figure;
   });
   if (clip.on_its_way) {
-    takes.push(element("div", { cls: "on-its-way", text: `${clip.takes.length ? "One more take" : "A take"} is on its way: ${clip.on_its_way}` }));
+    const ways = clip.on_its_way.split(", ").length;
+    const more = clip.takes.length ? " more" : "";
+    const what = ways > 1 ? `${ways}${more} takes are on their way` : `${more ? "One more" : "A"} take is on its way`;
+    takes.push(element("div", { cls: "on-its-way", text: `${what}: ${clip.on_its_way}` }));
   } else if (!clip.takes.length) {
     takes.push(element("div", { cls: "on-its-way", text: "Not made yet. Words shows and changes its prompt; Make names the price first." }));
   }
