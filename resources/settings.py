@@ -105,7 +105,7 @@ class Settings(DagsterNames):
     dagster_token: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_DAGSTER_TOKEN"
     )
-    """A bearer token for the proxy before Dagster; only commands send it, and only to `DAILIES_DAGSTER_URL`."""
+    """A bearer token for the proxy before Dagster; it is sent to `DAILIES_DAGSTER_URL` alone."""
     dagster_header: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_DAGSTER_HEADER"
     )

@@ -37,7 +37,9 @@ class FilteredSelects:
         takes = [take for one in found.values() for take in one.takes]
         left_out = {clip: one.left_out for clip, one in found.items() if one.left_out}
         series = re.sub(r"[^a-z0-9-]", "", wanted.series or "")[:60] or "selects"
-        return cls(sorted(takes, key=_place), left_out, "-".join(filter(None, [series, wanted.day])))
+        # it becomes part of a header, and a link from anywhere may hold anything
+        day = re.sub(r"[^0-9-]", "", wanted.day or "")[:10]
+        return cls(sorted(takes, key=_place), left_out, "-".join(filter(None, [series, day])))
 
     def document(self) -> dict[str, Any]:
         """How much it is, for the page."""

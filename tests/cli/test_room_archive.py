@@ -53,7 +53,9 @@ def test_the_circled_takes_of_the_filter_come_whole_as_one_archive(depot: Depot,
         assert client.get("api/selects?q=noon").json()["takes"] == 1
         assert client.get("api/selects?series=nowhere").json()["takes"] == 0
         named = client.get('selects.zip?series=../"x').headers["content-disposition"]
+        dated = client.get("selects.zip?day=2026-11-20%0d%0aX-Y: z/\u00e9").headers
     assert named == 'attachment; filename="x.zip"'
+    assert dated["content-disposition"] == 'attachment; filename="selects-2026-11-20.zip"'
     assert answer.headers["content-disposition"] == 'attachment; filename="bay.zip"'
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
     assert archive.testzip() is None
