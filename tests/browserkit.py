@@ -52,12 +52,12 @@ def browser(*, width: int = 1200, height: int = 900, flags: Sequence[str] = ()) 
                 ),
             )
             page.on("pageerror", lambda error: found.complaints.append(str(error)))
-            # a video that is taken away ends its request, which is no failure
+            # a video that is taken away ends its request, and so does a page that is left: neither is a failure
             page.on(
                 "requestfailed",
                 lambda request: (
                     None
-                    if request.resource_type == "media"
+                    if request.resource_type == "media" or request.failure == "net::ERR_ABORTED"
                     else found.complaints.append(f"{request.url}: {request.failure}")
                 ),
             )

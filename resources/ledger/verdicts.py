@@ -295,6 +295,11 @@ def _check_draft(connection: sa.Connection, attempt: Attempt, verdict: Verdict) 
         )
 
 
+def passed_circle(finish: str) -> str:
+    """Id of the verdict that circles a finish in the place of its draft."""
+    return f"finish-{finish}"
+
+
 def pass_circle_on(tx: Transaction, finish: Attempt) -> None:
     """Circle a finish that was just delivered, if its draft is circled still.
 
@@ -305,7 +310,7 @@ def pass_circle_on(tx: Transaction, finish: Attempt) -> None:
     circle = stands.get(finish.finishes or "")
     if circle is not None and _circles(circle) and not finish.is_spare:
         verdict = Verdict(
-            id=f"finish-{finish.id}",
+            id=passed_circle(finish.id),
             take=finish.id,
             word=Word.CIRCLED,
             who=circle.verdict.who,

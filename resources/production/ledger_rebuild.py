@@ -55,6 +55,8 @@ class Rebuilt:
     """Open purchases of the mark that the ledger has again."""
     withdrawn: list[str] = field(default_factory=list)
     """Clips that were queued and are withdrawn."""
+    unordered: list[str] = field(default_factory=list)
+    """Clips whose finish was ordered and not bought yet; the order is taken back."""
     orphans: dict[str, list[str]] = field(default_factory=dict)
     """New jobs that no purchase owns, by account."""
     blocked: list[str] = field(default_factory=list)
@@ -98,9 +100,11 @@ async def rebuild_ledger(
         stored = await _take_in_manifests(ledger, store, done)
         done.verdicts, problems = await asyncio.to_thread(take_in_verdicts, ledger, store)
         done.problems += problems
+        await asyncio.to_thread(rebuild.pass_circles_on, ledger)
         if mark is not None:
             await _take_back(ledger, store, [o for o in mark.on_their_way if o.attempt not in stored], done)
         done.withdrawn = [a.subject_key for a in rebuild.withdraw_queued(ledger)]
+        done.unordered = rebuild.withdraw_orders(ledger)
         for name, provider in sorted(providers.items()):
             tell(f"reading the listing and the bill of {name}")
             done.orphans[name], aside = await _book_jobs(ledger, provider)
@@ -207,6 +211,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
         quarantined=manifest.quarantined_for,
         run_id=manifest.run_id,
         draft_id=manifest.draft_id,
+        draft=manifest.draft,
         spare=manifest.spare,
     )
 
@@ -342,6 +347,11 @@ def report(done: Rebuilt) -> list[str]:
         lines.append(
             f"{len(done.withdrawn)} clips were queued and are not any more, since they may have been bought meanwhile: "
             "ask for them again"
+        )
+    if done.unordered:
+        lines.append(
+            f"{len(done.unordered)} finishes were ordered and are not any more, since they may have been bought meanwhile: "
+            "`dailies finish` orders them again"
         )
     for account, jobs in done.orphans.items():
         lines.append(

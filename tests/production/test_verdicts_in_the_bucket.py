@@ -6,26 +6,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deliverykit import Depot
+from deliverykit import AS_MADE, CAPABILITIES, Depot
 from hostile import File, serving
 from makers import make_mp4
 from verdictkit import a_verdict
 
-from resources.errors import UnavailableError
+from resources.errors import DailiesError, UnavailableError
+from resources.ledger import polls
 from resources.ledger.budget import Budget
+from resources.ledger.finishes import buy_ordered, judge_and_finish, order_finish
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import PostTerms, claim_next
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState
 from resources.ledger.verdicts import Word, judge, standing, unstored, verdicts_of
+from resources.ledger.waiting_clips import waiting
+from resources.orders import Choice, FinishOrder, Review
 from resources.production.acceptance import circle
-from resources.production.bucket_mark import bind_bucket
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.ledger_rebuild import rebuild_ledger, report
 from resources.production.verdict_objects import store_verdicts
+from resources.providers.base import Accepted, JobState, JobStatus
 from resources.storage.embedded import EmbeddedS3
-from resources.storage.layout import VERDICTS
+from resources.storage.layout import VERDICTS, prompt_key
 from resources.storage.objects import ObjectStore
 
 pytestmark = pytest.mark.slow
 CLIP = "city-night"
+PRICE = 2_000_000
 
 
 @pytest.fixture
@@ -134,3 +145,49 @@ def test_circling_a_take_in_quarantine_accepts_it(depot: Depot, tmp_path: Path) 
     assert manifest.accepted is not None
     assert (manifest.accepted.by, manifest.accepted.why) == ("mira", "a night")
     assert circle(depot.ledger, depot.store, apart, said, scratch=depot.scratch) == judged, "sent twice"
+
+
+def sent_finish(depot: Depot, draft: Attempt) -> Attempt:
+    """Circle a draft, and send the order of its finish to the provider."""
+    judge_and_finish(depot.ledger, a_verdict(draft), at_most_micros=PRICE)
+    submission = claim_next(depot.ledger, "wavespeed", PostTerms(Limits(), 30))
+    assert isinstance(submission, Submission)
+    return record_outcome(depot.ledger, submission, Accepted(f"finish-of-{draft.clip}", None, {}))
+
+
+def test_a_rebuild_finishes_no_draft_twice(depot: Depot, tmp_path: Path) -> None:
+    pro = Choice(
+        provider="wavespeed", endpoint="pro", body={"prompt": "x"}, price_micros=PRICE, expected=AS_MADE
+    )
+    drafts = {}
+    for clip in ("city-done", "city-way", "city-waits"):
+        order = {"finish": FinishOrder(choice=pro), "review": Review(by="person")}
+        (drafts[clip],) = depot.deliver(depot.finished(clip, **order))
+        asked = drafts[clip].request
+        key = prompt_key(clip, asked.fingerprint)
+        depot.store.put_bytes(key, asked.model_dump_json().encode(), content_type="application/json")
+    done = sent_finish(depot, drafts["city-done"])
+    seen = JobState(JobStatus.SUCCEEDED, "completed", outputs=(depot.server.url(),))
+    (finish,) = depot.deliver(polls.record_end(depot.ledger, done, seen, CAPABILITIES))
+    way = sent_finish(depot, drafts["city-way"])
+    assert store_verdicts(depot.ledger, depot.store) == 0
+    BucketMark(depot.ledger, depot.store).replace()
+    fresh, lines = rebuilt(depot, tmp_path / "fresh.db")
+    with fresh:
+        assert lines[:2] == [
+            "4 takes are in the bucket: 4 were not in the ledger",
+            "0 purchases were further than the ledger knew, 1 are on their way again",
+        ]
+        bought = [*(draft.id for draft in drafts.values()), finish.id, way.id]
+        before, after = depot.ledger.attempts(bought), fresh.attempts(bought)
+        for name in ("state", "finishes", "is_draft", "slot", "endpoint", "job_id", "fingerprint"):
+            assert {i: getattr(a, name) for i, a in after.items()} == {
+                i: getattr(a, name) for i, a in before.items()
+            }, name
+        assert selects_of(fresh, list(drafts))["city-done"].take.attempt.id == finish.id
+        assert [one.clip for one in waiting(fresh)] == ["city-waits"]
+        assert buy_ordered(fresh) == []
+        for clip in ("city-done", "city-way"):
+            with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
+                order_finish(fresh, clip, at_most_micros=PRICE, who="ana")
+        assert asyncio.run(rebuild_ledger(fresh, depot.store, {})).back == 0

@@ -44,6 +44,8 @@ class OnItsWay(BaseModel):
     """The seed that was sent, None where the provider chose one."""
     finishes: FinishedDraft | None = None
     """The draft that it finishes, None where it finishes none."""
+    draft: bool = False
+    """Whether it is a draft."""
     series: str
     fingerprint: str
     """The fingerprint of its request, which `prompts/` holds."""
@@ -165,6 +167,7 @@ def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
             slot=row.slot,
             seed=_sent_seed(row.request) if row.seed is None else row.seed,
             finishes=row.request.get("finishes"),
+            draft=row.is_draft,
             series=row.series,
             fingerprint=row.fingerprint,
             provider=row.provider,

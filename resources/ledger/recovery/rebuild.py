@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resources.ledger import verdicts
 from resources.ledger.current_takes import make_current
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.jobs import NamedJob, book_job
@@ -19,7 +20,8 @@ from resources.ledger.notes import note_draft_id
 from resources.ledger.queue import withdraw
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.recovery.mark import OnItsWay
-from resources.ledger.schema import attempts, submissions
+from resources.ledger.review_tables import waiting_finishes as ordered_finishes
+from resources.ledger.schema import attempts, submissions, take_verdicts
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import Transaction
 from resources.ledger.waiting_finishes import finish_of
@@ -77,6 +79,8 @@ class ManifestTake:
     """The run that stored it."""
     draft_id: str | None = None
     """The provider's id of a draft."""
+    draft: bool = False
+    """Whether it is a draft, which is never its clip's current take."""
     spare: bool = False
     """Whether nobody asked for it, so that it is never its clip's current take."""
 
@@ -103,7 +107,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
             return Taken.KNOWN
         behind = next((attempt for attempt in known if attempt.state.is_open), None)
         to = _S.DELIVERED if take.quarantined is None else _S.QUARANTINED
-        other = None if take.spare else _other_finish(tx, take, behind)
+        other = None if take.spare else _other_finish(tx, take.request, behind)
         if other is not None and other.state.is_open:
             return Taken.BLOCKED
         if behind is not None:
@@ -123,13 +127,9 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
                 "fingerprint": take.fingerprint,
                 "decision": take.decision,
                 "quoted_micros": _quoted(take.request, take.charged_micros),
+                "is_draft": take.draft or take.request.is_draft,
+                **_subject(take.request.clip, take.attempt, spare=take.spare or other is not None),
             }
-            clip = take.request.clip
-            values |= (
-                {"subject_kind": SPARE, "subject_key": f"{clip}~{take.attempt[:12]}"}
-                if take.spare or other is not None
-                else {"subject_kind": CLIP}
-            )
             attempt = tx.add_found(take.request, to, take.money, why=FOUND, **values)
             if take.submission is not None:
                 _submission(
@@ -159,6 +159,9 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
             return Taken.KNOWN
         if _in_the_way(tx, item):
             return Taken.BLOCKED
+        other = _other_finish(tx, request, None)
+        if other is not None and other.state.is_open:
+            return Taken.BLOCKED
         state = _S.UNKNOWN if item.job is None else _S.SUBMITTED
         money = MoneyState.INDETERMINATE if item.job is None else MoneyState.RESERVED
         values = _on_its_way(item, request, tx.now()) | {
@@ -170,6 +173,8 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
             "fingerprint": item.fingerprint,
             "decision": item.decision,
             "quoted_micros": item.quoted_micros,
+            "is_draft": item.draft or request.is_draft,
+            **_subject(item.clip, item.attempt, spare=other is not None),
         }
         attempt = tx.add_found(request, state, money, why=FOUND, **values)
         _book_submission(tx, item, attempt)
@@ -185,6 +190,58 @@ def withdraw_queued(ledger: Ledger) -> list[Attempt]:
         queued = list(ids)
     why = "the ledger was rebuilt, and this may have been bought since its copy was made; nothing was sent. Ask for it again."
     return withdraw(ledger, queued, why=why)
+
+
+def withdraw_orders(ledger: Ledger) -> list[str]:
+    """Take back every order to finish a draft: its finish may have been bought after the copy was made; returns the clips."""
+    with ledger.write() as connection:
+        is_ordered = ordered_finishes.c.decision.is_not(None)
+        changed = connection.execute(
+            sa.update(ordered_finishes)
+            .where(is_ordered)
+            .values(
+                decision=None,
+                at_most_micros=None,
+                ordered_by=None,
+                reason="the ledger was rebuilt, and the finish may have been bought since its copy was made",
+            )
+            .returning(ordered_finishes.c.clip)
+        )
+        return sorted(changed.scalars())
+
+
+def pass_circles_on(ledger: Ledger) -> list[str]:
+    """Circle every delivered finish whose draft is still circled, which `record_delivered` did in the lost ledger.
+
+    Call it when the verdicts in the bucket are recorded.
+
+    Returns:
+        The clips.
+    """
+    query = (
+        sa.select(attempts.c.id)
+        .join(take_verdicts, take_verdicts.c.attempt_id == attempts.c.finishes)
+        .where(
+            take_verdicts.c.word == verdicts.Word.CIRCLED.value,
+            attempts.c.subject_kind == CLIP,
+            attempts.c.state == _S.DELIVERED.value,
+        )
+    )
+    with ledger.read() as connection:
+        finishes = list(connection.execute(query).scalars())
+    clips = []
+    for finish in finishes:
+        with ledger.transaction(who=WHO, run_id=None) as tx:
+            attempt = tx.attempt_alone(finish)
+            if not verdicts.is_recorded(tx.connection, verdicts.passed_circle(finish)):
+                verdicts.pass_circle_on(tx, attempt)
+                clips.append(attempt.clip)
+    return clips
+
+
+def _subject(clip: str, attempt: str, *, spare: bool) -> dict[str, str]:
+    """The columns that make a purchase a spare take; none for another one, whose request has them."""
+    return {"subject_kind": SPARE, "subject_key": f"{clip}~{attempt[:12]}"} if spare else {}
 
 
 def _same(tx: Transaction, attempt_id: str, account: str, job: str | None) -> list[Attempt]:
@@ -235,14 +292,14 @@ def _in_the_way(tx: Transaction, item: OnItsWay) -> bool:
     return any(other.state is not _S.QUEUED for other in others)
 
 
-def _other_finish(tx: Transaction, take: ManifestTake, behind: Attempt | None) -> Attempt | None:
+def _other_finish(tx: Transaction, request: ClipRequest, behind: Attempt | None) -> Attempt | None:
     """The finish that the ledger has of the same draft: one that was bought after the copy was made is refused beside it.
 
-    One that is only queued is withdrawn. What the bucket holds beside a fetched one is a spare take.
+    One that is only queued is withdrawn. What was bought beside a fetched one is a spare take.
     """
-    if take.request.finishes is None:
+    if request.finishes is None:
         return None
-    other = finish_of(tx.connection, take.request.finishes.attempt)
+    other = finish_of(tx.connection, request.finishes.attempt)
     if other is None or (behind is not None and other.id == behind.id):
         return None
     if other.state is _S.QUEUED:
