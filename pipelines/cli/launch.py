@@ -30,7 +30,7 @@ from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import data_pushes, policy_history
 from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
-from resources.ledger.newest import has_bought
+from resources.ledger.newest import Newest, has_bought
 from resources.ledger.records import Attempt
 from resources.ledger.rules import stands_for
 from resources.ledger.states import UNDELIVERED, AttemptState
@@ -235,11 +235,20 @@ def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approva
 def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | None = None) -> list[str]:
     """Clips whose newest purchase failed, oldest first; only those that the words choose, if there are any.
 
+    A clip whose finish failed is left out, and `dailies finish` is named: its draft is there.
+
     Raises:
-        ConfigurationError: A word is wrong, or names a clip that did not fail.
+        ConfigurationError: A word is wrong, or names a clip that did not fail or whose finish failed.
     """
     today = dt.datetime.now(dt.UTC).date()
     failed = chosen_purchases(ledger, words, today=today, states=UNDELIVERED, series=series)
+    for one in failed:
+        if one.finishes is not None:
+            said = _failed_finish(one)
+            if one.subject_key in words:
+                raise ConfigurationError(said)
+            complain(said)
+    failed = [one for one in failed if one.finishes is None]
     known = {one.subject_key for one in failed} | {one.series for one in failed}
     for word in words:
         if word in known or not re.fullmatch("[a-z0-9-]+", word) or word in RESERVED:
@@ -253,6 +262,14 @@ def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | Non
             f"{word} {what}, so there is nothing to retry; `dailies status` shows all clips"
         )
     return list(dict.fromkeys(one.subject_key for one in failed))
+
+
+def _failed_finish(one: Newest) -> str:
+    """What to do about a clip whose finish failed: its draft is there, so there is nothing to retry."""
+    clip = one.subject_key
+    if one.state is AttemptState.QUARANTINED:
+        return f"the finish of {clip} is in quarantine: `dailies accept {clip}`, or `dailies retake {clip}` for another draft"
+    return f"the finish of {clip} failed, and its draft is there: `dailies finish {clip}` buys another finish"
 
 
 @dataclass

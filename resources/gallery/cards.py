@@ -74,6 +74,8 @@ class ShownTake:
     """Who said so, and why."""
     is_current: bool = False
     """Whether it is the clip's current take."""
+    is_draft: bool = False
+    """Whether it is a draft."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class Card:
     """Seconds from the submit to the end of the job."""
     is_older_take: bool = False
     """Whether the video is an older take, because the newest is not delivered."""
+    is_draft: bool = False
+    """Whether the video is a draft."""
     versions: list[ShownTake] = field(default_factory=list)
     """The clip's takes, where there are several or a person has judged one."""
     asset: str = "uploaded_videos"
@@ -195,6 +199,7 @@ def _version(take: Take) -> ShownTake:
         "" if said is None else said.word.value,
         shown("; ".join(filter(None, why)), longest=300),
         take.is_current,
+        take.attempt.is_draft,
     )
 
 
@@ -256,6 +261,7 @@ def _card(
         accepted=shown(delivery.get("accepted"), longest=300),
         waited_seconds=newest.waited_seconds,
         is_older_take=kept is not None and kept is not newest,
+        is_draft=kept is not None and kept.is_draft,
         versions=versions if len(versions) > 1 or any(one.word for one in versions) else [],
         asset=_asset(newest.state),
     )

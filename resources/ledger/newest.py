@@ -28,6 +28,8 @@ class Newest:
     series: str
     endpoint: str
     state: AttemptState
+    finishes: str | None = None
+    """Id of the draft that it finishes."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of its request; empty where nobody asked for them."""
     owner: str | None = None
@@ -59,6 +61,7 @@ def newest(
         attempts.c.series,
         attempts.c.endpoint,
         attempts.c.state,
+        attempts.c.finishes,
     ]
     if labels:
         columns += [attempts.c.request["tags"], attempts.c.request["owner"].as_string()]
@@ -115,14 +118,15 @@ def reported_deliveries(ledger: Ledger) -> Iterator[tuple[str, str, float]]:
 
 
 def _read(row: Sequence[Any]) -> Newest:
-    key, subject, series, endpoint, state = row[:5]
-    tags, owner = row[5:] or (None, None)
+    key, subject, series, endpoint, state, finishes = row[:6]
+    tags, owner = row[6:] or (None, None)
     return Newest(
         str(key),
         str(subject),
         str(series),
         str(endpoint),
         AttemptState(state),
+        finishes,
         tags if isinstance(tags, dict) else {},
         None if owner is None else str(owner),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
-from resources.ledger.schema import attempts
+from resources.ledger.schema import attempts, take_verdicts
 from resources.ledger.states import FINISHED_BY, AttemptState
 from resources.orders import ClipRequest
 
@@ -31,7 +31,7 @@ class DraftWay:
     finished: int
     """Earlier clips of the series whose draft was finished."""
     drafted: int
-    """Earlier clips of the series with a delivered draft."""
+    """Earlier clips of the series with a delivered draft that a person or the policy has judged."""
 
     @property
     def share(self) -> float:
@@ -94,16 +94,19 @@ def draft_ways(ledger: Ledger, bought: Iterable[tuple[ClipRequest, int, int, int
 
 
 def _history(ledger: Ledger, series: str) -> tuple[int, int]:
-    """How many clips of a series were finished, and how many had a delivered draft."""
+    """How many clips of a series were finished, and how many clips with a delivered draft were judged or finished."""
     clips = sa.select(sa.func.count(attempts.c.subject_key.distinct())).where(
         attempts.c.series == series, attempts.c.subject_kind == "clip"
     )
-    states = [state.value for state in FINISHED_BY]
+    is_finish = sa.and_(
+        attempts.c.finishes.is_not(None), attempts.c.state.in_([state.value for state in FINISHED_BY])
+    )
+    # a clip that nobody has judged yet says nothing about the share
+    is_judged = sa.and_(
+        attempts.c.is_draft,
+        attempts.c.state == AttemptState.DELIVERED.value,
+        attempts.c.subject_key.in_(sa.select(take_verdicts.c.clip)),
+    )
     with ledger.read() as connection:
-        finished = connection.execute(
-            clips.where(attempts.c.finishes.is_not(None), attempts.c.state.in_(states))
-        )
-        drafted = connection.execute(
-            clips.where(attempts.c.is_draft, attempts.c.state == AttemptState.DELIVERED.value)
-        )
-        return int(finished.scalar_one()), int(drafted.scalar_one())
+        finished = connection.execute(clips.where(is_finish)).scalar_one()
+        return int(finished), int(connection.execute(clips.where(sa.or_(is_finish, is_judged))).scalar_one())

@@ -1,0 +1,72 @@
+"""What plans, retries and the gallery make of earlier drafts and their finishes."""
+
+import pytest
+from ledgerkit import everything
+from test_finishes import CLIP, a_draft, bought, carried, circled, waits
+from verdictkit import a_verdict
+
+from pipelines.cli.launch import failed_clips
+from resources.errors import ConfigurationError
+from resources.gallery.cards import read_cards
+from resources.gallery.figures import Figures
+from resources.gallery.pages import GalleryPage
+from resources.ledger.decisions import Decision, decide
+from resources.ledger.finishes import order_finish
+from resources.ledger.ledger import Ledger
+from resources.ledger.verdicts import Word, judge
+from resources.planning.ways import draft_ways
+
+PRICE = 2_000_000
+
+
+def test_only_judged_clips_count_for_the_share_of_finishes(ledger: Ledger) -> None:
+    def share() -> tuple[int, int]:
+        (way,) = draft_ways(ledger, [(a_draft(), 1, 400_000, 400_000)])
+        return way.finished, way.drafted
+
+    drafts = [bought(ledger, a_draft(clip=f"clip-{number}"))[0] for number in range(4)]
+    assert share() == (0, 0), "nobody has judged a clip yet"
+    judge(ledger, a_verdict(drafts[0], Word.REJECTED))
+    circled(ledger, drafts[1])
+    assert share() == (1, 2)
+    carried(ledger)
+    assert share() == (1, 2)
+    judge(ledger, a_verdict(drafts[0], Word.TAKEN_BACK))
+    assert share() == (1, 1)
+
+
+def test_a_retry_of_a_clip_whose_finish_failed_names_the_command_for_it(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    carried(ledger, failing=True)
+    with pytest.raises(ConfigurationError, match=f"`dailies finish {CLIP}` buys another finish"):
+        failed_clips(ledger, [CLIP])
+    assert failed_clips(ledger) == []
+    assert f"dailies finish {CLIP}" in capsys.readouterr().err
+    assert [wait.clip for wait in waits(ledger)] == [CLIP]
+    assert order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana").finish is not None
+    assert len(everything(ledger)) == 3
+
+
+def test_a_failed_draft_is_retried(ledger: Ledger) -> None:
+    """The negative control."""
+    decide(ledger, [a_draft()], Decision("monday"))
+    carried(ledger, failing=True)
+    assert failed_clips(ledger, [CLIP]) == failed_clips(ledger) == [CLIP]
+
+
+def test_the_gallery_says_which_video_is_a_draft(ledger: Ledger) -> None:
+    def page() -> str:
+        return (
+            GalleryPage(read_cards(ledger), Figures({}, [], [], [], {}, 0), "http://dagster").html().decode()
+        )
+
+    (draft,) = bought(ledger, a_draft())
+    assert '<span class="chip">draft</span>' in page()
+    circled(ledger, draft)
+    carried(ledger)
+    assert '<span class="chip">draft</span>' not in page()
+    assert ">take 1, draft</a>" in page()
+    assert ">take 2</a>" in page()
