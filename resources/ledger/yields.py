@@ -27,6 +27,10 @@ _WAY = sa.case(
     ),
     else_=sa.literal_column("'straight'"),
 )
+_PROMPT = sa.func.coalesce(
+    attempts.c.request[("body", "prompt")].as_string(), attempts.c.request[("finishes", "prompt")].as_string()
+)
+"""The finish of the very draft has no prompt of its own; its draft's counts."""
 
 
 class YieldBy(StrEnum):
@@ -92,7 +96,7 @@ def read_yield(
         YieldBy.MODEL: attempts.c.endpoint,
         YieldBy.DAY: attempts.c.counted_on,
         YieldBy.WAY: _WAY,
-        YieldBy.PROMPT: attempts.c.request[("body", "prompt")].as_string(),
+        YieldBy.PROMPT: _PROMPT,
     }[by]
     names_of = parts_of if by is YieldBy.PROMPT else lambda value: [str(value)]
     mine: list[sa.ColumnElement[bool]] = [attempts.c.subject_kind.in_([CLIP, SPARE])]

@@ -14,6 +14,7 @@ from resources.ledger.decisions import Decision, decide
 from resources.ledger.finishes import order_finish
 from resources.ledger.ledger import Ledger
 from resources.ledger.verdicts import Word, judge
+from resources.ledger.yields import YieldBy, read_yield
 from resources.planning.ways import draft_ways
 
 PRICE = 2_000_000
@@ -70,3 +71,15 @@ def test_the_gallery_says_which_video_is_a_draft(ledger: Ledger) -> None:
     assert '<span class="chip">draft</span>' not in page()
     assert ">take 1, draft</a>" in page()
     assert ">take 2</a>" in page()
+
+
+def test_the_finish_of_the_very_draft_counts_for_the_parts_of_its_prompt(ledger: Ledger) -> None:
+    decide(ledger, [a_draft(same_shot=True, prompt="Scene: a bay\nCamera: slow")], Decision("monday"))
+    (draft,) = carried(ledger, draft_id="d-77")
+    ordered = circled(ledger, draft)
+    assert ordered is not None
+    assert ordered.finish is not None
+    assert "prompt" not in ordered.finish.request.body
+    carried(ledger)
+    found = {line.name: (line.bought, line.circled) for line in read_yield(ledger, YieldBy.PROMPT)}
+    assert found == {"camera: slow": (2, 1), "scene: a bay": (2, 1)}
