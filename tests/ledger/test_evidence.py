@@ -496,3 +496,11 @@ def test_an_echoed_id_is_proof_whatever_else_cannot_be_read() -> None:
 def test_a_row_that_names_the_post_and_cannot_be_read_holds_it() -> None:
     row = SetAside("no time", job_id="x", submission_id="s")
     assert only([post("s", 100)], evidence(aside=[row], echoes=True)).finding is Proof.HOLD
+
+
+@pytest.mark.parametrize(("draft", "proof"), [("draft-1", Proof.HOLD), ("another", Proof.ABSENT)])
+def test_a_finish_has_no_prompt_and_is_known_on_a_shared_key_by_its_draft(draft: str, proof: Proof) -> None:
+    sent = post("a", 1_000.0, shared=True, body={"draft_id": "draft-1", "resolution": "1080p"})
+    listed = job("j", 1_001.0, body={"draft_id": draft, "resolution": "1920x1080"})
+    (found,) = judge([sent], evidence(listed))
+    assert found.finding is proof

@@ -128,12 +128,13 @@ class Post:
     def may_be_rewritten(self, job: Candidate) -> bool:
         """Whether the job may be this POST's if the provider shows another request than was sent: cleaned, completed or re-addressed.
 
-        On a key that others may use, only a job with our prompt or our seed may be: others do buy the same model.
+        On a key that others may use, only a job with our prompt, our seed or our draft may be: others do buy the same model.
         """
         if job.submission_id is not None or job.body is None or self.fits(job) or not self._in_time(job):
             return False
         agree = any(
-            name in self.body and self.body[name] == job.body.get(name) for name in ("prompt", "seed")
+            name in self.body and self.body[name] == job.body.get(name)
+            for name in ("prompt", "seed", "draft_id")
         )
         return job.model in {None, *self.models} and (agree or not (self.shared or self.other_key))
 
