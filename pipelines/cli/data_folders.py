@@ -148,6 +148,7 @@ def secrets_of(settings: Settings) -> Iterator[bytes]:
         if isinstance(value, SecretStr):
             yield value.get_secret_value().encode()
     yield from (value.encode() for value in settings.dagster_headers.values())
-    password = urlsplit(settings.ledger_url_setting or "").password
-    if password is not None:
-        yield from (password.encode(), unquote(password).encode())
+    for address in (settings.ledger_url, settings.copied_url):
+        password = urlsplit(address).password
+        if password is not None:
+            yield from (password.encode(), unquote(password).encode())
