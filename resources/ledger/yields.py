@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, SPARE
 from resources.ledger.schema import attempts, take_verdicts, verdicts
-from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.states import FINISHED_BY, AttemptState, MoneyState
 from resources.ledger.verdicts import VerdictWay, Word
 
 _FREE = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
@@ -61,6 +61,8 @@ class YieldLine:
     circled: int = 0
     """Takes that are circled and no drafts, which is also the number of clips with one."""
     rejected: int = 0
+    chosen_drafts: int = 0
+    """Drafts that are circled, or were circled and have a finish."""
     reasons: Counter[str] = field(default_factory=Counter)
     """How often each reason stands; a take may have several."""
     seconds_to_judge: float | None = None
@@ -69,7 +71,7 @@ class YieldLine:
     @property
     def unjudged(self) -> int:
         """Takes without a verdict."""
-        return self.takes - self.circled - self.rejected
+        return self.takes - self.circled - self.rejected - self.chosen_drafts
 
     @property
     def takes_each(self) -> float | None:
@@ -145,6 +147,7 @@ def _sum(name: str, lines: Sequence[YieldLine]) -> YieldLine:
         sum(line.takes for line in lines),
         sum(line.circled for line in lines),
         sum(line.rejected for line in lines),
+        sum(line.chosen_drafts for line in lines),
         sum((line.reasons for line in lines), Counter()),
     )
 
@@ -157,6 +160,16 @@ def _counted(
 
     is_free = attempts.c.money_state.in_(_FREE)
     cost = sa.case((is_free, 0), else_=sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros))
+    finishes = attempts.alias("its_finishes").c
+    finished = sa.select(finishes.finishes).where(
+        finishes.finishes.is_not(None), finishes.state.in_([state.value for state in FINISHED_BY])
+    )
+    stands = sa.func.coalesce(take_verdicts.c.word, "")
+    # a finish that is delivered has taken over the circle of its draft
+    is_chosen = sa.or_(
+        stands == Word.CIRCLED.value,
+        sa.and_(stands != Word.REJECTED.value, attempts.c.id.in_(finished)),
+    )
     query = (
         sa.select(
             column,
@@ -166,14 +179,17 @@ def _counted(
             # a circled draft is no select; its finish takes over the circle
             number(sa.and_(take_verdicts.c.word == Word.CIRCLED.value, sa.not_(attempts.c.is_draft))),
             number(take_verdicts.c.word == Word.REJECTED.value),
+            number(sa.and_(attempts.c.is_draft, is_chosen)),
         )
         .outerjoin(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
         .where(*mine)
         .group_by(column)
     )
     return [
-        YieldLine(str(name or ""), int(bought), int(spent), int(takes), int(circled), int(rejected))
-        for name, bought, spent, takes, circled, rejected in connection.execute(query)
+        YieldLine(
+            str(name or ""), int(bought), int(spent), int(takes), int(circled), int(rejected), int(chosen)
+        )
+        for name, bought, spent, takes, circled, rejected, chosen in connection.execute(query)
     ]
 
 

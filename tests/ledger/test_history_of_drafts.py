@@ -83,3 +83,19 @@ def test_the_finish_of_the_very_draft_counts_for_the_parts_of_its_prompt(ledger:
     carried(ledger)
     found = {line.name: (line.bought, line.circled) for line in read_yield(ledger, YieldBy.PROMPT)}
     assert found == {"camera: slow": (2, 1), "scene: a bay": (2, 1)}
+
+
+def test_a_chosen_draft_is_judged_also_when_its_finish_has_taken_over_its_circle(ledger: Ledger) -> None:
+    def line() -> tuple[int, int, int, int]:
+        (found,) = read_yield(ledger, YieldBy.SERIES)
+        return found.takes, found.circled, found.rejected, found.unjudged
+
+    (draft,), (other,), _ = (bought(ledger, a_draft(clip=f"clip-{number}")) for number in range(3))
+    judge(ledger, a_verdict(other, Word.REJECTED))
+    assert line() == (3, 0, 1, 2)
+    circled(ledger, draft)
+    assert line() == (3, 0, 1, 1)
+    (finish,) = carried(ledger)
+    assert line() == (4, 1, 1, 1)
+    judge(ledger, a_verdict(finish, Word.TAKEN_BACK))
+    assert line() == (4, 0, 1, 2)
