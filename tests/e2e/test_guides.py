@@ -73,7 +73,7 @@ ENDS = {
     r"inspect|doctor|plan|ledger --check": ({0, 1}, ""),
 }
 """How commands end that do not end with 0: for a question that nobody answers, and for a situation that is not there."""
-ASKS = {"produce", "retry", "retake"}
+ASKS = {"produce", "retry", "retake", "circle"}
 """Commands that a person answers with y."""
 IS_THE_STACK = "up"
 
