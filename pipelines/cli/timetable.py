@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from rich.text import Text
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.terminal import console, note, print_table, table_of
+from pipelines.cli.terminal import console, counted, note, print_table, table_of
 from resources.dagster_names import selector
 from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
@@ -181,9 +181,8 @@ def show_timetable(rows: list[ScheduleRow]) -> None:
     print_table(table)
     for row in rows:
         if row.refused:
-            note(
-                f"{row.series.name}: {row.refused} clips of its next tick are refused; `dailies plan {row.series.name}` says why"
-            )
+            name, clips = row.series.name, counted(row.refused, "clip")
+            note(f"{name}: {clips} of its next tick would be refused; `dailies plan {name}` says why")
     if any(row.state == "unknown" for row in rows):
         note("Dagster does not answer, so it is not known which schedules are on")
     if any(row.state == "not loaded" for row in rows):
