@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resources.errors import ConfigurationError
 from resources.ledger import data_pushes
@@ -19,8 +20,9 @@ from resources.settings import POINTER, Settings, open_ledger
 from resources.shared_data.archive import unpack
 from resources.shared_data.snapshot import MOST_BYTES, short, take_snapshot
 from resources.storage.layout import data_key
-from resources.storage.objects import ObjectStore
-from resources.storage.reader import BucketReader
+
+if TYPE_CHECKING:
+    from resources.storage.reader import BucketReader
 
 logger = logging.getLogger("dailies")
 
@@ -51,7 +53,7 @@ def bring(settings: Settings) -> Settings:
     return settings.reading(folder)
 
 
-def fetch(settings: Settings, digest: str, store: BucketReader | None = None) -> Path:
+def fetch(settings: Settings, digest: str, store: "BucketReader | None" = None) -> Path:
     """The folder with this digest in the home; from the bucket, unless it is there.
 
     Raises:
@@ -62,7 +64,11 @@ def fetch(settings: Settings, digest: str, store: BucketReader | None = None) ->
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    store = store or ObjectStore(settings.s3())
+    if store is None:
+        # a client of S3 is not loaded where the folder is there
+        from resources.storage.objects import ObjectStore  # noqa: PLC0415
+
+        store = ObjectStore(settings.s3())
     key = data_key(digest)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as place:
         archive = Path(place) / "data.tar.gz"

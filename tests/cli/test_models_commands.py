@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
-from resources.catalogue import Catalogue
+from resources.catalogue import Catalogue, catalogue
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.states import AttemptState
 from resources.money import usd
@@ -100,14 +100,15 @@ def test_check_finds_nothing_until_something_drifts(home):
 
 
 @pytest.mark.usefixtures("_keys")
-def test_a_model_is_added_without_code(home, sandbox):
+def test_a_model_is_added_without_code(home, sandbox, monkeypatch, tmp_path):
+    monkeypatch.setattr(catalogue, "program_file", lambda path: tmp_path / "no-entries-of-the-program")
     entry = home / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
     entry.unlink()
     # the others name it as what replaces them
     assert run("models", "add", "wavespeed", SEEDANCE).exit_code == 0
-    catalogue = Catalogue.load(home / "data" / "models")
-    assert catalogue.problems == []
-    assert catalogue.get(SEEDANCE).resolve("x", {"duration": 4})["resolution"] == "720p"
+    sold = Catalogue.load(home / "data" / "models")
+    assert sold.problems == []
+    assert sold.get(SEEDANCE).resolve("x", {"duration": 4})["resolution"] == "720p"
     again = run("models", "add", "wavespeed", SEEDANCE)
     assert isinstance(again.exception, ConfigurationError)
     assert "has an entry already" in str(again.exception)
