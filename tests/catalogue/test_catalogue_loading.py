@@ -117,6 +117,15 @@ def test_an_unknown_endpoint_names_the_nearest(tmp_path):
         catalogue.get("something else")
 
 
+def test_a_part_of_a_name_finds_those_that_contain_it(tmp_path):
+    other = ENTRY.replace("maker/model", "another/long-name-of-a-clip")
+    catalogue = load(tmp_path, a=ENTRY, b=other)
+    with pytest.raises(ProblemsError, match=r"these contain it: 'another/long-name-of-a-clip'$"):
+        catalogue.get("long-name")
+    with pytest.raises(ProblemsError, match="allowed: 'another/long-name-of-a-clip', 'maker/model'"):
+        catalogue.get("lo")
+
+
 def test_an_id_that_two_providers_sell_is_named_once(tmp_path):
     catalogue = load(tmp_path, a=ENTRY, b=ENTRY.replace("provider: wavespeed", "provider: fal"))
     with pytest.raises(ProblemsError, match="allowed: 'maker/model' - is not in"):
