@@ -56,19 +56,30 @@ def clip_document(
         "on_its_way": ", ".join(take.state.value for take in found.open) or None,
         "seen": found.seen,
         "finish": waiting_document(unfinished),
-        "review": None if review is None else {"decide_at": review.decide_at, "held_at": review.held_at},
+        "review": None if review is None else _review(found, review),
+    }
+
+
+def _review(found: ClipTakes, review: WaitingClip) -> dict[str, Any]:
+    """How long the clip waits for a person, and what follows."""
+    policies = [take.attempt.request.review for take in found.takes if take.attempt.id == review.take]
+    return {
+        "decide_at": review.decide_at,
+        "held_at": review.held_at,
+        "otherwise": policies[0].otherwise if policies else None,
     }
 
 
 def worth_document(line: YieldLine, titles: Mapping[str, str]) -> dict[str, Any]:
     """What purchases were worth, for the page."""
-    each = show_cents(line.each_micros) if line.circled else f"none of {show_cents(line.spent_micros)}"
+    spent = show_cents(line.spent_micros)
+    none = f"none of {spent}" if line.takes else f"{spent}, no take yet"
     return {
         "name": shown(titles.get(line.name, line.name), longest=128),
         "takes": line.takes,
         "circled": line.circled,
         "share": round(line.circled / line.takes, 3) if line.takes else 0,
-        "each": each,
+        "each": show_cents(line.each_micros) if line.circled else none,
         "why": ", ".join(f"{reason} {number}" for reason, number in line.reasons.most_common(5)),
     }
 

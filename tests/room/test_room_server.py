@@ -187,6 +187,7 @@ def test_what_is_decided_soon_comes_first_and_says_when(client: httpx.Client, st
     first, second = client.get("api/clips?show=ends&series=ends").json()["clips"]
     assert (first["clip"], second["clip"]) == ("ends-soon", "ends-late")
     assert second["review"]["decide_at"] - first["review"]["decide_at"] == pytest.approx(36 * 3_600, abs=600)
+    assert {clip["review"]["otherwise"] for clip in (first, second)} == {"hold"}
     assert not any(take["is_current"] for take in first["takes"])
     client.post("api/verdicts", json=said(first["takes"][0]["id"]))
     (left,) = client.get("api/clips?show=ends&series=ends").json()["clips"]

@@ -110,7 +110,7 @@ function waits(review) {
   if (!review?.decide_at) return "";
   const at = new Date(review.decide_at * 1000);
   const soon = review.decide_at * 1000 - Date.now() < 6 * 86_400_000;
-  return `decided without you ${at.toLocaleString(undefined, soon ? { weekday: "long", hour: "2-digit", minute: "2-digit" } : { dateStyle: "medium" })}`;
+  return `${review.otherwise === "hold" ? "waits for you until" : "decided without you"} ${at.toLocaleString(undefined, soon ? { weekday: "long", hour: "2-digit", minute: "2-digit" } : { dateStyle: "medium" })}`;
 }
 
 /** The takes side by side. */
