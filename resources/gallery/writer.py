@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from resources.gallery.cards import read_cards
 from resources.gallery.figures import read_figures, series_of
 from resources.gallery.pages import INDEX, GalleryPage, has_page
+from resources.ledger.former_names import titles_by_every_name
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import journal
 from resources.storage.layout import SHEETS
@@ -53,6 +54,7 @@ def write_gallery(
     """
     digests, changed, size, clips = {}, [], 0, 0
     sheets = list(store.list_keys(SHEETS))
+    titles = titles_by_every_name(ledger, titles or {})
     # the page of all series last, because it links to the others
     for series in (*filter(has_page, series_of(ledger)), None):
         figures = read_figures(ledger, series=series)

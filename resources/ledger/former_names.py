@@ -1,7 +1,10 @@
 """The names that a series had before: what was spent under them counts in its caps, and its new name chooses what was bought under them."""
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
+from resources.ledger.ledger import Ledger
 from resources.ledger.schema import meta
 
 _FACT = "renamed "
@@ -46,6 +49,14 @@ def later_names(connection: sa.Connection) -> dict[str, set[str]]:
         for old in former_names(connection, name, None):
             found.setdefault(old, set()).add(name)
     return found
+
+
+def titles_by_every_name(ledger: Ledger, titles: Mapping[str, str]) -> dict[str, str]:
+    """Titles of series by their present names, and by those under which their earlier clips were bought."""
+    with ledger.read() as connection:
+        later = later_names(connection)
+    former = {old: titles[new] for old, names in later.items() for new in sorted(names & titles.keys())}
+    return {**former, **titles}
 
 
 def _own(connection: sa.Connection, name: str) -> list[str]:

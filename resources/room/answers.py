@@ -13,6 +13,7 @@ from resources.errors import DailiesError
 from resources.ledger import waiting_finishes
 from resources.ledger.approvals import Approval
 from resources.ledger.finishes import order_finish
+from resources.ledger.former_names import titles_by_every_name
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.takes import takes_of
@@ -178,7 +179,7 @@ class Room:
         """What purchases were worth: by series, or by model where one series is chosen."""
         series = query.get("series") or None
         lines = read_yield(self._house.ledger, YieldBy.MODEL if series else YieldBy.SERIES, series=series)
-        titles = {} if series else self._house.titles()
+        titles = {} if series else self._titles()
         return {"lines": [worth_document(line, titles) for line in lines]}
 
     def judge(self, person: Person, asked: AskedVerdict) -> dict[str, Any]:
@@ -315,13 +316,16 @@ class Room:
     def _unmade(self, wanted: ClipFilter) -> list[dict[str, Any]]:
         if self._house.declared is None:
             return []
-        ledger, titles = self._house.ledger, self._house.titles()
+        ledger, titles = self._house.ledger, self._titles()
         found = unmade_clips(ledger, self._house.declared(), wanted, now=ledger.clock())
         return [clip_document(takes, titles, series=clip.series) for clip, takes in found]
 
+    def _titles(self) -> Mapping[str, str]:
+        return titles_by_every_name(self._house.ledger, self._house.titles())
+
     def _documents(self, clips: list[str]) -> list[dict[str, Any]]:
         found = takes_of(self._house.ledger, clips)
-        titles = self._house.titles()
+        titles = self._titles()
         reviews = {one.clip: one for one in waiting(self._house.ledger)} if found else {}
         with self._house.ledger.read() as connection:
             waits = {one.clip: one for one in waiting_finishes.waiting(connection)} if found else {}

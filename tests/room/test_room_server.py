@@ -11,6 +11,7 @@ from roomkit import FakeShop, Studio
 
 from resources.ledger import queue
 from resources.ledger.decisions import Decision, decide
+from resources.ledger.former_names import record_rename
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import unstored, verdicts_of
 from resources.orders import Review
@@ -177,6 +178,15 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
     assert takes_of(studio.ledger, ["bay-ray"])["bay-ray"].takes[0].is_circled
     (given,) = verdicts_of(studio.ledger, ["bay-ray"])["bay-ray"]
     assert given.verdict.who == "tom"
+
+
+def test_clips_of_a_renamed_series_have_its_title_of_today(client: httpx.Client, studio: Studio) -> None:
+    studio.take("shore-rain", series="shore")
+    with studio.ledger.transaction(who="person mara", run_id=None) as tx:
+        record_rename(tx.connection, "shore", "bay")
+    found = client.get("api/clips?series=shore").json()
+    assert [clip["title"] for clip in found["clips"]] == ["The bay"]
+    assert found["series"] == [["bay", "The bay"]]
 
 
 def test_what_is_decided_soon_comes_first_and_says_when(client: httpx.Client, studio: Studio) -> None:
