@@ -54,7 +54,8 @@ def write_gallery(
     """
     digests, changed, size, clips = {}, [], 0, 0
     sheets = list(store.list_keys(SHEETS))
-    titles = titles_by_every_name(ledger, titles or {})
+    with ledger.read() as connection:
+        titles = titles_by_every_name(connection, titles or {})
     # the page of all series last, because it links to the others
     for series in (*filter(has_page, series_of(ledger)), None):
         figures = read_figures(ledger, series=series)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from resources.ledger.ledger import Ledger
 from resources.ledger.schema import meta
 
 _FACT = "renamed "
@@ -51,10 +50,9 @@ def later_names(connection: sa.Connection) -> dict[str, set[str]]:
     return found
 
 
-def titles_by_every_name(ledger: Ledger, titles: Mapping[str, str]) -> dict[str, str]:
+def titles_by_every_name(connection: sa.Connection, titles: Mapping[str, str]) -> dict[str, str]:
     """Titles of series by their present names, and by those under which their earlier clips were bought."""
-    with ledger.read() as connection:
-        later = later_names(connection)
+    later = later_names(connection)
     former = {old: titles[new] for old, names in later.items() for new in sorted(names & titles.keys())}
     return {**former, **titles}
 

@@ -321,7 +321,8 @@ class Room:
         return [clip_document(takes, titles, series=clip.series) for clip, takes in found]
 
     def _titles(self) -> Mapping[str, str]:
-        return titles_by_every_name(self._house.ledger, self._house.titles())
+        with self._house.ledger.read() as connection:
+            return titles_by_every_name(connection, self._house.titles())
 
     def _documents(self, clips: list[str]) -> list[dict[str, Any]]:
         found = takes_of(self._house.ledger, clips)
