@@ -220,6 +220,7 @@ jobs = sa.Table(
 )
 """Every job id ever seen for an account, from whatever answer; written whatever the attempt's state is by then."""
 sa.Index("jobs_by_attempt", jobs.c.attempt_id)
+sa.Index("jobs_by_submission", jobs.c.submission_id)
 
 listings = sa.Table(
     "listings",

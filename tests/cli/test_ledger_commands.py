@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
-from resources.errors import DailiesError
+from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import keys
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.limits import Limits
@@ -126,7 +126,8 @@ def test_a_copy_in_the_bucket_is_listed_fetched_and_put_back(tmp_path: Path) -> 
     copy = tmp_path / "back.db"
     ok("ledger", "backups", "--to", str(copy))
     want("clip-b")
-    assert run("ledger", "backups", "20200101T000000Z-00000000", "--to", str(tmp_path / "x")).exit_code == 2
+    other = run("ledger", "backups", "20200101T000000Z-00000000", "--to", str(tmp_path / "x"))
+    assert isinstance(other.exception, ConfigurationError)
     ok("ledger", "restore", str(copy))
     assert wanted() == {"clip-a": "queued"}
     ok("ledger", "backups", listed["name"], "--to", str(tmp_path / "again.db"))

@@ -48,7 +48,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ),
     ("compose", "compose/compose.yaml", "read_only: true\n  user", "read_only: false\n  user", "read_only"),
     ("compose", "compose/compose.yaml", "stop_grace_period: 90s", 'ports: ["4000:4000"]', "publishes a port"),
-    ("values", "helm/values.yaml", "maxRetries: 10", "maxRetrys: 10", "maxRetrys"),
+    ("values", "helm/values.yaml", "maxRetries: 10", "maxRetrys: 10", "etrys"),
     (
         "values",
         "helm/values.yaml",

@@ -221,7 +221,9 @@ def produce(
 
 def test_every_endpoint_of_the_catalogue_that_makes_clips_is_in_this_list() -> None:
     listed = [CATALOGUE.get(page, provider) for provider, page in map(seller, CLIPS)]
-    assert {id(endpoint) for endpoint in CATALOGUE if endpoint.makes_video} == set(map(id, listed))
+    # what finishes a draft is bought for a circled draft only: tests/series/test_drafts.py, tests/sandbox/test_sandbox_fal.py
+    made = {id(one) for one in CATALOGUE if one.makes_video and one.draft_id is None}
+    assert made == set(map(id, listed))
 
 
 @pytest.mark.parametrize("name", CLIPS)
