@@ -118,7 +118,9 @@ def dailies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
-        assert not ended.value.code, f"dailies {shlex.join(words)}:\n{printed.out}{printed.err}"
+        # what an earlier page left for a person's verdict is a finding of the doctor's
+        allowed = {None, 0, 1} if words[0] == "doctor" else {None, 0}
+        assert ended.value.code in allowed, f"dailies {shlex.join(words)}:\n{printed.out}{printed.err}"
         return printed.out
 
     return dailies
