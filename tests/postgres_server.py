@@ -122,10 +122,19 @@ class PostgresServer:
                     connection.execute(sa.delete(table))
                 for sequence in sa.inspect(connection).get_sequence_names():
                     connection.execute(sa.text(f'ALTER SEQUENCE "{sequence}" RESTART'))
+                names = sa.inspect(connection).get_multi_indexes()
+                whole = all(
+                    {index["name"] for index in names.get((None, table.name), [])}
+                    >= {index.name for index in table.indexes}
+                    for table in waiting_clips.metadata.sorted_tables
+                )
         except sa.exc.DBAPIError:
-            self.drop(url)
-        else:
+            whole = False
+        # a negative control may have dropped an index
+        if whole:
             self._idle.append(url)
+        else:
+            self.drop(url)
         engine.dispose()
 
     def fill(self, url: str, file: Path) -> None:
