@@ -19,7 +19,7 @@ from resources.ledger.review_tables import waiting_clips
 from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_of, unknown_price
 from resources.ledger.schema import attempts, current_takes, take_verdicts
 from resources.ledger.states import OPEN, AttemptState, MoneyState
-from resources.ledger.transaction import StaleAttemptError, Transaction
+from resources.ledger.transaction import Transaction, repeat_contested
 from resources.orders import ClipRequest
 
 __all__ = [
@@ -36,8 +36,6 @@ __all__ = [
 
 SUPERSEDED = "superseded"
 """The `reported_run_id` of an attempt that a newer one has replaced before any run reported it."""
-
-TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def decide(
     # another installation with the same series has the same decisions, and may use the same key: its seeds must differ from ours
     drawn_from = f"{decision.id} of {ledger.id}"
     return [
-        repeat_unrecorded(_decide_one, ledger, take, decision, run_id)
+        repeat_unrecorded(repeat_contested, _decide_one, ledger, take, decision, run_id)
         for request in requests
         for take in request.each_take(drawn_from, regenerate=decision.regenerate)
     ]
@@ -83,37 +81,31 @@ _CURRENT = sa.select(current_takes.c.attempt_id).where(
 
 
 def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str | None) -> Decided:
-    for tried in range(TRIES):
-        try:
-            with ledger.transaction(who="engine", run_id=run_id) as tx:
-                heartbeats.require(tx.connection, run_id)
-                lock_subject(tx.connection, request.clip)
-                foreign = decision_clips.refusal(tx.connection, decision.id, request.clip)
-                if foreign is not None:
-                    return Decided(request, Ruling.REFUSED, None, foreign)
-                settled = _find(tx, request, decision)
-                if settled.ruling is Ruling.NEW:
-                    queued = queue_purchase(tx, settled.request, decision, again=False)
-                    if isinstance(queued, str):
-                        said = _of_money(tx.connection, request, decision.id, queued)
-                        return Decided(request, Ruling.REFUSED, None, said)
-                    return Decided(request, Ruling.NEW, queued)
-                if (
-                    settled.ruling is Ruling.ADOPTED
-                    and settled.attempt is not None
-                    and decision.watched_by is not None
-                ):
-                    tx.connection.execute(
-                        sa.update(attempts)
-                        .where(attempts.c.id == settled.attempt.id)
-                        .values(watched_by=decision.watched_by)
-                    )
-                return settled
-        except (sa.exc.IntegrityError, StaleAttemptError):
-            # another process queued or sent the same clip between our read and our write: read again and adopt it
-            if tried == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    # where another process queued or sent the same clip meanwhile, this is read again, and that purchase adopted
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        heartbeats.require(tx.connection, run_id)
+        lock_subject(tx.connection, request.clip)
+        foreign = decision_clips.refusal(tx.connection, decision.id, request.clip)
+        if foreign is not None:
+            return Decided(request, Ruling.REFUSED, None, foreign)
+        settled = _find(tx, request, decision)
+        if settled.ruling is Ruling.NEW:
+            queued = queue_purchase(tx, settled.request, decision, again=False)
+            if isinstance(queued, str):
+                said = _of_money(tx.connection, request, decision.id, queued)
+                return Decided(request, Ruling.REFUSED, None, said)
+            return Decided(request, Ruling.NEW, queued)
+        if (
+            settled.ruling is Ruling.ADOPTED
+            and settled.attempt is not None
+            and decision.watched_by is not None
+        ):
+            tx.connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.id == settled.attempt.id)
+                .values(watched_by=decision.watched_by)
+            )
+        return settled
 
 
 def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:

@@ -20,7 +20,7 @@ from resources.ledger.records import CLIP, Attempt
 from resources.ledger.review_tables import waiting_finishes as table
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import OPEN
-from resources.ledger.transaction import StaleAttemptError, Transaction
+from resources.ledger.transaction import CONTESTED, Transaction, repeat_contested
 from resources.ledger.verdicts import Judged, Verdict, is_recorded, record
 from resources.ledger.waiting_finishes import WaitingFinish
 from resources.money import show_usd
@@ -28,7 +28,6 @@ from resources.orders import ClipRequest
 
 PREFIX = "finish:"
 """The start of the decision of every finish."""
-TRIES = 3
 LONGEST_DECISION = 128
 
 logger = logging.getLogger("dailies")
@@ -43,7 +42,7 @@ class FinishOrdered:
 
     draft: Attempt
     finish: Attempt | None
-    """The purchase; None where it waits."""
+    """The purchase, None while the order waits."""
     why: str | None = None
     """Why it waits."""
 
@@ -71,28 +70,22 @@ def judge_and_finish(
     Raises:
         DailiesError: The take cannot be circled. Nothing was changed.
     """
-    return repeat_unrecorded(_judge_and_finish, ledger, verdict, at_most_micros, seen, limits)
+    return repeat_unrecorded(
+        repeat_contested, _judge_and_finish, ledger, verdict, at_most_micros, seen, limits
+    )
 
 
 def _judge_and_finish(
     ledger: Ledger, verdict: Verdict, at_most_micros: int, seen: int | None, limits: Limits
 ) -> tuple[Judged, FinishOrdered | None]:
-    for tried in range(TRIES):
-        try:
-            with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
-                draft = tx.attempt_alone(verdict.take)
-                is_known = is_recorded(tx.connection, verdict.id)
-                judged = record(tx, draft, verdict, seen=seen)
-                if is_known and _was_bought(tx.connection, draft.id):
-                    # the same request, sent again after its finish failed, is no new order
-                    return judged, None
-                return judged, order(
-                    tx, draft.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits
-                )
-        except (sa.exc.IntegrityError, StaleAttemptError):
-            if tried == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
+        draft = tx.attempt_alone(verdict.take)
+        is_known = is_recorded(tx.connection, verdict.id)
+        judged = record(tx, draft, verdict, seen=seen)
+        if is_known and _was_bought(tx.connection, draft.id):
+            # the same request, sent again after its finish failed, is no new order
+            return judged, None
+        return judged, order(tx, draft.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits)
 
 
 def order_finish(
@@ -103,7 +96,7 @@ def order_finish(
     Raises:
         DailiesError: No circled draft of the clip lacks a finish.
     """
-    ordered = repeat_unrecorded(_order_alone, ledger, clip, at_most_micros, who, limits)
+    ordered = repeat_unrecorded(repeat_contested, _order_alone, ledger, clip, at_most_micros, who, limits)
     if ordered is None:
         raise DailiesError(f"{clip} has no circled draft that lacks a finish. Nothing was bought.")
     return ordered
@@ -112,15 +105,9 @@ def order_finish(
 def _order_alone(
     ledger: Ledger, clip: str, at_most_micros: int, who: str, limits: Limits
 ) -> FinishOrdered | None:
-    for tried in range(TRIES):
-        try:
-            with ledger.transaction(who=f"person {who}"[:40], run_id=None) as tx:
-                lock_subject(tx.connection, clip)
-                return order(tx, clip, at_most_micros=at_most_micros, who=who, limits=limits)
-        except (sa.exc.IntegrityError, StaleAttemptError):
-            if tried == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    with ledger.transaction(who=f"person {who}"[:40], run_id=None) as tx:
+        lock_subject(tx.connection, clip)
+        return order(tx, clip, at_most_micros=at_most_micros, who=who, limits=limits)
 
 
 def order(
@@ -173,7 +160,7 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
                 if now is None or now.decision != one.decision:
                     continue
                 done = _buy(tx, now, limits)
-        except (sa.exc.IntegrityError, StaleAttemptError):
+        except CONTESTED:
             continue  # another process buys it
         except UnavailableError:
             raise

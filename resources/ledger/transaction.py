@@ -4,9 +4,10 @@
 `outcomes.py`, `polls.py`, `deliveries.py`, `bills.py` and `lost/`.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -30,8 +31,31 @@ _ORDER = sa.insert(attempts)
 """Made once: their columns are the names of the parameters."""
 
 
+TRIES = 3
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class StaleAttemptError(DailiesError):
     """Another process changed the attempt after it was read. Nothing was written; the writer must read it again."""
+
+
+CONTESTED = (sa.exc.IntegrityError, StaleAttemptError)
+"""How a transaction ends when another process has changed what it read, before it wrote."""
+
+
+def repeat_contested(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function of one transaction, and run it again when another process came between its read and its write.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: That happened three times.
+        StaleAttemptError: That happened three times.
+    """
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(*CONTESTED):
+            return function(*args, **kwargs)
+    return function(*args, **kwargs)
 
 
 class ForbiddenTransitionError(DailiesError):
