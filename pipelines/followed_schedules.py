@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from pipelines.location_reload import RELOAD, why_not_loaded
 from pipelines.schedules import stop_removed
 from pipelines.sensors import completion_name
 from resources.dagster_resources import Production
@@ -21,16 +22,6 @@ from resources.variables import STACK
 
 RELOAD_SECONDS = 25.0
 """How long a tick waits for a reload; Dagster ends a tick after 60 s."""
-_RELOAD = """
-mutation Reload($location: String!) {
-  reloadRepositoryLocation(repositoryLocationName: $location) {
-    __typename
-    ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
-    ... on ReloadNotSupported { message }
-    ... on RepositoryLocationNotFound { message }
-  }
-}
-"""
 
 
 @dataclass
@@ -121,14 +112,13 @@ def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str
         with client(settings.network, url, timeout_seconds=RELOAD_SECONDS) as http:
             http.headers.update(settings.dagster_headers)
             answer = http.post(
-                f"{url}/graphql", json={"query": _RELOAD, "variables": {"location": location}}
+                f"{url}/graphql", json={"query": RELOAD, "variables": {"location": location}}
             ).json()
-        entry = answer["data"]["reloadRepositoryLocation"]
-        why = entry.get("message") or (entry.get("locationOrLoadError") or {}).get("message")
+        why = why_not_loaded(answer["data"])
     except Exception as error:  # noqa: BLE001 - whatever answers there, the tick goes on and a person is told
         why = (
             f"{url} did not answer ({type(error).__name__}); DAILIES_DAGSTER_URL says where the webserver is"
         )
     if not why:
         return f"{what}; {url} was asked to load the code location {location} anew, once. If this stays, restart its code server"
-    return f"{what}, and it could not be loaded: {str(why).strip().splitlines()[-1]}. Reload the code location {location} (Deployment, Code locations)"
+    return f"{what}, and it could not be loaded: {why}. Reload the code location {location} (Deployment, Code locations)"

@@ -10,6 +10,7 @@ import httpx
 
 from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import errors
+from pipelines.location_reload import RELOAD, why_not_loaded
 from resources.dagster_names import dagster_names, selector
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
@@ -90,16 +91,6 @@ query Code($job: PipelineSelector!) {
   executionPlanOrError(pipeline: $job, mode: "default") { __typename ... on PythonError { message } }
 }
 """
-_RELOAD = """
-mutation Reload($location: String!) {
-  reloadRepositoryLocation(repositoryLocationName: $location) {
-    __typename
-    ... on WorkspaceLocationEntry { locationOrLoadError { ... on PythonError { message } } }
-  }
-}
-"""
-
-
 _KEYS = """
 query Keys($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { __typename ... on AssetNode { partitionKeys } } }
 """
@@ -346,12 +337,7 @@ class DagsterApi:
         Raises:
             DailiesError: Dagster does not answer, or refuses.
         """
-        entry = self.query(_RELOAD, location=dagster_names().location)["reloadRepositoryLocation"]
-        message = (entry.get("locationOrLoadError") or {}).get("message")
-        # a reload also tells the dead process to end, and reports that this failed
-        if not message or "DagsterUserCodeUnreachableError" in message:
-            return None
-        return str(message).strip().splitlines()[-1]
+        return why_not_loaded(self.query(RELOAD, location=dagster_names().location))
 
     def launch(
         self,
