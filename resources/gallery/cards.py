@@ -1,6 +1,7 @@
 """The card of one clip in the gallery, read from the ledger."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -256,7 +257,7 @@ def _card(
         video=video,
         poster=poster,
         strip=strip,
-        facts=_in_words(delivery),
+        facts=facts_in_words(delivery),
         checks=_checks(newest, delivery if kept is newest else {}),
         accepted=shown(delivery.get("accepted"), longest=300),
         waited_seconds=newest.waited_seconds,
@@ -283,7 +284,8 @@ def _key(uri: object) -> str | None:
     return str(uri).removeprefix("s3://").partition("/")[2] or None if uri else None
 
 
-def _in_words(delivery: dict[str, Any]) -> str:
+def facts_in_words(delivery: Mapping[str, Any]) -> str:
+    """What was measured of a delivered file, for a card: its frame, length and sound, and what its credentials say."""
     facts, words = delivery.get("video") or {}, []
     if facts.get("width") and facts.get("height"):
         words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")

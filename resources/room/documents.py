@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resources.gallery.cards import facts_in_words
 from resources.ledger.records import Attempt
 from resources.ledger.takes import ClipTakes, Take
 from resources.ledger.verdicts import Judged, RecordedVerdict
@@ -16,7 +17,6 @@ from resources.orders import shown_body
 from resources.plain import shown
 from resources.room.finishes import waiting_document
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
-from resources.video.credentials import stored_credentials
 
 _WORDS = re.compile(r"\s+|\S+\s*")
 _MOST_WORDS = 2_000
@@ -131,7 +131,7 @@ def _take(take: Take, before: Take | None) -> dict[str, Any]:
         if delivery.get("poster_uri")
         else None,
         "shape": _shape(facts),
-        "facts": _facts(delivery),
+        "facts": facts_in_words(delivery),
         "checks": _checks(attempt, delivery),
         "asked": attempt.request.asked.endpoint if attempt.request.asked else attempt.endpoint,
         "bought": attempt.endpoint,
@@ -185,20 +185,6 @@ def _plain(attempt: Attempt) -> dict[str, str]:
 def _shape(facts: Mapping[str, Any]) -> float:
     width, height = facts.get("width"), facts.get("height")
     return round(width / height, 4) if width and height else 1.7778
-
-
-def _facts(delivery: Mapping[str, Any]) -> str:
-    facts, words = delivery.get("video") or {}, []
-    if facts.get("width") and facts.get("height"):
-        words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")
-    if facts.get("duration"):
-        words.append(f"{facts['duration']:.1f} s")
-    if facts:
-        words.append("sound" if facts.get("has_audio") else "no sound")
-    credentials = stored_credentials(delivery)
-    if credentials is not None and credentials.state != "absent":
-        words.append(f"content credentials {credentials.state}")
-    return ", ".join(words)
 
 
 def _checks(attempt: Attempt, delivery: Mapping[str, Any]) -> list[dict[str, str]]:
