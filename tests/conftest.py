@@ -31,6 +31,7 @@ from examples import OF_A_PROFILE
 from explained import HISTORY
 from hypothesis import HealthCheck, settings
 from postgres_server import PostgresServer
+from pydantic import SecretStr
 
 from bench.history import write_history
 from proof.clock import Clock
@@ -41,6 +42,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.database import open_database
 from resources.ledger.ledger import Ledger
 from resources.settings import names
+from resources.storage.s3_client import S3Settings
 
 # how long an example takes says something about the machine, and nothing about the code
 settings.register_profile(
@@ -347,3 +349,20 @@ def copied(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     if backend == "postgresql":
         for url in made:
             request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[S3Settings]:
+    """An S3 server that is not ours, with its address; each test takes a bucket of its own."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield S3Settings(
+        bucket="dailies",
+        endpoint_url=f"http://{host}:{port}",
+        access_key_id="dailieskey",
+        secret_access_key=SecretStr("dailies-secret"),
+    )
+    server.stop()

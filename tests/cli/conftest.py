@@ -1,7 +1,8 @@
 """A project with a ledger, a bucket at a real embedded S3, and clips that are delivered there without a provider."""
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hostile import File, serving
 from makers import make_mp4
 from projects import a_project
 
+from pipelines.cli import main
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.production.bucket_mark import bind_bucket
@@ -44,3 +46,19 @@ def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             bind_bucket(ledger, store, buying=True)
             yield Depot(ledger, store, server, scratch)
     remote._connections.close()
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Carries out a command in this process; returns its exit code and what it printed on both streams."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run

@@ -1,7 +1,6 @@
 """Nothing is bought without a yes: the plan, the question, and what is refused at once."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from projects import a_project
 
 from pipelines.cli import launch as launching
-from pipelines.cli import main
 from pipelines.cli import plan as planning
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import Launched
@@ -46,20 +44,14 @@ def asked(monkeypatch: pytest.MonkeyPatch, approved: list[list[Approval]]) -> li
 
 
 @pytest.fixture
-def dailies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: object
-) -> Run:
+def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Run, asked: object) -> Run:
     a_project(tmp_path, monkeypatch, ["east", "west"])
     for name in ("DAILIES_LEDGER_URL", "DAILIES_S3_BUCKET"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str, answer: str | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
         monkeypatch.setattr("sys.stdin", Terminal(answer))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        return command(*arguments)
 
     return run
 

@@ -1,7 +1,6 @@
 """`dailies edit` and what the room uses of it: other words are tried and kept, and nobody overwrites what they have not seen."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import jsonschema
 import pytest
 from projects import ROOT, a_project
 
-from pipelines.cli import main
 from pipelines.cli.declared import declarations_of, editor_of
 from resources.declared.document import read_document
 from resources.declared.problems import ProblemsError
@@ -29,17 +27,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def dailies(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def dailies(data: Path, command: Run) -> Run:
     assert data.exists()
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return command
 
 
 def in_fields(data: Path) -> None:

@@ -1,7 +1,6 @@
 """A renamed series keeps its clips: nothing is bought again."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 from projects import a_project
 
-from pipelines.cli import main
 from pipelines.cli.declared import declarations_of
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.former_names import record_rename
@@ -20,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Run) -> Run:
     a_project(tmp_path, monkeypatch, ["east", "west"])
     for name in ("DAILIES_LEDGER_URL", "DAILIES_S3_BUCKET"):
         monkeypatch.delenv(name, raising=False)
@@ -28,14 +26,7 @@ def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     text = file.read_text().replace("name: bay\n", "")
     file.write_text(f"# the bay\nname: bay\n{text}dated: true\n")
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return command
 
 
 def verbs(run: Run, name: str) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """`dailies schedules`: next ticks, prices, on and off, and definitions that follow edited schedules."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 import respx
 from projects import a_project
 
-from pipelines.cli import main
 from pipelines.cli.schedule_watch import ScheduleWatch
 
 URL = "http://127.0.0.1:3000"
@@ -53,7 +51,7 @@ def _answer(data: dict[str, Any]) -> httpx.Response:
 
 
 @pytest.fixture
-def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Run) -> Run:
     a_project(tmp_path, monkeypatch, ["east", "west"])
     for name in ("DAILIES_LEDGER_URL", "DAILIES_S3_BUCKET"):
         monkeypatch.delenv(name, raising=False)
@@ -62,13 +60,9 @@ def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     file.write_text(file.read_text() + SCHEDULE)
 
     def run(*arguments: str, dagster: Dagster | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
         with respx.mock(assert_all_called=False) as mock:
             mock.post(f"{URL}/graphql").mock(side_effect=dagster or httpx.ConnectError("nobody"))
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+            return command(*arguments)
 
     return run
 

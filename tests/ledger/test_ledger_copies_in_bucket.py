@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 from ledgerkit import Clock, a_request, queued
 from postgres_server import PostgresServer, _programs
-from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, DailiesError
@@ -38,26 +37,11 @@ from resources.storage.s3_client import S3Settings
 DAY = 86_400.0
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[S3Settings]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield S3Settings(
-        bucket="dailies",
-        endpoint_url=f"http://{host}:{port}",
-        access_key_id="dailieskey",
-        secret_access_key=SecretStr("dailies-secret"),
-        ride_out_seconds=1,
-    )
-    server.stop()
-
-
 @pytest.fixture
-def store(moto: S3Settings) -> ObjectStore:
-    made = ObjectStore(moto.model_copy(update={"bucket": f"copies-{uuid.uuid4().hex[:8]}"}))
+def store(moto_s3: S3Settings) -> ObjectStore:
+    made = ObjectStore(
+        moto_s3.model_copy(update={"bucket": f"copies-{uuid.uuid4().hex[:8]}", "ride_out_seconds": 1})
+    )
     made.ensure_bucket()
     return made
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
@@ -16,22 +15,6 @@ from resources.storage.s3_client import S3Settings
 def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
     with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def moto_s3() -> Iterator[S3Settings]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield S3Settings(
-        bucket="dailies",
-        endpoint_url=f"http://{host}:{port}",
-        access_key_id="dailieskey",
-        secret_access_key=SecretStr("dailies-secret"),
-    )
-    server.stop()
 
 
 @pytest.fixture(params=["rclone", "moto"])
