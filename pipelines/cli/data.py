@@ -42,7 +42,7 @@ def push(
 
 @data_app.command("log")
 def log(as_json: Json = False) -> None:
-    """Show every folder that was pushed, oldest first: when, by whom, and what was said about it."""
+    """Show every folder that was pushed, oldest first: when, by whom, and with which note."""
     from pipelines.cli.data_table import push_document, show_pushes
     from resources.ledger.data_pushes import pushes
     from resources.settings import load_settings, open_ledger

@@ -290,7 +290,7 @@ class Endpoint(Declared):
         return name in self.parameters or name in self.common_words
 
     def price(self, body: Mapping[str, Any], *, draft: Mapping[str, Any] | None = None) -> Micros | None:
-        """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says where it is from.
+        """The price of a request in micro-dollars, None if it is unknown; `pricing.basis` says what kind of source it has.
 
         Args:
             draft: The body of the draft that it finishes, for what only that one says.

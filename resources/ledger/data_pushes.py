@@ -42,7 +42,7 @@ def push(ledger: Ledger, digest: str, *, files: int, size: int, who: str, note: 
 
 
 def current(ledger: Ledger) -> DataPush | None:
-    """The data folder that counts on every host; None where nobody has pushed one, so that each host's own counts."""
+    """The data folder that counts on every host. None before the first push: each host's own folder counts then."""
     with ledger.read() as connection:
         row = connection.execute(_NEWEST).first()
     return None if row is None else DataPush(*row)

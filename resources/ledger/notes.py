@@ -57,7 +57,7 @@ def note_draft_id(connection: sa.Connection, attempt_id: str, draft_id: str | No
 
 
 def draft_id(connection: sa.Connection, attempt_id: str) -> str | None:
-    """The provider's id of a draft, None where its answer named none."""
+    """The provider's id of a draft, None if its answer had no id."""
     named = (notes.c.attempt_id == attempt_id, notes.c.name == DRAFT_ID)
     return connection.execute(sa.select(notes.c.value).where(*named)).scalar()
 

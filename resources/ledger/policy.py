@@ -63,7 +63,7 @@ class PolicyChange(NamedTuple):
 
     setting: Setting
     before: PolicyEntry | None
-    """What was in force, None where nobody had said anything."""
+    """What was in force before, None if no host had said a value."""
     value: Value
     """What is in force now."""
 

@@ -120,4 +120,7 @@ def opened(instance: dg.DagsterInstance) -> Iterator[DagsterUi]:
     )
     origin = InProcessCodeLocationOrigin(target, location_name="dailies")
     with WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context:
+        (location,) = context.create_request_context().get_code_location_entries().values()
+        # without it the pages are empty, and nothing on them is stale or red
+        assert location.load_error is None, location.load_error
         yield DagsterUi(context)
