@@ -7,6 +7,7 @@ opened by Dagster's own class, which creates or checks its tables.
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -214,9 +215,10 @@ class KeptSqliteStorage(DagsterSqliteStorage):
         # Dagster's own __init__ would open and check every file a second time: 50 ms of a processor for each process
         super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
         self.base_dir, self._inst_data = base_dir, inst_data
-        self._run_storage = KeptRuns.from_local(_runs_directory(base_dir))
-        self._event_log_storage = KeptEventLog(_event_logs_directory(base_dir))
-        self._schedule_storage = KeptSchedules.from_local(_schedule_directory(base_dir))
+        with _alone(base_dir):
+            self._run_storage = KeptRuns.from_local(_runs_directory(base_dir))
+            self._event_log_storage = KeptEventLog(_event_logs_directory(base_dir))
+            self._schedule_storage = KeptSchedules.from_local(_schedule_directory(base_dir))
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -228,6 +230,18 @@ class KeptSqliteStorage(DagsterSqliteStorage):
         """The storage that `dagster.yaml` describes."""
         folder = os.environ.get("DAGSTER_HOME") or _temporary_folder()
         return cls.from_local(folder, inst_data=inst_data, **config_value)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """One process at a time: of two that create Dagster's tables at once, one would fail because they exist."""
+    os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - Dagster's paths are texts
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _temporary_folder() -> str:

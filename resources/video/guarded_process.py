@@ -52,7 +52,9 @@ def serve(answer: Answer, known: tuple[type[Exception], ...], *, written_bytes: 
         with contextlib.ExitStack() as opened:
             for file in files:
                 opened.enter_context(file)
-            say(_attempted(answer, known, request, files, ask) | {"memory_bytes": _memory()})
+            found = _attempted(answer, known, request, files, ask)
+        # whoever reads the answer may rely on its files being closed here
+        say(found | {"memory_bytes": _memory()})
 
 
 def _attempted(

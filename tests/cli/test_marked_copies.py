@@ -27,7 +27,7 @@ from pipelines.events import _of_video
 from resources.checks import Checks
 from resources.errors import ConfigurationError
 from resources.export.signing_identity import read_identity
-from resources.gallery.cards import _in_words
+from resources.gallery.cards import facts_in_words
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.ledger.takes import takes_of
@@ -213,7 +213,7 @@ def test_disclosure_says_what_each_select_carries(depot: Depot, tmp_path: Path) 
     (dawn,) = takes_of(depot.ledger, ["bay-dawn"])["bay-dawn"].takes
     delivery = dawn.attempt.delivery or {}
     assert _take(dawn, None)["facts"].endswith("content credentials valid")
-    assert _in_words(delivery).endswith("content credentials valid")
+    assert facts_in_words(delivery).endswith("content credentials valid")
     metadata = _of_video(dawn.attempt, delivery)
     assert metadata["content_credentials"].startswith("valid, signed by =cmd")
     checks = json.loads(run("takes", "bay-dusk", "--json").stdout)["takes"][0]["checks"]

@@ -91,6 +91,14 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
             )
         theirs_environment = environment | {"DAGSTER_HOME": str(home)}
         python = [sys.executable, "-m"]
+        # an existing Dagster has its tables; of two processes that create them at once, one fails
+        subprocess.run(
+            [*python, "dagster", "instance", "migrate"],
+            check=True,
+            env=theirs_environment,
+            capture_output=True,
+            timeout=SECONDS,
+        )
         commands = [
             (
                 [*python, "dagster", "code-server", "start", "-m", "pipelines.definitions", "-p", str(code)],

@@ -5,6 +5,8 @@ import inspect
 import os
 import sqlite3
 import sqlite3.dbapi2
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -184,6 +186,33 @@ def test_a_forked_process_opens_its_own(tmp_path: Path, monkeypatch: pytest.Monk
             with storage.index_connection() as connection:  # type: ignore[attr-defined]
                 assert connection.connection.dbapi_connection is not of_parent
         assert of_parent.execute("SELECT 1").fetchone() == (1,), "SQLite forbids that the child closes it"
+
+
+@pytest.mark.slow
+def test_processes_that_start_at_once_create_the_tables_once(tmp_path: Path) -> None:
+    """As the webserver and the daemon of a new folder do."""
+    start = tmp_path / "start"
+    script = (
+        "import os, sys, time\n"
+        "from pipelines.dagster_storage import KeptSqliteStorage\n"
+        "print('ready', flush=True)\n"
+        "while not os.path.exists(sys.argv[1]): time.sleep(0.001)\n"
+        "KeptSqliteStorage.from_local(sys.argv[2])\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(start), str(tmp_path / "home")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    start.touch()
+    assert [process.communicate()[1] for process in processes] == ["", "", ""]
 
 
 READ = {
