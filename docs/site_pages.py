@@ -265,7 +265,15 @@ def metrics() -> str:
 
 
 def _attribute_docs(described: type) -> dict[str, str]:
-    """The docstring below each attribute of a class."""
+    """The docstring below each attribute of a class and of its bases."""
+    found: dict[str, str] = {}
+    for one in described.__mro__:
+        if one.__module__.startswith("resources."):
+            found = _own_attribute_docs(one) | found
+    return found
+
+
+def _own_attribute_docs(described: type) -> dict[str, str]:
     source = ast.parse(textwrap.dedent(inspect.getsource(described)))
     body = next(node for node in ast.walk(source) if isinstance(node, ast.ClassDef))
     found: dict[str, str] = {}

@@ -118,7 +118,7 @@ def test_the_product_opens_ledgers_in_one_way() -> None:
     }
     # the kit's ledger holds invented purchases, and a copy is restored to be compared; both go with their folder
     assert opening == {
-        "resources/settings.py",
+        "resources/settings/ledger_access.py",
         "resources/conformance/histories.py",
         "resources/production/ledger_copies.py",
     }
