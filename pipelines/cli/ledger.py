@@ -159,16 +159,11 @@ def backups(
 @ledger_app.command()
 def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledger backup` made.")]) -> None:
     """Replace the ledger with a copy; the replaced ledger is kept beside it. End `dailies up` first."""
-    from pipelines.cli.stack_state import running_stack
-    from resources.errors import UnavailableError
     from resources.ledger.backup import restore as put_back
     from resources.settings import load_settings
 
     settings = load_settings()
-    if running_stack(settings.home):
-        raise UnavailableError(
-            "dailies is running with this ledger: end `dailies up` first. Nothing was changed."
-        )
+    _refuse_beside_stack(settings)
     aside = put_back(settings.ledger_url, file)
     console.print(f"{file} is the ledger now" + (f"; the old one is kept as {aside}" if aside else ""))
     console.print(
@@ -183,13 +178,18 @@ def rebuild(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again."""
+    """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again.
+
+    End `dailies up` first.
+    """
     import asyncio
 
     from pipelines.cli.stack_settings import running_settings
     from resources.production.ledger_rebuild import report
 
-    done = asyncio.run(_rebuild(running_settings(), take_over=take_over, quiet=as_json))
+    settings = running_settings()
+    _refuse_beside_stack(settings)
+    done = asyncio.run(_rebuild(settings, take_over=take_over, quiet=as_json))
     if as_json:
         print_json({**dataclasses.asdict(done), "may_buy": done.may_buy})
     else:
@@ -296,6 +296,17 @@ def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
         in_words(account, ids, dedicated=keys.look_up(ledger, account).dedicated)
         for account, ids in sorted(jobs.items())
     ]
+
+
+def _refuse_beside_stack(settings: "Settings") -> None:
+    from pipelines.cli.stack_state import running_stack
+    from resources.errors import UnavailableError
+
+    running = running_stack(settings.home)
+    if running is not None:
+        raise UnavailableError(
+            f"`dailies up` (process {running['pid']}) is running with this ledger: end it first. Nothing was changed."
+        )
 
 
 async def _rebuild(settings: "Settings", *, take_over: bool, quiet: bool) -> "Rebuilt":

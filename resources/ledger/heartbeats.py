@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from resources.errors import DailiesError
 from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.ledger import Ledger
-from resources.ledger.schema import attempts, heartbeats
-from resources.ledger.states import AT_PROVIDER
+from resources.ledger.schema import attempts, heartbeats, submissions
+from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.ledger.times import CLOCKS_SECONDS
 
 LEASE_SECONDS = 60.0
@@ -206,6 +206,26 @@ def owners(ledger: Ledger) -> dict[str, str]:
             )
         )
         return {str(run_id): str(owner) for run_id, owner in rows}
+
+
+def buyers(ledger: Ledger) -> list[str]:
+    """Who may buy at this moment, in words: each living run with its process, and each POST on its way with the one that sends it."""
+    with ledger.read() as connection:
+        now = ledger.clock()
+        runs = connection.execute(
+            sa.select(heartbeats.c.run_id, heartbeats.c.owner)
+            .where(heartbeats.c.lost_at.is_(None), heartbeats.c.owner.is_not(None), heartbeats.c.until > now)
+            .order_by(heartbeats.c.run_id)
+        )
+        found = [f"the run {run_id} (process {owner})" for run_id, owner in runs]
+        posts = connection.execute(
+            sa.select(attempts.c.subject_key, submissions.c.owner)
+            .join(submissions, submissions.c.attempt_id == attempts.c.id)
+            .where(attempts.c.state == AttemptState.SUBMITTING.value, submissions.c.ended_at.is_(None))
+            .where(submissions.c.lease_until > now)
+            .order_by(attempts.c.seq)
+        )
+        return found + [f"a POST of {clip} (process {owner})" for clip, owner in posts]
 
 
 def any_lost(ledger: Ledger) -> bool:

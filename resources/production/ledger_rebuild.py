@@ -5,16 +5,18 @@ jobs are recorded as orphans. Then the bucket's mark is the ledger's again, and 
 """
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
-from resources.errors import ConfigurationError
-from resources.ledger import keys, locks
+from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger import heartbeats, keys, locks, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.recovery import rebuild
@@ -37,6 +39,9 @@ READERS = 16
 LISTED_DAYS = 30.0
 """How far back listings and bills are read where a provider does not say how long it keeps outputs."""
 LOCK_SECONDS = 300.0
+NAMED = 3
+"""So many runs and POSTs are named in a refusal."""
+_REBUILDING = "the ledger is being rebuilt"
 
 
 @dataclass
@@ -88,13 +93,13 @@ async def rebuild_ledger(
 
     Raises:
         ConfigurationError: The bucket belongs to another ledger and is not to be taken over, or the ledger to another.
-        resources.errors.UnavailableError: The bucket, a listing or a bill could not be read to its end. What was read
+        UnavailableError: A run works with this ledger, or a POST is on its way. Nothing was changed. Or the bucket, a listing or a bill could not be read to its end. What was read
             before is kept, and nothing may be bought yet: run it again.
     """
     mark = read_mark(store)
     _check_ownership(ledger, store, mark, take_over=take_over)
     done = Rebuilt()
-    with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0):
+    with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0), _alone(ledger):
         keys.distrust_earlier_posts(ledger)
         tell("reading the manifests in the bucket")
         stored = await _take_in_manifests(ledger, store, done)
@@ -113,6 +118,26 @@ async def rebuild_ledger(
         if done.may_buy:
             _show_itself(ledger, store, mark)
     return done
+
+
+@contextlib.contextmanager
+def _alone(ledger: Ledger) -> Iterator[None]:
+    """Stop all buying for the block, also that of a daemon on another host which has nothing to do now.
+
+    A stop that somebody else made stays. One that a rebuild left which was killed ends with this one.
+    """
+    made = stops.stop(ledger, reason=f"{_REBUILDING} on {socket.gethostname()}")
+    try:
+        if buyers := heartbeats.buyers(ledger):
+            named = "; ".join(buyers[:NAMED]) + ("; and others" if len(buyers) > NAMED else "")
+            raise UnavailableError(
+                f"a rebuild may not run beside others that work with this ledger: {named}. End `dailies up`, daemons and code servers on "
+                "every host, and try again. Nothing was changed."
+            )
+        yield
+    finally:
+        if made.kind is stops.StopKind.PERSON and made.reason.startswith(_REBUILDING):
+            stops.reopen(ledger, made)
 
 
 def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, take_over: bool) -> None:

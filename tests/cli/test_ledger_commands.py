@@ -2,8 +2,9 @@
 
 import datetime as dt
 import json
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger import keys
+from resources.ledger import heartbeats, keys, stops
 from resources.ledger.decisions import Decision, Ruling, decide
+from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.lost import orphans
 from resources.ledger.outcomes import record_outcome
@@ -22,6 +24,7 @@ from resources.ledger.polls import record_end
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.orders import ClipRequest, Expected
+from resources.production import ledger_rebuild
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.base import Accepted, Candidate, JobState, JobStatus
 from resources.providers.wavespeed.client import WaveSpeed
@@ -112,6 +115,59 @@ def test_a_ledger_is_copied_put_back_and_rebuilt(tmp_path: Path) -> None:
     assert "1 clips were queued" in told
     assert "it may buy again" in told
     assert wanted() == {"clip-a": "withdrawn"}
+
+
+def a_living_run() -> None:
+    with open_ledger(load_settings()) as ledger:
+        heartbeats.begin(ledger, "run-7", "w2:41:ab")
+
+
+def a_post_on_its_way() -> None:
+    with open_ledger(load_settings()) as ledger:
+        assert isinstance(claim_next(ledger, "wavespeed", PostTerms(Limits(), 60)), Submission)
+
+
+@pytest.mark.parametrize(
+    ("buyer", "named"), [(a_living_run, "run-7 (process w2:41:ab)"), (a_post_on_its_way, "a POST of clip-a")]
+)
+def test_a_rebuild_beside_a_buyer_on_any_host_is_refused(buyer: Callable[[], None], named: str) -> None:
+    want("clip-a")
+    buyer()
+    before = wanted()
+    refused = run("ledger", "rebuild")
+    assert refused.exit_code != 0
+    assert named in str(refused.exception)
+    assert wanted() == before
+    with open_ledger(load_settings()) as ledger:
+        assert not stops.stops(ledger)
+
+
+def test_nothing_is_bought_while_a_rebuild_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    take_in = ledger_rebuild.take_in_verdicts
+
+    def while_it_works(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
+        with open_ledger(load_settings()) as other:
+            (decided,) = decide(other, [order("clip-b")], Decision("tuesday"))
+            seen.append(decided.reason or "bought")
+        return take_in(ledger, store)
+
+    monkeypatch.setattr(ledger_rebuild, "take_in_verdicts", while_it_works)
+    ok("ledger", "rebuild")
+    assert "the ledger is being rebuilt on" in seen[0]
+    with open_ledger(load_settings()) as ledger:
+        assert not stops.stops(ledger)
+        stops.stop(ledger, reason="the bill")
+    ok("ledger", "rebuild")
+    with open_ledger(load_settings()) as ledger:
+        assert [stop.reason for stop in stops.stops(ledger)] == ["the bill"]
+
+
+def test_a_rebuild_beside_dailies_up_is_refused(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    (home / "stack.json").write_text(json.dumps({"pid": os.getpid()}))
+    refused = run("ledger", "rebuild")
+    assert f"(process {os.getpid()})" in str(refused.exception)
 
 
 def test_a_copy_in_the_bucket_is_listed_fetched_and_put_back(tmp_path: Path) -> None:
@@ -206,8 +262,6 @@ def test_what_is_not_believed_is_listed_and_settled_by_a_persons_word() -> None:
 
 
 def test_a_ledger_that_dailies_is_running_with_is_not_replaced(home: Path, tmp_path: Path) -> None:
-    import os
-
     want("clip-a")
     ok("ledger", "backup", str(tmp_path / "monday.db"))
     (home / "stack.json").write_text(json.dumps({"pid": os.getpid()}))

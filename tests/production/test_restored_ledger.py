@@ -271,9 +271,11 @@ def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
     url = copied(lost_url) if said == "before the copy" else new_ledger_url()
     with Ledger(url, budget=Budget()) as ledger:
         keys.declare(ledger, "wavespeed", True)
-        studio.rebuild(ledger, take_over=True)
         with ledger.write() as connection:
             # its poster is dead
+            connection.execute(sa.update(submissions).values(lease_until=ledger.clock() - 1))
+        studio.rebuild(ledger, take_over=True)
+        with ledger.write() as connection:
             connection.execute(sa.update(submissions).values(lease_until=ledger.clock() - 1))
         for _ in range(2):
             studio.step(ledger)
