@@ -180,13 +180,7 @@ def _names(clips: int) -> list[str]:
 def _declare(folder: Path, clips: int) -> Path:
     data = folder / "data"
     (data / "series").mkdir(parents=True)
-    (data / "models").mkdir()
-    model = (Path("data") / "models" / MODEL_FILE).read_text()
-    # the stand-in's clips are small, whatever was ordered
-    model, told = re.subn(r"(?m)^output: .*$", "output: {}", model)
-    if not told:
-        raise ValueError(f"{MODEL_FILE} does not say what its output is like, which the bench takes away")
-    (data / "models" / MODEL_FILE).write_text(model)
+    write_model(data)
     for name in SERIES:
         series = {
             "name": name,
@@ -199,6 +193,16 @@ def _declare(folder: Path, clips: int) -> Path:
         # JSON is YAML too
         (data / "series" / f"{name}.yaml").write_text(json.dumps(series))
     return data
+
+
+def write_model(data: Path) -> None:
+    """Write the endpoint's file into a data folder, without what its output is like: the stand-in's clips are always small."""
+    (data / "models").mkdir()
+    model = (Path("data") / "models" / MODEL_FILE).read_text()
+    model, told = re.subn(r"(?m)^output: .*$", "output: {}", model)
+    if not told:
+        raise ValueError(f"{MODEL_FILE} does not say what its output is like, which the bench takes away")
+    (data / "models" / MODEL_FILE).write_text(model)
 
 
 class _Storm:

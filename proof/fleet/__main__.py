@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from bench.machine import machine
+from proof.fleet.dagster_scenes import DAGSTER_SCENES, run_dagster
 from proof.fleet.hosts import can_make_namespaces
 from proof.fleet.scenes import SCENES, as_document, run_fleet
 
@@ -29,6 +30,13 @@ def main() -> None:
     parser.add_argument(
         "--scenes", nargs="*", choices=list(SCENES), default=list(SCENES), help="default: all"
     )
+    parser.add_argument(
+        "--dagster",
+        nargs="*",
+        choices=list(DAGSTER_SCENES),
+        metavar="SCENE",
+        help=f"scenes of Dagster on several hosts instead, which need namespaces (default all: {', '.join(DAGSTER_SCENES)})",
+    )
     parser.add_argument("--addresses", action="store_true", help="no namespaces: addresses of this machine")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave ledgers, books and logs there")
     options = parser.parse_args()
@@ -38,12 +46,18 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
     namespaces = not options.addresses and can_make_namespaces()
+    if options.dagster is not None and not namespaces:
+        parser.error("--dagster: network namespaces cannot be made here; they need root and `ip`")
     with tempfile.TemporaryDirectory() as made, PostgresServer() as server:
-        folder = options.keep or Path(made)
+        folder = (options.keep or Path(made)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = run_fleet(
-            folder, server, clips=options.clips, scenes=options.scenes, namespaces=namespaces, say=_say
-        )
+        if options.dagster is None:
+            outcome = run_fleet(
+                folder, server, clips=options.clips, scenes=options.scenes, namespaces=namespaces, say=_say
+            )
+        else:
+            scenes = options.dagster or list(DAGSTER_SCENES)
+            outcome = run_dagster(folder, server, clips=options.clips, scenes=scenes, say=_say)
     document = {
         "command": f"python -m proof.fleet {shlex.join(sys.argv[1:])}".strip(),
         "machine": machine(),

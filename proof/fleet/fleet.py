@@ -171,14 +171,17 @@ class Fleet:
         address = host.reach(name, target)
         if not host.prefix or isinstance(target, Path):
             return address
-        port, far = str(target[1]), address.split(":")
-        command = [*host.prefix, sys.executable, "-m", "proof.fleet.hosts", port, *far]
+        self._carry(host, target[1], [address], stack)
+        return f"127.0.0.1:{target[1]}"
+
+    def _carry(self, host: Host, port: int, places: list[str], stack: contextlib.ExitStack) -> None:
+        """Carry a port of a host's own 127.0.0.1 to other addresses."""
+        command = [*host.prefix, sys.executable, "-m", "proof.fleet.hosts", str(port), *places]
         relay = start(command, self.folder / f"{host.name}-relay.log")
         stack.callback(end, relay)
         assert relay.stdout is not None
         if not relay.stdout.readline():
-            raise RuntimeError(f"the relay of {host.name} to {name} did not start")
-        return f"127.0.0.1:{port}"
+            raise RuntimeError(f"the relay of {host.name} to {places} did not start")
 
     def _place(self, host: Host) -> Path:
         return self.folder / f"place-{host.name}.json"

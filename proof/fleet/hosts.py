@@ -1,8 +1,10 @@
 """Hosts of a fleet, and the cables to them."""
 
 import contextlib
+import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +18,7 @@ GATEWAY = "10.77.0.1"
 """The hub's address in the namespaces' network."""
 _PIECE = 1 << 16
 _LOOK_SECONDS = 0.05
+_CONNECT_SECONDS = 2.0
 
 Target = tuple[str, int] | Path
 """Where a service listens: host and port, or a Unix socket."""
@@ -26,13 +29,14 @@ class Relay:
 
     Args:
         address: Where it listens.
-        target: The service.
+        targets: Where the service runs; lines go to each in turn, and past one that does not answer.
         held: While it is set, nothing passes in either direction, and nothing is closed.
         port: Where it listens; 0 picks one.
     """
 
-    def __init__(self, address: str, target: Target, held: threading.Event, *, port: int = 0) -> None:
-        self._target, self._held = target, held
+    def __init__(self, address: str, *targets: Target, held: threading.Event, port: int = 0) -> None:
+        self._targets, self._held = targets, held
+        self._turns = itertools.count()
         self._listener = socket.create_server((address, port))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -51,16 +55,21 @@ class Relay:
 
     def _carry(self, near: socket.socket) -> None:
         self._wait()
-        family = socket.AF_UNIX if isinstance(self._target, Path) else socket.AF_INET
-        far = socket.socket(family)
-        try:
-            far.connect(str(self._target) if isinstance(self._target, Path) else self._target)
-        except OSError:
-            far.close()
-            near.close()
+        turn = next(self._turns)
+        for number in range(len(self._targets)):
+            target = self._targets[(turn + number) % len(self._targets)]
+            far = socket.socket(socket.AF_UNIX if isinstance(target, Path) else socket.AF_INET)
+            far.settimeout(_CONNECT_SECONDS)
+            try:
+                far.connect(str(target) if isinstance(target, Path) else target)
+            except OSError:
+                far.close()
+                continue
+            far.settimeout(None)
+            threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
+            self._pump(far, near)
             return
-        threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
-        self._pump(far, near)
+        near.close()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -89,13 +98,29 @@ class Host:
     """Where it reaches the services."""
     _link: tuple[str, ...] | None
     """The command that sets its cable `up` or `down`; None where the relays are its cable."""
-    _held: threading.Event = field(default_factory=threading.Event)
+    _holds: dict[str, threading.Event] = field(default_factory=dict)
     _relays: dict[str, Relay] = field(default_factory=dict)
     is_cut: bool = False
+    address: str = "127.0.0.1"
+    """Where other hosts reach it."""
+    space: str = ""
+    """The name of its network namespace."""
+
+    def kill(self) -> None:
+        """Kill every process of its namespace, as a power cut does."""
+        for _ in range(5):
+            found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, check=False)
+            for pid in map(int, found.stdout.split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not found.stdout.split():
+                return
+            time.sleep(_LOOK_SECONDS)
 
     def reach(self, name: str, target: Target) -> str:
         """The address at which the host reaches a service, as `host:port`."""
-        relay = self._relays[name] = Relay(self.gateway, target, self._held)
+        held = self._holds[name] = threading.Event()
+        relay = self._relays[name] = Relay(self.gateway, target, held=held)
         return f"{self.gateway}:{relay.port}"
 
     def cut(self) -> None:
@@ -108,19 +133,26 @@ class Host:
         self._set("up")
         self.is_cut = False
 
+    def cut_from(self, name: str) -> None:
+        """Let nothing through to one service, and close no line."""
+        self._holds[name].set()
+
+    def mend_to(self, name: str) -> None:
+        """Let everything through again."""
+        self._holds[name].clear()
+
     def close(self) -> None:
         """End its relays."""
-        for relay in self._relays.values():
+        for name, relay in self._relays.items():
             relay.close()
-        self._held.clear()
+            self.mend_to(name)
 
     def _set(self, state: str) -> None:
         if self._link is not None:
             _ip(*self._link, state)
-        elif state == "down":
-            self._held.set()
         else:
-            self._held.clear()
+            for name in self._relays:
+                (self.cut_from if state == "down" else self.mend_to)(name)
 
 
 @contextlib.contextmanager
@@ -169,15 +201,19 @@ def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host
         _ip("-n", space, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
             _ip("-n", space, "link", "set", device, "up")
-        prefix = ("ip", "netns", "exec", space)
+        named = ("unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', name)
+        prefix = ("ip", "netns", "exec", space, *named)
         hosts[name] = Host(name, prefix, GATEWAY, ("link", "set", cable))
+        hosts[name].address, hosts[name].space = f"10.77.0.{number}", space
+        stack.callback(hosts[name].kill)
     return hosts
 
 
 def main() -> None:
-    """Within a namespace, carry a port of 127.0.0.1 to the hub: keys go to no other address over plain http."""
-    port, address, far = sys.argv[1:]
-    Relay("127.0.0.1", (address, int(far)), threading.Event(), port=int(port))
+    """Within a namespace, carry a port of 127.0.0.1 to other hosts: keys go to no other address over plain http."""
+    port, *places = sys.argv[1:]
+    targets = [(address, int(far)) for address, _, far in (place.partition(":") for place in places)]
+    Relay("127.0.0.1", *targets, held=threading.Event(), port=int(port))
     print("ready", flush=True)
     threading.Event().wait()
 

@@ -33,6 +33,8 @@ class FleetOutcome:
     """How long things took."""
     exits: dict[str, int] = field(default_factory=dict)
     hosts: str = ""
+    said: dict[str, str] = field(default_factory=dict)
+    """What hosts that refused have said."""
     missed: list[str] = field(default_factory=list)
     """What was not as promised, besides the laws."""
 
@@ -63,7 +65,7 @@ def run_fleet(
     """
     mischief = replace(Mischief.none(7), posts={"slow": 1.0}, job_seconds=30.0)
     with (
-        _providers(folder, mischief) as providers,
+        providers_of(folder, mischief) as providers,
         Fleet(folder, database, clips, providers, namespaces=namespaces) as fleet,
     ):
         outcome = FleetOutcome(hosts="network namespaces" if namespaces else "addresses of this machine")
@@ -72,7 +74,7 @@ def run_fleet(
             began = time.monotonic()
             SCENES[scene](fleet, outcome, runs[2 * number], runs[2 * number + 1])
             say(f"{scene}: {time.monotonic() - began:.0f} s")
-        outcome = _judged(fleet, outcome)
+        outcome = judged(fleet, outcome)
         if namespaces and "cable" in scenes and not outcome.verdict.ever_unknown:
             outcome.missed.append("no POST was in flight when the cable was pulled")
         return outcome
@@ -84,18 +86,18 @@ def run_short(folder: Path, database: Database) -> FleetOutcome:
     mischief = replace(Mischief.none(7), job_seconds=20.0)
     seconds = {"LEASE_SECONDS": 6, "RENEW_SECONDS": 1, "DOUBT_SECONDS": 2, "delivery": 10}
     with (
-        _providers(folder, mischief) as providers,
+        providers_of(folder, mischief) as providers,
         Fleet(folder, database, 8, providers, namespaces=False, seconds=seconds) as fleet,
     ):
         outcome = FleetOutcome(hosts="addresses of this machine")
         killed, frozen = batches(fleet, 2)
         first = fleet.produce("w2", killed)
-        _wait_for_jobs(fleet, killed)
+        wait_for_jobs(fleet, killed)
         fleet.kill(first)
         second = fleet.produce("w1", frozen)
-        _wait_for_jobs(fleet, frozen)
+        wait_for_jobs(fleet, frozen)
         _freeze(fleet, outcome, second, frozen)
-        return _judged(fleet, outcome)
+        return judged(fleet, outcome)
 
 
 def cable_out_and_a_worker_killed(
@@ -108,12 +110,12 @@ def cable_out_and_a_worker_killed(
     if fleet.namespaces:
         fleet.hosts["w1"].cut()
     pulled = time.monotonic()
-    _wait_for_jobs(fleet, killed)
+    wait_for_jobs(fleet, killed)
     fleet.kill(at_w2)
     died = time.monotonic()
     fleet.wait_for("its death", lambda: fleet.is_lost(at_w2.task["run"]), seconds=PATIENCE_SECONDS)
     outcome.seconds["killed: known to be dead after"] = time.monotonic() - died
-    _wait_for_ends(fleet, killed)
+    wait_for_ends(fleet, killed)
     taken = outcome.seconds["killed: all its clips delivered after"] = time.monotonic() - died
     if taken > TWO_MINUTES:
         outcome.missed.append(f"the clips of a killed run were collected after {taken:.0f} s")
@@ -125,7 +127,7 @@ def cable_out_and_a_worker_killed(
         fleet.hosts["w1"].mend()
         fleet.wait_for("its end", lambda: at_w1.process.poll() is not None, seconds=PATIENCE_SECONDS)
         _expect_stopped(outcome, at_w1, "a run that was cut off")
-    _wait_for_ends(fleet, cut)
+    wait_for_ends(fleet, cut)
     outcome.seconds["cut off: all its clips delivered after"] = time.monotonic() - pulled
 
 
@@ -135,9 +137,9 @@ def frozen_and_a_clock_ahead(
     """A run is frozen beyond its claim, while another host's clock is five minutes ahead."""
     first = fleet.produce("w1", frozen)
     second = fleet.produce("w2", ahead, ahead=AHEAD_SECONDS)
-    _wait_for_jobs(fleet, frozen)
+    wait_for_jobs(fleet, frozen)
     _freeze(fleet, outcome, first, frozen)
-    _wait_for_ends(fleet, ahead)
+    wait_for_ends(fleet, ahead)
     if fleet.is_lost(second.task["run"]):
         outcome.missed.append("a run whose host's clock is ahead was taken for dead")
 
@@ -155,7 +157,7 @@ def database_away(fleet: Fleet, outcome: FleetOutcome, left: list[str], right: l
         time.sleep(0.2)
     fleet.database.come_back()
     came = time.monotonic()
-    _wait_for_ends(fleet, [*left, *right])
+    wait_for_ends(fleet, [*left, *right])
     outcome.seconds["database back: all clips delivered after"] = time.monotonic() - came
     if any(fleet.is_lost(run.task["run"]) for run in runs):
         outcome.missed.append("a run that waited for the database was taken for dead")
@@ -175,7 +177,7 @@ def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str])
     try:
         fleet.wait_for("its death", lambda: fleet.is_lost(one.task["run"]), seconds=PATIENCE_SECONDS)
         outcome.seconds["frozen: known to be dead after"] = time.monotonic() - began
-        _wait_for_ends(fleet, clips)
+        wait_for_ends(fleet, clips)
         outcome.seconds["frozen: all its clips delivered after"] = time.monotonic() - began
     finally:
         fleet.wake(one)
@@ -189,20 +191,22 @@ def _expect_stopped(outcome: FleetOutcome, one: Process, what: str) -> None:
         outcome.missed.append(f"{what} ended with {one.process.returncode}, see {one.log}")
 
 
-def _wait_for_jobs(fleet: Fleet, clips: list[str]) -> None:
+def wait_for_jobs(fleet: Fleet, clips: list[str]) -> None:
     """Wait until every clip of a run is at the provider."""
     fleet.wait_for(
         "jobs", lambda: fleet.are_all(clips, "submitted", "succeeded", *ENDS), seconds=PATIENCE_SECONDS
     )
 
 
-def _wait_for_ends(fleet: Fleet, clips: list[str]) -> None:
+def wait_for_ends(fleet: Fleet, clips: list[str]) -> None:
+    """Wait until every clip has ended."""
     fleet.wait_for("the clips' ends", lambda: fleet.are_all(clips, *ENDS), seconds=PATIENCE_SECONDS)
 
 
-def _judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
+def judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
+    """The outcome with what the judge says once every clip and every run has ended."""
     names = {str(one["clip"]) for one in fleet.orders}
-    _wait_for_ends(fleet, sorted(names))
+    wait_for_ends(fleet, sorted(names))
     fleet.wait_for("the runs' ends", lambda: not fleet.processes, seconds=PATIENCE_SECONDS)
     findings = gather(
         fleet.providers.books(), fleet.ledger_url, fleet.bucket, clips=names, skews={}, now=time.time()
@@ -213,7 +217,8 @@ def _judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
     return outcome
 
 
-def _providers(folder: Path, mischief: Mischief) -> Providers:
+def providers_of(folder: Path, mischief: Mischief) -> Providers:
+    """The stand-in of the fleet's provider."""
     return Providers(folder, Pace(time.time(), 1.0), mischief, names=[PROVIDER])
 
 
@@ -232,5 +237,6 @@ def as_document(outcome: FleetOutcome) -> dict[str, Any]:
         "ever_unknown": verdict.ever_unknown,
         "seconds": {name: round(value, 1) for name, value in outcome.seconds.items()},
         "exits": outcome.exits,
+        **({"said": outcome.said} if outcome.said else {}),
         "problems": outcome.problems,
     }

@@ -1,0 +1,287 @@
+"""What happens to a Dagster on several hosts, scene by scene. Each clip is asked for once, and nobody does anything after that."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from proof.children import ROOT
+from proof.fleet.fleet import CONTROL, WORKERS, Database
+from proof.fleet.installation import CLI, SECOND_CONTROL, Installation
+from proof.fleet.scenes import (
+    AHEAD_SECONDS,
+    CABLE_OUT_SECONDS,
+    DATABASE_AWAY_SECONDS,
+    PATIENCE_SECONDS,
+    TWO_MINUTES,
+    FleetOutcome,
+    judged,
+    providers_of,
+    wait_for_ends,
+    wait_for_jobs,
+)
+from proof.stand_in.mischief import Mischief
+
+OTHER_CAP_USD = "7"
+_MIGRATIONS = "resources/ledger/migrations/versions"
+
+Scene = Callable[[Installation, FleetOutcome, str, list[str]], None]
+
+
+def run_dagster(
+    folder: Path, database: Database, *, clips: int, scenes: Sequence[str], say: Callable[[str], None]
+) -> FleetOutcome:
+    """Some scenes on one installation with the shipped settings.
+
+    Args:
+        clips: Of all scenes together; each scene has a series.
+        scenes: Names from `DAGSTER_SCENES`.
+    """
+    mischief = replace(Mischief.none(7), posts={"slow": 1.0}, job_seconds=30.0)
+    each = max(1, clips // len(scenes))
+    with providers_of(folder, mischief) as providers:
+        fleet = Installation(folder, database, clips, providers)
+        fleet.declare(scenes, each)
+        with fleet:
+            outcome = FleetOutcome(
+                hosts="network namespaces, each with code servers, daemons and homes of its own"
+            )
+            fleet.run(CONTROL, *CLI, "policy", "apply")
+            for scene in scenes:
+                began = time.monotonic()
+                DAGSTER_SCENES[scene](fleet, outcome, scene, fleet.clips_of(scene, each))
+                say(f"{scene}: {time.monotonic() - began:.0f} s")
+            outcome = judged(fleet, outcome)
+            outcome.exits = {f"starts of {name}": count for name, count in sorted(fleet.starts.items())}
+            outcome.exits["commands that had to be said again"] = fleet.refused_commands
+            return outcome
+
+
+def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """The host of a run that waits for its clips loses its power for good; `produce --wait` is answered by the run's retry."""
+    asked = fleet.ask_and_wait(scene)
+    try:
+        wait_for_jobs(fleet, clips)
+        run, host = _run_of(fleet, clips)
+        services = fleet.power_off(host)
+        died = time.monotonic()
+        fleet.wait_for("its death", lambda: fleet.is_lost(run), seconds=PATIENCE_SECONDS)
+        outcome.seconds["killed: known to be dead after"] = time.monotonic() - died
+        wait_for_ends(fleet, clips)
+        _expect_in_time(outcome, "killed: all its clips delivered after", died)
+        fleet.wait_for("`produce --wait`", lambda: asked.poll() is not None, seconds=PATIENCE_SECONDS)
+        if asked.returncode != 0:
+            outcome.missed.append(
+                f"`produce --wait` ended with {asked.returncode} although all its clips were delivered"
+            )
+        fleet.power_on(host, services)
+    finally:
+        asked.kill()
+        asked.wait()
+
+
+def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """The host of a run loses its cable with a POST in flight, beyond the POST's lease, and comes back."""
+    asked = fleet.ask_and_wait(scene)
+    try:
+        fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
+        run, host = _run_of(fleet, clips)
+        fleet.hosts[host].cut()
+        pulled = time.monotonic()
+        fleet.wait_for("its death", lambda: fleet.is_lost(run), seconds=PATIENCE_SECONDS)
+        fleet.wait_for(
+            "the cable", lambda: time.monotonic() - pulled > CABLE_OUT_SECONDS, seconds=PATIENCE_SECONDS
+        )
+        fleet.hosts[host].mend()
+        wait_for_ends(fleet, clips)
+        outcome.seconds["cable out: all its clips delivered after"] = time.monotonic() - pulled
+    finally:
+        asked.kill()
+        asked.wait()
+
+
+def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """The control host cannot reach the database for a minute, with POSTs in flight on a worker."""
+    fleet.ask(scene)
+    fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
+    fleet.hosts[CONTROL].cut_from("db")
+    _pass(fleet, DATABASE_AWAY_SECONDS)
+    fleet.hosts[CONTROL].mend_to("db")
+    back = time.monotonic()
+    wait_for_ends(fleet, clips)
+    _expect_in_time(outcome, "control host back: all clips delivered after", back)
+
+
+def database_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """PostgreSQL, which has Dagster's tables and the ledger, is away for a minute, with POSTs in flight."""
+    fleet.ask(scene)
+    fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
+    fleet.database.go_away()
+    _pass(fleet, DATABASE_AWAY_SECONDS)
+    fleet.database.come_back()
+    back = time.monotonic()
+    wait_for_ends(fleet, clips)
+    _expect_in_time(outcome, "database back: all clips delivered after", back)
+
+
+def two_daemons(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """A second daemon runs on another host; then the first is killed for good, and the second carries on."""
+    fleet.add_daemon(SECOND_CONTROL)
+    _pass(fleet, 30)
+    fleet.ask(scene)
+    wait_for_jobs(fleet, clips)
+    fleet.remove(CONTROL, "daemon")
+    died = time.monotonic()
+    wait_for_ends(fleet, clips)
+    _expect_in_time(outcome, "first of two daemons killed: all clips delivered after", died)
+    fleet.add_daemon(CONTROL)
+    fleet.remove(SECOND_CONTROL, "daemon")
+
+
+def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """A worker's clock is five minutes ahead, and its run is not taken for dead; nor are others by it."""
+    _only(fleet, "w2")
+    fleet.set_clock_ahead("w2", AHEAD_SECONDS)
+    fleet.remove("w2", "code")
+    fleet.put_back("w2")
+    asked = fleet.ask_and_wait(scene)
+    try:
+        wait_for_jobs(fleet, clips)
+        run, _ = _run_of(fleet, clips)
+        wait_for_ends(fleet, clips)
+        if fleet.is_lost(run):
+            outcome.missed.append("a run whose host's clock is ahead was taken for dead")
+    finally:
+        asked.kill()
+        asked.wait()
+    fleet.set_clock_ahead("w2", 0)
+    fleet.remove("w2", "code")
+    for name in WORKERS:
+        fleet.put_back(name)
+
+
+def settings_differ(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """One worker has another cap, then another data folder: each refuses its run with both values, and a host that agrees buys."""
+    fleet.run(CONTROL, *CLI, "data", "push", "-m", "the proof")
+    _only(fleet, "w1")
+    fleet.variables["w1"]["DAILIES_MAX_USD_PER_MONTH"] = OTHER_CAP_USD
+    fleet.remove("w1", "code")
+    fleet.put_back("w1")
+    _expect_refused(fleet, outcome, scene, clips, "policy", ("$7.00", "$500.00"))
+    fleet.variables["w1"]["DAILIES_MAX_USD_PER_MONTH"] = "500"
+    fleet.remove("w1", "code")
+    file = fleet.folder / "w2" / "data" / "series" / f"{scene}.yaml"
+    file.write_text(file.read_text().replace("lighthouse", "windmill"))
+    fleet.put_back("w2")
+    _expect_refused(fleet, outcome, scene, clips, "data", ("the folder of this host", "the data folder "))
+    shutil.copytree(fleet.folder / "data", fleet.folder / "w2" / "data", dirs_exist_ok=True)
+    fleet.remove("w2", "code")
+    for name in WORKERS:
+        fleet.put_back(name)
+    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    fleet.ask(scene)
+    wait_for_ends(fleet, clips)
+
+
+def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """A worker runs the version before the last migration, on the migrated ledger; the other hosts run this one."""
+    revision = _before_the_last_migration()
+    if revision is None:
+        outcome.missed.append("no older version: this is no clone with its history")
+        return
+    old = fleet.folder / "old"
+    old.mkdir()
+    packed = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(old)], input=packed, check=True)
+    fleet.code["w2"] = old
+    _only(fleet, "w2")
+    fleet.remove("w2", "code")
+    fleet.put_back("w2")
+    asked = fleet.ask_and_wait(scene)
+    try:
+        wait_for_jobs(fleet, clips)
+        _, host = _run_of(fleet, clips)
+        if host != "w2":
+            outcome.missed.append(f"the run of the old version was on {host}")
+        fleet.put_back("w1")
+        wait_for_ends(fleet, clips)
+    finally:
+        asked.kill()
+        asked.wait()
+    del fleet.code["w2"]
+    fleet.remove("w2", "code")
+    fleet.put_back("w2")
+
+
+DAGSTER_SCENES: dict[str, Scene] = {
+    "killed": worker_killed,
+    "cable": cable_out,
+    "control": control_cut_off,
+    "database": database_away,
+    "daemons": two_daemons,
+    "clock": clock_ahead,
+    "differ": settings_differ,
+    "old": old_beside_new,
+}
+
+
+def _pass(fleet: Installation, seconds: float) -> None:
+    began = time.monotonic()
+    fleet.wait_for("time", lambda: time.monotonic() - began > seconds, seconds=seconds + PATIENCE_SECONDS)
+
+
+def _only(fleet: Installation, host: str) -> None:
+    """Leave one worker's code server."""
+    for other in WORKERS:
+        if other != host:
+            fleet.remove(other, "code")
+
+
+def _run_of(fleet: Installation, clips: list[str]) -> tuple[str, str]:
+    """The run that watches some clips, and its host."""
+    found: dict[str, str] = {}
+
+    def has_claimed() -> bool:
+        found.update(fleet.hosts_of_runs(clips))
+        return bool(found)
+
+    fleet.wait_for("the run", has_claimed, seconds=PATIENCE_SECONDS)
+    return next(iter(found.items()))
+
+
+def _expect_refused(
+    fleet: Installation,
+    outcome: FleetOutcome,
+    scene: str,
+    clips: list[str],
+    what: str,
+    words: tuple[str, ...],
+) -> None:
+    """A run on a host that disagrees fails, says both values and buys nothing."""
+    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    before = set(fleet.failed_runs())
+    fleet.ask(scene)
+    fleet.wait_for("a refused run", lambda: bool(set(fleet.failed_runs()) - before), seconds=PATIENCE_SECONDS)
+    (run,) = set(fleet.failed_runs()) - before
+    said = fleet.why_failed(run)
+    outcome.said[f"a host whose {what} differs"] = said
+    if not all(word in said for word in words):
+        outcome.missed.append(f"a host whose {what} differs did not say both values: {said}")
+    if fleet.states(clips):
+        outcome.missed.append(f"a host whose {what} differs has bought")
+
+
+def _expect_in_time(outcome: FleetOutcome, what: str, since: float) -> None:
+    taken = outcome.seconds[what] = time.monotonic() - since
+    if taken > TWO_MINUTES:
+        outcome.missed.append(f"{what} {taken:.0f} s")
+
+
+def _before_the_last_migration() -> str | None:
+    """The commit before the one that added the newest migration."""
+    newest = max(path.name for path in (ROOT / _MIGRATIONS).glob("0*.py"))
+    log = ["git", "log", "--format=%H", "--diff-filter=A", "-1", "--", f"{_MIGRATIONS}/{newest}"]
+    found = subprocess.run(log, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
+    return f"{found}~1" if found else None

@@ -1,0 +1,369 @@
+"""A Dagster on several hosts: webserver and daemon on control hosts, a plain code server on each worker, one PostgreSQL for all.
+
+The daemon's launcher starts each run on the code server that answers; a balancer on the control hosts gives lines to the workers in turn,
+as a service of Kubernetes does. Every process is the product's own, and is started again when it ends, as a supervisor would.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+import yaml
+
+from bench.machine import is_ours
+from proof.children import ROOT, end
+from proof.faults.stack import MODEL, write_model
+from proof.fleet.fleet import CONTROL, PROVIDER, WORKERS, Fleet
+from proof.fleet.hosts import Host, fleet_of
+from proof.stand_in.providers import KEY
+from resources.processes import child_setup
+from resources.storage.embedded import EmbeddedS3
+
+SECOND_CONTROL = "ctl2"
+CODE_PORT, WEB_PORT = 4000, 3000
+CAP_USD = "500"
+CLI = (sys.executable, "-c", "from pipelines.cli import main; main()")
+START_SECONDS = 300.0
+COMMAND_SECONDS = 600.0
+_ASKED_AGAIN = 3
+_WORKSPACE = {
+    "load_from": [{"grpc_server": {"host": "127.0.0.1", "port": CODE_PORT, "location_name": "dailies"}}]
+}
+_WHY_FAILED = """query Why($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
+  ... on ExecutionStepFailureEvent { failureMetadata { description } error { message } }
+  ... on RunFailureEvent { error { message } } } } } } }"""
+_AHEAD = """
+    import time
+    real = time.time
+    time.time = lambda: real() + {seconds}
+"""
+
+
+@dataclass
+class Service:
+    """One process of a host that a supervisor keeps."""
+
+    command: tuple[str, ...]
+    process: "subprocess.Popen[bytes] | None" = None
+
+
+class Installation(Fleet):
+    """The hosts, with what runs on them; a context manager. Needs namespaces.
+
+    Attributes:
+        starts: How often each process was started, by host and name.
+    """
+
+    def __post_init__(self) -> None:
+        """Name what the context makes."""
+        super().__post_init__()
+        self.services: dict[str, dict[str, Service]] = {}
+        self.starts: Counter[str] = Counter()
+        self.refused_commands = 0
+        """How often a command had to be said again."""
+        self.orders = []
+        self.variables: dict[str, dict[str, str]] = {}
+        self.code: dict[str, Path] = {}
+        """The folder of the program on hosts that have another version."""
+
+    def declare(self, series: Sequence[str], clips: int) -> None:
+        """Write the data folder that every host gets."""
+        data = self.folder / "data"
+        (data / "series").mkdir(parents=True)
+        write_model(data)
+        for name in series:
+            declared = {
+                "name": name,
+                "endpoint": MODEL,
+                "parameters": {"duration": 5},
+                "prompt": "A lighthouse in a storm [{{ series }}-{{ clip }}]",
+                "max_attempts": 2,
+                "clips": [{"name": f"view-{number:03}"} for number in range(clips)],
+            }
+            (data / "series" / f"{name}.yaml").write_text(json.dumps(declared))
+        self.orders = [{"clip": clip} for name in series for clip in self.clips_of(name, clips)]
+
+    @staticmethod
+    def clips_of(series: str, clips: int) -> list[str]:
+        """The keys of a series' clips."""
+        return [f"{series}-view-{number:03}" for number in range(clips)]
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.ledger_url, dagster_url = (
+                self.database.empty_database().replace("postgresql://", "postgresql+psycopg2://")
+                for _ in range(2)
+            )
+            s3 = stack.enter_context(EmbeddedS3(self.folder / "s3"))
+            self.bucket = self.folder / "s3" / s3.bucket
+            self.hosts = stack.enter_context(fleet_of([CONTROL, SECOND_CONTROL, *WORKERS], namespaces=True))
+            self.engine = sa.create_engine(self.ledger_url, pool_pre_ping=True)
+            stack.callback(self.engine.dispose)
+            stack.callback(self._end_services)
+            for host in self.hosts.values():
+                self._prepare(host, s3, dagster_url)
+            self.run(CONTROL, *CLI, "ledger", "migrate")
+            self.run(CONTROL, sys.executable, "-m", "dagster", "instance", "migrate")
+            for name in WORKERS:
+                self._add(name, "code", *self._code_server())
+            workspace = self.folder / "workspace.yaml"
+            workspace.write_text(yaml.safe_dump(_WORKSPACE))
+            self._add(
+                CONTROL, "web", sys.executable, "-m", "pipelines.webserver", str(workspace), str(WEB_PORT)
+            )
+            self.add_daemon(CONTROL)
+            self._stack = stack.pop_all()
+            try:
+                self.wait_for("Dagster with the code", self.has_loaded, seconds=START_SECONDS)
+            except BaseException:
+                self._stack.close()
+                raise
+        return self
+
+    def _prepare(self, host: Host, s3: EmbeddedS3, dagster_url: str) -> None:
+        """Give a host its folders, its settings and the ports that lead to the services."""
+        place = self.folder / host.name
+        for folder in ("home", "dagster", "site"):
+            (place / folder).mkdir(parents=True)
+        shutil.copytree(self.folder / "data", place / "data")
+        (place / "dagster" / "dagster.yaml").write_text(_dagster_yaml(place))
+        parsed = sa.engine.make_url(self.ledger_url)
+        database = host.reach("db", Path(str(parsed.query["host"])) / ".s.PGSQL.5432")
+        provider_port = int(self.providers.urls[PROVIDER].rpartition(":")[2])
+        secret = s3.settings.secret_access_key
+        self.services[host.name] = {}
+        for name, port in (("s3", s3.port), ("prov", provider_port)):
+            self._add(host.name, name, *_relay(port, host.reach(name, ("127.0.0.1", port))))
+        if host.name not in WORKERS:
+            workers = [f"{self.hosts[name].address}:{CODE_PORT}" for name in WORKERS]
+            self._add(host.name, "balancer", *_relay(CODE_PORT, *workers))
+        urls = [
+            sa.engine.URL.create(
+                "postgresql+psycopg2",
+                parsed.username,
+                None,
+                *_address(database),
+                sa.engine.make_url(url).database,
+            ).render_as_string(hide_password=False)
+            for url in (self.ledger_url, dagster_url)
+        ]
+        provider = self.providers.urls[PROVIDER]
+        self.variables[host.name] = {
+            "DAILIES_ENV_FILE": "",
+            "DAILIES_HOME": str(place / "home"),
+            "DAILIES_DATA": str(place / "data"),
+            "DAILIES_LEDGER_URL": urls[0],
+            "DAGSTER_PG_URL": urls[1],
+            "DAGSTER_HOME": str(place / "dagster"),
+            "DAILIES_DAGSTER_URL": f"http://127.0.0.1:{WEB_PORT}",
+            "DAILIES_WAVESPEED_URL": provider,
+            "DAILIES_ALLOWED_ORIGINS": provider,
+            "WAVESPEED_API_KEY": KEY,
+            "DAILIES_WAVESPEED_DEDICATED": "true",
+            "DAILIES_LINGER_SECONDS": "5",
+            "DAILIES_S3_BUCKET": s3.bucket,
+            "DAILIES_S3_ENDPOINT": f"http://127.0.0.1:{s3.port}",
+            "AWS_ACCESS_KEY_ID": str(s3.access_key_id),
+            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value() if secret else "",
+            "DAILIES_MAX_USD_PER_MONTH": CAP_USD,
+            "PYTHONPATH": str(place / "site"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    # What runs
+
+    def _code_server(self) -> tuple[str, ...]:
+        module = ("-m", "pipelines.definitions", "-h", "0.0.0.0", "-p", str(CODE_PORT))
+        return (sys.executable, "-m", "dagster", "api", "grpc", *module, "--fixed-server-id", "fleet")
+
+    def add_daemon(self, host: str) -> None:
+        """Run Dagster's daemon on a host."""
+        self._add(
+            host, "daemon", sys.executable, "-m", "pipelines.daemon", str(self.folder / "workspace.yaml")
+        )
+
+    def remove(self, host: str, name: str) -> None:
+        """Kill a process of a host for good."""
+        service = self.services[host].pop(name)
+        if service.process is not None:
+            end(service.process, politely=False)
+
+    def put_back(self, host: str) -> None:
+        """Run a worker's code server with the host's settings of now."""
+        self._add(host, "code", *self._code_server())
+
+    def power_off(self, host: str) -> dict[str, Service]:
+        """Kill a host for good; returns what ran there."""
+        services, self.services[host] = self.services[host], {}
+        self.hosts[host].kill()
+        for service in services.values():
+            if service.process is not None:
+                end(service.process, politely=False)
+        return services
+
+    def power_on(self, host: str, services: dict[str, Service]) -> None:
+        """Start what ran on a host before."""
+        for name, service in services.items():
+            self._add(host, name, *service.command)
+
+    def set_clock_ahead(self, host: str, seconds: float) -> None:
+        """Let `time.time()` of every process that a host starts from now on be wrong."""
+        site = self.folder / host / "site" / "sitecustomize.py"
+        site.write_text(textwrap.dedent(_AHEAD.format(seconds=seconds)) if seconds else "")
+
+    def _add(self, host: str, name: str, *command: str) -> None:
+        self.services[host][name] = Service(command)
+        self._start_service(host, name)
+
+    def _start_service(self, host: str, name: str) -> None:
+        service = self.services[host][name]
+        self.starts[f"{host} {name}"] += 1
+        with (self.folder / f"{host}-{name}.log").open("ab") as log:
+            service.process = subprocess.Popen(
+                [*self.hosts[host].prefix, *service.command],
+                cwd=self.code.get(host, ROOT),
+                env=self._environment(host),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=child_setup(),  # noqa: PLW1509 - only a C call between fork and exec
+            )
+
+    def _environment(self, host: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not is_ours(name)}
+        found = kept | self.variables.get(host, {})
+        if host in self.code:
+            found["PYTHONPATH"] = f"{self.code[host]}:{found['PYTHONPATH']}"
+        return found
+
+    def tend(self) -> None:
+        """Start again what has ended, as a supervisor does."""
+        for host, services in self.services.items():
+            for name, service in services.items():
+                if service.process is None or service.process.poll() is not None:
+                    self._start_service(host, name)
+
+    def _end_services(self) -> None:
+        for host in self.hosts:
+            self.power_off(host)
+
+    # What people do
+
+    def run(self, host: str, *command: str, exits: Sequence[int] = (0,)) -> str:
+        """Run a command on a host; returns what it printed.
+
+        Raises:
+            RuntimeError: It exited otherwise than expected.
+        """
+        done = subprocess.run(
+            [*self.hosts[host].prefix, *command],
+            cwd=ROOT,
+            env=self._environment(host),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+        if done.returncode not in exits:
+            raise RuntimeError(
+                f"{command[-4:]} on {host} exited with {done.returncode}: {done.stdout}{done.stderr}"
+            )
+        return done.stdout + done.stderr
+
+    def ask(self, series: str) -> None:
+        """Ask for the clips of a series on the control host, as a person does, and again after an error.
+
+        Dagster's webserver keeps connections that a database has closed, and shows the error of each once.
+        """
+        for _ in range(_ASKED_AGAIN):
+            with contextlib.suppress(RuntimeError):
+                self.run(CONTROL, *CLI, "produce", series, "--yes", "--json")
+                return
+            self.refused_commands += 1
+        self.run(CONTROL, *CLI, "produce", series, "--yes", "--json")
+
+    def ask_and_wait(self, series: str) -> "subprocess.Popen[bytes]":
+        """Ask for the clips of a series with `--wait`; the run waits for them too."""
+        with (self.folder / f"produce-{series}.log").open("ab") as log:
+            return subprocess.Popen(
+                [*self.hosts[CONTROL].prefix, *CLI, "produce", series, "--yes", "--json", "--wait"],
+                cwd=ROOT,
+                env=self._environment(CONTROL),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=child_setup(),  # noqa: PLW1509 - only a C call between fork and exec
+            )
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """Ask the webserver, which listens on its own host only."""
+        asked = json.dumps({"query": query, "variables": variables})
+        program = (
+            "import httpx, sys; print(httpx.post(sys.argv[1], content=sys.argv[2], timeout=60, trust_env=False, "
+            "headers={'content-type': 'application/json'}).raise_for_status().text)"
+        )
+        url = f"http://127.0.0.1:{WEB_PORT}/graphql"
+        return json.loads(self.run(CONTROL, sys.executable, "-c", program, url, asked))["data"]
+
+    def has_loaded(self) -> bool:
+        """Whether Dagster answers and has the code."""
+        query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+        try:
+            return bool(self.graphql(query)["repositoriesOrError"].get("nodes"))
+        except RuntimeError:
+            return False
+
+    # What the ledger and Dagster say
+
+    def failed_runs(self) -> list[str]:
+        """The ids of the runs that failed."""
+        query = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }"
+        return [str(run["runId"]) for run in self.graphql(query)["runsOrError"]["results"]]
+
+    def why_failed(self, run: str) -> str:
+        """What a failed run says."""
+        return str(self.graphql(_WHY_FAILED, id=run)["runOrError"])
+
+    def hosts_of_runs(self, clips: Sequence[str]) -> dict[str, str]:
+        """The host of each living run that watches some clips, by the run's id."""
+        query = sa.text(
+            "SELECT DISTINCT h.run_id, h.owner FROM heartbeats h JOIN attempts a ON a.watched_by = h.run_id "
+            "WHERE a.subject_key = ANY(:clips) AND h.owner IS NOT NULL AND h.lost_at IS NULL"
+        )
+        with self.engine.connect() as connection:
+            return {
+                str(run): str(owner).partition("-")[0]
+                for run, owner in connection.execute(query, {"clips": list(clips)})
+            }
+
+
+def _relay(port: int, *places: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "proof.fleet.hosts", str(port), *places)
+
+
+def _address(place: str) -> tuple[str, int]:
+    host, _, port = place.partition(":")
+    return host, int(port)
+
+
+def _dagster_yaml(place: Path) -> str:
+    """The file of the small team's deployment, with this fleet's database and folders."""
+    document = yaml.safe_load((ROOT / "deploy" / "compose" / "dagster.yaml").read_text())
+    document["storage"] = {"postgres": {"postgres_url": {"env": "DAGSTER_PG_URL"}}}
+    document["compute_logs"] = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+    document["local_artifact_storage"]["config"]["base_dir"] = str(place / "home")
+    return yaml.safe_dump(document)
