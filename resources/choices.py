@@ -120,11 +120,20 @@ class FinishOrder(BaseModel):
     bought anew in the same direction."""
     days: int | None = None
     """How many days the provider keeps the draft for it."""
+    first_frame: bool = False
+    """Whether the first frame of the draft is its image: `resources.file_references.FIRST_FRAME` in the bodies until then."""
 
     @property
     def is_same_shot(self) -> bool:
         """Whether the provider finishes the very draft."""
         return self.draft_id is not None
+
+    @property
+    def way(self) -> str:
+        """How the draft is finished, in a few words."""
+        if self.is_same_shot:
+            return "same shot"
+        return "same direction, from the draft's first frame" if self.first_frame else "same direction"
 
 
 class FinishedDraft(BaseModel):
@@ -140,6 +149,8 @@ class FinishedDraft(BaseModel):
     """The provider's id of it, None where the provider named none."""
     prompt: str = ""
     """Its prompt, where the request of its finish has none."""
+    first_frame: str | None = None
+    """The `resources.file_references.FileReference` of its first frame, None where the finish does not begin with it."""
 
 
 def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.heartbeat import Heartbeat
 from resources.production.output_hosts import check_outputs
+from resources.production.request_files import RequestFiles
 from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings, open_ledger
@@ -166,8 +167,9 @@ class Production(dg.ConfigurableResource[None]):
                 if buying:
                     raise
                 logger.warning("%s is left out, since nothing is bought here: %s", name, error)
-        files = DataFolder(settings.data)
-        engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()), files=files)
+        store = self.store()
+        files = RequestFiles(DataFolder(settings.data), store)
+        engine = Engine(ledger, ready, mark=BucketMark(ledger, store), files=files)
         try:
             if self._heartbeat is None:
                 yield engine

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from resources.checks import Checks
 from resources.choices import Asked, Choice, Expected, FinishedDraft, FinishOrder, Seed, fingerprint
 from resources.edited_words import EditedWords
+from resources.file_references import FIRST_FRAME, FileReference
 from resources.plain import addresses_cut
 
 __all__ = [
@@ -148,7 +149,7 @@ class ClipRequest(Choice):
     @property
     def planned_finish(self) -> "ClipRequest | None":
         """The purchase that would finish this draft, without what only the bought draft can say; None if it is no draft."""
-        return self.finishing("", draft_id="", seed=None)
+        return self.finishing("", draft_id="", seed=None, first_frame=FIRST_FRAME)
 
     @property
     def prompt(self) -> str:
@@ -272,28 +273,38 @@ class ClipRequest(Choice):
             update={"body": body, "take_seed": number, "declared_fingerprint": self.fingerprint}
         )
 
-    def finishing(self, draft: str, *, draft_id: str | None, seed: int | None) -> "ClipRequest | None":
-        """What finishes this draft; None if it is no draft, or the provider has to finish the very draft and named none.
+    def finishing(
+        self, draft: str, *, draft_id: str | None, seed: int | None, first_frame: FileReference | None = None
+    ) -> "ClipRequest | None":
+        """What finishes this draft; None if it is no draft, or what its order needs of the draft is missing.
 
         Args:
             draft: Id of the draft's attempt.
             draft_id: The provider's id of the draft.
             seed: The seed that was sent for the draft.
+            first_frame: The first frame of the draft, in the bucket.
         """
         order = self.finish
         if order is None or (order.is_same_shot and draft_id is None):
             return None
-        choice = {name: getattr(order.choice, name) for name in Choice.model_fields}
+        if order.first_frame and first_frame is None:
+            return None
+        frame = first_frame if order.first_frame else None
+        ways = [
+            way if frame is None else _beginning_with(frame, way) for way in (order.choice, *order.fallbacks)
+        ]
+        choice = {name: getattr(ways[0], name) for name in Choice.model_fields}
         found = self.model_copy(
             update={
                 **choice,
-                "fallbacks": order.fallbacks,
+                "fallbacks": tuple(ways[1:]),
                 "finish": None,
                 "finishes": FinishedDraft(
                     attempt=draft,
                     fingerprint=self.fingerprint,
                     draft_id=draft_id,
                     prompt="" if "prompt" in order.choice.body else self.prompt,
+                    first_frame=None if frame is None else str(frame),
                 ),
                 "take_seed": None,
                 "declared_fingerprint": None,
@@ -324,6 +335,12 @@ class ClipRequest(Choice):
     def accounts(self) -> set[str]:
         """Every account that it may be bought from."""
         return {self.account_name, *(choice.account_name for choice in self.fallbacks)}
+
+
+def _beginning_with(frame: FileReference, way: Choice) -> Choice:
+    """A way to finish a draft, with the draft's first frame in its place."""
+    body = FileReference.replaced(way.body, lambda file: str(frame if file == FIRST_FRAME else file))
+    return way.model_copy(update={"body": body})
 
 
 def _order(one: Choice) -> str:

@@ -29,7 +29,7 @@ def show(request: ClipRequest) -> None:
     if request.takes > 1:
         table.add_row("takes", f"{request.takes}, each at this price")
     if (finish := request.planned_finish) is not None:
-        way = "same shot" if request.finish is not None and request.finish.is_same_shot else "same direction"
+        way = "" if request.finish is None else request.finish.way
         made_by = f"{finish.endpoint} ({finish.provider}), {way}, price {show_usd(finish.price_micros)}"
         table.add_row("finish", f"of a circled draft: {made_by}")
     for choice in (finish or request).fallbacks:

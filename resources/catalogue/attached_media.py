@@ -9,6 +9,7 @@ from resources.catalogue.codecs import Codec
 from resources.catalogue.files import MAX_INLINE_BYTES, TYPES, DataFolder, LocalFile
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, show
+from resources.file_references import FileReference
 from resources.orders import Expected
 
 
@@ -31,12 +32,18 @@ def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Co
         files: The data folder; None if no local file may be named.
         codec: Says whether the provider takes files.
     """
-    if parameter.type == "array" and isinstance(value, str):
+    if parameter.type == "array" and isinstance(value, str | FileReference):
         value = [value]  # one image for a parameter that takes several
     items = value if isinstance(value, list) else [value]
     found = Attached(value)
     sent: list[Any] = []
     for item in items[: parameter.max_items]:
+        if isinstance(item, FileReference):
+            # our own, which no series can write: the first frame of a draft
+            problem = _not_taken(parameter, codec, str(item))
+            found.problems += [problem] if problem is not None else []
+            sent.append(str(item))
+            continue
         if not isinstance(item, str) or "://" in item or item.startswith("data:"):
             sent.append(item)
             continue
@@ -59,9 +66,8 @@ def _local(parameter: Parameter, text: str, files: DataFolder | None, codec: Cod
     if files is None:
         raise ProblemsError([Problem("", "local files cannot be used here", show(text), parameter.allows)])
     file = files.find(text, media=media)
-    if not codec.uploads and not parameter.inline:
-        message = "this provider takes no files for this parameter; publish the file and give its address"
-        raise ProblemsError([Problem("", message, show(text), "an https:// address")])
+    if (problem := _not_taken(parameter, codec, text)) is not None:
+        raise ProblemsError([problem])
     if not codec.uploads and file.size > MAX_INLINE_BYTES:
         allowed = f"at most {MAX_INLINE_BYTES // 1_000_000} MB, because it is sent inside the request"
         raise ProblemsError([Problem("", "", f"{show(text)} of {file.size / 1_000_000:.1f} MB", allowed)])
@@ -70,6 +76,14 @@ def _local(parameter: Parameter, text: str, files: DataFolder | None, codec: Cod
         allowed = f"{TYPES[media]} of {low} to {high} seconds"
         raise ProblemsError([Problem("", "", f"{show(text)} of {file.seconds:.1f} seconds", allowed)])
     return file
+
+
+def _not_taken(parameter: Parameter, codec: Codec, text: str) -> Problem | None:
+    """Why the provider takes no file for a parameter."""
+    if codec.uploads or parameter.inline:
+        return None
+    message = "this provider takes no files for this parameter; publish the file and give its address"
+    return Problem("", message, show(text), "an https:// address")
 
 
 def frame_problems(

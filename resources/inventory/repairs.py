@@ -29,7 +29,7 @@ from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
 from resources.video.judge import Check
 
-MP4, WEBP, JSON = "video/mp4", "image/webp", "application/json"
+MP4, WEBP, PNG, JSON = "video/mp4", "image/webp", "image/png", "application/json"
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ class Mender:
             self._picture(take.strip),
             inspection,
             _checks(attempt),
+            self._first_frame(attempt),
         )
         submission = self._ledger.submission_of(attempt.account, attempt.job_id or "")
         manifest = describe(
@@ -167,6 +168,10 @@ class Mender:
 
     def _attempt(self, take: KeptTake) -> Attempt:
         return self._ledger.attempts([take.attempt])[take.attempt]
+
+    def _first_frame(self, attempt: Attempt) -> StoredObject | None:
+        kept = (attempt.delivery or {}).get("first_frame")
+        return None if kept is None else self._object(kept["key"], kept["size"], kept["sha256"], PNG)
 
     def _picture(self, key: str | None) -> StoredObject | None:
         data = None if key is None else self._store.get_bytes(key)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
+from resources.file_references import FileReference
 from resources.ledger import notes, waiting_finishes
 from resources.ledger.database import lock_subject
 from resources.ledger.decisions import Decision, queue_purchase
@@ -211,13 +212,30 @@ def finish_request(
     connection: sa.Connection, draft: Attempt, limits: Limits = as_stored
 ) -> ClipRequest | str:
     """What finishes a draft, or why it cannot be finished."""
+    frame = _first_frame(draft)
     request = draft.request.finishing(
-        draft.id, draft_id=notes.draft_id(connection, draft.id), seed=_sent_seed(connection, draft)
+        draft.id,
+        draft_id=notes.draft_id(connection, draft.id),
+        seed=_sent_seed(connection, draft),
+        first_frame=frame,
     )
+    if (
+        request is None
+        and frame is None
+        and draft.request.finish is not None
+        and draft.request.finish.first_frame
+    ):
+        return "the first frame of this draft, with which its finish begins, is not kept; circle another take"
     if request is None:
         return f"{draft.account} did not name this draft, so that it cannot finish it; circle another take"
     # a finish is one take, whatever its series declares
     return limits(request).with_takes(1)
+
+
+def _first_frame(draft: Attempt) -> FileReference | None:
+    """The stored first frame of a draft, None where none is kept."""
+    kept = (draft.delivery or {}).get("first_frame")
+    return None if kept is None else FileReference(str(kept["key"]), str(kept["sha256"]), is_in_bucket=True)
 
 
 def _sent_seed(connection: sa.Connection, draft: Attempt) -> int | None:

@@ -39,9 +39,9 @@ class FinishOffer:
 
     @property
     def way(self) -> str:
-        """How it is finished, in two words."""
+        """How it is finished, in a few words."""
         order = self.draft.request.finish
-        return "same shot" if order is not None and order.is_same_shot else "same direction"
+        return "" if order is None else order.way
 
     @property
     def price(self) -> str:

@@ -30,6 +30,7 @@ from resources.production.output import DeliveryError, Fetcher, NoLongerThereErr
 from resources.production.series_sheets import Sheet, write_sheet
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import (
+    frame_key,
     manifest_key,
     poster_key,
     quarantined,
@@ -52,6 +53,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("dailies")
 
+PNG = "image/png"
 INSPECTORS = 2
 """How many clips one process inspects side by side."""
 
@@ -256,7 +258,9 @@ class Deliverer:
         submission = await engine.ledger.run(Ledger.submission_of, attempt.account, attempt.job_id or "")
         manifest = describe(
             attempt,
-            TakeFiles(video, poster, strip, inspection, looked.checks),
+            TakeFiles(
+                video, poster, strip, inspection, looked.checks, await self._first_frame(attempt, path)
+            ),
             submission=submission,
             seed=await engine.ledger.run(Ledger.seed_of, submission),
             draft_id=await engine.ledger.run(notes.draft_id_of, attempt.id),
@@ -293,6 +297,25 @@ class Deliverer:
             if self._inspector is None:
                 self._inspector = VideoInspector(workers=INSPECTORS).__enter__()
         return self._inspector
+
+    async def _first_frame(self, attempt: Attempt, path: Path) -> StoredObject | None:
+        """Store the first frame of a draft whose finish begins with it; None for any other take, or where it cannot be decoded.
+
+        It is stored with the draft, so that the circle and the order of the finish stay one transaction of the ledger.
+        """
+        order = attempt.request.finish
+        if order is None or not order.first_frame:
+            return None
+        try:
+            data = await asyncio.to_thread(self._ready_inspector().first_frame_of, path)
+        except UnreadableVideoError as error:
+            logger.warning("%s: the first frame of its draft was not kept: %s", attempt.clip, error)
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        key = frame_key(attempt.clip, digest)
+        # the key names the content, so a second delivery writes the same bytes
+        await asyncio.to_thread(self._store.put_bytes, key, data, content_type=PNG, overwrite=True)
+        return self._object(key, len(data), digest, PNG)
 
     async def _put_picture(self, key: str, data: bytes | None) -> StoredObject | None:
         if data is None:

@@ -9,7 +9,6 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from resources.catalogue.files import DataFolder
 from resources.errors import DailiesError
 from resources.ledger import outcomes, polls, queue, stops
 from resources.ledger.ledger import Ledger
@@ -23,6 +22,7 @@ from resources.production.orphan_sweep import sweep
 from resources.production.poller import POLLS_AT_ONCE, Poller
 from resources.production.reconciler import Reconciler
 from resources.production.repeater import Repeater
+from resources.production.request_files import RequestFiles
 from resources.production.stop_watch import StopWatch
 from resources.production.submitter import Submitter
 from resources.production.uploader import Uploader
@@ -48,7 +48,7 @@ class Engine:
         sleep: `asyncio.sleep`, or a test's fake.
         rng: For jitter.
         mark: The ledger's mark in its bucket; without one, a ledger that is older than its bucket is not noticed.
-        files: The local files of requests; without it, a clip that names one is refused.
+        files: The files that requests name; without it, a clip that names one is refused.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Engine:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
         mark: BucketMark | None = None,
-        files: DataFolder | None = None,
+        files: RequestFiles | None = None,
     ) -> None:
         self.ledger = thread = LedgerThread(ledger)
         self.accounts = accounts

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.file_references import FileReference
 from resources.ledger import heartbeats, keys, locks, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
@@ -248,7 +249,10 @@ def _asked(store: ObjectStore, of: Manifest | OnItsWay) -> ClipRequest | None:
     draft = _prompt(store, of.clip, of.finishes.fingerprint)
     if draft is None:
         return None
-    return draft.finishing(of.finishes.attempt, draft_id=of.finishes.draft_id, seed=of.seed)
+    frame = FileReference.parse(of.finishes.first_frame)
+    return draft.finishing(
+        of.finishes.attempt, draft_id=of.finishes.draft_id, seed=of.seed, first_frame=frame
+    )
 
 
 def _prompt(store: ObjectStore, clip: str, fingerprint: str) -> ClipRequest | None:

@@ -33,6 +33,8 @@ class TakeFiles:
     inspection: Inspection | None
     """None where the video cannot be read."""
     checks: Sequence[Check]
+    first_frame: StoredObject | None = None
+    """Of a draft whose finish begins with it."""
 
 
 def describe(
@@ -94,6 +96,7 @@ def describe(
         draft=attempt.is_draft,
         draft_id=draft_id,
         finishes=attempt.request.finishes,
+        first_frame=files.first_frame,
         checks=list(files.checks),
         disclosure=Disclosure(
             ai_system_used=f"{title_of(attempt.provider)} {model}",
@@ -114,6 +117,7 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
         "manifest_uri": store.uri(quarantined(key) if apart else key),
         "poster_uri": manifest.poster.uri if manifest.poster else None,
         "strip_uri": manifest.strip.uri if manifest.strip else None,
+        **frame_facts(manifest.first_frame),
         "size": manifest.object.size,
         "sha256": manifest.object.sha256,
         "video": manifest.video.model_dump(mode="json") if manifest.video else {},
@@ -123,6 +127,13 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
         "accepted": None if said is None else f"by {said.by}" + (f": {said.why}" if said.why else ""),
         "warnings": [check.detail for check in manifest.checks if check.outcome == "warned"],
     }
+
+
+def frame_facts(frame: StoredObject | None) -> dict[str, Any]:
+    """The first frame of a draft, as the ledger keeps it for the draft's finish; nothing where there is none."""
+    if frame is None:
+        return {}
+    return {"first_frame": {"key": frame.key, "size": frame.size, "sha256": frame.sha256}}
 
 
 def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> bool:

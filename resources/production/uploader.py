@@ -1,4 +1,4 @@
-"""The uploader: it uploads the local files of clips that are about to be bought, once per content and account.
+"""The uploader: it uploads the files of clips that are about to be bought, once per content and account.
 
 Uploads come before the claim of a purchase and cost nothing. A file that cannot be uploaded fails its own clip; the other clips
 of the queue go on.
@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from resources.catalogue.files import DataFolder, LocalFile
+from resources.catalogue.files import LocalFile
 from resources.declared.problems import ProblemsError
+from resources.errors import UnavailableError
 from resources.file_references import FileReference
 from resources.ledger import stops, uploads
 from resources.orders import ClipRequest
 from resources.production.ledger_thread import LedgerThread
+from resources.production.request_files import RequestFiles
 from resources.providers.base import FailureKind, NotSent, Rejected, Uploaded, UploadFailed
 from resources.providers.provider import Provider
 from resources.retry import FIRST_PAUSE_SECONDS, retry_free_call
@@ -53,22 +55,22 @@ def _passes(error: Exception) -> bool | float:
 
 
 class Uploader:
-    """The local files of one engine's clips.
+    """The files of one engine's clips.
 
     Args:
-        folder: The folder of the files, None where no clip may name one.
+        files: Reads them; None where no clip may name one.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
     def __init__(
         self,
         ledger: LedgerThread,
-        folder: DataFolder | None,
+        files: RequestFiles | None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
-        self._folder = folder
+        self._files = files
         self._sleep = sleep
         self._failed: dict[tuple[str, str], tuple[float, UploadFailed]] = {}
 
@@ -77,7 +79,7 @@ class Uploader:
 
         A failure raises nothing here: `resolve_body` refuses the clip that needs the file.
         """
-        if provider.capabilities.upload_seconds is None or self._folder is None:
+        if provider.capabilities.upload_seconds is None or self._files is None:
             return
         if await self._ledger.run(stops.stop_of, provider.name) is not None:
             return
@@ -100,12 +102,16 @@ class Uploader:
         """
         texts: dict[str, str] = {}
         references = FileReference.of(body)
-        if references and self._folder is None:
+        if references and self._files is None:
             cause = "it names a local file, and no data folder is known here; nothing was sent"
             return Rejected(FailureKind.INVALID, cause, 0)
         for reference in references:
             if provider.capabilities.upload_seconds is None:
-                failure = await self._inside(reference, texts)
+                try:
+                    failure = await self._inside(reference, texts)
+                except UnavailableError as error:
+                    # only of a picture in the bucket, which will answer again; the clip stays queued
+                    return NotSent(f"{reference.path} cannot be read now: {error}; nothing was sent")
             else:
                 url = await self._ledger.run(uploads.address, provider.name, reference.sha256)
                 failure = None if url is not None else self._failure(provider, reference)
@@ -149,7 +155,7 @@ class Uploader:
             outcome = await self._upload_or_fail(provider, reference)
             if isinstance(outcome, Uploaded):
                 url = outcome.url
-            else:
+            elif outcome is not None:
                 self._failed[provider.name, reference.sha256] = self._ledger.clock(), outcome
                 logger.warning("%s could not be uploaded: %s", reference.path, outcome.cause)
         finally:
@@ -157,19 +163,29 @@ class Uploader:
             await self._ledger.run(uploads.record, provider.name, reference.sha256, url, lives_seconds=lives)
 
     async def _read(self, reference: FileReference) -> tuple[LocalFile, bytes] | UploadFailed:
-        folder = self._folder
-        if folder is None:
+        files = self._files
+        if files is None:
             return UploadFailed("no data folder is known here", FailureKind.INVALID)
         try:
-            read = await self._ledger.run(lambda _: folder.read(reference))
+            read = await (
+                asyncio.to_thread(files.read, reference)
+                if reference.is_in_bucket
+                else self._ledger.run(lambda _: files.read(reference))
+            )
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
         return read
 
-    async def _upload_or_fail(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
+    async def _upload_or_fail(
+        self, provider: Provider, reference: FileReference
+    ) -> Uploaded | UploadFailed | None:
+        """Upload a file; None where the bucket does not answer, so that its clip stays queued."""
         try:
             with in_our_words("uploading it"):
                 return await self._upload(provider, reference)
+        except UnavailableError as error:
+            logger.warning("%s cannot be read now: %s", reference.path, error)
+            return None
         except UnforeseenError as error:
             return UploadFailed(str(error), FailureKind.PROVIDER)
 

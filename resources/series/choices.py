@@ -1,14 +1,15 @@
 """The endpoints that clips may be bought from: the series' or the clip's own, its fallbacks, and the one of its drafts."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from resources.catalogue import Catalogue, DataFolder, Endpoint
+from resources.catalogue import Catalogue, DataFolder, Endpoint, Parameter
 from resources.declared.document import Document, Where
-from resources.declared.problems import Problem, ProblemsError, show
-from resources.orders import Choice
+from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.file_references import FIRST_FRAME
+from resources.orders import Choice, Expected
 from resources.providers.account_files import DeclaredAccounts
 from resources.series.declaration import (
     ClipDeclaration,
@@ -41,6 +42,13 @@ class SeriesEndpoint:
     """They override the clip's."""
     shows_cast: bool = True
     """Whether the clip's characters are ordered from it."""
+    first_frame: str | None = None
+    """The parameter that takes the first frame of the draft that it finishes, None where none does."""
+
+    @property
+    def _known(self) -> Mapping[str, Parameter]:
+        """Its parameters by its own names and by the common ones."""
+        return {**self.endpoint.parameters, **self.endpoint.common_words}
 
     @property
     def is_fallback(self) -> bool:
@@ -93,6 +101,10 @@ class SeriesEndpoint:
         if self.endpoint.draft_id is not None:
             said[self.endpoint.draft_id] = UNKNOWN_DRAFT
         of_draft = draft.body if draft is not None and self.endpoint.draft_id is not None else None
+        if self.first_frame is not None:
+            if (wrong := self._frame_problem(self.first_frame, said)) is not None:
+                raise ProblemsError([self._in_place(wrong, entry, document)])
+            said[self.first_frame] = FIRST_FRAME
         cast = {}
         if entry.cast and self.shows_cast:
             if CHARACTERS in said:
@@ -108,19 +120,44 @@ class SeriesEndpoint:
             raise ProblemsError(
                 self._in_place(problem, entry, document) for problem in error.problems
             ) from None
+        expected = endpoint.expected(body, draft=of_draft)
+        if not self._fits(draft, expected):
+            message = "must have the size of the video, which the draft does not have"
+            raise ProblemsError(
+                [self._in_place(Problem(f"parameters.{self.first_frame}", message), entry, document)]
+            )
         return Choice(
             provider=endpoint.provider,
             account=self.account,
             endpoint=endpoint.id,
             body=body,
             price_micros=endpoint.price(body, draft=of_draft),
-            expected=endpoint.expected(body, draft=of_draft),
+            expected=expected,
             usual_seconds=endpoint.usual_seconds,
             max_seconds=endpoint.max_seconds,
             sunset_at=endpoint.lifecycle.to_come(dt.datetime.now(dt.UTC).date()),
             cast=cast,
             seed=endpoint.seed,
         )
+
+    def _frame_problem(self, name: str, said: Mapping[str, Any]) -> Problem | None:
+        """Why this endpoint cannot begin with the first frame of a draft."""
+        field = f"parameters.{name}"
+        pictures = {name: one for name, one in self._known.items() if one.media == "image"}
+        if name not in pictures:
+            takes = listed(list(pictures)) if pictures else "an endpoint that takes an image"
+            return Problem(field, f"is no image of {self.endpoint.id}", show(name), takes)
+        if name in said:
+            message = "is the first frame of the draft (`draft.first_frame`); an image for the draft stands in `draft.parameters`"
+            return Problem(field, message)
+        return None
+
+    def _fits(self, draft: Choice | None, expected: Expected) -> bool:
+        """Whether the first frame of a draft has the size that this endpoint wants of it."""
+        if self.first_frame is None or not self._known[self.first_frame].fills_frame:
+            return True
+        of_draft = (None, None) if draft is None else (draft.expected.width, draft.expected.height)
+        return of_draft == (expected.width, expected.height)
 
     def _id(self, name: str, entry: Entry, id_of: IdOf, document: Document) -> str:
         try:
@@ -144,6 +181,8 @@ class SeriesEndpoint:
             return problem.at(entry.prompt.document.file, place.line, place.field)
         places: list[Where] = [(*self.where, *inside)] if self.where else []
         places += [(*entry.where, *inside), inside]
+        if self.first_frame is not None and inside == ("parameters", self.first_frame):
+            places.append(("draft", "first_frame"))
         if entry.cast and inside == ("parameters", CHARACTERS):
             places.append(self._of_cast(entry, document))
         where = next((place for place in places if place in document.lines), self.where or inside)
@@ -215,7 +254,15 @@ class Choices:
         draft = finder.draft(declaration.draft)
         for clip_way in [first, *(ways[0] for ways in of_clips.values())]:
             finder.check_pair(draft, clip_way)
-        return cls([first, *fallbacks], of_clips, draft)
+        frame = None if declaration.draft is None else declaration.draft.first_frame
+        if frame is None:
+            return cls([first, *fallbacks], of_clips, draft)
+        finder.check_frame([first, *(ways[0] for ways in of_clips.values())])
+        return cls(
+            [replace(way, first_frame=frame) for way in (first, *fallbacks)],
+            {name: [replace(way, first_frame=frame) for way in ways] for name, ways in of_clips.items()},
+            draft,
+        )
 
 
 @dataclass(frozen=True)
@@ -287,6 +334,13 @@ class _Finder:
             if where not in self.document.lines:
                 where = ("endpoint",)
             raise ProblemsError([self.document.problem(where, found=show(own.endpoint.id), message=message)])
+
+    def check_frame(self, owns: Iterable[SeriesEndpoint]) -> None:
+        """Refuse `first_frame` where the provider finishes the very draft."""
+        for own in owns:
+            if own.endpoint.draft_id is not None:
+                message = f"{own.endpoint.id} finishes the very draft and needs no picture of it"
+                raise ProblemsError([self.document.problem(("draft", "first_frame"), message=message)])
 
     def _makes_clips(self, where: Where, endpoint: Endpoint) -> None:
         """Refuse an endpoint that finishes drafts where a clip has to be made without one."""

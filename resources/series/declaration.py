@@ -222,6 +222,9 @@ class DraftDeclaration(FallbackDeclaration):
 
     parameters: Parameters = Field(default_factory=dict)
     """Parameters of the draft, by the endpoint's own names or by the common ones. Of the clip's, it takes those that it knows."""
+    first_frame: str | None = None
+    """The image parameter of the series' endpoint that takes the first frame of the circled draft, mostly `image`; left out, the finish
+    does not begin with the draft's picture."""
 
 
 Fallbacks = Annotated[list[FallbackDeclaration], Field(max_length=5)]

@@ -299,6 +299,7 @@ class Series:
                 fallbacks=tuple(others),
                 draft_id=own.draft_id,
                 days=None if kept is None else kept.days,
+                first_frame=ways[0].first_frame is not None,
             )
             if first.price_micros is None:
                 message = (

@@ -8,6 +8,7 @@
 | `videos/{clip}/{attempt}.strip.webp` | some of its frames side by side | no |
 | `videos/{clip}/{attempt}.json` | its manifest, written last: with it the clip is delivered | no |
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
+| `frames/{clip}/{sha256}.png` | the first frame of a draft, where its finish begins with it | no |
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `verdicts/{clip}/{verdict}.json` | what a person said of a take of the clip | no |
 | `data/{digest}.tar.gz` | a data folder that `dailies data push` has stored | no |
@@ -27,6 +28,7 @@ VIDEOS = "videos/"
 QUARANTINE = "quarantine/"
 SHEETS = "sheets/"
 VERDICTS = "verdicts/"
+FRAMES = "frames/"
 DATA = "data/"
 TRIALS = "trials/"
 BACKUPS = "backups/ledger/"
@@ -75,6 +77,11 @@ def manifest_key(clip: str, attempt: str) -> str:
 def verdict_key(clip: str, verdict: str) -> str:
     """Of a person's verdict on a take of a clip."""
     return f"{VERDICTS}{_checked(_CLIP, 'clip', clip)}/{_checked(_NAME, 'verdict', verdict)}.json"
+
+
+def frame_key(clip: str, digest: str) -> str:
+    """Of the first frame of a draft of a clip, by the SHA-256 of the picture."""
+    return f"{FRAMES}{_checked(_CLIP, 'clip', clip)}/{_checked(_NAME, 'digest', digest)}.png"
 
 
 def data_key(digest: str) -> str:

@@ -188,6 +188,8 @@ class Manifest(_Part):
     """The provider's id of the draft, null where it named none."""
     finishes: FinishedDraft | None = None
     """The draft that it finishes, null where it finishes none."""
+    first_frame: StoredObject | None = None
+    """The first frame of a draft whose finish begins with it, null otherwise."""
     checks: list[Check] = Field(default_factory=list)
     """The result of each check."""
     accepted: Acceptance | None = None

@@ -88,6 +88,25 @@ class VideoInspector(GuardedWorkers):
             raise UnreadableVideoError(f"{name}: {str(answer.get('error', 'it makes no sense'))[:300]}")
         return float(seconds)
 
+    def first_frame_of(self, path: Path) -> bytes:
+        """The first frame of a video as a PNG picture. Blocks: run it in a thread.
+
+        Raises:
+            UnreadableVideoError: The file is no video, damaged or hostile.
+            resources.errors.UnavailableError: No worker can be started on this machine.
+        """
+        try:
+            with path.open("rb") as file:
+                answer = self.ask({"first_frame": True}, path.name, [file])
+            data = base64.b64decode(str(answer.get("first_frame", "")), validate=True)
+        except (OSError, binascii.Error) as error:
+            raise UnreadableVideoError(f"{path.name}: its first frame cannot be read: {error}") from None
+        if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+            raise UnreadableVideoError(
+                f"{path.name}: {str(answer.get('error', 'its first frame is no picture'))[:300]}"
+            )
+        return data
+
     def compose(self, posters: list[bytes], failed: list[bool]) -> bytes:
         """A contact sheet of some posters, as WebP. Blocks: run it in a thread.
 

@@ -1,7 +1,7 @@
 """The guarded process that decodes strangers' videos: `python -m resources.video.worker` (`resources.video.guarded_process`).
 
 It answers each `{"poster_width": ..., "shortest_seconds": ...}` with a file, `{"measure": true}` for the duration of the file's
-picture, or `{"posters": [...], "failed": [...]}` for a contact sheet.
+picture, `{"first_frame": true}` for its first frame, or `{"posters": [...], "failed": [...]}` for a contact sheet.
 """
 
 import base64
@@ -15,6 +15,7 @@ import av.error
 import av.subtitles.stream  # PyAV loads it with the first file, when nothing can be opened any more
 
 from resources.video.boxes import BoxError, Movie, walk
+from resources.video.first_frames import first_frame_of, png
 from resources.video.guarded_process import Ask, serve
 from resources.video.key_frames import Parts, are_close, can_be_left_out, parts_of
 from resources.video.sheets import compose, size_of
@@ -222,12 +223,37 @@ def measure(file: BinaryIO) -> dict[str, Any]:
     return {"seconds": round(shown.end - shown.start, 3)}
 
 
+def first_frame(file: BinaryIO) -> dict[str, Any]:
+    """The first frame that a player shows, as PNG.
+
+    Raises:
+        UnreadableError: The file has no picture or no frame.
+    """
+    movie = walk(file)
+    with _opened_movie(file) as container:
+        picture, _ = played(container)
+        line = _timeline(file, movie, container, picture, None)
+    with _opened_movie(file) as container:
+        picture, _ = played(container)
+        picture.codec_context.thread_count, picture.codec_context.options = 1, _GUARD
+        try:
+            return {
+                "first_frame": _text(
+                    png(first_frame_of(container, picture, line.origin), picture.sample_aspect_ratio)
+                )
+            }
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UnreadableError(f"its first frame cannot be decoded ({type(error).__name__})") from None
+
+
 def answer(request: dict[str, Any], files: list[BinaryIO], _ask: Ask) -> dict[str, Any]:
     """The answer to one request."""
     if "posters" in request:
         return _composed(request)
     if "measure" in request:
         return measure(files[0])
+    if "first_frame" in request:
+        return first_frame(files[0])
     wanted = request["poster_width"], request["shortest_seconds"], request["cpu_seconds"] / 2
     return inspect(files[0], *wanted)
 

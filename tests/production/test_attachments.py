@@ -19,6 +19,7 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
+from resources.production.request_files import RequestFiles
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Uploaded, UploadFailed
 from resources.providers.provider import Capabilities
 
@@ -113,7 +114,9 @@ def buy(
     decide(ledger, requests, Decision(decision))
 
     async def send() -> None:
-        engine = Engine(ledger, {"wavespeed": Account(studio)}, files=studio.folder if known else None)
+        engine = Engine(
+            ledger, {"wavespeed": Account(studio)}, files=RequestFiles(studio.folder) if known else None
+        )
         try:
             await submit_queue(engine)
         finally:

@@ -30,6 +30,7 @@ from resources.production.batch import Follower, Stage
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.quotes import quoted
+from resources.production.request_files import RequestFiles
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.registry import spec_of
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
@@ -185,13 +186,19 @@ def rendered(data: Path, page: str, parameters: dict[str, Any], *, at: str | Non
 
 
 def with_engine(
-    sandbox: RunningSandbox, ledger: Ledger, data: Path, name: str, work: Callable[[Engine], Awaitable[T]]
+    sandbox: RunningSandbox,
+    ledger: Ledger,
+    data: Path,
+    name: str,
+    work: Callable[[Engine], Awaitable[T]],
+    *,
+    store: ObjectStore | None = None,
 ) -> T:
     async def carried() -> T:
         url = sandbox.url + spec_of(name).sandbox_path
         place = AccountSettings(name=name, provider=name, base_url=url, api_key=SecretStr("sandbox"))
         account = Account(build_provider(place), output_key=place.output_key)
-        engine = Engine(ledger, {name: account}, files=DataFolder(data))
+        engine = Engine(ledger, {name: account}, files=RequestFiles(DataFolder(data), store))
         try:
             return await work(engine)
         finally:

@@ -1,11 +1,13 @@
 """Drafts of a series: what is bought first, what finishes it, and mistakes in their place."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resources.catalogue import Catalogue
+from resources.file_references import FIRST_FRAME, FileReference
 from resources.money import usd
 from resources.orders import ClipRequest
 from resources.series import Declarations, load_series
@@ -157,3 +159,59 @@ def test_an_endpoint_that_finishes_drafts_needs_them(tmp_path: Path) -> None:
     )
     (found,) = load(tmp_path, fallback).problems
     assert "finishes drafts and makes no clip of its own" in str(found)
+
+
+FROM_A_FRAME = SAME_DIRECTION.replace(
+    "endpoint: bytedance/seedance-2.0/text-to-video\nprovider: fal",
+    "endpoint: bytedance/seedance-2.0/image-to-video\nprovider: wavespeed",
+    1,
+)
+FROM_A_FRAME = (
+    FROM_A_FRAME[: FROM_A_FRAME.index("fallback:")]
+    + FROM_A_FRAME[FROM_A_FRAME.index("draft:") :]
+    + "  first_frame: image\n"
+)
+
+
+def test_a_finish_begins_with_the_first_frame_of_its_draft(tmp_path: Path) -> None:
+    made = request(tmp_path, FROM_A_FRAME)
+    assert "image" not in made.body
+    assert made.finish is not None
+    assert made.finish.first_frame
+    assert made.finishing("draft-1", draft_id=None, seed=3) is None, "without the picture nothing is bought"
+    frame = FileReference("frames/city-hero/a.png", "a" * 64, is_in_bucket=True)
+    finish = made.finishing("draft-1", draft_id=None, seed=3, first_frame=frame)
+    assert finish is not None
+    assert finish.body["image"] == f"bucket:frames/city-hero/a.png#sha256={'a' * 64}"
+    assert finish.price_micros == usd("1.20"), "the price of image to video"
+    other = made.finishing("draft-2", draft_id=None, seed=3, first_frame=replace(frame, sha256="b" * 64))
+    assert other is not None
+    assert other.fingerprint != finish.fingerprint
+    assert FIRST_FRAME in FileReference.of(made.finish.choice.body)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SAME_DIRECTION + "  first_frame: image\n", "is no image of bytedance/seedance-2.0/text-to-video"),
+        (SAME_SHOT + "  first_frame: image\n", "finishes the very draft and needs no picture of it"),
+        (FROM_A_FRAME.replace("first_frame: image", "first_frame: duration"), "'duration'"),
+        (FROM_A_FRAME.replace("  first_frame: image\n", ""), "image"),
+        (
+            FROM_A_FRAME.replace("{duration: 5,", "{duration: 5, image: https://example.com/a.png,"),
+            "is the first frame of the draft",
+        ),
+        (
+            FROM_A_FRAME.replace("bytedance/seedance-2.0/image-to-video", "openai/sora-2-i2v")
+            .replace("provider: wavespeed", "provider: aimlapi\nallow_retired: true")
+            .replace("{duration: 5,", "{duration: 4,")
+            .replace(", generate_audio: false", "")
+            .replace('aspect_ratio: "21:9", duration: 10', "duration: 8"),
+            "must have the size of the video",
+        ),
+    ],
+)
+def test_a_first_frame_that_cannot_be_used_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    found = load(tmp_path, text).problems
+    assert found
+    assert problem in str(found[0])

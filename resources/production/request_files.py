@@ -1,0 +1,45 @@
+"""The files that requests name: those of the data folder, and the first frames of drafts in the bucket."""
+
+import hashlib
+
+from resources.catalogue.file_types import HEAD_BYTES, sniff
+from resources.catalogue.files import DataFolder, LocalFile
+from resources.declared.problems import Problem, ProblemsError
+from resources.file_references import FileReference
+from resources.storage.layout import FRAMES
+from resources.storage.objects import ObjectStore
+
+
+class RequestFiles:
+    """Reads the files that requests name.
+
+    Args:
+        store: The bucket; None where no request may name an object in it.
+    """
+
+    def __init__(self, folder: DataFolder, store: ObjectStore | None = None) -> None:
+        self._folder = folder
+        self._store = store
+
+    def read(self, reference: FileReference) -> tuple[LocalFile, bytes]:
+        """The bytes of a file, unchanged since the request was made.
+
+        Raises:
+            ProblemsError: The file is gone or has changed, or is none that a request may name.
+            resources.errors.UnavailableError: The bucket does not answer.
+        """
+        if not reference.is_in_bucket:
+            return self._folder.read(reference)
+        if self._store is None or not reference.path.startswith(FRAMES):
+            raise _refused(reference, "is no file that a request may name")
+        data = self._store.get_bytes(reference.path)
+        if data is None:
+            raise _refused(reference, "is gone from the bucket; circle another take")
+        is_a = sniff(data[:HEAD_BYTES])
+        if is_a is None or hashlib.sha256(data).hexdigest() != reference.sha256:
+            raise _refused(reference, "is not what was stored in the bucket; circle another take")
+        return LocalFile(reference, len(data), is_a), data
+
+
+def _refused(reference: FileReference, message: str) -> ProblemsError:
+    return ProblemsError([Problem("", message, reference.path)])
