@@ -37,19 +37,28 @@ def reminder(clips: Collection[WaitingClip], *, room: str, budget: Budget, now: 
 
     Args:
         room: The room's address.
-        budget: Its time zone names the day on which the first policy decides.
+        budget: Its time zone names the days on which the first draft ends and the first policy decides.
     """
-    cents = sum(clip.spent_micros for clip in clips) / MICROS_PER_USD
-    ends = min((clip.decide_at for clip in clips if clip.decide_at is not None), default=None)
     number = f"{len(clips)} clips wait" if len(clips) != 1 else "1 clip waits"
+    spent = sum(clip.spent_micros for clip in clips) / MICROS_PER_USD
+    decided = min((clip.decide_at for clip in clips if clip.decide_at is not None), default=None)
+    drafts = [(clip.draft_ends_at, clip.spent_micros) for clip in clips if clip.draft_ends_at is not None]
+    title = f"{number} for a verdict, ${spent:.2f}"
+    if drafts:
+        # a provider that forgets a draft takes its price with it, so its day comes first
+        first = min(at for at, _ in drafts)
+        end = _when(first, budget, now)
+        ending = sum(cost for at, cost in drafts if _when(at, budget, now) == end) / MICROS_PER_USD
+        title += f"; ${ending:.2f} of drafts end {end}"
+    if decided is not None:
+        title += f"; the policy decides the first {_when(decided, budget, now)}"
     by_series = {
         name: sum(clip.series == name for clip in clips) for name in sorted({c.series for c in clips})
     }
     return Alarm(
         id=f"{REVIEW}:{max(clip.take for clip in clips)}:{budget.day(now)}",
         kind=Kind.REVIEW,
-        title=f"{number} for a verdict, ${cents:.2f}"
-        + ("" if ends is None else f"; the first end {_when(ends, budget, now)}"),
+        title=title,
         details=[", ".join(f"{name}: {count}" for name, count in by_series.items())],
         todo=f"Judge them in the room: {room} (or with `dailies takes CLIP`).",
     )

@@ -70,9 +70,15 @@ def give_verdict(
 
     Raises:
         typer.Exit: The person does not agree to the price, or there is nobody to ask. Nothing was changed.
-        DailiesError: There is no such take or reason, the take cannot be judged so, or the ledger or the bucket does not answer.
+        DailiesError: There is no such take or reason, a rejection says no reason, the take cannot be judged so, or the ledger or the bucket does not answer.
     """
-    given = load_review_rules(settings.data).check_reasons(reasons)
+    rules = load_review_rules(settings.data)
+    given = rules.check_reasons(reasons)
+    if word is Word.REJECTED and not given and not note:
+        # `dailies yield` counts reasons: a rejection without one teaches nobody
+        raise ConfigurationError(
+            f"say why: `--reason` with {rules.listing}; or `--note` in your own words. Nothing was changed."
+        )
     scratch = settings.home.absolute() / "tmp"
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
@@ -121,9 +127,11 @@ def outcome(given: GivenVerdict) -> str:
     if judged.replaced is not None:
         before = judged.replaced.verdict
         sentence += f", instead of take {number.get(before.take, '?')}, which {before.who} had circled"
-    shown = next((take.number for take in found.takes if take.is_current), None)
-    if shown:
-        sentence = f"{sentence}. Current: take {shown}"
+    shown = next((take for take in found.takes if take.is_current), None)
+    if shown is not None and shown.is_rejected:
+        sentence += f". Every take is rejected, so take {shown.number} stays current; `dailies retake {found.clip}` makes another"
+    elif shown is not None:
+        sentence += f". Current: take {shown.number}"
     if given.ordered is not None:
         from pipelines.cli.finishes import ordered_words
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from resources.ledger.ledger import Ledger
 from resources.ledger.review_tables import waiting_clips as table
 from resources.ledger.schema import attempts, verdicts
+from resources.ledger.waiting_finishes import DAY_SECONDS
 
 POLICY_WAY = "policy"
 """The `way` of verdicts that the series' review policy gives."""
@@ -45,6 +46,8 @@ class WaitingClip:
     """When the policy held the clip, because nobody came; None before."""
     spent_micros: int
     """What all purchases of the clip count as spent, in micro-USD."""
+    draft_ends_at: float | None = None
+    """When the provider forgets that take, a draft that only it can finish; seconds since the epoch, None for any other take."""
 
 
 def note(connection: sa.Connection, clip: str, take: WaitingTake | None) -> None:
@@ -77,6 +80,16 @@ def note(connection: sa.Connection, clip: str, take: WaitingTake | None) -> None
     )
 
 
+_KEPT_DAYS = attempts.c.request[("finish", "days")].as_integer()
+_DRAFT_ENDS_AT = sa.case(
+    (
+        attempts.c.is_draft,
+        sa.func.coalesce(attempts.c.finished_at, attempts.c.created_at) + _KEPT_DAYS * DAY_SECONDS,
+    )
+).label("draft_ends_at")
+"""As `resources.ledger.waiting_finishes.end_of`."""
+
+
 def waiting(ledger: Ledger) -> list[WaitingClip]:
     """The clips that wait for a person, those first that are decided first, then the longest wait."""
     mine = attempts.alias("mine")
@@ -88,7 +101,7 @@ def waiting(ledger: Ledger) -> list[WaitingClip]:
         .scalar_subquery()
     )
     query = (
-        sa.select(table, attempts.c.series, attempts.c.decision, spent.label("spent"))
+        sa.select(table, attempts.c.series, attempts.c.decision, spent.label("spent"), _DRAFT_ENDS_AT)
         .join(attempts, attempts.c.id == table.c.attempt_id)
         .order_by(table.c.decide_at.is_(None), table.c.decide_at, table.c.since, table.c.clip)
     )
@@ -118,4 +131,5 @@ def _read(row: sa.Row[Any]) -> WaitingClip:
         row.decide_at,
         row.held_at,
         int(row.spent),
+        row.draft_ends_at,
     )

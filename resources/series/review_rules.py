@@ -80,6 +80,11 @@ class ReviewRules(Declared):
         """What a person may do who came through a proxy."""
         return Right(self.people.get(person, self.people.get(EVERYBODY, Right.LOOK)))
 
+    @property
+    def listing(self) -> str:
+        """Every reason with its title, for a sentence."""
+        return ", ".join(f"{reason.name} ({reason.title})" for reason in self.reasons)
+
     def check_reasons(self, names: list[str]) -> tuple[str, ...]:
         """The same reasons, each once.
 

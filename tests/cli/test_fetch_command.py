@@ -64,7 +64,7 @@ def test_circled_takes_are_fetched_once_and_what_is_left_out_is_named(
     noon = a_take(depot, "bay-noon")
     a_take(depot, "bay-2026-11-20-dusk", review=Review(by="person"))
     a_take(depot, "bay-night")
-    assert run("reject", "bay-night").exit_code == 0
+    assert run("reject", "bay-night", "--reason", "look").exit_code == 0
     to = tmp_path / "out"
     shown = run("fetch", "bay", "--to", str(to))
     assert shown.exit_code == 0, shown.output
@@ -187,7 +187,7 @@ def test_the_timelines_are_read_back_with_lengths_and_links(depot: Depot, tmp_pa
     assert [clip.duration().to_seconds() for clip in xml.tracks[0]] == [3, 2]
 
     # the next fetch replaces timelines that nobody has changed
-    assert run("reject", "bay-noon").exit_code == 0
+    assert run("reject", "bay-noon", "--note", "too dark").exit_code == 0
     fetched("bay", "--to", str(to), "--otio")
     (alone, _) = otio.adapters.read_from_file(str(to / "timeline.otio")).tracks
     assert [clip.name for clip in alone] == ["bay-dawn-take1"]

@@ -50,13 +50,19 @@ def test_takes_are_judged_in_the_terminal(depot: Depot, tmp_path: Path) -> None:
     assert "take 2 of bay-dawn: circled, instead of take 1, which" in moved.output
     with pytest.raises(ConfigurationError, match="there is no reason 'hand'"):
         raise run("reject", CLIP, "2", "--reason", "hand").exception or AssertionError
+    with pytest.raises(ConfigurationError, match=r"say why: .*hands \(Hands or bodies\), .*or `--note`"):
+        raise run("reject", CLIP, "2").exception or AssertionError
     rejected = json.loads(run("reject", CLIP, "2", "--reason", "hands", "--note", "six", "--json").output)
     assert rejected["verdict"]["reasons"] == ["hands"]
     assert [take["is_current"] for take in rejected["takes"]] == [True, False]
+    alone = run("reject", CLIP, "1", "--note", "the horizon tilts")
+    assert alone.exit_code == 0, alone.output
+    assert "Every take is rejected, so take 2 stays current" in " ".join(alone.output.split())
+    run("take-back", CLIP, "1")
     assert "Current: take 2" in run("take-back", CLIP, "2").output
     listed = json.loads(run("takes", CLIP, "--json").output)
     assert [take["verdict"] for take in listed["takes"]] == [None, None]
-    assert len(list(depot.store.list_keys(VERDICTS))) == 4
+    assert len(list(depot.store.list_keys(VERDICTS))) == 6
     assert json.loads(depot.store.get_bytes(f"videos/{CLIP}/current.json") or b"")["attempt"] == second.id
 
     black = make_mp4(tmp_path / "black.mp4", black_seconds=9).read_bytes()

@@ -403,3 +403,11 @@ def test_a_draft_that_is_circled_no_more_is_not_finished_whatever_the_list_says(
     finish = order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish
     assert finish is not None
     assert finish.finishes == other.id
+
+
+@pytest.mark.parametrize("days", [7, None])
+def test_a_clip_that_waits_says_when_its_provider_forgets_the_draft(ledger: Ledger, days: int | None) -> None:
+    (draft,) = bought(ledger, a_draft(same_shot=days is not None, days=days))
+    (clip,) = waiting(ledger)
+    assert clip.draft_ends_at == waiting_finishes.end_of(draft)
+    assert (clip.draft_ends_at is None) == (days is None)

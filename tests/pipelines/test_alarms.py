@@ -238,7 +238,7 @@ def test_a_batch_that_waits_for_a_verdict_is_told_once(house: House, hook: Recei
     (message,) = hook.messages
     assert message["kind"] == "review"
     assert message["title"].startswith("2 clips wait for a verdict, $")
-    assert "; the first end on " in message["title"]
+    assert "; the policy decides the first on " in message["title"]
     assert "Judge them in the room: http://127.0.0.1:" in message["todo"]
 
 

@@ -16,9 +16,14 @@ ROOM = "http://127.0.0.1:3030/"
 
 
 def a_clip(
-    clip: str, batch: str = "monday", *, decide_at: float | None = None, cost: int = 800_000
+    clip: str,
+    batch: str = "monday",
+    *,
+    decide_at: float | None = None,
+    ends_at: float | None = None,
+    cost: int = 800_000,
 ) -> WaitingClip:
-    return WaitingClip(clip, f"take-of-{clip}", "bay", batch, MONDAY, decide_at, None, cost)
+    return WaitingClip(clip, f"take-of-{clip}", "bay", batch, MONDAY, decide_at, None, cost, ends_at)
 
 
 def ticked(state: State, clips: list[WaitingClip], now: float) -> list[str]:
@@ -50,9 +55,12 @@ def test_each_batch_is_told_once_and_what_waits_on_once_a_day() -> None:
     ("ends", "said"),
     [
         (None, "14 clips wait for a verdict, $11.20"),
-        (MONDAY + 4 * DAY, "14 clips wait for a verdict, $11.20; the first end on Friday"),
-        (MONDAY - DAY, "14 clips wait for a verdict, $11.20; the first end today"),
-        (MONDAY + 10 * DAY, "14 clips wait for a verdict, $11.20; the first end on 2026-12-10"),
+        (MONDAY + 4 * DAY, "14 clips wait for a verdict, $11.20; the policy decides the first on Friday"),
+        (MONDAY - DAY, "14 clips wait for a verdict, $11.20; the policy decides the first today"),
+        (
+            MONDAY + 10 * DAY,
+            "14 clips wait for a verdict, $11.20; the policy decides the first on 2026-12-10",
+        ),
     ],
 )
 def test_the_message_says_how_many_how_much_and_until_when(ends: float | None, said: str) -> None:
@@ -62,6 +70,16 @@ def test_the_message_says_how_many_how_much_and_until_when(ends: float | None, s
     assert alarm.details == ["bay: 14"]
     assert ROOM in alarm.todo
     assert alarm.as_json()["kind"] == "review"
+
+
+def test_the_message_says_which_drafts_their_provider_forgets_first() -> None:
+    friday = MONDAY + 4 * DAY
+    clips = [a_clip(f"clip-{number}", ends_at=friday + number) for number in range(13)]
+    clips += [a_clip("later", ends_at=friday + 2 * DAY), a_clip("any-time", decide_at=MONDAY + DAY)]
+    title = reminder(clips, room=ROOM, budget=Budget(), now=MONDAY).title
+    assert title == (
+        "15 clips wait for a verdict, $12.00; $10.40 of drafts end on Friday; the policy decides the first on Tuesday"
+    )
 
 
 def test_the_check_shows_figures_and_the_rooms_address() -> None:

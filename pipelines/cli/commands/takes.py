@@ -116,7 +116,10 @@ def reject(
     clip: Clip,
     take: Named = None,
     reason: Annotated[
-        list[str] | None, typer.Option(help="Why, from data/review.yaml, e.g. hands; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Why, from data/review.yaml, e.g. hands; may be repeated. A note may say it instead."
+        ),
     ] = None,
     note: Note = "",
     as_json: Json = False,
