@@ -4,6 +4,7 @@ Every query is bounded by what is open or unsettled; none reads the history.
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, SERIES, TOTAL
+from resources.ledger import refused_hosts
+from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, SERIES, TOTAL, Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import (
     NOT_DELIVERED,
@@ -52,7 +54,7 @@ SPENT = Metric(
 )
 CAP = Metric(
     "dailies_cap_usd",
-    "The cap in US dollars, as the last purchase below it has set it.",
+    "The cap in US dollars: of everything and of accounts as the policy in force has it, of a series as its last purchase has set it.",
     ("of", "name", "period"),
 )
 OLDEST_FINISHED = Metric(
@@ -79,6 +81,11 @@ DISPUTED = Metric(
     "dailies_disputed_amounts", "Amounts of bills that are not believed and wait for a person.", ("account",)
 )
 RUNS = Metric("dailies_runs", "Runs that give a sign of life.")
+REFUSED_HOSTS = Metric(
+    "dailies_refused_host",
+    "1 for a host that may not buy, since its policy or data folder is not the one in force.",
+    ("host", "about"),
+)
 METRICS = (
     VERSION,
     PURCHASES,
@@ -91,6 +98,7 @@ METRICS = (
     PAUSED,
     DISPUTED,
     RUNS,
+    REFUSED_HOSTS,
 )
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -175,6 +183,8 @@ class LedgerCollector(Collector):
                 for row in connection.execute(_SPENT, {"of": of, "name": name, "day": day, "month": day[:7]})
             ]
             runs = connection.execute(_RUNS, {"now": now}).scalar_one()
+            budget = self._ledger.policy.read(connection).budget
+            refused = refused_hosts.read(connection, now)
         yield InfoMetricFamily(VERSION.name, VERSION.what, {"version": version("dailies")})
         yield _gauge(
             PURCHASES,
@@ -190,11 +200,14 @@ class LedgerCollector(Collector):
         )
         yield _gauge(
             CAP,
-            (
-                (row.of, row.name, row.period, to_usd(int(row.cap_micros)))
-                for row in spent
-                if row.cap_micros is not None
-            ),
+            [
+                *_caps_in_force(budget),
+                *(
+                    (row.of, row.name, row.period, to_usd(int(row.cap_micros)))
+                    for row in spent
+                    if row.cap_micros is not None and row.of == SERIES
+                ),
+            ],
         )
         yield _gauge(
             OLDEST_FINISHED,
@@ -217,6 +230,18 @@ class LedgerCollector(Collector):
             disputed,
         )
         yield _gauge(RUNS, [(runs,)])
+        yield _gauge(REFUSED_HOSTS, ((one.host, one.about, 1) for one in refused))
+
+
+def _caps_in_force(budget: Budget) -> Iterator[tuple[str, str, str, Decimal]]:
+    """The caps of days and months in force, whatever the last purchase was decided by."""
+    for of, name, caps in (
+        (EVERYTHING, "", budget.everything),
+        *((ACCOUNT, name, caps) for name, caps in sorted(budget.accounts.items())),
+    ):
+        for period, micros in ((DAY, caps.per_day), (MONTH, caps.per_month)):
+            if micros is not None:
+                yield of, name, period, to_usd(micros)
 
 
 def _names(connection: sa.Connection, of: str) -> Iterator[str]:

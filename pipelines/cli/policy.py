@@ -20,7 +20,7 @@ def policy(context: typer.Context, as_json: Json = False) -> None:
         return
     from pipelines.cli.policy_table import document, show
     from pipelines.cli.stack_settings import running_settings
-    from resources.ledger import keys
+    from resources.ledger import keys, refused_hosts
     from resources.ledger.policy_history import in_force
     from resources.settings import open_ledger
 
@@ -28,10 +28,11 @@ def policy(context: typer.Context, as_json: Json = False) -> None:
     with open_ledger(settings) as ledger:
         found = in_force(ledger)
         uses = {name: use for name in settings.account_names if (use := keys.look_up(ledger, name)).said}
+        refused = refused_hosts.refused(ledger)
     if as_json:
-        print_json(document(found, uses))
+        print_json(document(found, uses, refused))
     else:
-        show(found, uses)
+        show(found, uses, refused)
     raise typer.Exit(0 if found.refusal is None else 2)
 
 

@@ -15,15 +15,17 @@ from resources.ledger.keys import KeyUse
 from resources.ledger.ledger import Ledger
 from resources.ledger.policy import InForce, PolicyChange, PolicyEntry
 from resources.ledger.policy_settings import ALL, Setting, Value
+from resources.ledger.refused_hosts import RefusedHost
 from resources.money import to_usd
 from resources.orders import Caps
 
 
-def show(found: InForce, keys: Mapping[str, KeyUse]) -> None:
+def show(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> None:
     """Print what is in force, and where this host says something else.
 
     Args:
         keys: Who uses the key of each account of which anybody has said it.
+        refused: The hosts that may not buy.
     """
     table = table_of("setting", "in force", "since", "said by", wraps={"setting", "said by"})
     for setting, value in _all(found).items():
@@ -38,11 +40,13 @@ def show(found: InForce, keys: Mapping[str, KeyUse]) -> None:
         since = _when(use.since)[:10] if use.since else "-"
         table.add_row(f"key of {account}", str(use.said), since, Text(str(use.by)))
     print_table(table)
+    for one in refused:
+        complain(f"refused since {_when(one.since)}, last at {_when(one.at)}: {one.host}: {one.why}")
     if found.refusal is not None:
         complain(found.refusal)
 
 
-def document(found: InForce, keys: Mapping[str, KeyUse]) -> dict[str, Any]:
+def document(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> dict[str, Any]:
     """The same for machines; money as exact text in USD."""
     different = {one.setting: one.here for one in found.differences}
     rows = []
@@ -56,7 +60,14 @@ def document(found: InForce, keys: Mapping[str, KeyUse]) -> dict[str, Any]:
         {"account": name, "key": use.said, "since": _iso(use.since or None), "said_by": use.by}
         for name, use in sorted(keys.items())
     ]
-    return {"policy": rows, "keys": used, "may_buy": found.refusal is None, "may_not_buy": found.refusal}
+    hosts = [{**one._asdict(), "since": _iso(one.since), "at": _iso(one.at)} for one in refused]
+    return {
+        "policy": rows,
+        "keys": used,
+        "may_buy": found.refusal is None,
+        "may_not_buy": found.refusal,
+        "refused_hosts": hosts,
+    }
 
 
 def show_history(entries: Sequence[PolicyEntry]) -> None:

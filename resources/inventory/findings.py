@@ -118,9 +118,9 @@ NOTHING_UNCLEAR = Audit(
 NOTHING_IS_STOPPED = Audit(
     "nothing_is_stopped",
     "submissions",
-    "Accounts that are stopped or paused",
+    "Accounts that are stopped or paused, and hosts that are refused",
     Weight.ERROR,
-    "`dailies status` says why; top up, set the right key, or `dailies start`.",
+    "`dailies status` says why; top up, set the right key, or `dailies start`. For a host: `dailies policy`, `dailies data diff`.",
 )
 EVERY_BILL_IS_BELIEVED = Audit(
     "every_bill_is_believed",

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from resources.inventory import findings
 from resources.inventory.findings import Finding, found
-from resources.ledger import disputes, stops, waiting_finishes
+from resources.ledger import disputes, refused_hosts, stops, waiting_finishes
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import newest, pages
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
@@ -66,11 +66,16 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
 
 
 def _not_sent_to(ledger: Ledger) -> list[tuple[str, str]]:
-    """Accounts that are stopped, or paused for longer than a usual throttle, each with its reason."""
+    """Accounts that are stopped or paused for longer than a usual throttle, and hosts that are refused, each with its reason."""
     stopped = [(stop.account, str(stop)) for stop in stops.stops(ledger)]
-    return stopped + [
+    return [*stopped, *_refused(ledger)] + [
         (pause.account, str(pause)) for pause in pauses(ledger) if pause.left >= WORTH_TELLING_SECONDS
     ]
+
+
+def _refused(ledger: Ledger) -> list[tuple[str, str]]:
+    """The hosts that may not buy, each with both values."""
+    return [(f"host {one.host}", one.why) for one in refused_hosts.refused(ledger)]
 
 
 def urgent(ledger: Ledger) -> list[Finding]:
@@ -98,7 +103,10 @@ def urgent(ledger: Ledger) -> list[Finding]:
         drafts_near_their_end(ledger),
         found(
             findings.NOTHING_IS_STOPPED,
-            ((s.account, str(s)) for s in stops.stops(ledger) if s.kind is not StopKind.PERSON),
+            [
+                *((s.account, str(s)) for s in stops.stops(ledger) if s.kind is not StopKind.PERSON),
+                *_refused(ledger),
+            ],
         ),
         unbelieved(ledger),
         found(

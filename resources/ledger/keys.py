@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import lock_account
-from resources.ledger.schema import accounts, meta, submissions
+from resources.ledger.schema import accounts, attempts, meta, submissions
 
 DEDICATED, SHARED = "dedicated", "shared"
 
@@ -111,7 +111,7 @@ def see_key(ledger: Ledger, account: str, key: str) -> bool:
     Returns:
         Whether it is another key than before.
     """
-    digest, fact = hashlib.sha256(f"dailies {account} {key}".encode()).hexdigest()[:16], _fact(account)
+    digest, fact = _digest(account, key), _fact(account)
     kept = ledger.fact(fact) or ledger.remember(fact, f"{digest} 0.0")
     if kept.split()[0] == digest:
         return False
@@ -127,10 +127,40 @@ def see_key(ledger: Ledger, account: str, key: str) -> bool:
     return True
 
 
+def former_account(ledger: Ledger, account: str, provider: str, key: str) -> str | None:
+    """The account of the same provider that has bought with this key under another name; None if there is none.
+
+    Its caps and counters would begin at zero under the new name, and its jobs could not be asked for.
+    """
+    with ledger.read() as connection:
+        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
+        if kept is not None and kept.split()[0] == _digest(account, key):
+            return None
+        facts = connection.execute(
+            sa.select(meta.c.key, meta.c.value).where(meta.c.key.startswith(_fact(""), autoescape=True))
+        )
+        for fact, value in facts.all():
+            other = str(fact).removeprefix(_fact(""))
+            bought = sa.select(attempts.c.id).where(
+                attempts.c.account == other, attempts.c.provider == provider
+            )
+            if (
+                other != account
+                and value.split()[0] == _digest(other, key)
+                and connection.execute(bought.limit(1)).first() is not None
+            ):
+                return other
+    return None
+
+
 def key_since(connection: sa.Connection, account: str) -> float:
     """Since when an account is used with its present key, in seconds since the epoch; 0 where no other is known."""
     kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
     return 0.0 if kept is None else float(kept.split()[1])
+
+
+def _digest(account: str, key: str) -> str:
+    return hashlib.sha256(f"dailies {account} {key}".encode()).hexdigest()[:16]
 
 
 def _fact(account: str) -> str:

@@ -6,10 +6,12 @@ import socket
 import sqlalchemy as sa
 
 from resources.errors import ConfigurationError
+from resources.ledger import refused_hosts
 from resources.ledger.database import lock_money
 from resources.ledger.ledger import Ledger
 from resources.ledger.policy import InForce, PolicyChange, PolicyEntry, entry_of, newest
 from resources.ledger.policy_settings import Policy
+from resources.ledger.refused_hosts import About
 from resources.ledger.shared_tables import policy as entries
 
 
@@ -28,13 +30,14 @@ def history(ledger: Ledger) -> list[PolicyEntry]:
 def take_in(ledger: Ledger) -> InForce:
     """Put in force what this host says of settings that nobody has said anything of.
 
-    A fresh ledger takes the first host's settings in this way, so that one machine needs no command.
+    A fresh ledger takes the first host's settings in this way, so that one machine needs no command. A host that is refused puts
+    nothing in force: what it was started with may be as old as what it is refused for.
 
     Returns:
         What is in force now.
     """
     known = in_force(ledger)
-    if not (ledger.policy.said.keys() - known.entries.keys()):
+    if known.refusal is not None or not (ledger.policy.said.keys() - known.entries.keys()):
         return known
     _write(ledger, ledger.policy.said, who=f"host {socket.gethostname()}", overrule=False)
     return in_force(ledger)
@@ -48,7 +51,9 @@ def check(ledger: Ledger) -> InForce:
     """
     known = take_in(ledger)
     if known.refusal is not None:
+        refused_hosts.note(ledger, About.POLICY, known.refusal)
         raise ConfigurationError(known.refusal)
+    refused_hosts.end(ledger, About.POLICY)
     return known
 
 
@@ -62,6 +67,8 @@ def _write(ledger: Ledger, said: Policy, *, who: str, overrule: bool) -> list[Po
         # whoever reserves money reads the policy under the same lock, so that a cap that was lowered holds at once
         lock_money(connection)
         known = newest(connection)
+        if not overrule and any(s in known and known[s].value != value for s, value in said.items()):
+            return []
         changed = [
             PolicyChange(setting, before, value)
             for setting, value in sorted(said.items())

@@ -38,3 +38,14 @@ decision_data = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
 )
 """The digest of the data folder of which each decision was made; see `data_pushes.py`."""
+
+refused_hosts = sa.Table(
+    "refused_hosts",
+    metadata,
+    sa.Column("host", sa.String(64), primary_key=True),
+    sa.Column("about", sa.String(16), primary_key=True),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+"""Hosts that may not buy, since their policy or data folder is not the one in force; see `refused_hosts.py`."""

@@ -91,7 +91,7 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
     host's settings say about the account's key.
 
     Raises:
-        ConfigurationError: The ledger knows the account at another address, or another account has its key. Nothing was bought.
+        ConfigurationError: The ledger knows the account at another address, or the key under another name. Nothing was bought.
     """
     account.check_usable()
     name, place = account.name, _place(account.base_url)
@@ -101,14 +101,20 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
             f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}, where it buys nothing. "
             "Give it a ledger of its own with DAILIES_HOME, e.g. DAILIES_HOME=.dailies/live."
         )
-    if account.api_key is not None and keys.see_key(ledger, name, account.api_key.get_secret_value()):
+    key = None if account.api_key is None else account.api_key.get_secret_value()
+    if key is not None and (former := keys.former_account(ledger, name, account.provider, key)) is not None:
+        raise ConfigurationError(
+            f"the key of the account {name} is the one with which this ledger has bought as {former}. Under another name its caps would "
+            f"begin at zero, and nobody would ask for its jobs. Nothing was bought. Name it {former} again, or give {name} a key of its own."
+        )
+    if key is not None and keys.see_key(ledger, name, key):
         _warn_once(
             f"{name} is used with another key than before. A POST of the earlier key whose answer was lost is held, since the "
             "listing may not show its job, and what was said of the earlier key (`dailies key`) does not hold for this one"
         )
-    key = keys.declare(ledger, name, account.dedicated)
-    if key.disagrees_with(account.dedicated):
-        _warn_once(keys.disagreement(name, key))
+    use = keys.declare(ledger, name, account.dedicated)
+    if use.disagrees_with(account.dedicated):
+        _warn_once(keys.disagreement(name, use))
 
 
 @functools.cache

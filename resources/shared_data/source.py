@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.errors import ConfigurationError
-from resources.ledger import data_pushes
+from resources.ledger import data_pushes, refused_hosts
 from resources.ledger.data_pushes import DataPush
 from resources.ledger.ledger import Ledger
+from resources.ledger.refused_hosts import About
 from resources.settings import POINTER, Settings, open_ledger
 from resources.shared_data.archive import unpack
 from resources.shared_data.snapshot import MOST_BYTES, short, take_snapshot
@@ -105,11 +106,13 @@ def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
             return None
         raise
     if push is not None and push.digest != own:
-        raise ConfigurationError(
+        raise _refuse_host(
+            ledger,
             f"the data folder of this host ({socket.gethostname()}: {settings.data}) is {short(own)}, and {short(push.digest)} is "
             f"current ({_by(push)}). Nothing was bought. `dailies data diff` shows the difference; `dailies data push` makes this "
-            "host's folder current; DAILIES_DATA=bucket reads the current one."
+            "host's folder current; DAILIES_DATA=bucket reads the current one.",
         )
+    refused_hosts.end(ledger, About.DATA)
     return own
 
 
@@ -135,6 +138,7 @@ def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | N
         return None
     own = take_snapshot(settings.data).digest
     if own == named:
+        refused_hosts.end(ledger, About.DATA)
         return None
     said = (
         f"the decision {decision} was made of the data folder {short(named)}, and the folder of this host "
@@ -144,9 +148,16 @@ def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | N
         # nobody shares folders: what was ordered of each clip decides (see `ledger.approvals`)
         logger.warning("%s. A clip whose request differs is not bought.", said)
         return None
-    raise ConfigurationError(
-        f"{said}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then ask again."
+    raise _refuse_host(
+        ledger,
+        f"{said}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then ask again.",
     )
+
+
+def _refuse_host(ledger: Ledger, why: str) -> ConfigurationError:
+    """The error of a host whose folder is not the one that counts; the ledger notes it."""
+    refused_hosts.note(ledger, About.DATA, why)
+    return ConfigurationError(why)
 
 
 def _by(push: DataPush) -> str:

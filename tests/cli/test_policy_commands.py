@@ -104,7 +104,6 @@ def test_up_on_a_shared_ledger_changes_nothing_that_others_have_said(
     with open_ledger(load_settings()) as ledger:
         assert [(one.setting.name, one.value) for one in policy_history.history(ledger)] == [
             ("max_usd_per_day", 5_000_000),
-            ("max_in_flight", 2),
         ]
 
 
