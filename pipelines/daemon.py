@@ -18,6 +18,7 @@ from dagster._daemon.cli import main
 from pipelines import alarm_sensor, asset_checks, code_watch, declared_clips, gallery_sensor, runs, sensors
 from resources.dagster_resources import Production
 from resources.gallery.writer import newest_change
+from resources.log_lines import use_setting
 
 IDLE_SECONDS = 300.0
 """How often a sensor without work ticks all the same."""
@@ -118,4 +119,5 @@ def run(workspace: str) -> None:
 
 
 if __name__ == "__main__":
+    use_setting()
     run(sys.argv[1])

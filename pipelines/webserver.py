@@ -23,6 +23,7 @@ from pipelines.picture_server import PictureServer
 from resources.guard import SERVER, Authority, Guard, Guarded, check_listening
 from resources.health import WithMetrics, WithProbes
 from resources.ledger.ledger import Ledger
+from resources.log_lines import use_setting
 from resources.settings import load_settings, open_ledger
 from resources.storage.objects import ObjectStore
 
@@ -114,5 +115,6 @@ def serve(workspace: Path, port: int, host: str = HOST) -> None:
 
 
 if __name__ == "__main__":
+    use_setting()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     serve(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4])

@@ -24,6 +24,8 @@ ALIKE = 0.9
 """Similarity from which a name counts as misspelt: `DAILES_MAX_USD_PER_DAY` does, `DAILY_MAX_USERS` does not."""
 ENV_FILE = "DAILIES_ENV_FILE"
 """The file of settings; `.env` unless set, no file if empty."""
+LOG_FORMAT = "DAILIES_LOG_FORMAT"
+"""The form of log lines: `text` or `json`."""
 SANDBOX_KEY = "DAILIES_SANDBOX_KEY"
 """The key of a sandbox. Other users of the machine can read a process's arguments, but not its environment."""
 SANDBOX_POST_SECONDS = "DAILIES_SANDBOX_POST_SECONDS"

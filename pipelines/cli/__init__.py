@@ -15,9 +15,11 @@ def main() -> None:
     from pipelines.cli.terminal import complain
     from resources.errors import DailiesError
     from resources.home import UMASK
+    from resources.log_lines import use_setting
     from resources.plain import UNFIT
 
     os.umask(UMASK)
+    use_setting()
     if any(UNFIT.search(argument) for argument in sys.argv[1:]):
         complain("an argument contains a control character or is not text. Nothing was done.")
         sys.exit(2)

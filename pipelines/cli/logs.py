@@ -1,6 +1,7 @@
 """`dailies logs`: what the processes of `dailies up` have written, and what a run has said in Dagster."""
 
 import datetime as dt
+import json
 import re
 from collections import deque
 from pathlib import Path
@@ -46,7 +47,23 @@ def show_log(settings: Settings, name: str, lines: int) -> None:
         there = ", ".join(known) or "none yet; `dailies up` starts them"
         raise ConfigurationError(f"there is no log of {name!r} in {folder}; there are: {there}, and `run ID`")
     for line in _tail(file, lines):
-        console.print(Text(legible(_COLOUR.sub("", line[:LONGEST_LINE]))), soft_wrap=True)
+        console.print(
+            Text(legible(_COLOUR.sub("", _readable(line)[:LONGEST_LINE]), lines=True)), soft_wrap=True
+        )
+
+
+def _readable(line: str) -> str:
+    """A line for a person; `DAILIES_LOG_FORMAT=json` makes objects of them."""
+    if not line.startswith('{"time"'):
+        return line
+    try:
+        found = {name: str(value) for name, value in json.loads(line).items()}
+        head = f"{found.pop('time')} {found.pop('level'):<8} {found.pop('logger')}: {found.pop('message')}"
+    except (ValueError, KeyError, AttributeError):
+        return line
+    trace = found.pop("exception", "").rstrip()
+    rest = " ".join(f"{name}={value}" for name, value in found.items())
+    return "".join([head, f"  [{rest}]" if rest else "", f"\n{trace}" if trace else ""])
 
 
 def _tail(file: Path, lines: int) -> list[str]:

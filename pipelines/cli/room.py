@@ -20,6 +20,7 @@ from resources.ledger.approvals import Approval
 from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt
+from resources.log_lines import use_setting
 from resources.money import show_usd
 from resources.orders import ClipRequest
 from resources.planning import offer_finish
@@ -222,5 +223,6 @@ def _ended() -> threading.Event:
 
 
 if __name__ == "__main__":
+    use_setting()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     keep_room(load_settings(), port=int(sys.argv[1]))

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from resources.log_lines import write_line, writes_json
 from resources.plain import legible
 
 if TYPE_CHECKING:
@@ -110,13 +111,32 @@ def print_table(made: "Table") -> None:
 def complain(message: str) -> None:
     """Print an error for a person; characters that no terminal shows are replaced."""
     said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
+    if _logs_json():
+        write_line("ERROR", said)
+        return
     errors.print(Text.assemble(("dailies: ", "bold red"), said), soft_wrap=True)
 
 
 def note(message: str) -> None:
     """Tell a person something that is no error, on standard error."""
     said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
+    if _logs_json():
+        write_line("INFO", said)
+        return
     errors.print(Text.assemble(("note: ", "bold yellow"), said), soft_wrap=True)
+
+
+def progress(message: str) -> None:
+    """Tell what a command that goes on for long does now."""
+    if writes_json():
+        write_line("INFO", message, stream=sys.stdout)
+    else:
+        console.print(f"… {message}")
+
+
+def _logs_json() -> bool:
+    """Whether standard error is a log in JSON, and no person reads it at a terminal."""
+    return writes_json() and not errors.is_terminal
 
 
 def confirm(question: str) -> None:

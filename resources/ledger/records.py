@@ -118,6 +118,11 @@ class Attempt:
         return ClipRequest.model_validate(self.stored_request)
 
     @property
+    def named(self) -> dict[str, str]:
+        """What a log line about it names."""
+        return {"clip": self.clip, "series": self.series, "account": self.account, "attempt": self.id}
+
+    @property
     def take_slot(self) -> TakeSlot:
         """Its subject and slot, which have one open purchase at most."""
         return TakeSlot(self.subject_key, self.slot)

@@ -23,6 +23,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.log_lines import about
 from resources.orders import ClipRequest
 from resources.production.engine import Engine
 from resources.production.manifests import TakeFiles, delivery_of, describe, show_current
@@ -112,7 +113,10 @@ class Deliverer:
             return
         stop = threading.Event()
         try:
-            with in_our_words(f"{attempt.clip} could not be delivered"):
+            with (
+                about(**claimed.named, run_id=run_id),
+                in_our_words(f"{attempt.clip} could not be delivered"),
+            ):
                 async with self._claimed(claimed, token, stop):
                     await self._bring_home(claimed, run_id, stop)
         except NoLongerThereError as error:

@@ -1,6 +1,7 @@
 """The one thread of an engine that talks to the ledger, so that its event loop never waits for the database."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
@@ -29,8 +30,11 @@ class LedgerThread:
         self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `function(ledger, *args, **kwargs)` in the thread, through an outage of the database; see `outage.repeat_unrecorded`."""
+        # log lines of the thread are about the same clip
+        context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: repeat_unrecorded(function, self.blocking, *args, **kwargs)
+            self._thread,
+            lambda: context.run(lambda: repeat_unrecorded(function, self.blocking, *args, **kwargs)),
         )
 
     def clock(self) -> float:

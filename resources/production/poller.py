@@ -10,6 +10,7 @@ from resources.ledger.limits import THROTTLE_SECONDS
 from resources.ledger.pauses import slow_down
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
+from resources.log_lines import about
 from resources.production.ledger_thread import LedgerThread
 from resources.production.poll_times import next_poll_after_failure, next_poll_in
 from resources.production.uploader import Uploader
@@ -116,7 +117,10 @@ class Poller:
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         """Poll one job; the attempt where it has ended or seems to have, None where it runs or the poll failed."""
         try:
-            with in_our_words(f"{attempt.subject_key} could not be polled"):
+            with (
+                about(**attempt.named, run_id=run_id),
+                in_our_words(f"{attempt.subject_key} could not be polled"),
+            ):
                 ended = await self._ask(provider, attempt, run_id)
         except UnforeseenError as error:
             times = self._unforeseen_times.get(attempt.id, 0)

@@ -18,6 +18,7 @@ from resources.ledger.queue import PostTerms
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
+from resources.log_lines import about
 from resources.production.account import Account, StepResult
 from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
 from resources.production.ledger_thread import LedgerThread
@@ -174,7 +175,10 @@ class Submitter:
         An outcome that was not recorded is unknown once the lease has expired, like that of a process that died.
         """
         try:
-            with in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"):
+            with (
+                about(**submission.attempt.named, submission=submission.id, run_id=run_id),
+                in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"),
+            ):
                 return await self._post_and_record(account, submission, run_id=run_id, ours=ours)
         except UnforeseenError:
             self._ledger.changed.set()

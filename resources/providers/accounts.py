@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from resources.errors import ConfigurationError
+from resources.log_lines import hide_secret
 from resources.network.way_out import Network
 from resources.providers.address import checked_base_url
 from resources.providers.provider import Capabilities, Provider
@@ -122,6 +123,7 @@ def build_provider(
             f"no API key for the account {settings.name!r}: set {variable} in the environment or in .env. To try "
             "everything without a key and without spending, use the sandbox: `dailies up` or `make demo`"
         )
+    hide_secret(key)
     connection = Connection(
         settings.name,
         settings.base_url,

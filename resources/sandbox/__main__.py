@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from resources.errors import DailiesError
+from resources.log_lines import use_setting
 from resources.sandbox.app import create_app
 from resources.sandbox.server import address, bind, build_server
 from resources.sandbox.settings import SandboxSettings
@@ -85,4 +86,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    use_setting()
     sys.exit(main())

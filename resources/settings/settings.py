@@ -20,6 +20,7 @@ from resources.errors import ConfigurationError
 from resources.home import room_address
 from resources.ledger.budget import BAND, MOST_PER_CLIP, Budget
 from resources.ledger.policy_settings import ALL, Policy, Setting, Value, said
+from resources.log_lines import LogFormat
 from resources.money import Micros, to_usd, usd
 from resources.orders import Caps
 from resources.providers.account_variables import (
@@ -99,6 +100,8 @@ class Settings(KnownAccounts, DagsterAccess, BucketSettings):
     """The webhook address for alarms, a secret; unset, no alarm is sent."""
     alarm_format: Format = Field(default="auto", validation_alias="DAILIES_ALARM_FORMAT")
     """`slack`, `json`, or `auto` to decide by the address."""
+    log_format: LogFormat = Field(default="text", validation_alias="DAILIES_LOG_FORMAT")
+    """The form of log lines: `text`, or `json` for one JSON object a line."""
     allowed_origins_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_ORIGINS")
     """Origins that clips may be fetched from although they are not on the internet, e.g. `http://127.0.0.1:8788`."""
     timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Host, Json, Yes, console, print_json
+from pipelines.cli.terminal import Host, Json, Yes, console, print_json, progress
 
 operations_app = typer.Typer()
 PANEL = "Run"
@@ -62,7 +62,7 @@ def up(
         port=port,
         host=host,
         sandbox_options=["--job-seconds", str(job_seconds), *script],
-        log=lambda text: console.print(f"… {text}"),
+        log=progress,
     )
     end_on_signals()
     settings = load_settings()
