@@ -20,6 +20,7 @@ let then = { kept() {}, retake() {} };
 export async function editWords(clip, name, after) {
   then = after;
   found = null;
+  clearTimeout(timer);
   const mine = ++number;
   $("words-title").textContent = `The words of ${name}`;
   $("words-parts").replaceChildren();
@@ -149,4 +150,9 @@ async function afterAnother(clip, problem) {
 $("words-keep").addEventListener("click", () => keep());
 $("words-retake").addEventListener("click", () => keep({ retake: true }));
 $("words-back").addEventListener("click", () => keep({ back: true }));
-$("words-dialog").addEventListener("close", () => { number += 1; clearTimeout(timer); });
+$("words-dialog").addEventListener("close", () => {
+  // the event comes after the key that closed it, perhaps when the dialog is open again
+  if ($("words-dialog").open) return;
+  number += 1;
+  clearTimeout(timer);
+});
