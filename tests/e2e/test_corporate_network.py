@@ -8,12 +8,12 @@ import datetime as dt
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commandkit import ROOT, run_apart
 from corporate import Corporation, corporation, without_proxies
 from raw_server import RawServer, answering
 
@@ -29,7 +29,6 @@ from resources.storage.embedded import EmbeddedS3
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 300
 KEY = "key-canary-5e2c"
 LOGIN = "robot:proxy-canary-91b7"
@@ -48,15 +47,7 @@ class Office:
     home: Path
 
     def dailies(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
-            check=False,
-            cwd=ROOT,
-            env={**os.environ, **changed},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
+        done = run_apart(*arguments, environment={**os.environ, **changed})
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import theirs
+from commandkit import run_apart
 from pydantic import SecretStr
 
 from bench.machine import is_ours
@@ -46,15 +47,7 @@ class Joined:
 
     def dailies(self, *arguments: str) -> Any:
         """What a command prints with `--json`, run in our folder."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments, "--json"],
-            check=False,
-            cwd=self.ours,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
+        done = run_apart(*arguments, "--json", environment=self.environment, folder=self.ours)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 

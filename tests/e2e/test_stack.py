@@ -3,6 +3,7 @@
 One stack serves the module, and the tests build on each other in the order of the file.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from browserkit import browser
+from commandkit import ROOT, run_apart, run_here
 from hostile_page import ADD, BUY, LAUNCH, ask_from, page_elsewhere, try_everything
 from ports import answers, listening
 
@@ -33,7 +35,6 @@ from resources.video.inspector import inspect_video
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 300
 SHAPES = {"hero": ("1280*720", 4), "tram": ("720*1280", 8)}
 FAULTS = {
@@ -62,23 +63,15 @@ class Running:
     api: DagsterApi
     environment: dict[str, str]
 
-    def dailies(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command as a person does; whatever happens, nobody gets to see a traceback."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
-            check=False,
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
+    def dailies(self, *arguments: str, as_process: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run the command, in this process unless it runs beside another or starts a stack. Nobody sees a traceback."""
+        done = run_apart(*arguments, environment=self.environment) if as_process else run_here(*arguments)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def document(self, *arguments: str, exit_code: int = 0) -> Any:
+    def document(self, *arguments: str, exit_code: int = 0, as_process: bool = False) -> Any:
         """What a command prints with `--json`."""
-        done = self.dailies(*arguments, "--json")
+        done = self.dailies(*arguments, "--json", as_process=as_process)
         assert done.returncode == exit_code, done.stderr
         return json.loads(done.stdout)
 
@@ -194,10 +187,11 @@ def collected(running: Running, first: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def second(running: Running, first: dict[str, Any], collected: None) -> dict[str, Any]:
-    """What two more said, again at the same time: a retry of what failed, and what is green asked for again."""
+    """What two processes print at the same time: a retry of what failed, and what is green asked for again."""
+    document = functools.partial(running.document, as_process=True)
     with ThreadPoolExecutor() as pool:
-        retried = pool.submit(running.document, "retry", "--series", "bay", "--wait", "--yes")
-        green = pool.submit(running.document, "produce", "city", "--clip", "hero", "--wait", "--yes")
+        retried = pool.submit(document, "retry", "--series", "bay", "--wait", "--yes")
+        green = pool.submit(document, "produce", "city", "--clip", "hero", "--wait", "--yes")
         return {"retried": retried.result(), "green": green.result()}
 
 
@@ -283,7 +277,7 @@ def test_what_was_bought_is_what_is_known_and_every_file_plays(
 def test_a_wrong_word_is_told_with_what_is_right(
     running: Running, first: dict[str, Any], arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    done = running.dailies(*arguments)
+    done = running.dailies(*arguments, as_process=arguments == ("up",))
     assert done.returncode == 2
     assert not done.stdout
     assert all(word in done.stderr for word in words), done.stderr
