@@ -1,9 +1,12 @@
 """What the ledger's tests share: a clock that is moved by hand, requests, and shortcuts to a state."""
 
+import contextlib
 import itertools
 import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerContext
+from threading import Barrier
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,13 +76,18 @@ LEGAL_MONEY: dict[AttemptState, set[MoneyState]] = {
 """Where the money of an attempt may stand in each state: it never disappears and never is in two places."""
 
 
-def processes() -> ForkServerContext:
-    """Real processes, each of its own making: forked from one that has imported what they need and done nothing."""
+@contextlib.contextmanager
+def process_pool(count: int) -> Iterator[tuple[ProcessPoolExecutor, Barrier]]:
+    """Real processes, forked from one that has imported what they need and done nothing, and the barrier they start at.
+
+    A process that dies ends its test with an error: `multiprocessing.Pool` would wait for its answer for ever.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["pytest", "resources.production.batch", "resources.providers.wavespeed.client", "resources.sandbox"]
     )
-    return context
+    with context.Manager() as manager, ProcessPoolExecutor(count, mp_context=context) as pool:
+        yield pool, manager.Barrier(count)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, everything, processes
+from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, everything, process_pool
 
 from resources.ledger import deliveries, polls
 from resources.ledger.budget import Budget
@@ -79,11 +79,9 @@ def carries(url: str, together: Barrier, start: float) -> list[str]:
 
 
 def at_once(work: Callable[..., list[T]], url: str, arguments: list[float]) -> list[list[T]]:
-    context = processes()
-    with context.Manager() as manager, context.Pool(PROCESSES) as pool:
-        together = manager.Barrier(PROCESSES)
-        running = [pool.apply_async(work, (url, together, argument)) for argument in arguments]
-        return [result.get(600) for result in running]
+    with process_pool(PROCESSES) as (pool, together):
+        running = [pool.submit(work, url, together, argument) for argument in arguments]
+        return [answer.result(600) for answer in running]
 
 
 def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledger_url: str) -> None:
@@ -134,11 +132,9 @@ def opens(url: str, together: Barrier) -> list[str]:
 
 
 def test_eight_processes_that_open_an_empty_database_at_once_make_one_ledger(empty_url: str) -> None:
-    context = processes()
-    with context.Manager() as manager, context.Pool(OPENERS) as pool:
-        together = manager.Barrier(OPENERS)
-        running = [pool.apply_async(opens, (empty_url, together)) for _ in range(OPENERS)]
-        ids = [name for result in running for name in result.get(600)]
+    with process_pool(OPENERS) as (pool, together):
+        running = [pool.submit(opens, empty_url, together) for _ in range(OPENERS)]
+        ids = [name for answer in running for name in answer.result(600)]
     assert len(ids) == OPENERS
     assert len(set(ids)) == 1
     with Ledger(empty_url, budget=Budget()) as ledger:
@@ -150,11 +146,9 @@ def test_eight_processes_that_open_a_copy_without_a_write_ahead_log_give_it_one(
         original = ledger.id
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
-    context = processes()
-    with context.Manager() as manager, context.Pool(OPENERS) as pool:
-        together = manager.Barrier(OPENERS)
-        url = f"sqlite:///{tmp_path / 'copy.db'}"
-        running = [pool.apply_async(opens, (url, together)) for _ in range(OPENERS)]
-        assert {name for result in running for name in result.get(600)} == {original}
+    url = f"sqlite:///{tmp_path / 'copy.db'}"
+    with process_pool(OPENERS) as (pool, together):
+        running = [pool.submit(opens, url, together) for _ in range(OPENERS)]
+        assert {name for answer in running for name in answer.result(600)} == {original}
     with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

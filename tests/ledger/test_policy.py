@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, decided, everything, processes, submitted
+from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, decided, everything, process_pool, submitted
 
 from proof.clock import Clock
 from resources.errors import ConfigurationError
@@ -198,14 +198,12 @@ def test_two_processes_with_different_environments_stay_below_the_one_cap(
     """The negative control follows each process's own environment, as it was before."""
     with host(ledger_url, day=usd("4")) as first:
         policy_history.check(first)
-    context = processes()
-    with context.Manager() as manager, context.Pool(3) as pool:
-        barrier = manager.Barrier(3)
+    with process_pool(3) as (pool, barrier):
         asked = [
-            pool.apply_async(buys, (ledger_url, str(tmp_path), day, start, barrier, ignoring))
+            pool.submit(buys, ledger_url, str(tmp_path), day, start, barrier, ignoring)
             for day, start in (("4", "same"), (None, "silent"), ("400", "other"))
         ]
-        same, silent, other = [answer.get(300) for answer in asked]
+        same, silent, other = [answer.result(300) for answer in asked]
     with Ledger(ledger_url, budget=Budget()) as ledger, ledger.read() as connection:
         counted = counters.counted(connection)[Scope("everything", "", "total", "")]
     if ignoring:

@@ -12,7 +12,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from ledgerkit import ACCOUNT, a_request, everything, processes
+from ledgerkit import ACCOUNT, a_request, everything, process_pool
 
 from resources.ledger import counters, queue
 from resources.ledger.budget import Budget, Scope
@@ -53,13 +53,11 @@ class Faster:
 @contextlib.contextmanager
 def children() -> Iterator[Callable[..., list[Any]]]:
     """Run a function in eight processes at once."""
-    context = processes()
-    with context.Manager() as manager, context.Pool(PROCESSES) as pool:
+    with process_pool(PROCESSES) as (pool, together):
 
         def run(work: Callable[..., Any], *arguments: Any) -> list[Any]:
-            together = manager.Barrier(PROCESSES)
-            asked = [pool.apply_async(work, (together, number, *arguments)) for number in range(PROCESSES)]
-            return [answer.get(PATIENCE) for answer in asked]
+            asked = [pool.submit(work, together, number, *arguments) for number in range(PROCESSES)]
+            return [answer.result(PATIENCE) for answer in asked]
 
         yield run
 

@@ -11,6 +11,7 @@ from pipelines.alarm_sensor import completed_accounts
 from resources.errors import ConfigurationError
 from resources.inventory.ledger_audit import undeclared
 from resources.ledger.states import AttemptState, MoneyState
+from resources.production import batch
 
 TEAM, OURS = "wavespeed-team-b", "wavespeed"
 SENSOR = "wavespeed_team_b_completion"
@@ -83,7 +84,11 @@ def test_a_lost_answer_is_found_in_the_listing_of_its_own_account(house: House, 
     assert house.attempts(keys)["bay-east"].job_id == job["id"]
 
 
-def test_the_caps_of_an_account_hold_for_it_alone(house: House, team: Path) -> None:
+def test_the_caps_of_an_account_hold_for_it_alone(
+    house: House, team: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the third clip finds no place, and the run need not wait twenty seconds for one
+    monkeypatch.setattr(batch, "QUEUE_PATIENCE_SECONDS", 0)
     keys = house.declare("bay", [f"view{number}" for number in range(4)], account=TEAM)
     ours = house.declare("city", ["hill"])
     house.add([*keys, *ours])
