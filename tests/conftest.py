@@ -52,6 +52,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("fast", settings.get_profile("dailies"), max_examples=OF_A_PROFILE // 5)
+settings.register_profile("long", settings.get_profile("dailies"), max_examples=OF_A_PROFILE * 20)
 settings.load_profile("dailies")
 
 # tables are cut to the terminal's width, which is read when the commands are loaded
@@ -174,11 +175,16 @@ def _skip_what_starts_a_process(event: str, _arguments: tuple[object, ...]) -> N
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hold the fast suite to starting no process and to few examples; who only distributes tests starts the workers."""
+    """The fast suite starts no process and tries few examples; a run of the properties alone tries many.
+
+    Who only distributes tests starts the workers.
+    """
     distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if config.option.markexpr == "not slow" and not distributes:
         settings.load_profile("fast")
         sys.addaudithook(_skip_what_starts_a_process)
+    if config.option.markexpr == "hypothesis":
+        settings.load_profile("long")
 
 
 @pytest.hookimpl(wrapper=True)
