@@ -5,19 +5,24 @@ interval only while it has work; otherwise every five minutes. The daemon asks e
 interval (5 ms), so that no clip waits longer. One function of Dagster is replaced, which is private: `is_under_min_interval`.
 """
 
+import contextlib
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._daemon import sensor as sensor_daemon
 from dagster._daemon.cli import main
+from pydantic import PrivateAttr
 
 from pipelines import alarm_sensor, asset_checks, code_watch, declared_clips, gallery_sensor, runs, sensors
 from resources.dagster_resources import Production
 from resources.gallery.writer import newest_change
+from resources.ledger.ledger import Ledger
 from resources.log_lines import use_setting
 
 IDLE_SECONDS = 300.0
@@ -45,6 +50,49 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
         "dead_runs": lambda _production, _cursor: runs.has_work(instance),
         "checks_after_clips": lambda _production, cursor: asset_checks.has_work(instance, cursor),
     }
+
+
+class AskedProduction(Production):
+    """The resource that questions are asked of: it keeps the ledger open between them.
+
+    Opening one costs ten times as much as asking it. A ledger whose file was replaced, or that did not answer, is opened anew, and
+    any ledger every `IDLE_SECONDS`. For one thread.
+    """
+
+    _kept: tuple[Ledger, contextlib.ExitStack, object, float] | None = PrivateAttr(None)
+
+    @contextlib.contextmanager
+    def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:
+        """The ledger, which stays open."""
+        url = self.settings().ledger_url
+        if self._kept is not None and (
+            self._kept[2] != _file_of(url) or time.monotonic() - self._kept[3] >= IDLE_SECONDS
+        ):
+            self.close()
+        if self._kept is None:
+            with contextlib.ExitStack() as opening:
+                ledger = opening.enter_context(super().ledger(patience=patience))
+                self._kept = ledger, opening.pop_all(), _file_of(url), time.monotonic()
+        try:
+            yield self._kept[0]
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the ledger; the next question opens it again."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept[1].close()
+
+
+def _file_of(url: str) -> object:
+    """What tells a ledger from another: its address, and the file where it is one."""
+    place = sa.make_url(url).database
+    with contextlib.suppress(OSError):
+        found = os.stat(place or "")  # noqa: PTH116 - each question asks
+        return url, found.st_dev, found.st_ino
+    return url
 
 
 class AccountQuestion:
@@ -112,7 +160,7 @@ def run(workspace: str) -> None:
     """Run Dagster's daemon until it is ended."""
     code_watch.watch_calmly()
     with dg.DagsterInstance.get() as instance:
-        production = Production()
+        production = AskedProduction()
         stretch_idle_intervals(production, questions(instance, production))
         sys.argv = ["dagster-daemon", "run", "-w", workspace]
         main()

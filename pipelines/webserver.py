@@ -24,6 +24,7 @@ from resources.guard import SERVER, Authority, Guard, Guarded, check_listening
 from resources.health import WithMetrics, WithProbes
 from resources.ledger.ledger import Ledger
 from resources.log_lines import use_setting
+from resources.server_thread import calm_server
 from resources.settings import load_settings, open_ledger
 from resources.storage.objects import ObjectStore
 
@@ -111,7 +112,8 @@ def serve(workspace: Path, port: int, host: str = HOST) -> None:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=LIVE_DATA_MS)
             guarded = Guarded(WithMetrics(PictureServer(app, _store), _open_ledger), guard)
             served: Any = WithProbes(guarded, _open_ledger)
-            uvicorn.run(served, host=host, port=port, timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
+            options = {"host": host, "port": port, "timeout_graceful_shutdown": LEAVE_SECONDS, **SERVER}
+            calm_server(uvicorn.Config(served, **options)).run()
 
 
 if __name__ == "__main__":

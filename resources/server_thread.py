@@ -3,14 +3,27 @@
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from resources.guard import SERVER
+from resources.guard import SERVER, CalmLoop
+
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST = "127.0.0.1"
 LEAVE_SECONDS = 3
 """How long answers may go on after the end: a browser holds a video open."""
 _JOIN_SECONDS = 10
+
+
+def calm_server(config: "uvicorn.Config") -> "uvicorn.Server":
+    """A uvicorn server that hardly wakes while nobody asks it."""
+    import uvicorn
+
+    class CalmServer(CalmLoop, uvicorn.Server):
+        pass
+
+    return CalmServer(config)
 
 
 class ServerThread:
@@ -33,7 +46,7 @@ class ServerThread:
         import uvicorn
 
         config = uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
-        self._server = uvicorn.Server(config)
+        self._server = calm_server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
 

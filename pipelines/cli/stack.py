@@ -188,7 +188,7 @@ class Stack:
         )
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
-        serve_code = ["dagster", "code-server", "start", "-m", "pipelines.definitions"]
+        serve_code = ["pipelines.code_server", "code-server", "start", "-m", "pipelines.definitions"]
         # ours, also where the working directory has a `pipelines` or `resources` of its own
         serve_code += ["--working-directory", str(program_root()), "--socket", str(code_socket)]
         self._spawn("code", [*python, *serve_code])

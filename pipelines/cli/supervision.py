@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from resources.processes import of_home
+from resources.processes import is_living, of_home, started_at
 
 STOP_SECONDS = 15.0
 DEATHS = 8
@@ -49,6 +49,7 @@ class CodeWatch:
         self._home = home
         self._seen: int | None = None
         self._was_gone = False
+        self._holder: tuple[int, str | None] | None = None
 
     def is_gone(self, code_server: int) -> bool:
         """Whether the process is gone, seen twice in a row, since the code server may just be replacing it.
@@ -56,17 +57,27 @@ class CodeWatch:
         Args:
             code_server: The process id of the code server.
         """
-        held = any(
-            process.parent == code_server and "grpc" in process.command for process in of_home(self._home)
+        if self._seen == code_server and self._still_holds():
+            return False
+        holder = next(
+            (p.pid for p in of_home(self._home) if p.parent == code_server and "grpc" in p.command), None
         )
-        if held:
+        if holder is not None:
             self._seen, self._was_gone = code_server, False
+            self._holder = holder, started_at(holder)
             return False
         if self._seen != code_server:
             # the code server has not loaded the code yet
             return False
         was_gone, self._was_gone = self._was_gone, not self._was_gone
         return was_gone
+
+    def _still_holds(self) -> bool:
+        """Whether the process that was found last still lives: reading every process of the machine each time cost more than all else."""
+        if self._holder is None:
+            return False
+        pid, started = self._holder
+        return started is not None and started_at(pid) == started and is_living(pid)
 
 
 def end_child(process: "subprocess.Popen[bytes]") -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.guard import CalmLoop
 from resources.sandbox.app import create_app
 from resources.sandbox.settings import SandboxSettings
 from resources.sandbox.wire import TRANSPORT
@@ -124,7 +125,7 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
 
             self.app = outer
 
-    class Server(uvicorn.Server):
+    class Server(CalmLoop, uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:

@@ -1,21 +1,27 @@
 """A sensor without work ticks every five minutes; one with work at its own interval, so that no clip waits longer."""
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._daemon import sensor as sensor_daemon
-from dagster._grpc import server_watcher
+from dagster._grpc import client, server_watcher
+from grpc import _common as grpc_common
 from pipelinekit import House, nothing_bought
 
-from pipelines import code_watch, daemon
+from pipelines import code_server, code_watch, daemon
 from pipelines.definitions import build_defs
 from pipelines.sensors import COMPLETION_SECONDS, completion_name
+from resources import dagster_resources
 from resources.errors import UnavailableError
+from resources.gallery.writer import newest_change
 
 IsUnder = Callable[..., bool]
 
@@ -140,3 +146,40 @@ def test_dagster_reads_how_often_to_watch_the_code_when_it_begins(monkeypatch: p
     code_watch.watch_calmly()
     assert server_watcher.WATCH_INTERVAL == code_watch.WATCH_SECONDS
     assert "WATCH_INTERVAL" in server_watcher.watch_grpc_server_thread.__code__.co_names
+
+
+def test_dagster_and_grpc_read_how_often_the_code_server_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, constant in ((client, "CLIENT_HEARTBEAT_INTERVAL"), (grpc_common, "MAXIMUM_WAIT_TIMEOUT")):
+        monkeypatch.setattr(module, constant, getattr(module, constant))
+    monkeypatch.setattr(code_server, "main", lambda: None)
+    code_server.run()
+    assert client.CLIENT_HEARTBEAT_INTERVAL == code_server.HEARTBEAT_SECONDS
+    assert grpc_common.MAXIMUM_WAIT_TIMEOUT == code_server.WAKE_SECONDS
+    assert "CLIENT_HEARTBEAT_INTERVAL" in client.client_heartbeat_thread.__code__.co_names
+    assert "MAXIMUM_WAIT_TIMEOUT" in grpc_common.wait.__code__.co_names
+
+
+def test_questions_share_a_ledger_until_its_file_is_replaced(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    really = dagster_resources.open_ledger
+    monkeypatch.setattr(dagster_resources, "open_ledger", lambda *a, **b: opened.append(a) or really(*a, **b))
+    asked = daemon.AskedProduction()
+    for _ in range(3):
+        with asked.ledger() as ledger:
+            newest_change(ledger)
+    assert len(opened) == 1
+
+    place = Path(str(sa.make_url(asked.settings().ledger_url).database))
+    shutil.copy(place, place.with_suffix(".copy"))
+    place.with_suffix(".copy").replace(place)
+    with asked.ledger() as ledger:
+        newest_change(ledger)
+    assert len(opened) == 2, "a restored ledger is another file"
+
+    with pytest.raises(UnavailableError), asked.ledger():
+        raise UnavailableError("the ledger does not answer")
+    with asked.ledger():
+        assert len(opened) == 3, "one that did not answer is opened anew"
+    asked.close()
