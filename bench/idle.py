@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long to watch")
     chosen = parser.parse_args()
-    home = load_settings().home
+    home = load_settings().home.absolute()
     found = measure(home, chosen.seconds)
     if not found:
         sys.exit(f"no stack runs in {home}: start `dailies up` in this folder first")
