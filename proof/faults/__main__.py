@@ -75,6 +75,8 @@ def _storm(options: argparse.Namespace) -> Outcome:
         options.clips,
         options.kills,
         takes=options.takes,
+        drafts=options.drafts,
+        forgets_finishes=options.forgets_finishes,
         pace=options.pace,
         workers=options.workers,
         seed=options.seed,
@@ -175,6 +177,14 @@ def _options() -> argparse.Namespace:
         "--pace", type=float, default=10, help="the clock's seconds to a real one (default 10)"
     )
     parser.add_argument("--takes", type=int, default=1, help="takes of each clip (default 1)")
+    parser.add_argument(
+        "--drafts", type=float, default=0.0, help="share of the clips that are drafts (default 0)"
+    )
+    parser.add_argument(
+        "--forgets-finishes",
+        action="store_true",
+        help="the negative control: without the index of finishes, and with code that forgets them",
+    )
     parser.add_argument("--workers", type=int, default=4, help="run workers at a time (default 4)")
     parser.add_argument("--troubles", type=int, default=12, help="outages around the workers (default 12)")
     parser.add_argument(

@@ -3,7 +3,8 @@
 A client sees the provider's list and bill, its own clock against the provider's, and which jobs it was told. From that:
 
 AI/ML API names the id of every POST in its logs, so a job is found by its name. fal and Replicate show each job's request: a job is
-found where no other has the same, which a seed of its own sees to; without one an equal request on a shared key may be a stranger's. Replicate has no bill, so that nothing of it is absent. WaveSpeed names nothing; a job may be
+found where no other has the same, which a seed of its own sees to; without one, or with the seed of an earlier job (a finish
+sends its draft's), an equal request on a shared key may be a stranger's. Replicate has no bill, so that nothing of it is absent. WaveSpeed names nothing; a job may be
 a POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for
 certain only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger
 was seen to buy the model with this key, before it or until it was held. And a POST has surely made none only if the
@@ -53,10 +54,7 @@ def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account:
     if attempt["provider"] == "aimlapi":
         return None
     if own.shown is not None:
-        if not findings.dedicated and json.loads(own.shown).get("seed") is None:
-            return "others may use the key, and its request has no seed"
-        same = any(job.shown == own.shown for job in account if job.id != own.id)
-        return "another job has the same request" if same else None
+        return _why_its_request_tells_nothing(own, account, dedicated=findings.dedicated)
     if not findings.dedicated:
         return "others may use the key"
     began, _, until = window(findings, post)
@@ -65,6 +63,23 @@ def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account:
         return "a stranger buys the same model"
     deal = _Deal(findings, attempt, account)
     return "another lost submit may have made it" if deal.is_possible(without=(own.id, post["id"])) else None
+
+
+def _why_its_request_tells_nothing(own: Job, account: list[Job], *, dedicated: bool) -> str | None:
+    """Why a job's request does not name its POST."""
+    if own.shown is None:
+        return None
+    others = [job for job in account if job.id != own.id and job.shown is not None]
+    if any(job.shown == own.shown for job in others):
+        return "another job has the same request"
+    if dedicated:
+        return None
+    seed = json.loads(own.shown).get("seed")
+    if seed is None:
+        return "others may use the key, and its request has no seed"
+    # a finish sends the seed of its draft, which is then no POST's own
+    is_shared = any(job.at < own.at and json.loads(job.shown or "{}").get("seed") == seed for job in others)
+    return "others may use the key, and an earlier job has its seed" if is_shared else None
 
 
 def _why_not_absent(

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from proof.jobs import Job
 from proof.laws import Row, Violation
 from proof.stand_in.books import Books
+from proof.verdicts import Words
 
 
 @dataclass
@@ -82,6 +83,35 @@ def gather(
                 bucket,
                 skews,
                 now,
+            )
+    finally:
+        engine.dispose()
+
+
+def gather_words(ledger_url: str, bucket: Path, said: Path) -> Words:
+    """What people said of drafts, and what ledger and bucket keep of it.
+
+    Args:
+        bucket: Folder of the bucket's files.
+        said: The file in which the people's processes noted it.
+    """
+    lines = [json.loads(line) for line in said.read_text().splitlines()] if said.exists() else []
+    given = [line for line in lines if "given" in line]
+    engine = sa.create_engine(ledger_url)
+    try:
+        with engine.connect() as connection:
+            return Words(
+                given={line["given"]: line["take"] for line in given},
+                answered={line["answered"] for line in lines if "answered" in line},
+                verdicts=_rows(connection, "verdicts"),
+                standing=_rows(connection, "take_verdicts"),
+                objects={
+                    str(file.relative_to(bucket)): file.read_bytes()
+                    for file in (bucket / "verdicts").rglob("*.json")
+                },
+                priced={line["take"]: line["clip"] for line in given if line["is_circle"]},
+                finishes=[row for row in _rows(connection, "attempts") if row["finishes"] is not None],
+                waiting=_rows(connection, "waiting_finishes"),
             )
     finally:
         engine.dispose()

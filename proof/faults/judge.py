@@ -27,6 +27,8 @@ class Verdict:
     """How many takes ended in which state."""
     providers: set[str] = field(default_factory=set)
     """Who made jobs for us."""
+    words: dict[str, int] = field(default_factory=dict)
+    """What people said of drafts and what was bought for it, counted; empty in a storm without drafts."""
     jobs: int = 0
     """How many jobs of ours there are."""
     spent_micros: int = 0

@@ -20,6 +20,8 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
         "unaccounted_jobs": verdict.count("unaccounted"),
         "unaccounted_usd": verdict.unaccounted_micros / 1e6,
         "wrong": verdict.count("wrong"),
+        "words": verdict.words,
+        "broken_words": verdict.count("verdict"),
         "strangers_taken": verdict.count("stranger"),
         "unended": verdict.count("unended"),
         "ever_unknown": verdict.ever_unknown,
@@ -65,6 +67,14 @@ def _storm(storm: Mapping[str, Any]) -> str:
         ("**lost**", f"**{storm['lost']}**"),
         ("**unaccounted**, jobs and USD", f"**{storm['unaccounted_jobs']}, {storm['unaccounted_usd']:.2f}**"),
         ("clips that show another's job", str(storm["wrong"])),
+        *(
+            [
+                ("what people said of drafts, and what was bought for it", _counts(storm["words"])),
+                ("**verdicts lost, drafts ended unseen**", f"**{storm['broken_words']}**"),
+            ]
+            if storm["words"]
+            else []
+        ),
         (
             "submits whose outcome was unknown; held; held though it could be settled",
             f"{storm['ever_unknown']}; {storm['held']}; {storm['held_needlessly']}",

@@ -9,22 +9,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from proof.clock import Pace
 from proof.faults.crew import Crew
-from proof.faults.evidence import gather
+from proof.faults.evidence import gather, gather_words
 from proof.faults.judge import judge
 from proof.faults.outages import World, small_disk
 from proof.faults.storm import Outcome, Scale, Storm
 from proof.stand_in.providers import KEY, NAMES, Providers
-from resources.sandbox.endpoints import load_endpoints
+from proof.verdicts import judge_verdicts
+from resources.ledger.budget import Budget
+from resources.ledger.ledger import Ledger
+from resources.sandbox.endpoints import SandboxEndpoint, load_endpoints
 from resources.storage.embedded import EmbeddedS3
 
 MAX_SECONDS = 600.0
 """When the clips' jobs are overdue."""
 
 
-def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[str, Any]]:
-    """Requests of clips, spread evenly over the providers and over each provider's models."""
+def requests(
+    clips: int, *, takes: int = 1, prefix: str = "clip", drafts: float = 0.0
+) -> list[dict[str, Any]]:
+    """Requests of clips, spread evenly over the providers and over each provider's models.
+
+    Args:
+        drafts: The share of drafts: their finish is the same model's, of another length.
+    """
     made = []
     for number in range(clips):
         provider = NAMES[number % len(NAMES)]
@@ -38,22 +49,35 @@ def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[s
         lengths = [v for v in sold[model].parameters["duration"].values or (4, 8) if _seconds(v) > 0]
         clip = f"{prefix}-{number:04}"
         body = {"prompt": f"A lighthouse in a storm [{clip}]", "duration": lengths[turn % 2 % len(lengths)]}
+        bought = _bought(provider, model, sold[model], body)
+        others = [value for value in lengths if value != body["duration"]]
+        # every n-th clip of a provider
+        is_draft = bool(others) and int((turn + 1) * drafts) > int(turn * drafts)
+        finish = _bought(provider, model, sold[model], {**body, "duration": others[0]}) if is_draft else None
         made.append(
             {
                 "clip": clip,
                 "series": "faults",
-                "provider": provider,
-                "endpoint": model,
-                "body": body,
-                "price_micros": sold[model].cost(sold[model].read(body)),
-                "expected": {"duration": _seconds(body["duration"])},
-                "max_seconds": MAX_SECONDS,
+                **bought,
                 "max_attempts": 2,
                 "takes": takes,
-                "seed": {"name": "seed"} if "seed" in sold[model].parameters else None,
+                **({"finish": {"choice": finish}, "review": {"by": "person"}} if finish else {}),
             }
         )
     return made
+
+
+def _bought(provider: str, model: str, sold: SandboxEndpoint, body: dict[str, Any]) -> dict[str, Any]:
+    """What is bought at one endpoint."""
+    return {
+        "provider": provider,
+        "endpoint": model,
+        "body": body,
+        "price_micros": sold.cost(sold.read(body)),
+        "expected": {"duration": _seconds(body["duration"])},
+        "max_seconds": MAX_SECONDS,
+        "seed": {"name": "seed"} if "seed" in sold.parameters else None,
+    }
 
 
 def _seconds(length: object) -> int:
@@ -78,11 +102,19 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         s3 = stack.enter_context(EmbeddedS3(folder / "s3"))
         pace = Pace(time.time(), scale.pace)
         providers = stack.enter_context(Providers(folder, pace, scale.mischief))
-        clips = requests(scale.clips, takes=scale.takes)
+        clips = requests(scale.clips, takes=scale.takes, drafts=scale.drafts)
         later = requests(max(scale.clips // 50, 8), prefix="later")
         place = folder / "place.json"
         document = _place(folder, url, providers, s3, pace, clips + later, dedicated=scale.dedicated)
-        place.write_text(json.dumps({**document, "settle": scale.settle}))
+        said = folder / "said.jsonl"
+        document |= {
+            "settle": scale.settle,
+            "said": str(said) if scale.drafts else None,
+            "forgets_finishes": scale.forgets_finishes,
+        }
+        place.write_text(json.dumps(document))
+        if scale.forgets_finishes:
+            _drop_the_index(url)
         crew = stack.enter_context(Crew(place, folder / "logs"))
         world = World(url, s3, providers.pids, pace=pace, small_disk=disk)
         storm = Storm(scale, pace, providers, crew, world, url)
@@ -110,8 +142,30 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
             ):
                 kept.backup(copy)
         outcome.verdict = judge(findings, providers.sha256, takes=scale.takes)
+        if scale.drafts:
+            words = gather_words(url, folder / "s3" / s3.bucket, said)
+            outcome.verdict.violations += judge_verdicts(words)
+            outcome.verdict.words = {
+                "verdicts": len(words.verdicts),
+                "circled_drafts": len(
+                    {
+                        v["attempt_id"]
+                        for v in words.verdicts
+                        if v["word"] == "circled" and v["way"] != "finish"
+                    }
+                ),
+                "finishes": len(words.finishes),
+                "delivered_finishes": sum(row["state"] == "delivered" for row in words.finishes),
+                "waiting_finishes": len(words.waiting),
+            }
         outcome.faults = dict(sorted(findings.books.faults.items()))
     return outcome
+
+
+def _drop_the_index(url: str) -> None:
+    """Make the ledger without its index of finishes, for the negative control."""
+    with Ledger(url, budget=Budget()) as ledger, ledger.write() as connection:
+        connection.execute(sa.text("DROP INDEX one_finish_per_draft"))
 
 
 def _place(

@@ -1,7 +1,9 @@
 """The storm and the calm after it: workers are started, killed and started again while the world breaks; then every clip ends."""
 
 import contextlib
+import os
 import random
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ LEASE_SECONDS = 90.0
 SKEW_SECONDS = 600.0
 SERVANTS = ("sense", "collect")
 """Modes of workers that are always there, two of each."""
+JUDGE = "judge"
+"""The mode of the people who judge drafts, two of them until the faults stop."""
 DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", "lost", "held", "withdrawn")
 
 
@@ -54,6 +58,10 @@ class Scale:
     """Share of the run workers whose clock is ten minutes off."""
     takes: int = 1
     """How many takes a decision buys of each clip."""
+    drafts: float = 0.0
+    """Share of the clips that are drafts, which people judge and whose finishes they order while everything goes wrong."""
+    forgets_finishes: bool = False
+    """The negative control of the index `one_finish_per_draft`: without it, and with code that forgets what was bought."""
     settle: dict[str, float] = field(default_factory=lambda: {"fal": 700.0})
     """By provider, a settle time that replaces its contract's, in the proof's seconds. fal's allows for an hour in its queue, in which
     no job of a stand-in waits."""
@@ -128,6 +136,7 @@ class Storm:
         self._open: list[dict[str, Any]] = []
         self._states: dict[str, str] = {}
         self._looked = 0.0
+        self._always = (*SERVANTS, JUDGE) if scale.drafts else SERVANTS
 
     @property
     def late(self) -> bool:
@@ -183,7 +192,7 @@ class Storm:
         if self.crew.starting:
             return
         modes = Counter(hand.task["mode"] for hand in self.crew.hands.values())
-        for mode in SERVANTS:
+        for mode in self._always:
             if modes[mode] < 2:
                 self.crew.start({"mode": mode})
                 return
@@ -204,7 +213,7 @@ class Storm:
             if code not in {0, 3, -9}:
                 self.broken.append(f"worker {hand.pid} ({hand.task['mode']}) ended with {code}")
             self.exits["killed" if code == -9 else str(code)] += 1
-            if code != 0 and hand.task["mode"] not in SERVANTS:
+            if code != 0 and hand.task["mode"] not in {*SERVANTS, JUDGE}:
                 # as Dagster's retry would: the same decision
                 again = {name: value for name, value in hand.task.items() if name != "skew"}
                 self._open.insert(self.random.randint(0, len(self._open)), again)
@@ -236,6 +245,12 @@ class Storm:
         """Stop the faults, ask once more for all that was asked, and wait until every clip has ended."""
         self.reaper.wake(everybody=True)
         self.providers.tell("calm")
+        self._always = SERVANTS
+        for pid, hand in self.crew.hands.items():
+            if hand.task["mode"] == JUDGE:
+                # nobody says anything more, so that everything that was said can end
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         calm_at = self.pace.clock()
         self._open.append({"mode": "leave", "clips": later, "decision": "afterwards"})
         while not self.late and self.pace.clock() - calm_at < self.scale.ends_within:
@@ -264,8 +279,23 @@ class Storm:
     def _all_ended(self, later: list[str]) -> bool:
         self._ended(later)
         asked = set(later) <= set(self._states)
-        at_work = any(hand.task["mode"] not in SERVANTS for hand in self.crew.hands.values())
-        return asked and not at_work and all(state in DONE for state in self._states.values())
+        at_work = any(hand.task["mode"] not in {*SERVANTS, JUDGE} for hand in self.crew.hands.values())
+        return (
+            asked
+            and not at_work
+            and all(state in DONE for state in self._states.values())
+            and not (self.scale.drafts and self._has_open_words())
+        )
+
+    def _has_open_words(self) -> bool:
+        """Whether a verdict is not in the bucket yet, or an ordered finish waits."""
+        with contextlib.suppress(sa.exc.DBAPIError), self._engine.connect() as connection:
+            unstored = connection.execute(sa.text("SELECT 1 FROM unstored_verdicts LIMIT 1")).first()
+            ordered = connection.execute(
+                sa.text("SELECT 1 FROM waiting_finishes WHERE decision IS NOT NULL LIMIT 1")
+            ).first()
+            return unstored is not None or ordered is not None
+        return True
 
     def _ended(self, clips: list[str]) -> int:
         """How many of these clips have ended."""

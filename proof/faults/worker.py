@@ -30,10 +30,12 @@ from pydantic import SecretStr
 import resources.ledger.database as database_module
 import resources.providers.http as http_module
 from proof.clock import Pace
+from proof.faults.people import judge_drafts
 from resources.errors import DailiesError
-from resources.ledger import decisions, deliveries
+from resources.ledger import decisions, deliveries, waiting_finishes
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decided, Decision, Ruling
+from resources.ledger.finishes import buy_ordered
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt
@@ -45,6 +47,7 @@ from resources.production.bucket_mark import bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.spare_fetch import fetch_spares
+from resources.production.verdict_objects import store_verdicts
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import SubmitOutcome
 from resources.providers.provider import Provider
@@ -88,6 +91,10 @@ class Place:
     dedicated: bool
     """Whether nobody else uses the keys."""
     settle: dict[str, float]
+    said: str | None = None
+    """The file of what people say of drafts; None where no drafts are bought."""
+    forgets_finishes: bool = False
+    """The negative control: a circled draft is taken for one without a finish, whatever was bought for it."""
     outputs: tuple[str, ...] = ()
     """Origins of outputs besides the providers' addresses: those at which other hosts reach them."""
 
@@ -164,6 +171,7 @@ class Worker:
 
     async def sense(self, engine: Engine) -> None:
         """What the completion sensors do in a tick."""
+        await engine.ledger.run(buy_ordered)
         for account in self.place.urls:
             await engine.step(account)
 
@@ -177,6 +185,8 @@ class Worker:
         due = due[:COLLECTED_AT_ONCE]
         if due:
             await self.follow(engine, adopted(due), Stage.DELIVERED, clips={a.clip for a in due})
+        if self.place.said:
+            await asyncio.to_thread(store_verdicts, self.ledger, self.store)
 
     async def follow(
         self, engine: Engine, decided: list[Decided], until: Stage, *, clips: Collection[str]
@@ -297,7 +307,9 @@ def _work(place: Place, task: dict[str, Any]) -> None:
     pace = Pace(place.origin, place.factor, task.get("skew", 0.0))
     shorten_waits(place.factor)
     worker = Worker(place, pace)
-    if task["mode"] in {"sense", "collect"}:
+    if task["mode"] == "judge":
+        judge_drafts(worker.ledger, worker.store, pace, Path(place.said or ""))
+    elif task["mode"] in {"sense", "collect"}:
         asyncio.run(worker.tick(worker.sense if task["mode"] == "sense" else worker.collect))
     else:
         asyncio.run(worker.produce(task["clips"], decision=task["decision"], wait=task["mode"] == "wait"))
@@ -340,6 +352,8 @@ def nursery(place: Place, logs: Path) -> None:
     for name in place.urls:
         # its modules are read once for all workers
         build_provider(place.account(name))
+    if place.forgets_finishes:
+        waiting_finishes.finish_of = lambda *_: None
     waiting = b""
     number = 0
     print(json.dumps({"ready": os.getpid()}), flush=True)
