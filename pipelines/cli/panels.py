@@ -1,13 +1,25 @@
-"""The help of a group of commands."""
+"""A group of commands: its help, and what a mistake on the command line says."""
 
 from itertools import groupby
 from typing import Any
 
 from typer.core import TyperGroup
 
+from pipelines.cli.usage import usage_errors
+
 
 class PanelledGroup(TyperGroup):
     """Lists the commands of each panel. Rich's boxes would double the time of `--help` and cost four columns."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """Read the options before the command's name."""
+        with usage_errors():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the rest of the command line, and carry it out."""
+        with usage_errors():
+            return super().invoke(ctx)
 
     # Typer brings a copy of click in some versions, so the classes of these arguments have no one name
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002

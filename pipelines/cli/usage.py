@@ -1,0 +1,88 @@
+"""What a mistake on the command line says: what is wrong, what is allowed, and what to do next."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from resources.errors import ConfigurationError
+
+USAGE = 2
+"""The exit code of a wrong command line."""
+_EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", re.DOTALL)
+_KINDS = {"int": "a whole number", "float": "a number", "datetime": "a day as YYYY-MM-DD"}
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Put a mistake on the command line into our words.
+
+    Raises:
+        ConfigurationError: The command line is wrong.
+    """
+    try:
+        yield
+    # Typer brings a copy of click in some versions, so the classes have no one name; what they have in common has
+    except Exception as error:
+        if (
+            not hasattr(error, "format_message")
+            or getattr(error, "exit_code", None) != USAGE
+            or _shows_help(error)
+        ):
+            raise
+        # a value that is missing after an option is told without a context
+        context = getattr(error, "ctx", None)
+        command = "dailies" if context is None else context.command_path
+        of_command = "".join(f"{word}: " for word in [command.partition(" ")[2]] if word)
+        if type(error).__name__ == "BadParameter" and getattr(error, "param", None) is None:
+            # a sentence of the command itself, which knows what it has done
+            raise ConfigurationError(f"{of_command}{error.message}") from error  # type: ignore[attr-defined]
+        mistake = _mistake(error)
+        end = "" if mistake.endswith("?") else "."
+        raise ConfigurationError(
+            f"{of_command}{mistake}{end} Nothing was done. `{command} --help` shows what it takes."
+        ) from error
+
+
+def _shows_help(error: Any) -> bool:
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
+def _mistake(error: Any) -> str:
+    parameter = getattr(error, "param", None)
+    said = str(error.format_message()).removesuffix(".")
+    if parameter is None:
+        if close := getattr(error, "possibilities", None):
+            return f"{said[:1].lower()}{said[1:].partition(' (')[0].partition('. ')[0]}; did you mean {' or '.join(close)}?"
+        more = _EXTRA.match(said)
+        return f"nothing more is taken, but there is {more[1]}" if more else said[:1].lower() + said[1:]
+    is_option = parameter.param_type_name == "option"
+    name = parameter.opts[0] if is_option else parameter.metavar or parameter.name.upper()
+    if type(error).__name__ == "MissingParameter":
+        return f"{name} is missing"
+    allowed = _allowed(parameter)
+    given = _given(error)
+    if allowed is None or given is None:
+        return f"{name}: {str(error.message).removeprefix('Value error, ').removesuffix('.')}"
+    return f"{name} takes {allowed}, not {given!r}"
+
+
+def _given(error: Any) -> object:
+    """The value that was refused; None if the error does not name it."""
+    cause = error.__cause__
+    found = cause.errors() if hasattr(cause, "errors") else []
+    return found[0].get("input") if found else None
+
+
+def _allowed(parameter: Any) -> str | None:
+    """What an option takes, for kinds that a person may get wrong; None for others."""
+    kind: Any = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    if hasattr(kind, "__members__"):
+        return " or ".join(str(member.value) for member in kind)
+    words = _KINDS.get(getattr(kind, "__name__", ""))
+    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    if words is None or (least is None and most is None):
+        return words
+    if most is None:
+        return f"{words}, {least} or more"
+    return f"{words} from {least} to {most}"
