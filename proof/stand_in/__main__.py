@@ -109,11 +109,13 @@ class StandIn:
     def _order_the_same(self, job: Job, number: int) -> None:
         """A stranger's order of what one of our jobs makes. Every other one carries an id."""
         seed = {"seed": secrets.randbelow(2**31)} if "seed" in job.body else {}
-        before, slash, _ = job.id.rpartition("/")
+        # AI/ML API writes the model behind its ids, and models have slashes too
+        own, colon, model = job.id.partition(":")
+        before, slash, _ = own.rpartition("/")
         self.app.state.workshop.accept(
             account=job.account,
             model=job.endpoint,
-            job_id=f"{before}{slash}{uuid.uuid4()}",
+            job_id=f"{before}{slash}{uuid.uuid4()}{colon}{model}",
             body=job.body | seed,
             params=job.params | seed,
             price_micros=job.price_micros,
