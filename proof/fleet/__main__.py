@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--addresses", action="store_true", help="no namespaces: addresses of this machine")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave ledgers, books and logs there")
     options = parser.parse_args()
-    if options.clips < 2 * len(options.scenes):
+    if options.dagster is None and options.clips < 2 * len(options.scenes):
         parser.error("--clips: each scene has two runs")
     # whatever started it: namespaces and processes are ended with it
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -146,6 +146,7 @@ def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
     fleet.set_clock_ahead("w2", AHEAD_SECONDS)
     fleet.remove("w2", "code")
     fleet.put_back("w2")
+    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
     asked = fleet.ask_and_wait(scene)
     try:
         wait_for_jobs(fleet, clips)
@@ -160,6 +161,7 @@ def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
     fleet.remove("w2", "code")
     for name in WORKERS:
         fleet.put_back(name)
+    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
 
 
 def settings_differ(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
@@ -199,6 +201,7 @@ def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips
     _only(fleet, "w2")
     fleet.remove("w2", "code")
     fleet.put_back("w2")
+    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
     asked = fleet.ask_and_wait(scene)
     try:
         wait_for_jobs(fleet, clips)
@@ -213,6 +216,7 @@ def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips
     del fleet.code["w2"]
     fleet.remove("w2", "code")
     fleet.put_back("w2")
+    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
 
 
 DAGSTER_SCENES: dict[str, Scene] = {
