@@ -31,7 +31,7 @@ def judge_drafts(ledger: Ledger, store: ObjectStore, pace: Pace, said: Path) -> 
     """Judge drafts for ever.
 
     Args:
-        said: A file that collects what was said and what was answered: the proof's memory of it.
+        said: The file into which each verdict is written, with the answer to it.
     """
     rng = random.Random()
     while True:

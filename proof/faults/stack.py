@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -139,7 +140,7 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
         scale: How large.
     """
     scale = scale or StackScale()
-    data = _declare(folder, scale.clips)
+    data = declare(folder, SERIES, scale.clips)
     pace = Pace(time.time(), scale.pace)
     mischief = replace(Mischief(scale.seed), strangers=1e9)
     with Providers(folder, pace, mischief, names=["wavespeed"]) as providers:
@@ -164,7 +165,7 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
                     providers.books(),
                     settings.ledger_url,
                     home / "s3" / EmbeddedS3(home / "s3").bucket,
-                    clips={f"{name}-{clip}" for name in SERIES for clip in _names(scale.clips)},
+                    clips={f"{name}-{clip}" for name in SERIES for clip in clip_names(scale.clips)},
                     skews={},
                     now=pace.clock(),
                 )
@@ -173,22 +174,24 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
     return outcome
 
 
-def _names(clips: int) -> list[str]:
+def clip_names(clips: int) -> list[str]:
+    """The names of a declared series' clips."""
     return [f"view-{number:03}" for number in range(clips)]
 
 
-def _declare(folder: Path, clips: int) -> Path:
+def declare(folder: Path, names: Iterable[str], clips: int) -> Path:
+    """Write a data folder into `folder`, with so many clips in each series; returns it."""
     data = folder / "data"
     (data / "series").mkdir(parents=True)
     write_model(data)
-    for name in SERIES:
+    for name in names:
         series = {
             "name": name,
             "endpoint": MODEL,
             "parameters": {"duration": 5},
             "prompt": "A lighthouse in a storm [{{ series }}-{{ clip }}]",
             "max_attempts": 2,
-            "clips": [{"name": clip} for clip in _names(clips)],
+            "clips": [{"name": clip} for clip in clip_names(clips)],
         }
         # JSON is YAML too
         (data / "series" / f"{name}.yaml").write_text(json.dumps(series))

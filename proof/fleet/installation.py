@@ -22,7 +22,7 @@ import yaml
 
 from bench.machine import is_ours
 from proof.children import ROOT, end
-from proof.faults.stack import MODEL, write_model
+from proof.faults.stack import clip_names, declare
 from proof.fleet.fleet import CONTROL, PROVIDER, WORKERS, Fleet
 from proof.fleet.hosts import Host, fleet_of
 from proof.stand_in.providers import KEY
@@ -78,25 +78,13 @@ class Installation(Fleet):
 
     def declare(self, series: Sequence[str], clips: int) -> None:
         """Write the data folder that every host gets."""
-        data = self.folder / "data"
-        (data / "series").mkdir(parents=True)
-        write_model(data)
-        for name in series:
-            declared = {
-                "name": name,
-                "endpoint": MODEL,
-                "parameters": {"duration": 5},
-                "prompt": "A lighthouse in a storm [{{ series }}-{{ clip }}]",
-                "max_attempts": 2,
-                "clips": [{"name": f"view-{number:03}"} for number in range(clips)],
-            }
-            (data / "series" / f"{name}.yaml").write_text(json.dumps(declared))
+        declare(self.folder, series, clips)
         self.orders = [{"clip": clip} for name in series for clip in self.clips_of(name, clips)]
 
     @staticmethod
     def clips_of(series: str, clips: int) -> list[str]:
         """The keys of a series' clips."""
-        return [f"{series}-view-{number:03}" for number in range(clips)]
+        return [f"{series}-{name}" for name in clip_names(clips)]
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
