@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
@@ -119,7 +120,12 @@ def opened(instance: dg.DagsterInstance) -> Iterator[DagsterUi]:
         executable_path=sys.executable, module_name="pipelines.definitions", attribute="defs"
     )
     origin = InProcessCodeLocationOrigin(target, location_name="dailies")
-    with WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context:
+    # Dagster asks the instance that was entered last in this process, which may be another test's
+    # that is gone; an instance that is entered twice stays the last one for good.
+    with (
+        set_defs_state_storage(instance.defs_state_storage),
+        WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
+    ):
         (location,) = context.create_request_context().get_code_location_entries().values()
         # without it the pages are empty, and nothing on them is stale or red
         assert location.load_error is None, location.load_error
