@@ -1,16 +1,19 @@
 """Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT [HOST]`.
 
 Dagster's own server executes mutations that arrive by GET or in a query, and checks neither Host nor Origin, so that any web
-page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Four of them are private:
-`WorkspaceProcessContext` and `WorkspaceFileTarget`, which `dagster_webserver.cli` uses too, the cache of the partitions' colours, and `code_watch`.
+page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Five of them are private:
+`WorkspaceProcessContext` and `WorkspaceFileTarget`, which `dagster_webserver.cli` uses too, the cache of the partitions' colours, `code_watch`,
+and the engines of Dagster's PostgreSQL storage.
 """
 
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from dagster._core.storage import partition_status_cache
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -76,6 +79,31 @@ def count_only_what_was_seen() -> None:
     partition_status_cache.get_last_planned_storage_id = last_planned
 
 
+def ping_before_use(instance: DagsterInstance) -> None:
+    """Ping each kept connection to Dagster's PostgreSQL before it is used; one that the server has closed is opened anew.
+
+    The webserver keeps connections and Dagster never looks whether the server still does (1.13.27). After a restart of
+    PostgreSQL each of them answered one query with "server closed the connection unexpectedly", and with it a `dailies produce`.
+
+    Args:
+        instance: Already optimized for the webserver, which replaces its engines.
+    """
+    for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
+        engine = getattr(storage, "_engine", None)
+        if isinstance(engine, sa.Engine):
+            sa.event.listen(engine, "checkout", _ping_of(engine.dialect))
+
+
+def _ping_of(dialect: sa.Dialect) -> Callable[[Any, Any, Any], None]:
+    def ping(connection: Any, _record: Any, _proxy: Any) -> None:
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise sa.exc.InvalidatePoolError from error
+
+    return ping
+
+
 def _store() -> ObjectStore:
     settings = load_settings().s3()
     patience = min(PICTURE_SECONDS, settings.ride_out_seconds)
@@ -107,6 +135,7 @@ def serve(workspace: Path, port: int, host: str = HOST) -> None:
     guard = guard_of(settings.allowed_hosts, settings.allowed_users)
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)
+        ping_before_use(instance)
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=LIVE_DATA_MS)
