@@ -16,7 +16,7 @@ from resources.file_references import FileReference
 class Seed(BaseModel):
     """The parameter with which a model takes a seed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """The endpoint's own name of it."""
@@ -37,7 +37,7 @@ class Seed(BaseModel):
 class Expected(BaseModel):
     """What the file of a request must look like; None is unknown and not checked."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     width: int | None = None
     """Pixels."""
@@ -56,7 +56,7 @@ class Expected(BaseModel):
 class Choice(BaseModel):
     """What is bought at one endpoint for a clip. A fallback is another one, bought when a provider refuses the first or fails."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str
     """Name of a registered provider, e.g. `wavespeed`."""
@@ -96,7 +96,7 @@ class Choice(BaseModel):
 class Asked(BaseModel):
     """The original order of a fallback."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str
     """The ordered provider."""
@@ -109,7 +109,7 @@ class Asked(BaseModel):
 class FinishOrder(BaseModel):
     """What is bought when a draft is circled. The draft's order carries it, as it was declared when the draft was bought."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     choice: Choice
     """The purchase, without what only the draft can say: its id at the provider, its seed."""
@@ -139,7 +139,7 @@ class FinishOrder(BaseModel):
 class FinishedDraft(BaseModel):
     """The draft that a purchase finishes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt: str
     """Id of its attempt."""

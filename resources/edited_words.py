@@ -8,7 +8,7 @@ from resources.plain import shown
 class EditedWords(BaseModel):
     """A clip has other words than its series declares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: str
     """Who wrote them."""

@@ -52,7 +52,7 @@ class TakeSlot(NamedTuple):
 class Caps(BaseModel):
     """The most that may be spent, in micro-dollars; None is no cap."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_run: int | None = Field(default=None, ge=0)
     """For one decision: a person's run with its retries, a schedule's tick, or a command."""
@@ -78,7 +78,7 @@ class Otherwise(StrEnum):
 class Review(BaseModel):
     """Who judges the takes of a series, and what happens if nobody does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["none", "person"] = "none"
     """`person`: no take is current before it is circled."""

@@ -15,9 +15,9 @@ from resources.declared.problems import Problem, ProblemsError, show
 
 
 class Declared(BaseModel):
-    """Base of everything declared in YAML: no unknown keys, no silent conversion; docstrings become the JSON Schema."""
+    """Base of everything declared in YAML: no unknown keys, no silent conversion; docstrings become the JSON Schema (`docstrings.py`)."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     advice: ClassVar[str] = ""
     """Where words belong that people write here by mistake."""

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from resources.catalogue import Catalogue, Endpoint, Parameter
 from resources.catalogue.frames import seconds_of
+from resources.declared.docstrings import SchemaWithDocstrings
 from resources.providers.account_files import AccountDeclaration
 from resources.series.characters import CharacterDeclaration
 from resources.series.declaration import SeriesDeclaration
@@ -19,7 +20,7 @@ DATA = Path("data")
 
 def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
     """The JSON Schema of a series file, with the endpoints of a catalogue and the parameters of each."""
-    schema = SeriesDeclaration.model_json_schema()
+    schema = SeriesDeclaration.model_json_schema(schema_generator=SchemaWithDocstrings)
     endpoints = sorted((e for e in catalogue if e.makes_video), key=lambda e: (e.id, e.provider))
     ids = sorted({endpoint.id for endpoint in endpoints})
     fallback, draft, clip = (schema["$defs"][f"{name}Declaration"] for name in ("Fallback", "Draft", "Clip"))
@@ -36,27 +37,33 @@ def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
 
 def model_json_schema() -> dict[str, Any]:
     """The JSON Schema of an entry of the catalogue."""
-    return {"$schema": DIALECT, **Endpoint.model_json_schema()}
+    return {"$schema": DIALECT, **Endpoint.model_json_schema(schema_generator=SchemaWithDocstrings)}
 
 
 def include_json_schema() -> dict[str, Any]:
     """The JSON Schema of a file of shared parts."""
-    return {"$schema": DIALECT, **_strict(IncludeDeclaration.model_json_schema())}
+    return {
+        "$schema": DIALECT,
+        **_strict(IncludeDeclaration.model_json_schema(schema_generator=SchemaWithDocstrings)),
+    }
 
 
 def edits_json_schema() -> dict[str, Any]:
     """The JSON Schema of a file of edits."""
-    return {"$schema": DIALECT, **EditsDeclaration.model_json_schema()}
+    return {"$schema": DIALECT, **EditsDeclaration.model_json_schema(schema_generator=SchemaWithDocstrings)}
 
 
 def character_json_schema() -> dict[str, Any]:
     """The JSON Schema of a character."""
-    return {"$schema": DIALECT, **CharacterDeclaration.model_json_schema()}
+    return {
+        "$schema": DIALECT,
+        **CharacterDeclaration.model_json_schema(schema_generator=SchemaWithDocstrings),
+    }
 
 
 def account_json_schema() -> dict[str, Any]:
     """The JSON Schema of an account."""
-    return {"$schema": DIALECT, **AccountDeclaration.model_json_schema()}
+    return {"$schema": DIALECT, **AccountDeclaration.model_json_schema(schema_generator=SchemaWithDocstrings)}
 
 
 def _strict(schema: Any) -> Any:

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from resources.declared.docstrings import SchemaWithDocstrings
 from resources.edited_words import EditedWords
 from resources.errors import DailiesError
 from resources.money import to_usd
@@ -44,9 +45,7 @@ Body = Annotated[dict[str, Any], AfterValidator(shown_body)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Times(_Part):
@@ -253,7 +252,7 @@ def _upgraded(data: bytes) -> bytes:
 
 def manifest_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a manifest."""
-    schema = Manifest.model_json_schema(mode="serialization")
+    schema = Manifest.model_json_schema(mode="serialization", schema_generator=SchemaWithDocstrings)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
 
 

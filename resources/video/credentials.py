@@ -22,7 +22,7 @@ CredentialsState = Literal["valid", "invalid", "absent"]
 class ContentCredentials(BaseModel):
     """What is known of a file's content credentials."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: CredentialsState
     """`valid`: signature and hashes are right; nobody vouches for the signer. `invalid`: they are not, or cannot be read.

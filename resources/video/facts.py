@@ -23,7 +23,7 @@ Stretch = tuple[
 class PlayedTrack(BaseModel):
     """When a track plays."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: float = Field(ge=0, allow_inf_nan=False)
     """Seconds from the beginning of the clip."""
@@ -38,7 +38,7 @@ class PlayedTrack(BaseModel):
 class VideoFacts(BaseModel):
     """The facts that the file states."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(gt=0)
     """Displayed width in square pixels: after aspect ratio and rotation."""
@@ -79,7 +79,7 @@ class VideoFacts(BaseModel):
 class Looked(BaseModel):
     """What the picture and the sound of a clip contain."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = Field(ge=0, allow_inf_nan=False)
     """Seconds that were watched; less than the duration if the time limit ended it."""

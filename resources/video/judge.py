@@ -27,7 +27,7 @@ MOST_MISSING = 0.5
 class Check(BaseModel):
     """The result of one check."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """`whole`, or the name of a field of a series' `checks`, e.g. `black`."""
