@@ -32,11 +32,12 @@ class ServerThread:
     Args:
         port: 0 for any free one. It is taken at once.
         host: The IP address to listen at.
+        listening: A socket to serve instead, which stays open for whoever gave it.
     """
 
-    def __init__(self, port: int = 0, host: str = HOST) -> None:
+    def __init__(self, port: int = 0, host: str = HOST, listening: socket.socket | None = None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family)
+        self._socket = listening.dup() if listening else socket.create_server((host, port), family=family)
         self.port = int(self._socket.getsockname()[1])
         self._server: Any = None
         self._thread: threading.Thread | None = None

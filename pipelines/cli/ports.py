@@ -36,12 +36,22 @@ def usual_port(usual: int) -> int:
     return usual
 
 
-def room_port(home: Path) -> int:
-    """The port of the room: the one of last time, `ROOM_PORT`, or any that is free."""
+def listen_for_room(home: Path) -> socket.socket:
+    """A socket that listens at the room's port: the one of last time, `ROOM_PORT`, or any that is free.
+
+    The room's process inherits it. Until that process has loaded, another home's room could take a port that was only looked at,
+    and people would judge and buy there under the address that this one names.
+    """
     file = home / ROOM_PORT_FILE
-    port = kept_port(file) or usual_port(ROOM_PORT)
-    file.write_text(str(port))
-    return port
+    for port in (kept_port(file), ROOM_PORT):
+        with contextlib.suppress(OSError):
+            if port:
+                listening = socket.create_server((HOST, port))
+                break
+    else:
+        listening = socket.create_server((HOST, 0))
+    file.write_text(str(listening.getsockname()[1]))
+    return listening
 
 
 def kept_port(file: Path) -> int:

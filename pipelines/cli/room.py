@@ -1,8 +1,9 @@
-"""`dailies room`: serve the page on which takes are judged, alone or as a process of `dailies up`: `python -m pipelines.cli.room PORT`."""
+"""`dailies room`: serve the page on which takes are judged, alone or as a process of `dailies up`: `python -m pipelines.cli.room --fd N` or `--port N`."""
 
 import contextlib
 import logging
 import signal
+import socket
 import sys
 import threading
 import webbrowser
@@ -116,12 +117,15 @@ def _cap(line: CapLine) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def open_room(settings: Settings, *, port: int, host: str = HOST) -> Iterator[RoomServer]:
+def open_room(
+    settings: Settings, *, port: int, host: str = HOST, listening: socket.socket | None = None
+) -> Iterator[RoomServer]:
     """Serve the room for the duration of the block.
 
     Args:
         port: 0 picks a free one.
         host: The IP address to listen at.
+        listening: A socket to serve instead, which stays open.
 
     Raises:
         DailiesError: The ledger or the bucket does not answer, they do not belong together, or the port is taken.
@@ -148,7 +152,12 @@ def open_room(settings: Settings, *, port: int, host: str = HOST) -> Iterator[Ro
         )
         try:
             server = RoomServer(
-                house, user_header=settings.room_user_header, guard=guard_of(settings), port=port, host=host
+                house,
+                user_header=settings.room_user_header,
+                guard=guard_of(settings),
+                port=port,
+                host=host,
+                listening=listening,
             )
         except OSError as error:
             raise ConfigurationError(
@@ -202,12 +211,12 @@ def show_room(
         ended.wait()
 
 
-def keep_room(settings: Settings, *, port: int) -> None:
+def keep_room(settings: Settings, *, port: int = 0, listening: socket.socket | None = None) -> None:
     """The same as a process of `dailies up`: it waits for what does not answer, since Dagster goes on without the room."""
     ended = _ended()
     while not ended.is_set():
         try:
-            with open_room(settings, port=port):
+            with open_room(settings, port=port, listening=listening):
                 ended.wait()
         except DailiesError as error:
             logger.warning("the room is closed: %s", error)
@@ -225,4 +234,6 @@ def _ended() -> threading.Event:
 if __name__ == "__main__":
     use_setting()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    keep_room(load_settings(), port=int(sys.argv[1]))
+    number = int(sys.argv[2])
+    inherited = socket.socket(fileno=number) if sys.argv[1] == "--fd" else None
+    keep_room(load_settings(), port=number, listening=inherited)

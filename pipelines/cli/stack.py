@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port, room_port
+from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port, listen_for_room
 from pipelines.cli.schedule_watch import ScheduleWatch
 from pipelines.cli.stack_policy import StackPolicy
 from pipelines.cli.stack_state import SANDBOX_KEY_FILE, STATE_FILE
@@ -37,6 +37,9 @@ from resources.program_files import program_root
 from resources.settings import BUCKET, Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, SANDBOX_KEY, STACK
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["HOST", "Stack", "StackOptions", "check_port_is_free", "free_port"]
 
@@ -78,7 +81,7 @@ class Stack:
         self.uses_sandbox = not settings.accounts_with_key if wanted.sandbox is None else wanted.sandbox
         self.uses_embedded_s3 = not settings.s3_bucket if wanted.embedded_s3 is None else wanted.embedded_s3
         self.dagster_url = f"http://{HOST}:{wanted.port}"
-        self.room_port = 0
+        self._room_socket: socket.socket | None = None
         self.sandbox_url: str | None = None
         self.environment = dict(os.environ)
         self._schedules = ScheduleWatch(settings.data / "series", settings.data / "accounts")
@@ -101,7 +104,8 @@ class Stack:
     @property
     def room_url(self) -> str:
         """Where takes are judged."""
-        return f"http://{HOST}:{self.room_port}/"
+        port = self._room_socket.getsockname()[1] if self._room_socket else 0
+        return f"http://{HOST}:{port}/"
 
     def __enter__(self) -> Self:
         # every process inherits it, so that no other user of the machine can read their files
@@ -145,7 +149,7 @@ class Stack:
                 "with a firewall. Nothing was started."
             )
         check_port_is_free(self.wanted.port)
-        self.room_port = room_port(self.home)
+        self._room_socket = self._held.enter_context(listen_for_room(self.home))
         link_dagster_yaml(dagster_home)
         self.environment |= {
             "DAILIES_HOME": str(self.home),
@@ -202,7 +206,8 @@ class Stack:
             [*python, "pipelines.webserver", str(workspace), str(self.wanted.port), self.wanted.host],
         )
         # nobody waits for it: Dagster works without the room
-        self._spawn("room", [*python, "pipelines.cli.room", str(self.room_port)])
+        room_socket = str(self._room_socket.fileno()) if self._room_socket else ""
+        self._spawn("room", [*python, "pipelines.cli.room", "--fd", room_socket])
         self._spawn("daemon", [*python, "pipelines.daemon", str(workspace)])
         with DagsterApi(self.dagster_url) as api:
             self._wait("webserver", lambda: answers((HOST, self.wanted.port)) and api.is_ready())
@@ -269,6 +274,7 @@ class Stack:
                 stdout=log if stdout is None else stdout,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=[self._room_socket.fileno()] if name == "room" and self._room_socket else [],
                 preexec_fn=child_setup(),  # noqa: PLW1509 - only a C call between fork and exec
             )
 

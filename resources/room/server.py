@@ -4,6 +4,7 @@ Bytes pass through this process; no signed address and no key reaches a page.
 """
 
 import functools
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -91,6 +92,7 @@ class RoomServer:
         guard: Which requests are carried out.
         port: 0 for any free one.
         host: The IP address to listen at.
+        listening: A socket to serve instead; the server does not close it.
     """
 
     def __init__(
@@ -101,12 +103,13 @@ class RoomServer:
         guard: Guard | None = None,
         port: int = 0,
         host: str = HOST,
+        listening: socket.socket | None = None,
     ) -> None:
         self._house = house
         self._keeper = VerdictKeeper(house.ledger, house.store)
         self._room = Room(house, Doorkeeper(user_header, house.rules), self._keeper)
         self._guard = guard or Guard(users=frozenset())
-        self._server = ServerThread(port, host)
+        self._server = ServerThread(port, host, listening)
         self._host = f"[{host}]" if ":" in host else host
         self.port = self._server.port
 

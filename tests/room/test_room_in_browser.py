@@ -379,7 +379,7 @@ class KilledRoom:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "pipelines.cli.room", str(self.port)]
+        command = [sys.executable, "-m", "pipelines.cli.room", "--port", str(self.port)]
         self.process = subprocess.Popen(command, env=self._environment)
         until(self.answers)
 
