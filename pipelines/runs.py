@@ -19,7 +19,8 @@ from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
 from resources.unforeseen import in_our_words
 
-SENSOR_SECONDS = 10
+SENSOR_SECONDS = 9
+"""Every second look of Dagster's daemon, see `sensors.COMPLETION_SECONDS`."""
 UNENDED_SECONDS = 120.0
 """How long a dead run may stay `STARTED` before an alarm: the sensor `dead_runs` should have ended it at its next tick."""
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)

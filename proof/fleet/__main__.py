@@ -18,6 +18,8 @@ from proof.fleet.dagster_scenes import DAGSTER_SCENES, run_dagster
 from proof.fleet.hosts import can_make_namespaces
 from proof.fleet.scenes import SCENES, as_document, run_fleet
 
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> None:
     """Run all scenes."""
@@ -43,7 +45,7 @@ def main() -> None:
     if options.dagster is None and options.clips < 2 * len(options.scenes):
         parser.error("--clips: each scene has two runs")
     # whatever started it: namespaces and processes are ended with it
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _INTERRUPTIONS:
         signal.signal(number, _interrupted)
     namespaces = not options.addresses and can_make_namespaces()
     if options.dagster is not None and not namespaces:
@@ -68,6 +70,9 @@ def main() -> None:
 
 
 def _interrupted(number: int, _frame: object) -> None:
+    # a second Ctrl-C must not leave half of them behind
+    for one in _INTERRUPTIONS:
+        signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from proof.children import ROOT
 from proof.fleet.fleet import CONTROL, WORKERS, Database
-from proof.fleet.installation import CLI, SECOND_CONTROL, Installation
+from proof.fleet.installation import CAP_USD, CLI, SECOND_CONTROL, Installation
 from proof.fleet.scenes import (
     AHEAD_SECONDS,
     CABLE_OUT_SECONDS,
@@ -17,8 +17,10 @@ from proof.fleet.scenes import (
     PATIENCE_SECONDS,
     TWO_MINUTES,
     FleetOutcome,
-    judged,
+    break_laws,
+    in_words,
     providers_of,
+    verdict_of,
     wait_for_ends,
     wait_for_jobs,
 )
@@ -49,14 +51,30 @@ def run_dagster(
                 hosts="network namespaces, each with code servers, daemons and homes of its own"
             )
             fleet.run(CONTROL, *CLI, "policy", "apply")
+            asked: list[str] = []
             for scene in scenes:
                 began = time.monotonic()
-                DAGSTER_SCENES[scene](fleet, outcome, scene, fleet.clips_of(scene, each))
-                say(f"{scene}: {time.monotonic() - began:.0f} s")
-            outcome = judged(fleet, outcome)
+                theirs = fleet.clips_of(scene, each)
+                asked += theirs
+                ended = _play(fleet, outcome, scene, theirs)
+                outcome.verdict = verdict_of(fleet, asked)
+                say(f"{scene}: {time.monotonic() - began:.0f} s; so far {in_words(outcome)}")
+                if not ended:
+                    break
             outcome.exits = {f"starts of {name}": count for name, count in sorted(fleet.starts.items())}
-            outcome.exits["commands that had to be said again"] = fleet.refused_commands
+            outcome.broken_on_purpose = break_laws(fleet, asked)
             return outcome
+
+
+def _play(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> bool:
+    """Play a scene to its end in Dagster; False where it did not get there, and no other scene can follow."""
+    try:
+        DAGSTER_SCENES[scene](fleet, outcome, scene, clips)
+        fleet.wait_for("the ends in Dagster", fleet.is_over, seconds=PATIENCE_SECONDS)
+    except (RuntimeError, TimeoutError) as error:
+        outcome.missed.append(f"{scene}: {error}")
+        return False
+    return True
 
 
 def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
@@ -70,7 +88,7 @@ def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips:
         fleet.wait_for("its death", lambda: fleet.is_lost(run), seconds=PATIENCE_SECONDS)
         outcome.seconds["killed: known to be dead after"] = time.monotonic() - died
         wait_for_ends(fleet, clips)
-        _expect_in_time(outcome, "killed: all its clips delivered after", died)
+        expect_in_time(outcome, "killed: all its clips delivered after", died)
         fleet.wait_for("`produce --wait`", lambda: asked.poll() is not None, seconds=PATIENCE_SECONDS)
         if asked.returncode != 0:
             outcome.missed.append(
@@ -111,7 +129,7 @@ def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clip
     fleet.hosts[CONTROL].mend_to("db")
     back = time.monotonic()
     wait_for_ends(fleet, clips)
-    _expect_in_time(outcome, "control host back: all clips delivered after", back)
+    expect_in_time(outcome, "control host back: all clips delivered after", back)
 
 
 def database_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
@@ -123,7 +141,7 @@ def database_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips:
     fleet.database.come_back()
     back = time.monotonic()
     wait_for_ends(fleet, clips)
-    _expect_in_time(outcome, "database back: all clips delivered after", back)
+    expect_in_time(outcome, "database back: all clips delivered after", back)
 
 
 def two_daemons(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
@@ -135,18 +153,15 @@ def two_daemons(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
     fleet.remove(CONTROL, "daemon")
     died = time.monotonic()
     wait_for_ends(fleet, clips)
-    _expect_in_time(outcome, "first of two daemons killed: all clips delivered after", died)
+    expect_in_time(outcome, "first of two daemons killed: all clips delivered after", died)
     fleet.add_daemon(CONTROL)
     fleet.remove(SECOND_CONTROL, "daemon")
 
 
 def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
     """A worker's clock is five minutes ahead, and its run is not taken for dead; nor are others by it."""
-    _only(fleet, "w2")
     fleet.set_clock_ahead("w2", AHEAD_SECONDS)
-    fleet.remove("w2", "code")
-    fleet.put_back("w2")
-    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    fleet.replace_code("w2")
     asked = fleet.ask_and_wait(scene)
     try:
         wait_for_jobs(fleet, clips)
@@ -158,31 +173,22 @@ def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
         asked.kill()
         asked.wait()
     fleet.set_clock_ahead("w2", 0)
-    fleet.remove("w2", "code")
-    for name in WORKERS:
-        fleet.put_back(name)
-    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    fleet.replace_code(*WORKERS)
 
 
 def settings_differ(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
     """One worker has another cap, then another data folder: each refuses its run with both values, and a host that agrees buys."""
     fleet.run(CONTROL, *CLI, "data", "push", "-m", "the proof")
-    _only(fleet, "w1")
     fleet.variables["w1"]["DAILIES_MAX_USD_PER_MONTH"] = OTHER_CAP_USD
-    fleet.remove("w1", "code")
-    fleet.put_back("w1")
+    fleet.replace_code("w1")
     _expect_refused(fleet, outcome, scene, clips, "policy", ("$7.00", "$500.00"))
-    fleet.variables["w1"]["DAILIES_MAX_USD_PER_MONTH"] = "500"
-    fleet.remove("w1", "code")
+    fleet.variables["w1"]["DAILIES_MAX_USD_PER_MONTH"] = CAP_USD
     file = fleet.folder / "w2" / "data" / "series" / f"{scene}.yaml"
     file.write_text(file.read_text().replace("lighthouse", "windmill"))
-    fleet.put_back("w2")
+    fleet.replace_code("w2")
     _expect_refused(fleet, outcome, scene, clips, "data", ("the folder of this host", "the data folder "))
     shutil.copytree(fleet.folder / "data", fleet.folder / "w2" / "data", dirs_exist_ok=True)
-    fleet.remove("w2", "code")
-    for name in WORKERS:
-        fleet.put_back(name)
-    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    fleet.replace_code(*WORKERS)
     fleet.ask(scene)
     wait_for_ends(fleet, clips)
 
@@ -198,25 +204,20 @@ def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips
     packed = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(old)], input=packed, check=True)
     fleet.code["w2"] = old
-    _only(fleet, "w2")
-    fleet.remove("w2", "code")
-    fleet.put_back("w2")
-    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    fleet.replace_code("w2")
     asked = fleet.ask_and_wait(scene)
     try:
         wait_for_jobs(fleet, clips)
         _, host = _run_of(fleet, clips)
         if host != "w2":
             outcome.missed.append(f"the run of the old version was on {host}")
-        fleet.put_back("w1")
+        fleet.add_code("w1")
         wait_for_ends(fleet, clips)
     finally:
         asked.kill()
         asked.wait()
     del fleet.code["w2"]
-    fleet.remove("w2", "code")
-    fleet.put_back("w2")
-    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
+    fleet.replace_code(*WORKERS)
 
 
 DAGSTER_SCENES: dict[str, Scene] = {
@@ -234,13 +235,6 @@ DAGSTER_SCENES: dict[str, Scene] = {
 def _pass(fleet: Installation, seconds: float) -> None:
     began = time.monotonic()
     fleet.wait_for("time", lambda: time.monotonic() - began > seconds, seconds=seconds + PATIENCE_SECONDS)
-
-
-def _only(fleet: Installation, host: str) -> None:
-    """Leave one worker's code server."""
-    for other in WORKERS:
-        if other != host:
-            fleet.remove(other, "code")
 
 
 def _run_of(fleet: Installation, clips: list[str]) -> tuple[str, str]:
@@ -264,11 +258,8 @@ def _expect_refused(
     words: tuple[str, ...],
 ) -> None:
     """A run on a host that disagrees fails, says both values and buys nothing."""
-    fleet.wait_for("Dagster", fleet.has_loaded, seconds=PATIENCE_SECONDS)
-    before = set(fleet.failed_runs())
-    fleet.ask(scene)
-    fleet.wait_for("a refused run", lambda: bool(set(fleet.failed_runs()) - before), seconds=PATIENCE_SECONDS)
-    (run,) = set(fleet.failed_runs()) - before
+    (run,) = fleet.ask(scene)
+    fleet.wait_for("a refused run", lambda: fleet.runs()[run] == "FAILURE", seconds=PATIENCE_SECONDS)
     said = fleet.why_failed(run)
     outcome.said[f"a host whose {what} differs"] = said
     if not all(word in said for word in words):
@@ -277,8 +268,14 @@ def _expect_refused(
         outcome.missed.append(f"a host whose {what} differs has bought")
 
 
-def _expect_in_time(outcome: FleetOutcome, what: str, since: float) -> None:
-    taken = outcome.seconds[what] = time.monotonic() - since
+def expect_in_time(outcome: FleetOutcome, what: str, since: float, now: float | None = None) -> None:
+    """Note how long something took; more than two minutes is a problem.
+
+    Args:
+        since: When it began, by `time.monotonic`.
+        now: The same clock; None reads it.
+    """
+    taken = outcome.seconds[what] = (time.monotonic() if now is None else now) - since
     if taken > TWO_MINUTES:
         outcome.missed.append(f"{what} {taken:.0f} s")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import httpx
 import sqlalchemy as sa
 
 from proof.children import end, start
@@ -269,6 +270,22 @@ class Fleet:
     def kill(self, one: Process) -> None:
         """Kill a process for good."""
         os.kill(one.pid, signal.SIGKILL)
+
+    # What must never happen
+
+    def take_a_file_away(self) -> None:
+        """Remove the file of a clip from the bucket."""
+        min(self.bucket.glob("videos/*/*.mp4")).unlink()
+
+    def repeat_a_post(self) -> None:
+        """Send a POST again whose job was delivered, as a client does that repeats what it does not know to be done."""
+        url = self.providers.urls[PROVIDER]
+        books = httpx.get(f"{url}/admin/books", timeout=60, trust_env=False).raise_for_status().json()
+        job = books["jobs"][0]
+        headers = {"authorization": f"Bearer {KEY}", "x-client-request-id": job["submission_id"]}
+        httpx.post(
+            f"{url}/api/v3/{job['model']}", json=job["body"], headers=headers, timeout=60, trust_env=False
+        ).raise_for_status()
 
     def _end_all(self) -> None:
         for process in [one.process for one in self.processes] + ([self._watch] if self._watch else []):

@@ -184,8 +184,25 @@ def _addresses(names: list[str]) -> dict[str, Host]:
     return {name: Host(name, (), f"127.0.0.{number}", None) for number, name in enumerate(names, 2)}
 
 
+def sweep() -> None:
+    """Remove the namespaces and bridges of proofs that were killed: their addresses are those of the next one."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    for space in (line.split()[0] for line in listed.splitlines() if line.startswith("dailies-")):
+        if not _lives(space.split("-")[1]):
+            Host(space, (), GATEWAY, None, space=space).kill()
+            _ip("netns", "delete", space)
+    for bridge in Path("/sys/class/net").glob("dbr*"):
+        if not _lives(bridge.name.removeprefix("dbr")):
+            _ip("link", "delete", bridge.name)
+
+
+def _lives(pid: str) -> bool:
+    return Path("/proc", pid).exists()
+
+
 def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host]:
-    mark = os.getpid() % 100_000
+    sweep()
+    mark = os.getpid()
     bridge = f"dbr{mark}"
     _ip("link", "add", bridge, "type", "bridge")
     stack.callback(_ip, "link", "delete", bridge)

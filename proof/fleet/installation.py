@@ -8,9 +8,9 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ import yaml
 from bench.machine import is_ours
 from proof.children import ROOT, end
 from proof.faults.stack import clip_names, declare
+from proof.fleet import host_site
 from proof.fleet.fleet import CONTROL, PROVIDER, WORKERS, Fleet
 from proof.fleet.hosts import Host, fleet_of
 from proof.stand_in.providers import KEY
@@ -35,17 +36,19 @@ CAP_USD = "500"
 CLI = (sys.executable, "-c", "from pipelines.cli import main; main()")
 START_SECONDS = 300.0
 COMMAND_SECONDS = 600.0
-_ASKED_AGAIN = 3
+_ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+_CONNECT_SECONDS = 2.0
 _WORKSPACE = {
     "load_from": [{"grpc_server": {"host": "127.0.0.1", "port": CODE_PORT, "location_name": "dailies"}}]
 }
 _WHY_FAILED = """query Why($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
   ... on ExecutionStepFailureEvent { failureMetadata { description } error { message } }
   ... on RunFailureEvent { error { message } } } } } } }"""
-_AHEAD = """
-    import time
-    real = time.time
-    time.time = lambda: real() + {seconds}
+_ASK_WEB = """
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), {"content-type": "application/json"})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+print(opener.open(request, timeout=60).read().decode())
 """
 
 
@@ -69,8 +72,6 @@ class Installation(Fleet):
         super().__post_init__()
         self.services: dict[str, dict[str, Service]] = {}
         self.starts: Counter[str] = Counter()
-        self.refused_commands = 0
-        """How often a command had to be said again."""
         self.orders = []
         self.variables: dict[str, dict[str, str]] = {}
         self.code: dict[str, Path] = {}
@@ -95,27 +96,24 @@ class Installation(Fleet):
             s3 = stack.enter_context(EmbeddedS3(self.folder / "s3"))
             self.bucket = self.folder / "s3" / s3.bucket
             self.hosts = stack.enter_context(fleet_of([CONTROL, SECOND_CONTROL, *WORKERS], namespaces=True))
-            self.engine = sa.create_engine(self.ledger_url, pool_pre_ping=True)
+            self.engine, self.dagster = (
+                sa.create_engine(url, pool_pre_ping=True) for url in (self.ledger_url, dagster_url)
+            )
             stack.callback(self.engine.dispose)
+            stack.callback(self.dagster.dispose)
             stack.callback(self._end_services)
             for host in self.hosts.values():
                 self._prepare(host, s3, dagster_url)
             self.run(CONTROL, *CLI, "ledger", "migrate")
             self.run(CONTROL, sys.executable, "-m", "dagster", "instance", "migrate")
-            for name in WORKERS:
-                self._add(name, "code", *self._code_server())
             workspace = self.folder / "workspace.yaml"
             workspace.write_text(yaml.safe_dump(_WORKSPACE))
             self._add(
                 CONTROL, "web", sys.executable, "-m", "pipelines.webserver", str(workspace), str(WEB_PORT)
             )
             self.add_daemon(CONTROL)
+            self.replace_code(*WORKERS)
             self._stack = stack.pop_all()
-            try:
-                self.wait_for("Dagster with the code", self.has_loaded, seconds=START_SECONDS)
-            except BaseException:
-                self._stack.close()
-                raise
         return self
 
     def _prepare(self, host: Host, s3: EmbeddedS3, dagster_url: str) -> None:
@@ -124,6 +122,7 @@ class Installation(Fleet):
         for folder in ("home", "dagster", "site"):
             (place / folder).mkdir(parents=True)
         shutil.copytree(self.folder / "data", place / "data")
+        shutil.copyfile(host_site.__file__, place / "site" / "sitecustomize.py")
         (place / "dagster" / "dagster.yaml").write_text(_dagster_yaml(place))
         parsed = sa.engine.make_url(self.ledger_url)
         database = host.reach("db", Path(str(parsed.query["host"])) / ".s.PGSQL.5432")
@@ -186,9 +185,32 @@ class Installation(Fleet):
         if service.process is not None:
             end(service.process, politely=False)
 
-    def put_back(self, host: str) -> None:
-        """Run a worker's code server with the host's settings of now."""
-        self._add(host, "code", *self._code_server())
+    def add_code(self, worker: str) -> None:
+        """Run a code server on a worker that has none, with the host's settings of now."""
+        self._add(worker, "code", *self._code_server())
+
+    def replace_code(self, *workers: str) -> None:
+        """Let these workers alone have a code server, each started anew with its host's settings of now, and wait until it answers.
+
+        Dagster answers from what it has loaded, whichever server that came from: each server's port is tried too. It opens when the
+        server has loaded its code.
+        """
+        for name in WORKERS:
+            if "code" in self.services[name]:
+                self.remove(name, "code")
+        for name in workers:
+            self.add_code(name)
+        self.wait_for(
+            "code servers", lambda: all(self._has_port_open(name) for name in workers), seconds=START_SECONDS
+        )
+        self.wait_for("Dagster with the code", self.has_loaded, seconds=START_SECONDS)
+
+    def _has_port_open(self, worker: str) -> bool:
+        try:
+            socket.create_connection((self.hosts[worker].address, CODE_PORT), _CONNECT_SECONDS).close()
+        except OSError:
+            return False
+        return True
 
     def power_off(self, host: str) -> dict[str, Service]:
         """Kill a host for good; returns what ran there."""
@@ -206,8 +228,7 @@ class Installation(Fleet):
 
     def set_clock_ahead(self, host: str, seconds: float) -> None:
         """Let `time.time()` of every process that a host starts from now on be wrong."""
-        site = self.folder / host / "site" / "sitecustomize.py"
-        site.write_text(textwrap.dedent(_AHEAD.format(seconds=seconds)) if seconds else "")
+        self.variables[host][host_site.AHEAD] = str(seconds) if seconds else ""
 
     def _add(self, host: str, name: str, *command: str) -> None:
         self.services[host][name] = Service(command)
@@ -267,19 +288,12 @@ class Installation(Fleet):
             raise RuntimeError(
                 f"{command[-4:]} on {host} exited with {done.returncode}: {done.stdout}{done.stderr}"
             )
-        return done.stdout + done.stderr
+        return done.stdout
 
-    def ask(self, series: str) -> None:
-        """Ask for the clips of a series on the control host, as a person does, and again after an error.
-
-        Dagster's webserver keeps connections that a database has closed, and shows the error of each once.
-        """
-        for _ in range(_ASKED_AGAIN):
-            with contextlib.suppress(RuntimeError):
-                self.run(CONTROL, *CLI, "produce", series, "--yes", "--json")
-                return
-            self.refused_commands += 1
-        self.run(CONTROL, *CLI, "produce", series, "--yes", "--json")
+    def ask(self, series: str) -> list[str]:
+        """Ask for the clips of a series on the control host, as a person does; returns the ids of the runs."""
+        said = json.loads(self.run(CONTROL, *CLI, "produce", series, "--yes", "--json"))
+        return [str(run) for run in said["runs"]]
 
     def ask_and_wait(self, series: str) -> "subprocess.Popen[bytes]":
         """Ask for the clips of a series with `--wait`; the run waits for them too."""
@@ -297,12 +311,8 @@ class Installation(Fleet):
     def graphql(self, query: str, **variables: Any) -> Any:
         """Ask the webserver, which listens on its own host only."""
         asked = json.dumps({"query": query, "variables": variables})
-        program = (
-            "import httpx, sys; print(httpx.post(sys.argv[1], content=sys.argv[2], timeout=60, trust_env=False, "
-            "headers={'content-type': 'application/json'}).raise_for_status().text)"
-        )
         url = f"http://127.0.0.1:{WEB_PORT}/graphql"
-        return json.loads(self.run(CONTROL, sys.executable, "-c", program, url, asked))["data"]
+        return json.loads(self.run(CONTROL, sys.executable, "-I", "-S", "-c", _ASK_WEB, url, asked))["data"]
 
     def has_loaded(self) -> bool:
         """Whether Dagster answers and has the code."""
@@ -314,10 +324,19 @@ class Installation(Fleet):
 
     # What the ledger and Dagster say
 
-    def failed_runs(self) -> list[str]:
-        """The ids of the runs that failed."""
-        query = "{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }"
-        return [str(run["runId"]) for run in self.graphql(query)["runsOrError"]["results"]]
+    def runs(self) -> dict[str, str]:
+        """Dagster's status of each run, by its id."""
+        with self.dagster.connect() as connection:
+            found = connection.execute(sa.text("SELECT run_id, status FROM runs"))
+            return {str(run): str(status) for run, status in found}
+
+    def is_over(self) -> bool:
+        """Whether every run has ended and Dagster knows the end of every clip."""
+        with self.engine.connect() as connection:
+            untold = connection.execute(
+                sa.text("SELECT count(*) FROM attempts WHERE reported_run_id IS NULL")
+            )
+            return untold.scalar() == 0 and set(self.runs().values()) <= set(_ENDED)
 
     def why_failed(self, run: str) -> str:
         """What a failed run says."""

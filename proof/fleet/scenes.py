@@ -1,7 +1,7 @@
 """What happens to the fleet, scene by scene, and what the judge says at the end."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class FleetOutcome:
     """What hosts that refused have said."""
     missed: list[str] = field(default_factory=list)
     """What was not as promised, besides the laws."""
+    broken_on_purpose: dict[str, list[str]] = field(default_factory=dict)
+    """What the judge said of each law that was broken on purpose, after it had judged."""
 
     @property
     def problems(self) -> list[str]:
@@ -45,6 +47,7 @@ class FleetOutcome:
             *self.verdict.problems,
             *(f"held: {clip}: {why}" for clip, why in self.verdict.held.items()),
             *self.missed,
+            *(f"the judge did not see {what}" for what, seen in self.broken_on_purpose.items() if not seen),
         ]
 
 
@@ -205,16 +208,47 @@ def wait_for_ends(fleet: Fleet, clips: list[str]) -> None:
 
 def judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
     """The outcome with what the judge says once every clip and every run has ended."""
-    names = {str(one["clip"]) for one in fleet.orders}
-    wait_for_ends(fleet, sorted(names))
+    names = sorted(str(one["clip"]) for one in fleet.orders)
+    wait_for_ends(fleet, names)
     fleet.wait_for("the runs' ends", lambda: not fleet.processes, seconds=PATIENCE_SECONDS)
+    outcome.verdict = verdict_of(fleet, names)
+    outcome.exits = dict(sorted(fleet.exits.items()))
+    outcome.broken_on_purpose = break_laws(fleet, names)
+    return outcome
+
+
+def verdict_of(fleet: Fleet, clips: Collection[str]) -> Verdict:
+    """What the judge says of some clips, which are all that were asked for."""
     findings = gather(
-        fleet.providers.books(), fleet.ledger_url, fleet.bucket, clips=names, skews={}, now=time.time()
+        fleet.providers.books(), fleet.ledger_url, fleet.bucket, clips=set(clips), skews={}, now=time.time()
     )
     findings.settle[PROVIDER] = fleet.settle_seconds
-    outcome.verdict = judge(findings, fleet.providers.sha256)
-    outcome.exits = dict(sorted(fleet.exits.items()))
-    return outcome
+    return judge(findings, fleet.providers.sha256)
+
+
+def break_laws(fleet: Fleet, clips: Collection[str]) -> dict[str, list[str]]:
+    """Break laws on purpose, at the end of everything: what the judge says of each. It must see them all."""
+    seen = {}
+    for what, kind, broken in (
+        ("a delivered file that is taken away", "lost", fleet.take_a_file_away),
+        ("a client that repeats its POST", "duplicate", fleet.repeat_a_post),
+    ):
+        broken()
+        verdict = verdict_of(fleet, clips)
+        seen[what] = [str(one) for one in verdict.violations if one.kind == kind]
+    return seen
+
+
+def in_words(outcome: FleetOutcome) -> str:
+    """What was seen so far, in a line."""
+    verdict = outcome.verdict
+    ends = ", ".join(f"{number} {state}" for state, number in sorted(verdict.ends.items())) or "no clip"
+    sums = ", ".join(f"{kind} {verdict.count(kind)}" for kind in ("duplicate", "lost"))
+    problems = "".join(f"; {problem}" for problem in outcome.problems)
+    return (
+        f"{ends}; {verdict.jobs} jobs, {sums}, ${verdict.unaccounted_micros / 1e6:.2f} unaccounted, "
+        f"{len(verdict.held)} held{problems}"
+    )
 
 
 def providers_of(folder: Path, mischief: Mischief) -> Providers:
@@ -238,5 +272,6 @@ def as_document(outcome: FleetOutcome) -> dict[str, Any]:
         "seconds": {name: round(value, 1) for name, value in outcome.seconds.items()},
         "exits": outcome.exits,
         **({"said": outcome.said} if outcome.said else {}),
+        "broken_on_purpose": outcome.broken_on_purpose,
         "problems": outcome.problems,
     }

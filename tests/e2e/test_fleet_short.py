@@ -18,6 +18,8 @@ def test_what_a_frozen_and_a_dead_run_had_is_collected_by_another_once(tmp_path:
     assert outcome.problems == []
     assert outcome.verdict.ends == {"delivered": 8}
     assert outcome.verdict.jobs == 8
+    # the negative control: the same judge, after a file was taken away and a POST repeated
+    assert [len(seen) > 0 for seen in outcome.broken_on_purpose.values()] == [True, True]
     # frozen between the look at its claim and the look at its clips, it finds nothing left to do
     came_back = [outcome.exits.get(f"w1 produce: {code}", 0) for code in (LOST, 0)]
     assert sum(came_back) == 1
