@@ -191,7 +191,9 @@ class ProviderHttp:
         *,
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         limit: int = BODY_LIMIT,
+        seconds: float = ASK_SECONDS,
     ) -> Answer | PollFailed:
         """Send a request that changes nothing. It reuses connections and repeats nothing; the engine does.
 
@@ -200,7 +202,9 @@ class ProviderHttp:
             path: Percent-encoded path below the base address.
             params: Query parameters.
             content: The JSON body, where there is one.
+            files: The fields of a multipart form instead: name, bytes and media type of each.
             limit: The most bytes that are read of the answer.
+            seconds: How long the whole call may take.
         """
         try:
             request = self._asks.build_request(
@@ -208,15 +212,16 @@ class ProviderHttp:
                 self.base_url + path,
                 params=params,
                 content=content,
+                files=files,
                 headers={"Content-Type": "application/json"} if content is not None else None,
             )
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(seconds):
                 sent_at = self._clock()
                 response = await self._asks.send(request, stream=True)
                 self._compare_clocks(response.headers, sent_at)
                 return await self._read(response, limit)
         except TimeoutError:
-            return PollFailed(f"no complete answer from {self.host} within {ASK_SECONDS:g} s")
+            return PollFailed(f"no complete answer from {self.host} within {seconds:g} s")
         except Exception as error:  # noqa: BLE001 - no error of a poll says anything about the job
             return PollFailed(self._cause(error))
 

@@ -120,7 +120,11 @@ CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
         (1366, 768),
         "$0.28",
     ),
-    "bytedance/seedance-2.0": ({"duration": 4, "aspect_ratio": "9:16"}, (720, 1280), "$1.2136"),
+    "bytedance/seedance-2.0": (
+        {"duration": 4, "aspect_ratio": "9:16", "image": "images/tall.png"},
+        (720, 1280),
+        "$1.2136",
+    ),
     "kwaivgi/kling-v3-video": ({"duration": 3, "mode": "standard"}, (1280, 720), "$0.51"),
 }
 
@@ -265,6 +269,7 @@ def test_every_endpoint_makes_a_clip(
     # what was handed in is named by its file, never by the address it went to
     assert b"/uploads/" not in data_of
     assert b"/fal/files/" not in data_of
+    assert b"/v1/files/" not in data_of
     if "image" in parameters:
         assert f"file:{parameters['image']}#sha256=".encode() in data_of
 

@@ -25,6 +25,8 @@ from resources.providers.base import (
     Rejected,
     SubmitOutcome,
     Unknown,
+    Uploaded,
+    UploadFailed,
 )
 from resources.providers.callbacks import UnverifiedWebhookError
 from resources.providers.registry import spec_of
@@ -301,3 +303,45 @@ async def test_a_changed_secret_is_asked_for_again_but_not_for_every_forgery() -
         callback = await reader.read(headers(at=later), SAID, endpoint=None, now=later)
         assert callback.job_id == "p1"
     assert asked == 2
+
+
+async def test_an_upload_is_a_form_with_the_key() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(201, json={"id": "f1", "urls": {"get": f"{URL}/v1/files/f1"}})
+
+    async with client(handler) as replicate:
+        outcome = await replicate.upload("boat.png", "image/png", b"some bytes")
+
+    assert outcome == Uploaded(f"{URL}/v1/files/f1")
+    (post,) = seen
+    assert (post.method, post.url.path, post.headers["authorization"]) == (
+        "POST",
+        "/v1/files",
+        "Bearer r8_key",
+    )
+    assert post.headers["content-type"].startswith("multipart/form-data; boundary=")
+    form = post.content
+    assert b'name="content"; filename="boat.png"\r\nContent-Type: image/png\r\n\r\nsome bytes\r\n' in form
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx.Response(413, json=PROBLEM), FailureKind.INVALID),
+        (httpx.Response(413, text=HTML), FailureKind.PROVIDER),
+        (httpx.Response(401, json=PROBLEM), FailureKind.AUTH),
+        (httpx.Response(429, json=PROBLEM), FailureKind.THROTTLED),
+        (httpx.Response(503), FailureKind.PROVIDER),
+        (httpx.Response(201, json={"id": "f1"}), FailureKind.PROVIDER),
+        (httpx.Response(201, json={"urls": {"get": "file:///etc/passwd"}}), FailureKind.PROVIDER),
+        (httpx.Response(201, json={"urls": "https://a.test"}), FailureKind.PROVIDER),
+    ],
+)
+async def test_an_upload_that_fails_says_why(answer: httpx.Response, kind: FailureKind) -> None:
+    async with client(lambda _: answer) as replicate:
+        outcome = await replicate.upload("boat.png", "image/png", b"x")
+    assert isinstance(outcome, UploadFailed)
+    assert (outcome.kind, outcome.cause.startswith("Replicate")) == (kind, True)

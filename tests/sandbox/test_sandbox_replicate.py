@@ -1,5 +1,6 @@
 """Replicate's own Python client runs against the sandbox unchanged, address aside."""
 
+import io
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import replicate
+from pictures import png
 from replicate.exceptions import ReplicateError
 
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
@@ -92,3 +94,46 @@ def test_an_hour_after_its_end_everything_of_a_prediction_is_deleted() -> None:
         removed = web.get(f"/replicate/v1/predictions/{made['id']}", headers=KEY).json()
         assert (removed["data_removed"], removed["input"], removed["output"]) == (True, {}, None)
         assert web.get(ended["output"], headers=KEY).status_code == 404
+
+
+def test_an_uploaded_picture_is_the_input_of_its_own_account_only(
+    sandbox: RunningSandbox, official: replicate.Client
+) -> None:
+    file = official.files.create(io.BytesIO(png(1280, 720)), filename="boat.png")
+    assert (file.content_type, file.size) == ("image/png", len(png(1280, 720)))
+    # it is read with the token alone, and what is read is not the picture
+    assert httpx.get(file.urls["get"]).status_code == 401
+    assert official.files.get(file.id).checksums == file.checksums
+
+    # its client uploads a picture by itself
+    output: Any = official.run(
+        MODEL, input={**INPUT, "image": io.BytesIO(png(640, 480))}, use_file_output=False
+    )
+    assert str(output).endswith(".mp4")
+    stranger = replicate.Client(api_token="sandbox.stranger", base_url=f"{sandbox.url}/replicate")
+    with pytest.raises(ReplicateError, match="image"):
+        stranger.models.predictions.create(model=MODEL, input={**INPUT, "image": file.urls["get"]})
+
+
+def test_a_file_is_gone_after_its_hour() -> None:
+    from starlette.testclient import TestClient
+
+    from resources.sandbox import create_app
+
+    clock = [1_000.0]
+    app = create_app(SandboxSettings(), clock=lambda: clock[0])
+    with TestClient(app) as web:
+        form = {"content": ("boat.png", png(64, 64), "image/png")}
+        made = web.post("/replicate/v1/files", files=form, headers=KEY).json()
+        asked = {"input": {**INPUT, "image": made["urls"]["get"]}}
+        place = f"/replicate/v1/models/{MODEL}/predictions"
+        assert web.post(place, json=asked, headers=KEY).status_code == 201
+        clock[0] += 3_601
+        assert web.post(place, json=asked, headers=KEY).status_code == 422
+        assert web.get(made["urls"]["get"].replace("http://testserver", ""), headers=KEY).status_code == 404
+
+
+def test_a_form_without_a_file_is_refused(sandbox: RunningSandbox) -> None:
+    place = f"{sandbox.url}/replicate/v1/files"
+    for sent in ({"files": {"other": ("a.png", b"x")}}, {"json": {}}, {"files": {"content": ("a.png", b"")}}):
+        assert httpx.post(place, headers=KEY, **sent).status_code == 422  # type: ignore[arg-type]

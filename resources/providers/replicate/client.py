@@ -49,6 +49,8 @@ from resources.providers.rows import Rows
 
 PAGE_BYTES = 8_000_000
 """Bytes of a page of the list, which carries the inputs and logs of a hundred predictions."""
+UPLOAD_SECONDS = 300.0
+"""How long the upload of a file may take."""
 COLLECTIONS = ("text-to-video", "image-to-video")
 """Collections that are read for the list of models (Replicate docs: collections)."""
 
@@ -187,9 +189,21 @@ class Replicate(ProviderClient):
                     found[model.id] = model
         return list(found.values())
 
-    async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:  # noqa: ARG002 - the interface
-        """See `Provider.upload`. Small pictures are part of the request; its files are deleted with the prediction."""
-        return UploadFailed("files for Replicate are sent inside the request", FailureKind.INVALID)
+    async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
+        """See `Provider.upload`. A form with the key; the address that it gives can be read by Replicate alone."""
+        answer = await self._http.ask(
+            "POST", "/v1/files", files={"content": (name, data, content_type)}, seconds=UPLOAD_SECONDS
+        )
+        if not isinstance(answer, Answer) or not answer.ok:
+            failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
+            refused = isinstance(answer, Answer) and answer.status in _REFUSED and _is_error(answer.fields)
+            kind = FailureKind.INVALID if refused else failed.kind
+            return UploadFailed(f"Replicate takes no file: {failed.cause}", kind, failed.retry_after)
+        places = answer.fields.get("urls")
+        urls = answers.media_urls([places.get("get")] if isinstance(places, dict) else None)
+        if len(urls) != 1:
+            return UploadFailed("Replicate's address of the file cannot be understood", FailureKind.PROVIDER)
+        return Uploaded(urls[0])
 
     async def webhook_secret(self) -> str:
         """The secret that signs the account's webhooks (Replicate docs: verify webhooks).

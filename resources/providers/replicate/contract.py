@@ -9,6 +9,7 @@ measured.
 | no idempotency key | absent from the OpenAPI document, whose bodies take no unknown field | A |
 | the list shows every prediction of the account from its creation, with its input | Replicate docs: HTTP API | A |
 | `Cancel-After`, and the state `aborted` | Replicate docs: create a prediction, lifecycle | A |
+| a file is uploaded as a form, up to 100 MB, and its address is an input; data URLs are for small ones | Replicate docs: input files; its `replicate` client: `files.create` | A |
 | inputs, outputs and files are deleted an hour after the end | Replicate docs: data retention | A |
 | no price and no bill in the API | absent from the OpenAPI document | A |
 | a failed prediction of an official video model is not charged, a canceled one is until then | Replicate docs: billing, changelog | A, B |
@@ -31,6 +32,8 @@ CAPABILITIES = Capabilities(
     settle_seconds=120,
     propagation_seconds=60,
     bills_jobs=False,
+    # how long an unused file is kept is not stated, and one that was used goes an hour after its prediction's end
+    upload_seconds=1_800,
 )
 
 _PREDICTION = {

@@ -20,6 +20,8 @@ from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
 from resources.sandbox.front_registry import CallbackReport
+from resources.sandbox.fronts.replicate.errors import problem
+from resources.sandbox.fronts.replicate.uploads import UploadedFiles
 from resources.sandbox.pictures import Measured, from_data_url, measure
 from resources.sandbox.workshop import Workshop
 
@@ -51,6 +53,7 @@ class ReplicateFront(Front):
         super().__init__(workshop)
         self._report = report
         self._cdn = Cdn(workshop)
+        self._files = UploadedFiles(workshop.directory / "replicate-files", f"{BASE}/v1/files")
 
     def routes(self) -> list[BaseRoute]:
         """Every route. Files want the token, which the pages ask for."""
@@ -61,6 +64,8 @@ class ReplicateFront(Front):
             self.route(f"{api}/predictions", "submit", self._submit_version, "POST"),
             self.route(f"{api}/predictions/{{id}}", "poll", self._poll, "GET"),
             self.route(f"{api}/predictions/{{id}}/cancel", "delete", self._poll, "POST"),
+            self.route(f"{api}/files", "upload", self._files.post, "POST"),
+            self.route(f"{api}/files/{{file}}", "upload", self._files.get, "GET"),
             self.route(f"{api}/account", "balance", self._whose, "GET"),
             self.route(f"{api}/collections/{{slug}}", "models", self._collection, "GET"),
             self.route(f"{api}/webhooks/default/secret", "secret", self._secret, "GET"),
@@ -104,7 +109,7 @@ class ReplicateFront(Front):
             return problem(422, "Input validation failed", "input: input is required, and nothing unknown")
         try:
             params = endpoint.read(asked)
-            params = endpoint.look_at(params, _pictures(endpoint, params))
+            params = endpoint.look_at(params, self._pictures(call, endpoint, params))
         except InvalidParameter as wrong:
             return problem(422, "Input validation failed", f"- input.{wrong.parameter}: {wrong}")
         if self.workshop.too_many(call.account):
@@ -128,6 +133,29 @@ class ReplicateFront(Front):
         if call.job.webhook:
             self._report()
         return JSONResponse(prediction(call.job, Phase.WAITING, call.now), status_code=201)
+
+    def _pictures(
+        self, call: WireCall, endpoint: SandboxEndpoint, params: dict[str, Any]
+    ) -> dict[str, Measured]:
+        """The sizes of uploaded pictures and of those in the request; addresses elsewhere are not fetched.
+
+        Raises:
+            InvalidParameter: A value is no picture.
+        """
+        found = {}
+        for name, rule in endpoint.parameters.items():
+            value = params.get(name)
+            if rule.type != "picture" or not isinstance(value, str):
+                continue
+            try:
+                source = from_data_url(value) if value.startswith("data:") else self._files.find(call, value)
+            except ValueError:
+                continue
+            measured = measure(source) if source else None
+            if measured is None:
+                raise InvalidParameter(name, f"parameter {name} holds no image")
+            found[name] = measured
+        return found
 
     async def _poll(self, call: WireCall) -> Response:
         job = call.job
@@ -224,11 +252,6 @@ def _is_removed(job: Job, now: float) -> bool:
     return now > job.ends_at + KEPT_SECONDS
 
 
-def problem(status: int, title: str, detail: str) -> JSONResponse:
-    """Replicate's error body."""
-    return JSONResponse({"title": title, "detail": detail, "status": status}, status_code=status)
-
-
 def webhook_secret(key: str) -> str:
     """The secret that signs an account's webhooks, one per key."""
     return "whsec_" + base64.b64encode(hashlib.sha256(f"webhook:{key}".encode()).digest()[:24]).decode()
@@ -247,24 +270,6 @@ def report(job: Job, now: float, key: str) -> CallbackReport:
         "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
     }
     return CallbackReport(body, headers)
-
-
-def _pictures(endpoint: SandboxEndpoint, params: dict[str, Any]) -> dict[str, Measured]:
-    """The sizes of the pictures inside the request; addresses are not fetched.
-
-    Raises:
-        InvalidParameter: A value is no picture.
-    """
-    found = {}
-    for name, rule in endpoint.parameters.items():
-        value = params.get(name)
-        if rule.type == "picture" and isinstance(value, str) and value.startswith("data:"):
-            data = from_data_url(value)
-            measured = measure(data) if data else None
-            if measured is None:
-                raise InvalidParameter(name, f"parameter {name} holds no image")
-            found[name] = measured
-    return found
 
 
 def _without_pictures(fields: dict[str, Any]) -> dict[str, Any]:
