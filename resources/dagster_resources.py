@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ from resources.production.request_files import RequestFiles
 from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings, open_ledger
-from resources.shared_data.source import bring, checked_digest, folder_of_run
+from resources.shared_data.kept_folders import hold
+from resources.shared_data.source import bring, checked_digest, folder_of_run, folders_of_queued
 from resources.storage.objects import ObjectStore
 from resources.webhooks.tokens import addresses
 
@@ -56,6 +58,7 @@ class Production(dg.ConfigurableResource[None]):
 
     _heartbeat: Heartbeat | None = PrivateAttr(None)
     _data: Path | None = PrivateAttr(None)
+    _held: int | None = PrivateAttr(None)
 
     @contextlib.contextmanager
     def at_work(self, run_id: str) -> Iterator[None]:
@@ -71,6 +74,9 @@ class Production(dg.ConfigurableResource[None]):
         finally:
             heartbeat.stop()
             self._heartbeat = self._data = None
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
 
     def settings(self) -> Settings:
         """The settings as they are now, with the data folder of the run."""
@@ -78,13 +84,15 @@ class Production(dg.ConfigurableResource[None]):
         return settings if self._data is None else settings.reading(self._data)
 
     def follow_data(self, decision: str) -> None:
-        """Read from now on the data folder of which a run's decision was made.
+        """Read the data folder of which a run's decision was made, until the step's work ends.
 
         Raises:
             resources.errors.ConfigurationError: This host has another folder. Nothing was bought.
         """
         with self.ledger() as ledger:
             self._data = repeat_unrecorded(folder_of_run, load_settings(), ledger, decision)
+        if self._data is not None:
+            self._held = hold(self._data)
 
     def checked_data(self) -> tuple[Path, str | None]:
         """The data folder of this host, which must be the current one where one was pushed, and its digest if it has one.
@@ -92,8 +100,8 @@ class Production(dg.ConfigurableResource[None]):
         Raises:
             resources.errors.ConfigurationError: Another one is current.
         """
-        settings = bring(load_settings())
         with self.ledger() as ledger:
+            settings = bring(load_settings(), ledger)
             return settings.data, repeat_unrecorded(checked_digest, settings, ledger)
 
     def declarations(self) -> Declarations:
@@ -168,7 +176,9 @@ class Production(dg.ConfigurableResource[None]):
                     raise
                 logger.warning("%s is left out, since nothing is bought here: %s", name, error)
         store = self.store()
-        files = RequestFiles(DataFolder(settings.data), store)
+        files = RequestFiles(
+            DataFolder(settings.data), store, lambda: folders_of_queued(settings, ledger, store)
+        )
         engine = Engine(ledger, ready, mark=BucketMark(ledger, store), files=files)
         try:
             if self._heartbeat is None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from pipelines.cli.declared import declarations_of
 from resources.catalogue import Catalogue
 from resources.declared.document import yaml_files
+from resources.declared.problems import ProblemsError
 from resources.errors import ConfigurationError
 from resources.series import Declarations
+from resources.series.review_rules import load_review_rules
 from resources.settings import Settings, names
 from resources.variables import ENV_FILE, misspelt_keys, names_in
 
@@ -24,12 +26,10 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
         from resources.shared_data.source import bring
 
         settings = bring(settings)
-    catalogue = Catalogue.of(settings.data)
-    declarations = declarations_of(settings, catalogue)
-    problems = [*map(str, catalogue.problems), *map(str, declarations.problems), *_unusable(settings)]
+    declarations, problems = read_folder(settings)
     return (
         declarations,
-        problems,
+        [*problems, *_unusable(settings)],
         [
             *_misspelt(),
             *_unread(settings.data / "series", declarations),
@@ -37,6 +37,18 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
             *_overtaken(declarations),
         ],
     )
+
+
+def read_folder(settings: Settings) -> tuple[Declarations, list[str]]:
+    """Read all declarations; with the problems of every file of the data folder."""
+    catalogue = Catalogue.of(settings.data)
+    declarations = declarations_of(settings, catalogue)
+    problems = [*catalogue.problems, *declarations.problems]
+    try:
+        load_review_rules(settings.data)
+    except ProblemsError as error:
+        problems += error.problems
+    return declarations, list(map(str, problems))
 
 
 def _unusable(settings: Settings) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, counted, print_json
+from pipelines.cli.terminal import Json, complain, console, counted, print_json
 
 data_app = typer.Typer(
     cls=PanelledGroup,
@@ -30,8 +30,15 @@ def push(
     from pipelines.cli.data_folders import push_folder
     from pipelines.cli.data_table import push_document
     from pipelines.cli.stack_settings import running_settings
+    from resources.ledger.policy_history import in_force
+    from resources.settings import open_ledger
 
-    made = push_folder(running_settings(), note=note)
+    settings = running_settings()
+    made = push_folder(settings, note=note)
+    with open_ledger(settings) as ledger:
+        refusal = in_force(ledger).refusal
+    if refusal is not None:
+        complain(f"note: {refusal}")
     if as_json:
         print_json(push_document(made))
     else:

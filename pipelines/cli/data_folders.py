@@ -14,16 +14,19 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from pipelines.cli.bucket import bucket_of
+from pipelines.cli.check import read_folder
 from resources.errors import ConfigurationError
 from resources.ledger import data_pushes
 from resources.ledger.data_pushes import DataPush
 from resources.production.bucket_mark import bind_bucket
 from resources.settings import Settings, open_ledger
-from resources.shared_data.archive import write_archive
+from resources.shared_data.archive import unpack, write_archive
 from resources.shared_data.snapshot import Snapshot, short, take_snapshot
 from resources.shared_data.source import fetch
 from resources.storage.layout import data_key
+from resources.storage.objects import ObjectStore
 
+ARCHIVE_TYPE = "application/gzip"
 LONGEST_TEXT = 256 << 10
 """Bytes of a file whose lines are compared."""
 
@@ -49,20 +52,20 @@ def push_folder(settings: Settings, *, note: str) -> DataPush:
     """Store the data folder of this host in the bucket, and make it current.
 
     Raises:
-        ConfigurationError: The host has no folder of its own, or the folder holds what may not be stored. Nothing was changed.
+        ConfigurationError: The host has no folder of its own, or the folder has mistakes or holds what may not be stored. Nothing was
+            changed.
         resources.errors.UnavailableError: Ledger or bucket does not answer.
     """
     folder = settings.own_data
     snapshot = take_snapshot(folder)
+    if problems := read_folder(settings)[1]:
+        listing = "\n".join(problems)
+        raise ConfigurationError(
+            f"{listing}\nEvery host would read these mistakes, so nothing was stored. Correct them, or move the files out of {folder}."
+        )
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        key = data_key(snapshot.digest)
-        if bucket.store.head(key) is None:
-            with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
-                write_archive(folder, snapshot, file, secrets=secrets_of(settings))
-                file.flush()
-                sha256 = hashlib.sha256(Path(file.name).read_bytes()).hexdigest()
-                bucket.store.put_file(key, Path(file.name), sha256=sha256, content_type="application/gzip")
+        _store(bucket.store, folder, snapshot, settings)
         return data_pushes.push(
             ledger,
             snapshot.digest,
@@ -71,6 +74,35 @@ def push_folder(settings: Settings, *, note: str) -> DataPush:
             who=f"{getpass.getuser()} on {socket.gethostname()}",
             note=note,
         )
+
+
+def _store(store: ObjectStore, folder: Path, snapshot: Snapshot, settings: Settings) -> None:
+    """Store the archive of a folder, unless the bucket has it and it can be read."""
+    key = data_key(snapshot.digest)
+    is_there = store.head(key) is not None
+    if is_there and _can_be_read(store, key, snapshot.digest):
+        return
+    with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
+        write_archive(folder, snapshot, file, secrets=secrets_of(settings))
+        file.flush()
+        content = Path(file.name).read_bytes()
+        if is_there:
+            store.put_bytes(key, content, content_type=ARCHIVE_TYPE, overwrite=True)
+        else:
+            sha256 = hashlib.sha256(content).hexdigest()
+            store.put_file(key, Path(file.name), sha256=sha256, content_type=ARCHIVE_TYPE)
+
+
+def _can_be_read(store: ObjectStore, key: str, digest: str) -> bool:
+    with tempfile.TemporaryDirectory() as place:
+        archive = Path(place) / "data.tar.gz"
+        try:
+            if store.get_file(key, archive) is None:
+                return False
+            unpack(archive, Path(place) / digest, digest)
+        except ConfigurationError:
+            return False
+    return True
 
 
 def compare(settings: Settings, before: str | None, after: str | None) -> FolderDifference:
@@ -87,6 +119,11 @@ def compare(settings: Settings, before: str | None, after: str | None) -> Folder
         known = data_pushes.pushes(ledger)
         old = _find(known, before)
         old_folder = fetch(settings, old, bucket.store)
+        if after is None and settings.reads_bucket:
+            raise ConfigurationError(
+                "this host has no data folder of its own (DAILIES_DATA=bucket). Name two pushed ones: `dailies data diff BEFORE AFTER`; "
+                "`dailies data log` shows them"
+            )
         if after is None:
             new_folder, named = settings.own_data, f"this host's {settings.data}"
         else:

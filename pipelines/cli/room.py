@@ -33,6 +33,7 @@ from resources.series import load_series
 from resources.series.review_rules import load_review_rules
 from resources.server_thread import HOST
 from resources.settings import Settings, load_settings, open_ledger
+from resources.shared_data.source import bring
 
 logger = logging.getLogger("dailies")
 
@@ -42,9 +43,13 @@ LOOK_SECONDS = 5.0
 
 
 class RetakeShop:
-    """Sells retakes through Dagster, and knows what finishes cost."""
+    """Sells retakes through Dagster, and knows what finishes cost.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: The settings as they are now: a data folder may be pushed while the room is open.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
         self._one_at_a_time = threading.Lock()
 
@@ -53,7 +58,7 @@ class RetakeShop:
         # it brings Dagster, which only a person who buys needs
         from pipelines.cli.retakes import offer_retake
 
-        offer = offer_retake(self._settings, clip)
+        offer = offer_retake(self._settings(), clip)
         return {
             "price": offer.price,
             "order_fingerprint": offer.approval.order_fingerprint,
@@ -77,20 +82,21 @@ class RetakeShop:
 
         decision = f"retake:{request}"
         with self._one_at_a_time:
-            with open_ledger(self._settings) as ledger:
+            settings = self._settings()
+            with open_ledger(settings) as ledger:
                 if fixed_clips(ledger, decision) and not purchases_of(ledger, decision).is_nothing:
                     # the first answer was lost on its way; without a purchase the run is asked for again, as the same decision
                     return decision
-            offer = offer_retake(self._settings, approval.clip)
+            offer = offer_retake(settings, approval.clip)
             difference = approval.difference(offer.approval)
             if offer.refusal is None and difference is not None:
                 raise ConfigurationError(f"{difference}. Nothing was bought. Ask again.")
             # the run compares once more, with what was shown
-            return buy_retake(self._settings, replace(offer, approval=approval), decision=decision).decision
+            return buy_retake(settings, replace(offer, approval=approval), decision=decision).decision
 
     def offer_finish(self, draft: Attempt) -> dict[str, Any]:
         """See `resources.room.answers.Shop`."""
-        with open_ledger(self._settings) as ledger:
+        with open_ledger(self._settings()) as ledger:
             offer = offer_finish(ledger, draft, self.limits)
         return {
             "price": offer.price,
@@ -104,7 +110,7 @@ class RetakeShop:
 
     def limits(self, request: ClipRequest) -> ClipRequest:
         """See `resources.room.answers.Shop`."""
-        return declared_limits(self._settings)(request)
+        return declared_limits(self._settings())(request)
 
 
 def _cap(line: CapLine) -> dict[str, str]:
@@ -140,12 +146,16 @@ def open_room(
     scratch.mkdir(parents=True, exist_ok=True)
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
+
+        def now() -> Settings:
+            return bring(settings, ledger)
+
         house = RoomHouse(
             ledger,
             bucket.store,
-            rules=lambda: load_review_rules(settings.data),
-            titles=_titles(settings, ledger.clock),
-            shop=RetakeShop(settings),
+            rules=lambda: load_review_rules(now().data),
+            titles=_titles(now, ledger.clock),
+            shop=RetakeShop(now),
             scratch=scratch,
             declared=lambda: declarations_of(settings),
             editor=editor_of(settings),
@@ -178,7 +188,7 @@ def guard_of(settings: Settings) -> Guard:
     return Guard(names=settings.allowed_hosts, users=settings.allowed_users)
 
 
-def _titles(settings: Settings, clock: Callable[[], float]) -> Callable[[], Mapping[str, str]]:
+def _titles(settings: Callable[[], Settings], clock: Callable[[], float]) -> Callable[[], Mapping[str, str]]:
     """The titles of the series, read anew every few seconds; a mistake in the data folder costs only the titles."""
     kept: dict[str, str] = {}
     read_at = -LOOK_SECONDS
@@ -188,7 +198,8 @@ def _titles(settings: Settings, clock: Callable[[], float]) -> Callable[[], Mapp
         if clock() - read_at >= LOOK_SECONDS:
             read_at = clock()
             with contextlib.suppress(DailiesError):
-                declared = load_series(settings.data, Catalogue.of(settings.data))
+                data = settings().data
+                declared = load_series(data, Catalogue.of(data))
                 kept = {name: series.title for name, series in declared.series.items()}
         return kept
 

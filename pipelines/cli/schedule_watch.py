@@ -15,15 +15,17 @@ Schedule = tuple[str, Any]
 class ScheduleWatch:
     """Compares what the series' files say with what they said before."""
 
-    folder: Path
-    """`data/series`."""
-    accounts: Path
-    """`data/accounts`."""
+    data: Path
+    """The data folder."""
     _stamps: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _declared: dict[Path, Schedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.changed()
+
+    def look_at(self, data: Path) -> None:
+        """Compare another data folder from now on with what this one said before."""
+        self.data = data
 
     def changed(self) -> list[str]:
         """The series whose schedule has changed since the last call, and `account NAME` for each account that came or went.
@@ -32,7 +34,7 @@ class ScheduleWatch:
         """
         before = dict(self._declared)
         stamps = {
-            file: _stamp(file) for folder in (self.folder, self.accounts) for file in yaml_files(folder)
+            file: _stamp(file) for folder in ("series", "accounts") for file in yaml_files(self.data / folder)
         }
         for file in self._declared.keys() - stamps.keys():
             del self._declared[file]
@@ -49,7 +51,7 @@ class ScheduleWatch:
     def _read(self, file: Path) -> Schedule | None:
         found = _schedule(file)
         # an account's sensor depends on its name alone
-        return (f"account {found[0]}", True) if found and file.parent == self.accounts else found
+        return (f"account {found[0]}", True) if found and file.parent.name == "accounts" else found
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
 from resources.program_files import program_root
 from resources.settings import BUCKET, Settings, pinned
+from resources.shared_data.source import bring
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, SANDBOX_KEY, STACK
 
@@ -84,7 +85,7 @@ class Stack:
         self._room_socket: socket.socket | None = None
         self.sandbox_url: str | None = None
         self.environment = dict(os.environ)
-        self._schedules = ScheduleWatch(settings.data / "series", settings.data / "accounts")
+        self._schedules = ScheduleWatch(settings.data)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
         self.id = secrets.token_hex(8)
@@ -92,7 +93,7 @@ class Stack:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._commands: dict[str, list[str]] = {}
         self._deaths = Deaths()
-        self._policy = StackPolicy(settings, wanted.log)
+        self._policy = StackPolicy(wanted.log)
         self._code_watch = CodeWatch(self.home)
         self._sockets = self.home / SOCKETS
         self._sockets_are_elsewhere = False
@@ -142,6 +143,9 @@ class Stack:
             raise ConfigurationError(
                 f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
             )
+        # nothing may be pushed yet, and the embedded S3 is started later
+        with contextlib.suppress(DailiesError):
+            self._read_pushed_folder()
         check_listening(self.wanted.host, self.settings.allowed_hosts)
         if self.wanted.host not in {HOST, "0.0.0.0"}:  # noqa: S104 - compared
             raise ConfigurationError(
@@ -164,7 +168,7 @@ class Stack:
             # how often Dagster looks for runs to retry, 5 unless set; the loss of a worker takes minutes to be believed
             "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "15",
             "PYTHONUNBUFFERED": "1",
-            **({FOLLOWS_POLICY: "true"} if self._policy.put_in_force() else {}),
+            **({FOLLOWS_POLICY: "true"} if self._policy.put_in_force(self.settings) else {}),
             # where the code server puts the sockets of the processes that hold the code
             "TMPDIR": str(self._sockets),
         }
@@ -332,10 +336,19 @@ class Stack:
             if was_gone and self._code_was_gone:
                 self._load_code_anew()
         with contextlib.suppress(DailiesError):
-            self._policy.follow()
+            self._read_pushed_folder()
+        with contextlib.suppress(DailiesError):
+            self._policy.follow(self.settings)
         if changed := self._schedules.changed():
             self._load_code_anew(f"schedules and accounts have changed ({', '.join(changed)}); loading them")
         self._tended_at = time.monotonic()
+
+    def _read_pushed_folder(self) -> None:
+        """Read the data folder that was pushed last, where this host reads the bucket's."""
+        pushed = bring(self.settings)
+        if pushed.data != self.settings.data:
+            self.settings = pushed
+            self._schedules.look_at(pushed.data)
 
     def _revive(self) -> None:
         for name, process in list(self.processes.items()):

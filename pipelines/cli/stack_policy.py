@@ -1,11 +1,15 @@
 """What `dailies up` does about the policy: its settings are put in force, or it says why it buys nothing."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pipelines.cli.policy_table import changes, person
 from resources.errors import UnavailableError
 from resources.ledger import policy_history
 from resources.settings import Settings, open_ledger
+
+if TYPE_CHECKING:
+    from resources.ledger.policy_settings import Policy
 
 
 class StackPolicy:
@@ -15,16 +19,15 @@ class StackPolicy:
     something else; then this host only adds what nobody has said.
     """
 
-    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
-        self._settings = settings
+    def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
-        self._said = settings.policy
+        self._said: Policy = {}
 
-    def put_in_force(self) -> bool:
+    def put_in_force(self, settings: Settings) -> bool:
         """Put this host's settings in force, and tell a person what changed; returns whether they agree with the ledger now."""
-        said = self._settings.policy
+        self._said = said = settings.policy
         try:
-            with open_ledger(self._settings) as ledger:
+            with open_ledger(settings) as ledger:
                 if not ledger.is_of_one_machine:
                     known = policy_history.take_in(ledger)
                 else:
@@ -35,7 +38,6 @@ class StackPolicy:
         except UnavailableError as error:
             self._log(f"whether this host's settings are the policy in force is not known: {error}")
             return False
-        self._said = said
         if known.refusal is not None:
             self._log(known.refusal)
         elif left := sorted(known.entries.keys() - said.keys()):
@@ -45,7 +47,7 @@ class StackPolicy:
             )
         return known.refusal is None
 
-    def follow(self) -> None:
+    def follow(self, settings: Settings) -> None:
         """Put in force what a file in `data/accounts` says now, where it says something else than before."""
-        if self._settings.policy != self._said:
-            self.put_in_force()
+        if settings.policy != self._said:
+            self.put_in_force(settings)

@@ -6,7 +6,9 @@ import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
 from resources.ledger.shared_tables import data_pushes, decision_data
+from resources.ledger.states import AttemptState
 
 _NEWEST = sa.select(data_pushes).order_by(data_pushes.c.seq.desc()).limit(1)
 _OF_DECISION = sa.select(decision_data.c.digest).where(decision_data.c.decision == sa.bindparam("decision"))
@@ -68,3 +70,17 @@ def of_decision(ledger: Ledger, decision: str) -> str | None:
     """The digest of the data folder of which a decision was made; None where none was recorded."""
     with ledger.read() as connection:
         return connection.execute(_OF_DECISION, {"decision": decision}).scalar()
+
+
+def of_queued(ledger: Ledger) -> list[str]:
+    """The digests of the pushed folders of which the queued purchases were ordered."""
+    query = (
+        sa.select(decision_data.c.digest)
+        .join(attempts, attempts.c.decision == decision_data.c.decision)
+        .where(attempts.c.state == AttemptState.QUEUED.value)
+        .where(decision_data.c.digest.in_(sa.select(data_pushes.c.digest)))
+        .distinct()
+        .order_by(decision_data.c.digest)
+    )
+    with ledger.read() as connection:
+        return list(connection.execute(query).scalars())

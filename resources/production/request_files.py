@@ -1,6 +1,9 @@
 """The files that requests name: those of the data folder, and the first frames of drafts in the bucket."""
 
+import contextlib
 import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from resources.catalogue.file_types import HEAD_BYTES, sniff
 from resources.catalogue.files import DataFolder, LocalFile
@@ -15,11 +18,19 @@ class RequestFiles:
 
     Args:
         store: The bucket; None where no request may name an object in it.
+        earlier: Data folders of which requests were made before the current one was pushed. They are looked for only when a file
+            is no longer in the current one.
     """
 
-    def __init__(self, folder: DataFolder, store: ObjectStore | None = None) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        store: ObjectStore | None = None,
+        earlier: Callable[[], Iterable[Path]] = tuple,
+    ) -> None:
         self._folder = folder
         self._store = store
+        self._earlier = earlier
 
     def read(self, reference: FileReference) -> tuple[LocalFile, bytes]:
         """The bytes of a file, unchanged since the request was made.
@@ -29,7 +40,7 @@ class RequestFiles:
             resources.errors.UnavailableError: The bucket does not answer.
         """
         if not reference.is_in_bucket:
-            return self._folder.read(reference)
+            return self._read_local(reference)
         if self._store is None or not reference.path.startswith(FRAMES):
             raise _refused(reference, "is no file that a request may name")
         data = self._store.get_bytes(reference.path)
@@ -39,6 +50,15 @@ class RequestFiles:
         if is_a is None or hashlib.sha256(data).hexdigest() != reference.sha256:
             raise _refused(reference, "is not what was stored in the bucket; circle another take")
         return LocalFile(reference, len(data), is_a), data
+
+    def _read_local(self, reference: FileReference) -> tuple[LocalFile, bytes]:
+        try:
+            return self._folder.read(reference)
+        except ProblemsError:
+            for folder in self._earlier():
+                with contextlib.suppress(ProblemsError):
+                    return DataFolder(folder).read(reference)
+            raise
 
 
 def _refused(reference: FileReference, message: str) -> ProblemsError:

@@ -4,11 +4,14 @@ Where a folder was pushed, it counts on every host: one whose own folder differs
 folder of which its decision was made, whatever was pushed since.
 """
 
+import contextlib
 import datetime as dt
 import logging
 import os
 import socket
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.refused_hosts import About
 from resources.settings import POINTER, Settings, open_ledger
 from resources.shared_data.archive import unpack
+from resources.shared_data.kept_folders import is_kept, prune
 from resources.shared_data.snapshot import MOST_BYTES, short, take_snapshot
 from resources.storage.layout import data_key
 
@@ -33,8 +37,11 @@ NOTHING_PUSHED = (
 )
 
 
-def bring(settings: Settings) -> Settings:
+def bring(settings: Settings, ledger: Ledger | None = None) -> Settings:
     """The settings with the folder that is current, where this host reads the bucket's; it is fetched once.
+
+    Args:
+        ledger: One that is open already.
 
     Raises:
         ConfigurationError: None was pushed yet, or its archive is gone or broken.
@@ -42,15 +49,16 @@ def bring(settings: Settings) -> Settings:
     """
     if not settings.reads_bucket:
         return settings
-    with open_ledger(settings) as ledger:
-        push = data_pushes.current(ledger)
+    with open_ledger(settings) if ledger is None else contextlib.nullcontext(ledger) as opened:
+        push = data_pushes.current(opened)
     if push is None:
         raise ConfigurationError(NOTHING_PUSHED)
     folder = fetch(settings, push.digest)
     pointer = settings.home / POINTER
-    written = pointer.with_name(f".{pointer.name}-{os.getpid()}")
-    written.write_text(push.digest)
-    written.rename(pointer)
+    if not (pointer.is_file() and pointer.read_text() == push.digest):
+        written = pointer.with_name(f".{pointer.name}-{os.getpid()}-{threading.get_ident()}")
+        written.write_text(push.digest)
+        written.rename(pointer)
     return settings.reading(folder)
 
 
@@ -62,7 +70,7 @@ def fetch(settings: Settings, digest: str, store: "BucketReader | None" = None) 
         resources.errors.UnavailableError: The bucket does not answer.
     """
     folder = (settings.home / POINTER).with_name(digest).absolute()
-    if folder.is_dir():
+    if is_kept(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     if store is None:
@@ -80,7 +88,26 @@ def fetch(settings: Settings, digest: str, store: "BucketReader | None" = None) 
                 "host that has it stores it again."
             )
         unpack(archive, folder, digest)
+    prune(folder.parent, current=_named_by(settings.home / POINTER))
     return folder
+
+
+def _named_by(pointer: Path) -> str:
+    try:
+        return pointer.read_text().strip()
+    except OSError:
+        return ""
+
+
+def folders_of_queued(settings: Settings, ledger: Ledger, store: "BucketReader") -> Iterator[Path]:
+    """The pushed folders of which queued purchases were ordered, so that a later push changes no picture of theirs.
+
+    Raises:
+        resources.errors.UnavailableError: The ledger or the bucket does not answer.
+    """
+    for digest in data_pushes.of_queued(ledger):
+        with contextlib.suppress(ConfigurationError):
+            yield fetch(settings, digest, store)
 
 
 def checked_digest(settings: Settings, ledger: Ledger) -> str | None:

@@ -60,8 +60,8 @@ def test_the_table_fits_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def started() -> tuple[StackPolicy, list[str], bool]:
     said: list[str] = []
-    stack = StackPolicy(load_settings(), said.append)
-    return stack, said, stack.put_in_force()
+    stack = StackPolicy(said.append)
+    return stack, said, stack.put_in_force(load_settings())
 
 
 def test_up_on_one_machine_applies_its_settings_and_says_what_changed(
@@ -83,10 +83,10 @@ def test_up_follows_an_edited_file_of_an_account(home: Path) -> None:
     file = folder / "team-b.yaml"
     file.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\nmax_in_flight: 3\n")
     stack, said, _ = started()
-    stack.follow()
+    stack.follow(load_settings())
     assert said == []
     file.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\nmax_in_flight: 10\n")
-    stack.follow()
+    stack.follow(load_settings())
     assert said == ["max_in_flight of team-b in data/accounts was 3; it is 10 now, on every host"]
 
 

@@ -44,7 +44,7 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_request_that_is_sent_again_is_the_same_decision(bought: list[str]) -> None:
-    shop = RetakeShop(load_settings())
+    shop = RetakeShop(load_settings)
     offer = shop.offer(CLIP)
     shown = Approval(CLIP, offer["order_fingerprint"], offer["at_most_micros"])
     for other in (

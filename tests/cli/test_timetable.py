@@ -116,10 +116,11 @@ def test_without_dagster_the_ticks_are_listed_all_the_same(dailies: Run) -> None
 
 
 def test_an_edited_schedule_is_noticed_once(tmp_path: Path) -> None:
-    file = tmp_path / "bay.yaml"
+    (tmp_path / "series").mkdir()
+    file = tmp_path / "series" / "bay.yaml"
     file.write_text("name: bay\nprompt: x\n")
     accounts = tmp_path / "accounts"
-    watch = ScheduleWatch(tmp_path, accounts)
+    watch = ScheduleWatch(tmp_path)
     assert watch.changed() == []
     file.write_text("name: bay\nprompt: another\n")
     assert watch.changed() == []
@@ -130,9 +131,9 @@ def test_an_edited_schedule_is_noticed_once(tmp_path: Path) -> None:
     assert watch.changed() == []
     file.write_text(f"name: bay\n{SCHEDULE.replace('30 5', '0 6')}")
     assert watch.changed() == ["bay"]
-    file.rename(tmp_path / "harbor.yaml")
+    file.rename(file.with_name("harbor.yaml"))
     assert watch.changed() == []
-    (tmp_path / "harbor.yaml").unlink()
+    file.with_name("harbor.yaml").unlink()
     assert watch.changed() == ["bay"]
     accounts.mkdir()
     team = accounts / "b.yaml"
@@ -140,3 +141,16 @@ def test_an_edited_schedule_is_noticed_once(tmp_path: Path) -> None:
     assert watch.changed() == ["account team-b"], "without its sensor nobody fetches what it buys"
     team.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\nmax_in_flight: 2\n")
     assert watch.changed() == []
+
+
+def test_a_data_folder_that_was_pushed_is_compared_with_the_one_before(tmp_path: Path) -> None:
+    for name, text in (("one", "0 5"), ("same", "0 5"), ("other", "0 6")):
+        (tmp_path / name / "series").mkdir(parents=True)
+        (tmp_path / name / "series" / "bay.yaml").write_text(
+            f"name: bay\nschedule: {{cron: {text} * * *, timezone: UTC}}\n"
+        )
+    watch = ScheduleWatch(tmp_path / "one")
+    watch.look_at(tmp_path / "same")
+    assert watch.changed() == []
+    watch.look_at(tmp_path / "other")
+    assert watch.changed() == ["bay"]

@@ -5,14 +5,23 @@ import io
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
+import sqlalchemy as sa
+from pictures import png, put
 from pipelinekit import House, again, nothing_bought
 from test_series_schedules import tick
 
+from pipelines.cli.data_folders import push_folder
+from pipelines.cli.room import open_room
 from pipelines.clip_batch import DECISION_TAG
+from resources.errors import ConfigurationError
 from resources.ledger import approvals, data_pushes
+from resources.ledger.schema import uploads
+from resources.settings import load_settings
 from resources.shared_data.archive import write_archive
 from resources.shared_data.snapshot import short, take_snapshot
+from resources.shared_data.source import bring
 from resources.storage.layout import data_key
 
 WORDS = ["A quiet view of the east.", "A quiet view of the west."]
@@ -24,13 +33,24 @@ def declare(house: House) -> list[str]:
     return ["bay-2026-11-20-east", "bay-2026-11-20-west"]
 
 
-def push(house: House) -> str:
-    """What `dailies data push` does."""
+def own_models(house: House) -> None:
     models = house.data / "models"
     if models.is_symlink():
         place = models.resolve()
         models.unlink()
         shutil.copytree(place, models)
+
+
+def another_host(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as a host that reads the bucket, on the same ledger."""
+    monkeypatch.setenv("DAILIES_DATA", "bucket")
+    monkeypatch.setenv("DAILIES_HOME", str(house.data.parent / "another-host"))
+    monkeypatch.setenv("DAILIES_LEDGER_URL", f"sqlite:///{house.data.parent / 'ledger.db'}")
+
+
+def push(house: House) -> str:
+    """What `dailies data push` does."""
+    own_models(house)
     found = take_snapshot(house.data)
     target = io.BytesIO()
     write_archive(house.data, found, target, secrets=())
@@ -154,3 +174,113 @@ def test_a_host_that_reads_the_bucket_before_a_push_is_told_what_to_do(
     with nothing_bought(house):
         ran = house.produce(keys)
     assert "`dailies data push` on a host that has the folder stores it" in (ran.failure or "")
+
+
+def one_of_two_is_queued(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two clips of one picture, ordered by a schedule; the second waits for the first, and the picture was replaced by a push."""
+    put(house.data, "images/hill.png", png(720, 1280))
+    monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "1")
+    house.declare(
+        "bay",
+        ["east", "west"],
+        schedule=DAILY,
+        endpoint="bytedance/seedance-2.0/image-to-video",
+        parameters={"duration": 4, "image": "images/hill.png"},
+    )
+    keys = ["bay-2026-11-20-east", "bay-2026-11-20-west"]
+    push(house)
+    tags = a_tick(house)
+    assert house.run("submit_clips", keys, tags=tags).green
+    put(house.data, "images/hill.png", png(1080, 1920))
+    push(house)
+    another_host(house, monkeypatch)
+    with house.production.ledger() as ledger, ledger.write() as connection:
+        # the address of the uploaded picture has ended
+        connection.execute(sa.delete(uploads))
+    assert states(house, keys) == ["submitted", "queued"]
+    return keys
+
+
+def states(house: House, keys: list[str]) -> list[str]:
+    with house.production.ledger() as ledger:
+        found = ledger.latest(keys)
+        return [found[key].state.value for key in keys]
+
+
+def send_the_queued(house: House, keys: list[str]) -> str:
+    for _ in range(20):
+        house.tick("wavespeed_completion")
+        if "queued" not in (found := states(house, keys)):
+            return found[1]
+    raise AssertionError(found)
+
+
+def test_a_queued_clip_is_bought_with_the_picture_it_was_ordered_with(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = one_of_two_is_queued(house, monkeypatch)
+    assert send_the_queued(house, keys) in {"submitted", "succeeded"}
+
+
+def test_without_the_earlier_folders_the_queued_clip_fails(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the test above."""
+    keys = one_of_two_is_queued(house, monkeypatch)
+    monkeypatch.setattr(data_pushes, "of_queued", lambda _: [])
+    with nothing_bought(house):
+        assert send_the_queued(house, keys) == "rejected"
+
+
+def test_the_room_of_a_host_that_reads_the_bucket_follows_each_push(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key,) = house.declare("cove", ["north"])
+    (house.data / "review.yaml").write_text("people: {ann: buy}\n")
+    push(house)
+    house.add([key])
+    assert house.run("produce_clips", [key]).green
+    another_host(house, monkeypatch)
+    monkeypatch.setenv("DAILIES_ROOM_USER_HEADER", "X-Forwarded-User")
+    with (
+        open_room(load_settings(), port=0) as room,
+        httpx.Client(base_url=room.url, headers={"X-Forwarded-User": "ann"}, trust_env=False) as ann,
+    ):
+        assert ann.get("api/clips").json()["me"]["right"] == "buy"
+        assert ann.get("api/offer", params={"clip": key}).json()["refusal"] is None
+        house.edit("cove", "quiet", "stormy")
+        push(house)
+        offer = ann.get("api/offer", params={"clip": key}).json()
+        assert offer["refusal"] is None, "it sells what is current, and not what was when it was started"
+        (house.data / "review.yaml").write_text("people: {ann: look}\n")
+        push(house)
+        assert ann.get("api/clips").json()["me"]["right"] == "look"
+
+
+def test_a_folder_with_mistakes_is_not_pushed(house: House) -> None:
+    declare(house)
+    own_models(house)
+    first = push_folder(load_settings(), note="")
+    house.edit("bay", "prompt:", "promt:")
+    (house.data / "review.yaml").write_text("people: {ann: everything}\n")
+    with pytest.raises(ConfigurationError, match=r"promt(.|\n)*everything(.|\n)*nothing was stored"):
+        push_folder(load_settings(), note="")
+    with house.production.ledger() as ledger:
+        assert data_pushes.current(ledger) == first
+
+
+def test_a_push_stores_anew_what_is_broken_in_the_bucket(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(house)
+    own_models(house)
+    pushed = push_folder(load_settings(), note="")
+    store = house.production.store()
+    store.put_bytes(data_key(pushed.digest), b"half", content_type="application/gzip", overwrite=True)
+    another_host(house, monkeypatch)
+    with pytest.raises(ConfigurationError, match="in the bucket is not used"):
+        bring(load_settings())
+    monkeypatch.setenv("DAILIES_DATA", str(house.data))
+    assert push_folder(load_settings(), note="again") == pushed
+    monkeypatch.setenv("DAILIES_DATA", "bucket")
+    assert take_snapshot(bring(load_settings()).data).digest == pushed.digest

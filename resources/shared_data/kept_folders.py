@@ -1,0 +1,82 @@
+"""The pushed data folders that a host keeps: the current one, those that something reads, and the newest few."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+KEPT = 5
+"""So many folders are kept, those that were read last."""
+IN_USE_SECONDS = 3_600.0
+"""A folder that was asked for within this time is kept: a command or a tick may read it."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_GONE = ".gone-"
+_LEFTOVER = re.compile(r"\.(gone|fetching|unpacking)-.*")
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a folder is here; it then counts as read now."""
+    try:
+        os.utime(folder)
+    except FileNotFoundError:
+        return False
+    return folder.is_dir()
+
+
+def hold(folder: Path) -> int:
+    """Keep a folder from being removed until the descriptor is closed or the process ends, however long that reads it.
+
+    Raises:
+        FileNotFoundError: It was removed at this moment.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def prune(place: Path, *, current: str, now: float | None = None) -> list[str]:
+    """Remove the folders that nothing reads, and what killed processes left; whoever needs one again fetches it.
+
+    Args:
+        place: Where the folders are.
+        current: The digest of the one that this host reads.
+        now: Seconds since the epoch; by default the time of this machine, whose files they are.
+
+    Returns:
+        The digests of the folders that were removed.
+    """
+    old = (time.time() if now is None else now) - IN_USE_SECONDS
+    read_at: dict[Path, float] = {}
+    for path in place.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            read_at[path] = path.stat().st_mtime
+    for path, changed_at in read_at.items():
+        if _LEFTOVER.fullmatch(path.name) and changed_at < old:
+            shutil.rmtree(path, ignore_errors=True)
+    folders = [path for path in read_at if _DIGEST.fullmatch(path.name)]
+    folders.sort(key=read_at.__getitem__, reverse=True)
+    return [
+        path.name for path in folders[KEPT:] if path.name != current and read_at[path] < old and _remove(path)
+    ]
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a folder unless a process holds it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = folder.rename(folder.with_name(f"{_GONE}{folder.name}-{os.getpid()}"))
+    except OSError:
+        return False
+    else:
+        shutil.rmtree(gone, ignore_errors=True)
+        return True
+    finally:
+        os.close(descriptor)
