@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -110,3 +113,42 @@ def test_the_compose_proxy_replaces_the_header_that_names_people() -> None:
     header = re.search(r"^DAILIES_ROOM_USER_HEADER=(.+)$", settings, re.MULTILINE)
     assert header is not None
     assert f"header_up {header[1]} " in caddy
+
+
+CELERY_SETTINGS = """
+import json
+from dagster_celery.app import app, execute_job
+print(json.dumps({
+    "broker": app.conf.broker_url, "backend": app.conf.result_backend, "task_acks_late": execute_job.acks_late,
+    "task_reject_on_worker_lost": execute_job.reject_on_worker_lost,
+    "worker_prefetch_multiplier": app.conf.worker_prefetch_multiplier,
+}))
+"""
+
+
+def test_celerys_workers_have_what_the_launcher_is_told(tmp_path: Path) -> None:
+    """Without its own file a worker kept its results from Dagster, which then failed every run as one without a worker."""
+    addresses = {"CELERY_BROKER": "redis://redis:6379/1", "CELERY_BACKEND": "redis://redis:6379/2"}
+    launcher = yaml.safe_load((HELM / "values.celery.yaml").read_text())["runLauncher"]["config"][
+        "customRunLauncher"
+    ]["config"]
+    wanted = launcher["config_source"] | {
+        name: addresses[launcher[name]["env"]] for name in ("broker", "backend")
+    }
+    documents = list(yaml.safe_load_all((HELM / "objects.celery.yaml").read_text()))
+    for file, text in documents[0]["data"].items():
+        (tmp_path / file).write_text(text)
+    (worker,) = documents[1]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "PYTHONPATH", "value": "/etc/celery"} in worker["env"]
+    assert _celery_settings(addresses | {"PYTHONPATH": str(tmp_path)}) == wanted
+    assert _celery_settings(addresses)["backend"] == "rpc://"
+
+
+def _celery_settings(variables: dict[str, str]) -> dict[str, object]:
+    """What Celery's worker reads at its start."""
+    told = {**os.environ, "PYTHONPATH": "", **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", CELERY_SETTINGS], env=told, check=True, capture_output=True, text=True
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
