@@ -5,7 +5,7 @@ import multiprocessing
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing.util import Finalize
@@ -130,7 +130,7 @@ def _kinds(plan: Plan, database: Database) -> set[str]:
 # The layers
 
 
-def singles(base: Plan, points: range, database: Database) -> Tally:
+def singles(base: Plan, points: Iterable[int], database: Database) -> Tally:
     """One crash at each of some points of a quiet history."""
     tally = Tally()
     for point in points:

@@ -35,11 +35,13 @@ class Control:
     """The kinds of violation that are the mistake's own."""
     prepare: str | None = None
     """Breaks the database's schema before a history."""
+    first: int = 0
+    """The seed of the first history that shows the mistake: a search from 0 on took half of the controls' time."""
 
 
 def caught(control: Control, database: Database, *, histories: int) -> Outcome | None:
-    """The first history of a control that has a violation of its kind, None when none of them has."""
-    for seed in range(histories):
+    """The first of so many histories of a control that has a violation of its kind, None when none of them has."""
+    for seed in range(control.first, control.first + histories):
         plan = control.shows(
             replace(drawn(seed), kinds=(), crashes=(), pauses=(), cap=None, per_minute=None, ahead=0.0)
         )
@@ -68,7 +70,13 @@ CONTROLS = (
         _with("crash", at=(("POST: accepted", 0.0),)),
         UNACCOUNTED,
     ),
-    Control("retry on a read time-out", mutants.answers(mutants.once_more), _with("lost answer"), DUPLICATE),
+    Control(
+        "retry on a read time-out",
+        mutants.answers(mutants.once_more),
+        _with("lost answer"),
+        DUPLICATE,
+        first=1,
+    ),
     Control(
         "5xx taken as rejected",
         mutants.answers(mutants.believed),
@@ -81,6 +89,7 @@ CONTROLS = (
         _with("second run"),
         DUPLICATE,
         prepare="DROP INDEX one_open_attempt_per_slot",
+        first=2,
     ),
     Control(
         "the unique index dropped, with several takes",
@@ -88,6 +97,7 @@ CONTROLS = (
         _with("second run", takes=3),
         DUPLICATE,
         prepare="DROP INDEX one_open_attempt_per_slot",
+        first=2,
     ),
     Control(
         "a verdict answered before it is written",
@@ -101,6 +111,7 @@ CONTROLS = (
         _with(JUDGED, takes=3),
         VERDICT,
         prepare="DROP INDEX one_circled_take_per_clip",
+        first=1,
     ),
     Control(
         "the index of finishes dropped",
@@ -108,6 +119,7 @@ CONTROLS = (
         _with(JUDGED, drafts=True, takes=1),
         DUPLICATE,
         prepare="DROP INDEX one_finish_per_draft",
+        first=1,
     ),
     Control(
         "an expired lease resubmits",
@@ -132,6 +144,7 @@ CONTROLS = (
         mutants.drops_late_answers,
         _with("pause", "list down", at=(("POST: accepted", 66.0),)),
         UNACCOUNTED,
+        first=15,
     ),
     Control(
         "the decision ignored",
@@ -156,6 +169,7 @@ CONTROLS = (
         mutants.buys_what_cannot_be_fetched,
         _with("cut download", "no video"),
         DUPLICATE,
+        first=2,
     ),
     Control(
         "one answer ends a paid job",
@@ -180,18 +194,21 @@ CONTROLS = (
         mutants.a_hold_is_final,
         _with("lost answer", OUTAGE, provider="wavespeed", clips=1, dedicated=True),
         frozenset({"held"}),
+        first=1,
     ),
     Control(
         "a callback that settles nothing",
         lambda: mock.patch.object(closures, "match_callback", return_value=None),
         _with("lost answer", provider="wavespeed", dedicated=False, callbacks=True),
         frozenset({"held"}),
+        first=1,
     ),
     Control(
         "a job on a shared key told by its price",
         lambda: mock.patch.object(Post, "may_be_given", mutants.goes_by_the_price),
         _with("stranger's job", "error without acceptance", provider="wavespeed", clips=3, dedicated=False),
         STRANGER,
+        first=11,
     ),
     Control(
         "an equal request on a shared key taken for ours",
@@ -211,6 +228,7 @@ CONTROLS = (
         lambda: mock.patch.object(queue, "_own_seed", return_value=7),
         _with("lost answer", provider="replicate", clips=1, takes=3, dedicated=False),
         frozenset({"held"}),
+        first=3,
     ),
     Control(
         "a shared key taken for a dedicated one",

@@ -45,6 +45,8 @@ class Points:
     count: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     """How often each label was passed."""
+    first: dict[str, int] = field(default_factory=dict)
+    """The number of the point that passed each label first."""
     crashed: Counter[str] = field(default_factory=Counter)
     """How often a process died at each label."""
     paused: Counter[str] = field(default_factory=Counter)
@@ -132,6 +134,7 @@ class Process:
         number = points.count
         points.count += 1
         points.passed[label] += 1
+        points.first.setdefault(label, number)
         sleeps = points.at.pop(label, points.pauses.get(number))
         if number in points.crashes or sleeps == 0:
             points.crashed[label] += 1

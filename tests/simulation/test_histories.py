@@ -1,6 +1,6 @@
-"""The short form of the simulation: every single crash of one clip, pairs and random histories by sample.
+"""The short form of the simulation: a crash at each kind of point of one clip, pairs and random histories by sample.
 
-`make bench-simulation` is the long form; `python -m proof.simulation --replay NAME` shows what a name did.
+`make prove` carries out the long form, with a crash at every single point; `python -m proof.simulation --replay NAME` shows what a name did.
 """
 
 import json
@@ -19,7 +19,7 @@ from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, drawn, dr
 from proof.simulation.runner import carry_out
 
 ROOT = Path(__file__).parents[2]
-RANDOMS = 20
+RANDOMS = 12
 POINTS_OF_ONE_CLIP = 40
 """Distinct points of a quiet history with one clip: fewer would mean that something is no longer interposed on."""
 
@@ -47,12 +47,12 @@ def test_a_quiet_history_buys_and_delivers_every_clip_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("provider", "way"), [("wavespeed", "leave"), ("aimlapi", "wait")])
-def test_every_single_crash_is_survived(database: Database, provider: str, way: str) -> None:
+def test_a_crash_at_every_kind_of_point_is_survived(database: Database, provider: str, way: str) -> None:
     base = quiet(provider, way, 1)
     before = carry_out(base, database).points
-    tally = singles(base, range(before.count), database)
+    tally = singles(base, before.first.values(), database)
     nothing_is_wrong(tally)
-    assert tally.histories[SINGLE] == before.count
+    assert tally.histories[SINGLE] == len(before.passed)
     assert set(tally.crashed) == set(before.passed), "a process has died at every point there is"
     assert len(tally.crashed) >= POINTS_OF_ONE_CLIP
 
@@ -61,9 +61,9 @@ def test_every_single_crash_is_survived(database: Database, provider: str, way: 
 def test_pairs_of_crashes_are_survived(database: Database) -> None:
     tally = Tally()
     for provider, way, first in (("wavespeed", "leave", 5), ("aimlapi", "wait", 7)):
-        tally.merge(pairs(quiet(provider, way, 1), first, database, step=6))
+        tally.merge(pairs(quiet(provider, way, 1), first, database, step=12))
     nothing_is_wrong(tally)
-    assert tally.histories[PAIR] > 15
+    assert tally.histories[PAIR] > 8
 
 
 @pytest.mark.slow
@@ -74,14 +74,14 @@ def test_random_histories_end_with_equal_books(database: Database) -> None:
     nothing_is_wrong(tally)
     assert tally.states["delivered"] > RANDOMS / 2
     assert sum(tally.crashed.values()) > RANDOMS / 4
-    assert len(tally.struck) > 25, "most kinds of faults were met"
+    assert len(tally.struck) > 20, "most kinds of faults were met"
 
 
 @pytest.mark.slow
 def test_drafts_are_finished_once_whatever_happens(database: Database) -> None:
     finishes: Counter[str] = Counter()
     tally = Tally()
-    for seed in range(12):
+    for seed in range(9):
         plan = with_drafts(drawn(seed))
         tally.add(RANDOM, plan.seed, carry_out(plan, database))
         rows = database.rows("SELECT state FROM attempts WHERE finishes IS NOT NULL")
