@@ -42,6 +42,21 @@ FAST = {
     "listen_addresses": "",
 }
 
+EMPTY = "; ".join(
+    [
+        # the journal refuses deletes by a trigger, which does not fire for a replica
+        "SET LOCAL session_replication_role = replica",
+        "SET LOCAL lock_timeout = '2s'",
+        *(f'DELETE FROM "{table.name}"' for table in waiting_clips.metadata.sorted_tables),
+        "SELECT setval(seqrelid, seqstart, false) FROM pg_sequence",
+    ]
+)
+INDEXES = (
+    "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class "
+    "WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"
+)
+"""Queries of a ledger's database: its rows gone, and the names of its indexes."""
+
 
 class PostgresServer:
     """A server and its databases; a context manager.
@@ -59,6 +74,8 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"dailies_test_{os.getpid()}_{number}" for number in itertools.count())
         self._idle: list[str] = []
+        self._cleaners: dict[str, sa.Engine] = {}
+        self._indexes: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         if self._mode is not None:
@@ -108,34 +125,30 @@ class PostgresServer:
             return self._idle.pop()
         url = self.empty_database()
         open_database(url).dispose()
+        self._cleaners[url] = cleaner = sa.create_engine(
+            make_url(url).set(drivername="postgresql+psycopg2"), pool_size=1, pool_pre_ping=True
+        )
+        with cleaner.connect() as connection:
+            self._indexes[url] = connection.exec_driver_sql(INDEXES).scalar()
         return url
 
     def give_back(self, url: str) -> None:
-        """Empty a ledger's database for the next test, or drop it when somebody keeps it locked or may not."""
-        engine = sa.create_engine(make_url(url).set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
+        """Empty a ledger's database for the next test, or drop it when somebody keeps it locked or may not.
+
+        By one connection that stays and in one message: a connection and a statement for each table took the server 19 ms, this
+        takes 2.
+        """
         try:
-            with engine.begin() as connection:
-                # the journal refuses deletes by a trigger, which does not fire for a replica
-                connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
-                connection.execute(sa.text("SET LOCAL lock_timeout = '2s'"))
-                for table in waiting_clips.metadata.sorted_tables:
-                    connection.execute(sa.delete(table))
-                for sequence in sa.inspect(connection).get_sequence_names():
-                    connection.execute(sa.text(f'ALTER SEQUENCE "{sequence}" RESTART'))
-                names = sa.inspect(connection).get_multi_indexes()
-                whole = all(
-                    {index["name"] for index in names.get((None, table.name), [])}
-                    >= {index.name for index in table.indexes}
-                    for table in waiting_clips.metadata.sorted_tables
-                )
+            with self._cleaners[url].begin() as connection:
+                connection.exec_driver_sql(EMPTY)
+                # a negative control may have dropped an index
+                whole = connection.exec_driver_sql(INDEXES).scalar() == self._indexes[url]
         except sa.exc.DBAPIError:
             whole = False
-        # a negative control may have dropped an index
         if whole:
             self._idle.append(url)
         else:
             self.drop(url)
-        engine.dispose()
 
     def fill(self, url: str, file: Path) -> None:
         """Copy all rows of a SQLite ledger into a ledger without rows: three times as fast as to insert them."""
@@ -158,6 +171,8 @@ class PostgresServer:
 
     def drop(self, url: str) -> None:
         """Remove a database and whoever is still connected to it."""
+        if url in self._cleaners:
+            self._cleaners.pop(url).dispose()
         self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
     def _made(self, template: str) -> str:
