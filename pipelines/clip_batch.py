@@ -31,6 +31,7 @@ from resources.production.quotes import quoted
 from resources.production.spare_fetch import fetch_spares
 from resources.retry import retry_free_call
 from resources.storage.objects import ObjectStore
+from resources.traces import spans
 from resources.unforeseen import in_our_words
 from resources.variables import STACK
 
@@ -147,7 +148,8 @@ def _carry(
                 return followed
 
     try:
-        return asyncio.run(run())
+        with spans.run(batch.run_id):
+            return asyncio.run(run())
     except Exception:
         raise
     except BaseException:

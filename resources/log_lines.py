@@ -20,11 +20,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
-from dotenv import dotenv_values
-
+from resources import variables
 from resources.plain import without_queries
 from resources.spellings import Spellings
-from resources.variables import ENV_FILE, LOG_FORMAT, PINNED, merged
+from resources.variables import LOG_FORMAT
 
 LogFormat = Literal["text", "json"]
 LONGEST_TEXT = 20_000
@@ -58,7 +57,7 @@ def use_setting() -> None:
 
     An invalid value is refused where settings are read; here it leaves text.
     """
-    if writes_json() or _variables().get(LOG_FORMAT, "").strip().lower() != "json":
+    if writes_json() or variables.of_process().get(LOG_FORMAT, "").strip().lower() != "json":
         return
     _spellings.cache_clear()
     logging.StreamHandler.emit = _emit_json  # type: ignore[method-assign, assignment]
@@ -96,20 +95,9 @@ def write_line(level: str, message: str, *, logger: str = "dailies", stream: Tex
     )
 
 
-def _variables() -> dict[str, str]:
-    """The variables that settings are read from; what cannot be read here is refused where settings are read."""
-    file = os.environ.get(ENV_FILE, ".env")
-    try:
-        pinned = json.loads(os.environ.get(PINNED, "{}"))
-        in_file = dotenv_values(file) if file else {}
-    except (OSError, ValueError):
-        pinned, in_file = {}, {}
-    return merged(pinned, os.environ, in_file)
-
-
 @functools.cache
 def _spellings() -> Spellings:
-    named = {value for name, value in _variables().items() if _SECRET_NAME.search(name)}
+    named = {value for name, value in variables.of_process().items() if _SECRET_NAME.search(name)}
     # a header is hidden without its name, too: an error may quote the value alone
     values = {value.partition(":")[2].strip() for value in named if ":" in value}
     words = {word for value in named | values for word in value.split()}

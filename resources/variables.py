@@ -2,11 +2,14 @@
 
 import difflib
 import functools
+import json
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from resources.declared.problems import nearest
@@ -88,6 +91,17 @@ def merged(*environments: Mapping[str, str | None]) -> dict[str, str]:
         named = {name.upper(): value for name, value in environment.items()}
         found = {**named, **found}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def of_process() -> dict[str, str]:
+    """The variables that this process's settings are read from; what cannot be read here is refused where settings are read."""
+    file = os.environ.get(ENV_FILE, ".env")
+    try:
+        pinned = json.loads(os.environ.get(PINNED, "{}"))
+        in_file = dotenv_values(file) if file else {}
+    except (OSError, ValueError):
+        pinned, in_file = {}, {}
+    return merged(pinned, os.environ, in_file)
 
 
 def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str]:

@@ -4,6 +4,7 @@ Every purchase belongs to a decision. A decision never buys again what it alread
 worker, a second backfill, another machine.
 """
 
+import time
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_o
 from resources.ledger.schema import attempts, current_takes, take_verdicts
 from resources.ledger.states import OPEN, AttemptState, MoneyState
 from resources.ledger.transaction import Transaction, repeat_contested
+from resources.money import to_usd
 from resources.orders import ClipRequest
+from resources.traces import spans
 
 __all__ = [
     "SUPERSEDED",
@@ -64,7 +67,7 @@ def decide(
     # another installation with the same series has the same decisions, and may use the same key: its seeds must differ from ours
     drawn_from = f"{decision.id} of {ledger.id}"
     return [
-        repeat_unrecorded(repeat_contested, _decide_one, ledger, take, decision, run_id)
+        repeat_unrecorded(_decide_traced, ledger, take, decision, run_id)
         for request in requests
         for take in request.each_take(drawn_from, regenerate=decision.regenerate)
     ]
@@ -78,6 +81,16 @@ _OF_SUBJECT = (
 _CURRENT = sa.select(current_takes.c.attempt_id).where(
     current_takes.c.subject_kind == sa.bindparam("kind"), current_takes.c.subject_key == sa.bindparam("key")
 )
+
+
+def _decide_traced(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str | None) -> Decided:
+    began = time.time_ns()
+    decided = repeat_contested(_decide_one, ledger, request, decision, run_id)
+    attempt = decided.attempt
+    if attempt is not None and decided.ruling in {Ruling.NEW, Ruling.ADOPTED}:
+        quoted_usd = float(to_usd(attempt.quoted_micros))
+        spans.decided(attempt.traced, began, ruling=decided.ruling.value, quoted_usd=quoted_usd)
+    return decided
 
 
 def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str | None) -> Decided:

@@ -24,7 +24,7 @@ from resources.ledger.rules import stands_for
 from resources.ledger.schema import IS_NEWEST, attempts, current_takes, jobs, journal, meta, submissions
 from resources.ledger.states import AttemptState
 from resources.ledger.times import DatabaseClock
-from resources.ledger.transaction import Transaction
+from resources.ledger.transaction import Transaction, trace_life
 from resources.orders import TakeSlot
 
 Clock = Callable[[], float]
@@ -159,8 +159,11 @@ class Ledger:
         Raises:
             UnavailableError: See `write`.
         """
+        ended: list[Attempt] = []
         with self.write() as connection:
-            yield Transaction(connection, self.clock, self.policy, f"{who} {self.owner}"[:64], run_id)
+            yield Transaction(connection, self.clock, self.policy, f"{who} {self.owner}"[:64], run_id, ended)
+        for attempt in ended:
+            trace_life(attempt, self.clock())
 
     # Reading
 

@@ -118,9 +118,20 @@ class Attempt:
         return ClipRequest.model_validate(self.stored_request)
 
     @property
-    def named(self) -> dict[str, str]:
+    def named(self) -> dict[str, str | None]:
         """What a log line about it names."""
-        return {"clip": self.clip, "series": self.series, "account": self.account, "attempt": self.id}
+        return {
+            "clip": self.clip,
+            "series": self.series,
+            "account": self.account,
+            "attempt": self.id,
+            "job_id": self.job_id,
+        }
+
+    @property
+    def traced(self) -> dict[str, str | int | None]:
+        """What a span about it names: nothing that a prompt or a key could be in."""
+        return {**self.named, "provider": self.provider, "endpoint": self.endpoint, "take": self.slot}
 
     @property
     def take_slot(self) -> TakeSlot:

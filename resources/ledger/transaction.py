@@ -18,8 +18,9 @@ from resources.ledger.policy import PolicyReader
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
-from resources.money import show_usd
+from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest
+from resources.traces import spans
 
 _ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("attempt_id")).with_for_update()
 
@@ -84,6 +85,8 @@ class Transaction:
     """Who acts and in which process, as the journal shows it."""
     run_id: str | None
     """The Dagster run that acts, None outside of runs."""
+    ended: list[Attempt]
+    """Collects the attempts that it closes; their traces are completed once it is committed."""
 
     def attempt(self, attempt_id: str) -> Attempt:
         """The attempt with this id, locked until the transaction ends.
@@ -236,6 +239,8 @@ class Transaction:
         after = self.attempt(before.id)
         if after.state is not before.state:
             waiting_finishes.follow(self.connection, after, now=self.now())
+        if before.state.is_open and not after.state.is_open:
+            self.ended.append(after)
         self._journalize(before, after, why)
         counters.follow(self.connection, before, after)
         if after.overcharged_micros > before.overcharged_micros and (
@@ -264,6 +269,22 @@ class Transaction:
             "why": why,
         }
         self.connection.execute(_ENTER, entry)
+
+
+def trace_life(attempt: Attempt, now: float) -> None:
+    """Complete the trace of an attempt that a committed transaction has closed, at `now`."""
+    delivered = attempt.state is AttemptState.DELIVERED
+    kind = attempt.reason_kind
+    spans.ended(
+        attempt.traced,
+        attempt.created_at,
+        now,
+        failed=None if delivered else attempt.state.value,
+        state=attempt.state.value,
+        reason=None if delivered or kind is None else kind.value,
+        money=attempt.money_state.value,
+        cost_usd=float(to_usd(attempt.cost_micros)),
+    )
 
 
 def ordered(request: ClipRequest) -> dict[str, Any]:

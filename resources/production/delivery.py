@@ -23,8 +23,8 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.log_lines import about
 from resources.orders import ClipRequest
+from resources.production.clip_steps import clip_step
 from resources.production.engine import Engine
 from resources.production.manifests import TakeFiles, delivery_of, describe, show_current
 from resources.production.output import DeliveryError, Fetcher, NoLongerThereError
@@ -43,6 +43,7 @@ from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.scratch import scratch_folder, sweep
 from resources.storage.transfer import MP4
+from resources.traces.spans import Stages
 from resources.unforeseen import in_our_words
 from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
@@ -114,7 +115,7 @@ class Deliverer:
         stop = threading.Event()
         try:
             with (
-                about(**claimed.named, run_id=run_id),
+                clip_step("deliver", claimed, run_id=run_id),
                 in_our_words(f"{attempt.clip} could not be delivered"),
             ):
                 async with self._claimed(claimed, token, stop):
@@ -231,10 +232,19 @@ class Deliverer:
     async def _fetch_and_store(
         self, attempt: Attempt, folder: Path, run_id: str, stop: threading.Event
     ) -> Manifest:
+        with Stages("download") as stages:
+            return await self._in_stages(attempt, folder, run_id, stop, stages)
+
+    async def _in_stages(
+        self, attempt: Attempt, folder: Path, run_id: str, stop: threading.Event, stages: Stages
+    ) -> Manifest:
         looked = _Looked()
 
         def decide(path: Path) -> str:
+            stages.next("check")
             self._look(attempt, path, looked)
+            failed = [check.name for check in looked.checks if check.outcome == "failed"]
+            stages.next("store", failed_checks=", ".join(failed) or None)
             key = video_key(attempt.clip, attempt.id)
             return quarantined(key) if looked.failed else key
 

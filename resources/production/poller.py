@@ -10,7 +10,7 @@ from resources.ledger.limits import THROTTLE_SECONDS
 from resources.ledger.pauses import slow_down
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
-from resources.log_lines import about
+from resources.production.clip_steps import clip_step, note_poll
 from resources.production.ledger_thread import LedgerThread
 from resources.production.poll_times import next_poll_after_failure, next_poll_in
 from resources.production.uploader import Uploader
@@ -95,7 +95,7 @@ class Poller:
 
     async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
         try:
-            with in_our_words(f"{attempt.subject_key} could not be polled"):
+            with clip_step("poll", attempt), in_our_words(f"{attempt.subject_key} could not be polled"):
                 return await self._ask_late(provider, attempt)
         except UnforeseenError:
             await self._ledger.run(late_jobs.ask_later, attempt)
@@ -105,6 +105,7 @@ class Poller:
         age = attempt.age(self._ledger.clock())
         async with self._requests:
             seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+        note_poll(seen)
         if isinstance(seen, PollFailed) and seen.kind is FailureKind.THROTTLED:
             await self._slow_down(
                 provider, THROTTLE_SECONDS if seen.retry_after is None else seen.retry_after
@@ -118,7 +119,7 @@ class Poller:
         """Poll one job; the attempt where it has ended or seems to have, None where it runs or the poll failed."""
         try:
             with (
-                about(**attempt.named, run_id=run_id),
+                clip_step("poll", attempt, run_id=run_id),
                 in_our_words(f"{attempt.subject_key} could not be polled"),
             ):
                 ended = await self._ask(provider, attempt, run_id)
@@ -139,6 +140,7 @@ class Poller:
             seen = await provider.poll(attempt.job_id or "", age_seconds=age)
             if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
                 seen = await self._ask_again_if_young(provider, attempt, seen)
+        note_poll(seen)
         if isinstance(seen, PollFailed):
             await self._ask_later(provider, attempt, seen)
             return None

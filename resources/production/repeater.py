@@ -15,6 +15,7 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.bucket_mark import MarkKeeper
+from resources.production.clip_steps import clip_step, note_outcome
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Accepted
 from resources.unforeseen import UnforeseenError, in_our_words
@@ -57,7 +58,8 @@ class Repeater:
             if await self.mark.refusal() is not None:
                 return found
             self._due[one.submission_id] = now + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
-            after = await self._send(account, one, run_id)
+            with clip_step("POST", one.attempt, run_id=run_id, submission=one.submission_id):
+                after = await self._send(account, one, run_id)
             if after is not None and after.state is AttemptState.SUBMITTED:
                 found.append(after)
         return found
@@ -75,6 +77,7 @@ class Repeater:
                 )
         except UnforeseenError:
             return None
+        note_outcome(outcome)
         if not isinstance(outcome, Accepted):
             logger.info(
                 "%s: %s was sent again, without an answer that names its job",

@@ -18,9 +18,9 @@ from resources.ledger.queue import PostTerms
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
-from resources.log_lines import about
 from resources.production.account import Account, StepResult
 from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
+from resources.production.clip_steps import clip_step, note_outcome
 from resources.production.ledger_thread import LedgerThread
 from resources.production.poller import Poller
 from resources.production.reconciler import measure_clock
@@ -176,7 +176,7 @@ class Submitter:
         """
         try:
             with (
-                about(**submission.attempt.named, submission=submission.id, run_id=run_id),
+                clip_step("POST", submission.attempt, run_id=run_id, submission=submission.id),
                 in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"),
             ):
                 return await self._post_and_record(account, submission, run_id=run_id, ours=ours)
@@ -188,6 +188,7 @@ class Submitter:
         self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
     ) -> Attempt:
         outcome = await self._send(account, submission)
+        note_outcome(outcome)
         attempt = await _uninterrupted(asyncio.ensure_future(self._record(submission, outcome, run_id)))
         if attempt.state is AttemptState.SUBMITTED:
             await self._poller.schedule([attempt], polled=False)

@@ -1,0 +1,47 @@
+"""One step of an attempt: its log lines name the attempt, and its span joins the attempt's trace."""
+
+import contextlib
+from collections.abc import Iterator
+
+from resources.ledger.records import Attempt
+from resources.log_lines import about
+from resources.providers.base import Accepted, JobState, NotSent, PollFailed, Rejected, SubmitOutcome, Unknown
+from resources.traces import spans
+
+
+@contextlib.contextmanager
+def clip_step(
+    name: str, attempt: Attempt, *, run_id: str | None = None, submission: str | None = None
+) -> Iterator[None]:
+    """Do one step of an attempt.
+
+    Args:
+        name: The span's: `POST`, `poll`, `deliver`.
+        submission: The id of its POST, where the step is one.
+    """
+    with (
+        about(**attempt.named, run_id=run_id, submission=submission),
+        spans.span(name, attempt.traced, submission=submission),
+    ):
+        yield
+
+
+def note_outcome(outcome: SubmitOutcome) -> None:
+    """Show the outcome of a POST in its span, without the provider's own words."""
+    match outcome:
+        case Accepted():
+            spans.note(outcome="accepted", job_id=outcome.job_id)
+        case Rejected():
+            spans.note(outcome="rejected", failed=outcome.kind.value)
+        case NotSent():
+            spans.note(outcome="not_sent", failed="not_sent")
+        case Unknown():
+            spans.note(outcome="unknown", failed="unknown")
+
+
+def note_poll(seen: JobState | PollFailed) -> None:
+    """Show what a poll has seen in its span, without the provider's own words."""
+    if isinstance(seen, PollFailed):
+        spans.note(failed=seen.kind.value)
+    else:
+        spans.note(status=seen.status.value, failed=seen.failure.value if seen.failure is not None else None)

@@ -1,0 +1,8 @@
+"""What a span says about its attempt."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+Fact: TypeAlias = str | int | float
+Facts: TypeAlias = Mapping[str, Fact | None]
+"""By name, without the prefix `dailies.`; None is left out."""

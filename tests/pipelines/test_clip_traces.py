@@ -1,0 +1,111 @@
+"""A clip's life as an OpenTelemetry collector sees it: one trace over two processes, neither of which knows of the other's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from otlp_receiver import OtlpReceiver, receiving
+from pipelinekit import KEY, House
+
+pytestmark = pytest.mark.slow
+
+ANOTHER_PROCESS = """
+import sys
+import dagster as dg
+import pytest
+from conftest import _soon
+from pipelinekit import QUIET, ImpatientProduction
+from pipelines.definitions import build_defs
+from pipelines.partitions import range_tags
+from resources.production import poller
+
+poller.next_poll_in = _soon
+job, *keys = sys.argv[1:]
+found = build_defs(ImpatientProduction()).resolve_job_def(job)
+with dg.DagsterInstance.get() as instance:
+    ran = found.execute_in_process(instance=instance, tags=range_tags(keys), run_config=QUIET, raise_on_error=False)
+    print(ran.run_id)
+"""
+
+
+def in_another_process(job: str, keys: list[str], collector: OtlpReceiver) -> str:
+    """Carry out a run in a process of its own, which ends; returns the run's id."""
+    here = Path(__file__).parent
+    environment = {
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20canary-of-the-collector",
+        "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent, here.parents[1]))),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", ANOTHER_PROCESS, job, *keys],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()[-1]
+
+
+def test_the_life_of_a_clip_is_one_trace_over_two_processes(house: House) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    house.fault({"do": "fail"}, prompt_contains="west")
+    with receiving() as collector:
+        bought = in_another_process("submit_clips", keys, collector)
+        early = collector.spans(clip="bay-east")
+        assert collector.tree(early) == ["run", "  decide", "  POST"], "its end is not known yet"
+        collected = in_another_process("collect_clips", keys, collector)
+        east, west = collector.spans(clip="bay-east"), collector.spans(clip="bay-west")
+        stages = [one for one in collector.spans() if one.name in {"download", "check", "store"}]
+
+    whole = [*east, *(one for one in stages if one.trace == east[0].trace)]
+    whole.sort(key=lambda one: one.began)
+    assert collector.tree(whole) == [
+        "clip",
+        "  run",
+        "    decide",
+        "    POST",
+        "  run",
+        "    poll",
+        "    deliver",
+        "      download",
+        "      check",
+        "      store",
+    ]
+    assert len({one.process["process.pid"] for one in whole}) == 2
+    assert [one.facts["dailies.run_id"] for one in east if one.name == "run"] == [bought, collected]
+
+    attempt = house.attempts(keys)["bay-east"]
+    life = next(one for one in east if one.name == "clip")
+    assert life.failed is None
+    assert {name.removeprefix("dailies."): fact for name, fact in life.facts.items()} == {
+        "clip": "bay-east",
+        "series": "bay",
+        "account": "wavespeed",
+        "attempt": attempt.id,
+        "job_id": attempt.job_id,
+        "provider": "wavespeed",
+        "endpoint": attempt.endpoint,
+        "take": 1,
+        "state": "delivered",
+        "money": attempt.money_state.value,
+        "cost_usd": attempt.cost_micros / 1e6,
+    }
+    assert attempt.cost_micros > 0
+    post = next(one for one in east if one.name == "POST")
+    assert (post.facts["dailies.outcome"], post.facts["dailies.job_id"]) == ("accepted", attempt.job_id)
+
+    failed = next(one for one in west if one.name == "clip")
+    assert (failed.failed, failed.facts["dailies.state"]) == ("failed", "failed")
+    assert failed.trace != life.trace
+
+    sent = b"".join(collector.bodies)
+    assert b"bay-east" in sent, "the negative control of what follows"
+    for secret in (b"quiet view", KEY.encode(), os.environ["AWS_SECRET_ACCESS_KEY"].encode(), b"canary"):
+        assert secret not in sent
+    assert all(one["authorization"] == "Bearer canary-of-the-collector" for one in collector.headers)
