@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from bench.machine import machine
-from proof.fleet.dagster_scenes import DAGSTER_SCENES, run_dagster
+from proof.fleet.dagster_scenes import DAGSTER_SCENES, LAUNCHERS, run_dagster
 from proof.fleet.hosts import can_make_namespaces
 from proof.fleet.scenes import SCENES, as_document, run_fleet
 
@@ -39,6 +39,9 @@ def main() -> None:
         metavar="SCENE",
         help=f"scenes of Dagster on several hosts instead, which need namespaces (default all: {', '.join(DAGSTER_SCENES)})",
     )
+    parser.add_argument(
+        "--launcher", choices=list(LAUNCHERS), default="code servers", help="of the runs of --dagster"
+    )
     parser.add_argument("--addresses", action="store_true", help="no namespaces: addresses of this machine")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave ledgers, books and logs there")
     options = parser.parse_args()
@@ -59,7 +62,9 @@ def main() -> None:
             )
         else:
             scenes = options.dagster or list(DAGSTER_SCENES)
-            outcome = run_dagster(folder, server, clips=options.clips, scenes=scenes, say=_say)
+            outcome = run_dagster(
+                folder, server, clips=options.clips, scenes=scenes, launcher=options.launcher, say=_say
+            )
     document = {
         "command": f"python -m proof.fleet {shlex.join(sys.argv[1:])}".strip(),
         "machine": machine(),

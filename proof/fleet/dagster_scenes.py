@@ -1,13 +1,15 @@
 """What happens to a Dagster on several hosts, scene by scene. Each clip is asked for once, and nobody does anything after that."""
 
+import contextlib
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from proof.children import ROOT
+from proof.fleet.celery_installation import CeleryInstallation
 from proof.fleet.fleet import CONTROL, WORKERS, Database
 from proof.fleet.installation import CAP_USD, CLI, SECOND_CONTROL, Installation
 from proof.fleet.scenes import (
@@ -17,6 +19,7 @@ from proof.fleet.scenes import (
     PATIENCE_SECONDS,
     TWO_MINUTES,
     FleetOutcome,
+    are_bought,
     break_laws,
     in_words,
     providers_of,
@@ -33,22 +36,29 @@ Scene = Callable[[Installation, FleetOutcome, str, list[str]], None]
 
 
 def run_dagster(
-    folder: Path, database: Database, *, clips: int, scenes: Sequence[str], say: Callable[[str], None]
+    folder: Path,
+    database: Database,
+    *,
+    clips: int,
+    scenes: Sequence[str],
+    launcher: str,
+    say: Callable[[str], None],
 ) -> FleetOutcome:
     """Some scenes on one installation with the shipped settings.
 
     Args:
         clips: Of all scenes together; each scene has a series.
         scenes: Names from `DAGSTER_SCENES`.
+        launcher: Who starts the runs, a name from `LAUNCHERS`.
     """
     mischief = replace(Mischief.none(7), posts={"slow": 1.0}, job_seconds=30.0)
     each = max(1, clips // len(scenes))
     with providers_of(folder, mischief) as providers:
-        fleet = Installation(folder, database, clips, providers)
+        fleet = LAUNCHERS[launcher](folder, database, clips, providers)
         fleet.declare(scenes, each)
         with fleet:
             outcome = FleetOutcome(
-                hosts="network namespaces, each with code servers, daemons and homes of its own"
+                hosts=f"network namespaces, each with code servers, daemons and homes of its own; runs by {launcher}"
             )
             fleet.run(CONTROL, *CLI, "policy", "apply")
             asked: list[str] = []
@@ -66,6 +76,9 @@ def run_dagster(
             return outcome
 
 
+LAUNCHERS = {"code servers": Installation, "celery": CeleryInstallation}
+
+
 def _play(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> bool:
     """Play a scene to its end in Dagster; False where it did not get there, and no other scene can follow."""
     try:
@@ -77,11 +90,33 @@ def _play(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[st
     return True
 
 
+@contextlib.contextmanager
+def _asked(
+    fleet: Installation, scene: str, what: str, until: Callable[[], bool]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """`produce --wait` for the clips of a scene, once it has got so far.
+
+    Raises:
+        RuntimeError: It ended before.
+    """
+    asked = fleet.ask_and_wait(scene)
+
+    def is_there() -> bool:
+        if asked.poll():
+            raise RuntimeError(f"`produce --wait` ended with {asked.returncode}: {fleet.said_at(scene)}")
+        return until()
+
+    try:
+        fleet.wait_for(what, is_there, seconds=PATIENCE_SECONDS)
+        yield asked
+    finally:
+        asked.kill()
+        asked.wait()
+
+
 def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
     """The host of a run that waits for its clips loses its power for good; `produce --wait` is answered by the run's retry."""
-    asked = fleet.ask_and_wait(scene)
-    try:
-        wait_for_jobs(fleet, clips)
+    with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)) as asked:
         run, host = _run_of(fleet, clips)
         services = fleet.power_off(host)
         died = time.monotonic()
@@ -95,16 +130,11 @@ def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips:
                 f"`produce --wait` ended with {asked.returncode} although all its clips were delivered"
             )
         fleet.power_on(host, services)
-    finally:
-        asked.kill()
-        asked.wait()
 
 
 def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
     """The host of a run loses its cable with a POST in flight, beyond the POST's lease, and comes back."""
-    asked = fleet.ask_and_wait(scene)
-    try:
-        fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
+    with _asked(fleet, scene, "a POST in flight", lambda: fleet.has_post_in_flight(clips)):
         run, host = _run_of(fleet, clips)
         fleet.hosts[host].cut()
         pulled = time.monotonic()
@@ -115,9 +145,6 @@ def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: lis
         fleet.hosts[host].mend()
         wait_for_ends(fleet, clips)
         outcome.seconds["cable out: all its clips delivered after"] = time.monotonic() - pulled
-    finally:
-        asked.kill()
-        asked.wait()
 
 
 def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
@@ -162,16 +189,11 @@ def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
     """A worker's clock is five minutes ahead, and its run is not taken for dead; nor are others by it."""
     fleet.set_clock_ahead("w2", AHEAD_SECONDS)
     fleet.replace_code("w2")
-    asked = fleet.ask_and_wait(scene)
-    try:
-        wait_for_jobs(fleet, clips)
+    with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)):
         run, _ = _run_of(fleet, clips)
         wait_for_ends(fleet, clips)
         if fleet.is_lost(run):
             outcome.missed.append("a run whose host's clock is ahead was taken for dead")
-    finally:
-        asked.kill()
-        asked.wait()
     fleet.set_clock_ahead("w2", 0)
     fleet.replace_code(*WORKERS)
 
@@ -205,17 +227,12 @@ def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips
     subprocess.run(["tar", "-x", "-C", str(old)], input=packed, check=True)
     fleet.code["w2"] = old
     fleet.replace_code("w2")
-    asked = fleet.ask_and_wait(scene)
-    try:
-        wait_for_jobs(fleet, clips)
+    with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)):
         _, host = _run_of(fleet, clips)
         if host != "w2":
             outcome.missed.append(f"the run of the old version was on {host}")
         fleet.add_code("w1")
         wait_for_ends(fleet, clips)
-    finally:
-        asked.kill()
-        asked.wait()
     del fleet.code["w2"]
     fleet.replace_code(*WORKERS)
 

@@ -65,9 +65,18 @@ def label_posts(client: Any) -> None:
 
 
 def set_clock_ahead(seconds: float) -> None:
-    """Let `time.time()` be wrong."""
+    """Let `time.time()` be wrong for everybody but gRPC.
+
+    gRPC's server waits until a moment by the kernel's clock, which this leaves as it is: told a moment five minutes ahead it
+    answered nobody for five minutes.
+    """
     real = time.time
-    time.time = lambda: real() + seconds
+
+    def ahead() -> float:
+        asker = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 - who asks
+        return real() if asker.startswith("grpc") else real() + seconds
+
+    time.time = ahead
 
 
 if __name__ == "sitecustomize":

@@ -123,7 +123,7 @@ class Installation(Fleet):
             (place / folder).mkdir(parents=True)
         shutil.copytree(self.folder / "data", place / "data")
         shutil.copyfile(host_site.__file__, place / "site" / "sitecustomize.py")
-        (place / "dagster" / "dagster.yaml").write_text(_dagster_yaml(place))
+        (place / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(self._dagster_yaml(place)))
         parsed = sa.engine.make_url(self.ledger_url)
         database = host.reach("db", Path(str(parsed.query["host"])) / ".s.PGSQL.5432")
         provider_port = int(self.providers.urls[PROVIDER].rpartition(":")[2])
@@ -166,6 +166,17 @@ class Installation(Fleet):
             "PYTHONPATH": str(place / "site"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def _dagster_yaml(self, place: Path) -> dict[str, Any]:
+        """The file of the small team's deployment, with this fleet's database and folders."""
+        document: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose" / "dagster.yaml").read_text())
+        document["storage"] = {"postgres": {"postgres_url": {"env": "DAGSTER_PG_URL"}}}
+        document["compute_logs"] = {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        }
+        document["local_artifact_storage"]["config"]["base_dir"] = str(place / "home")
+        return document
 
     # What runs
 
@@ -297,7 +308,7 @@ class Installation(Fleet):
 
     def ask_and_wait(self, series: str) -> "subprocess.Popen[bytes]":
         """Ask for the clips of a series with `--wait`; the run waits for them too."""
-        with (self.folder / f"produce-{series}.log").open("ab") as log:
+        with self._log_of(series).open("ab") as log:
             return subprocess.Popen(
                 [*self.hosts[CONTROL].prefix, *CLI, "produce", series, "--yes", "--json", "--wait"],
                 cwd=ROOT,
@@ -307,6 +318,13 @@ class Installation(Fleet):
                 stderr=log,
                 preexec_fn=child_setup(),  # noqa: PLW1509 - only a C call between fork and exec
             )
+
+    def said_at(self, series: str) -> str:
+        """The last words of `produce --wait`."""
+        return self._log_of(series).read_text()[-500:].strip()
+
+    def _log_of(self, series: str) -> Path:
+        return self.folder / f"produce-{series}.log"
 
     def graphql(self, query: str, **variables: Any) -> Any:
         """Ask the webserver, which listens on its own host only."""
@@ -362,15 +380,3 @@ def _relay(port: int, *places: str) -> tuple[str, ...]:
 def _address(place: str) -> tuple[str, int]:
     host, _, port = place.partition(":")
     return host, int(port)
-
-
-def _dagster_yaml(place: Path) -> str:
-    """The file of the small team's deployment, with this fleet's database and folders."""
-    document = yaml.safe_load((ROOT / "deploy" / "compose" / "dagster.yaml").read_text())
-    document["storage"] = {"postgres": {"postgres_url": {"env": "DAGSTER_PG_URL"}}}
-    document["compute_logs"] = {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-    document["local_artifact_storage"]["config"]["base_dir"] = str(place / "home")
-    return yaml.safe_dump(document)

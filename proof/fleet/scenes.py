@@ -196,9 +196,12 @@ def _expect_stopped(outcome: FleetOutcome, one: Process, what: str) -> None:
 
 def wait_for_jobs(fleet: Fleet, clips: list[str]) -> None:
     """Wait until every clip of a run is at the provider."""
-    fleet.wait_for(
-        "jobs", lambda: fleet.are_all(clips, "submitted", "succeeded", *ENDS), seconds=PATIENCE_SECONDS
-    )
+    fleet.wait_for("jobs", lambda: are_bought(fleet, clips), seconds=PATIENCE_SECONDS)
+
+
+def are_bought(fleet: Fleet, clips: list[str]) -> bool:
+    """Whether every clip is at the provider, or has ended."""
+    return fleet.are_all(clips, "submitted", "succeeded", *ENDS)
 
 
 def wait_for_ends(fleet: Fleet, clips: list[str]) -> None:
