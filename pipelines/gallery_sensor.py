@@ -118,10 +118,7 @@ def _decide(context: dg.SensorEvaluationContext, production: Production, ledger:
     for one in decide_due(ledger):
         context.log.info("%s: %s", one.clip, in_words(one.verdict))
     if has_ordered(ledger):
-        declared = production.declarations().series
-        for done in buy_ordered(
-            ledger, limits=lambda r: declared[r.series].limited(r) if r.series in declared else r
-        ):
+        for done in buy_ordered(ledger, limits=production.declarations().renewed):
             context.log.info(
                 "%s: its finish %s", done.draft.clip, "is bought" if done.finish else f"waits: {done.why}"
             )

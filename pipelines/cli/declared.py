@@ -48,13 +48,8 @@ class PushedPrompts(PromptEditor):
 
 
 def declared_limits(settings: Settings) -> Callable[[ClipRequest], ClipRequest]:
-    """Gives a request the caps and tries that its series declares now."""
-    series = declarations_of(settings).series
-
-    def limited(request: ClipRequest) -> ClipRequest:
-        return series[request.series].limited(request) if request.series in series else request
-
-    return limited
+    """Gives a draft the limits and the price of its finish that are declared now."""
+    return declarations_of(settings).renewed
 
 
 def clips_of(

@@ -34,7 +34,7 @@ LONGEST_DECISION = 128
 logger = logging.getLogger("dailies")
 
 Limits = Callable[[ClipRequest], ClipRequest]
-"""Gives a request the caps and tries that its series declares now."""
+"""Gives a draft's request the caps and tries that its series declares now, and its finish the price that the catalogue says now."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class FinishOrdered:
 
 
 def as_stored(request: ClipRequest) -> ClipRequest:
-    """The limits that were declared when the draft was bought."""
+    """The limits and prices that were declared when the draft was bought."""
     return request
 
 
@@ -213,7 +213,7 @@ def finish_request(
 ) -> ClipRequest | str:
     """What finishes a draft, or why it cannot be finished."""
     frame = _first_frame(draft)
-    request = draft.request.finishing(
+    request = limits(draft.request).finishing(
         draft.id,
         draft_id=notes.draft_id(connection, draft.id),
         seed=_sent_seed(connection, draft),
@@ -229,7 +229,7 @@ def finish_request(
     if request is None:
         return f"{draft.account} did not name this draft, so that it cannot finish it; circle another take"
     # a finish is one take, whatever its series declares
-    return limits(request).with_takes(1)
+    return request.with_takes(1)
 
 
 def _first_frame(draft: Attempt) -> FileReference | None:

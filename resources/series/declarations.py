@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resources.catalogue import Catalogue
+from resources.choices import Choice
 from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
@@ -54,6 +55,8 @@ class Declarations:
     """The characters that series may cast."""
     made: Callable[[], Mapping[str, Made]] = dict
     """Returns the characters that exist at their providers; called only when a clip needs one."""
+    catalogue: Catalogue = field(default_factory=lambda: Catalogue([]))
+    """What can be bought, with today's prices."""
 
     def find(self, key: str) -> Clip:
         """The clip with a key.
@@ -87,6 +90,29 @@ class Declarations:
         if (problem := _retired(series, series.endpoints.of(clip.name))) is not None:
             raise ProblemsError([problem])
         return series.render(clip, id_of=lambda name: id_of(name, self.characters, self.made()))
+
+    def renewed(self, draft: ClipRequest) -> ClipRequest:
+        """A draft that was rendered earlier, with the limits of its series and the prices of its finish that are declared now.
+
+        A finish that is in the catalogue no more keeps its price.
+        """
+        series = self.series.get(draft.series)
+        limited = draft if series is None else series.limited(draft)
+        if limited.finish is None:
+            return limited
+        choice, *fallbacks = (
+            self._priced(way, draft) for way in (limited.finish.choice, *limited.finish.fallbacks)
+        )
+        finish = limited.finish.model_copy(update={"choice": choice, "fallbacks": tuple(fallbacks)})
+        return limited.model_copy(update={"finish": finish})
+
+    def _priced(self, way: Choice, draft: ClipRequest) -> Choice:
+        try:
+            endpoint = self.catalogue.get(way.endpoint, way.provider)
+        except ProblemsError:
+            return way
+        of_draft = draft.body if endpoint.draft_id is not None else None
+        return way.model_copy(update={"price_micros": endpoint.price(way.body, draft=of_draft)})
 
     def _with_prefix(self, prefix: str) -> Series | None:
         named = self.series.get(prefix)
@@ -137,7 +163,9 @@ def load_series(
         *characters.problems,
         *(p for found in includes.problems.values() for p in found),
     ]
-    declarations = Declarations(problems=problems, characters=characters, made=functools.cache(made))
+    declarations = Declarations(
+        problems=problems, characters=characters, made=functools.cache(made), catalogue=catalogue
+    )
     keys: dict[str, Series] = {}
     edits = PromptEditFiles.load(data_dir)
     broken: set[str] = set()

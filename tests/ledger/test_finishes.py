@@ -28,6 +28,7 @@ from resources.ledger.verdicts import Word, judge
 from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
 from resources.orders import Caps, Choice, ClipRequest, Expected, FinishOrder, Otherwise, Review, Seed
+from resources.planning import offer_finish
 from resources.providers.base import FailureKind, JobStatus
 
 CLIP = "city-sunset"
@@ -166,6 +167,26 @@ def test_a_higher_price_than_was_agreed_to_is_not_bought(ledger: Ledger) -> None
     assert ordered is not None
     assert ordered.finish is None
     assert "was agreed to" in (ordered.why or "")
+
+
+def test_a_finish_that_became_dearer_is_quoted_at_its_new_price(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+
+    def dearer(request: ClipRequest) -> ClipRequest:
+        assert request.finish is not None, "the draft's request carries its finish"
+        choice = request.finish.choice.model_copy(update={"price_micros": 2 * PRICE})
+        return request.model_copy(update={"finish": request.finish.model_copy(update={"choice": choice})})
+
+    assert offer_finish(ledger, draft).ceiling == PRICE, (
+        "without a catalogue it is the price of its draft's day"
+    )
+    assert offer_finish(ledger, draft, dearer).ceiling == 2 * PRICE
+    ordered = circled(ledger, draft, limits=dearer)
+    assert ordered is not None
+    assert ordered.why == "the finish costs up to $4.00 now, and $2.00 was agreed to"
+    again = order_finish(ledger, CLIP, at_most_micros=2 * PRICE, who="mara", limits=dearer)
+    assert again.finish is not None
+    assert again.finish.quoted_micros == 2 * PRICE
 
 
 def test_a_stopped_account_keeps_the_order(ledger: Ledger) -> None:

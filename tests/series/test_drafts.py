@@ -215,3 +215,30 @@ def test_a_first_frame_that_cannot_be_used_is_refused(tmp_path: Path, text: str,
     found = load(tmp_path, text).problems
     assert found
     assert problem in str(found[0])
+
+
+def bought_earlier(draft: ClipRequest, price: int) -> ClipRequest:
+    """The same draft from a day on which its finish had another price."""
+    assert draft.finish is not None
+    ways = [
+        way.model_copy(update={"price_micros": price})
+        for way in (draft.finish.choice, *draft.finish.fallbacks)
+    ]
+    finish = draft.finish.model_copy(update={"choice": ways[0], "fallbacks": tuple(ways[1:])})
+    return draft.model_copy(update={"finish": finish})
+
+
+@pytest.mark.parametrize("text", [SAME_DIRECTION, SAME_SHOT])
+def test_a_finish_has_the_price_of_today_whenever_its_draft_was_bought(tmp_path: Path, text: str) -> None:
+    declarations = load(tmp_path, text)
+    draft = declarations.render(declarations.series["city"].clip("hero"))
+    earlier = bought_earlier(draft, usd("0.01"))
+    assert earlier.planned_finish is not None
+    assert earlier.planned_finish.price_micros == usd("0.01")
+    assert declarations.renewed(earlier) == draft
+
+
+def test_a_finish_that_is_in_no_catalogue_any_more_keeps_its_price(tmp_path: Path) -> None:
+    declarations = load(tmp_path, SAME_SHOT)
+    earlier = bought_earlier(declarations.render(declarations.series["city"].clip("hero")), usd("0.01"))
+    assert replace(declarations, catalogue=Catalogue([])).renewed(earlier) == earlier
