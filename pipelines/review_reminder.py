@@ -42,7 +42,7 @@ def reminder(clips: Collection[WaitingClip], *, room: str, budget: Budget, now: 
     number = f"{len(clips)} clips wait" if len(clips) != 1 else "1 clip waits"
     spent = sum(clip.spent_micros for clip in clips) / MICROS_PER_USD
     decided = min((clip.decide_at for clip in clips if clip.decide_at is not None), default=None)
-    drafts = [(clip.draft_ends_at, clip.spent_micros) for clip in clips if clip.draft_ends_at is not None]
+    drafts = [(clip.draft_ends_at, clip.drafts_micros) for clip in clips if clip.draft_ends_at is not None]
     title = f"{number} for a verdict, ${spent:.2f}"
     if drafts:
         # a provider that forgets a draft takes its price with it, so its day comes first

@@ -17,6 +17,7 @@ from resources.ledger.records import clip_of
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import AttemptState
 from resources.storage.layout import (
+    FRAMES,
     QUARANTINE,
     VIDEOS,
     current_key,
@@ -75,6 +76,8 @@ class KeptTake:
     """Key of its poster, None if none could be made."""
     strip: str | None
     """Key of its strip of frames, None if none could be made."""
+    frame: str | None
+    """Key of the first frame of a draft whose finish begins with it, None for any other take."""
 
     @classmethod
     def of(cls, attempt: str, clip: str, delivery: dict[str, Any]) -> "KeptTake":
@@ -94,6 +97,7 @@ class KeptTake:
             _key(delivery.get("manifest_uri")) or place(manifest_key(clip, attempt)),
             poster,
             _key(delivery.get("strip_uri")),
+            (delivery.get("first_frame") or {}).get("key"),
         )
 
 
@@ -104,7 +108,7 @@ class Missing:
     take: KeptTake
     """Whose."""
     what: str
-    """`video`, `manifest`, `poster`, `strip` or `current`."""
+    """`video`, `manifest`, `poster`, `strip`, `frame` or `current`."""
     key: str
     """Its key."""
     why: str
@@ -151,7 +155,7 @@ def take_stock(ledger: Ledger, store: ObjectStore, *, now: float | None = None) 
     recent = ledger.clock() - RECENT_SECONDS
     with contextlib.closing(_Notebook()) as notebook:
         notebook.add_takes(_stored(ledger), _current(ledger))
-        for place in (VIDEOS, QUARANTINE):
+        for place in (VIDEOS, QUARANTINE, *([FRAMES] if notebook.has_frames() else [])):
             notebook.add_objects(store.list_objects(place))
         objects, size = notebook.measure()
         stock = Stock(objects=objects, size=size)
@@ -169,10 +173,10 @@ class _Notebook:
         self._file = sqlite3.connect("", isolation_level=None)
         self._file.executescript(
             """
-            CREATE TABLE takes (attempt UNIQUE, clip, video, size, sha256, manifest, poster, strip, kept_at);
+            CREATE TABLE takes (attempt UNIQUE, clip, video, size, sha256, manifest, poster, strip, frame, kept_at);
             CREATE TABLE current (attempt PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE objects (folder, attempt, key, size, modified, PRIMARY KEY (folder, attempt, key)) WITHOUT ROWID;
-            CREATE VIEW kept AS SELECT attempt, clip, video, size, sha256, manifest, poster, strip FROM takes;
+            CREATE VIEW kept AS SELECT attempt, clip, video, size, sha256, manifest, poster, strip, frame FROM takes;
             BEGIN
             """
         )
@@ -183,7 +187,7 @@ class _Notebook:
     def add_takes(self, takes: Iterator[tuple[KeptTake, float]], current: Iterator[str]) -> None:
         """Note takes, each with the time that it is kept since, and the attempts whose takes are current."""
         self._file.executemany(
-            "INSERT INTO takes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO takes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((*_values(take), kept_at) for take, kept_at in takes),
         )
         self._file.executemany(
@@ -196,6 +200,11 @@ class _Notebook:
             "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
             ((*_place_of(info.key), info.key, info.size, _stored_at(info)) for info in objects),
         )
+
+    def has_frames(self) -> bool:
+        """Whether a take is a draft whose first frame is kept."""
+        query = "SELECT 1 FROM takes WHERE frame IS NOT NULL LIMIT 1"
+        return self._file.execute(query).fetchone() is not None
 
     def measure(self) -> tuple[int, int]:
         """How many objects there are, and their size in bytes."""
@@ -269,6 +278,8 @@ def _missing(take: KeptTake, notebook: _Notebook, *, is_current: bool) -> Iterat
         yield Missing(take, "poster", take.poster, f"the poster of {clip} is gone")
     if take.strip is not None and notebook.size_of(take.strip) is None:
         yield Missing(take, "strip", take.strip, f"the strip of frames of {clip} is gone")
+    if take.frame is not None and notebook.size_of(take.frame) is None:
+        yield Missing(take, "frame", take.frame, f"the first frame of a draft of {clip} is gone")
     if is_current and notebook.size_of(current_key(clip)) is None:
         yield Missing(take, "current", current_key(clip), f"nothing shows which take of {clip} is current")
 
@@ -299,9 +310,9 @@ def _stored_at(info: ObjectInfo) -> float:
 
 
 def _place_of(key: str) -> tuple[str, str]:
-    """The folder and the attempt in the key of a take's object; no attempt for the object that names the current take."""
+    """The folder and the attempt in the key of a take's object; no attempt for first frames and for what names the current take."""
     folder, _, name = key.rpartition("/")
-    return f"{folder}/", "" if name == CURRENT else name.partition(".")[0]
+    return f"{folder}/", "" if name == CURRENT or key.startswith(FRAMES) else name.partition(".")[0]
 
 
 def _suffix(key: str) -> str:

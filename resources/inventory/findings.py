@@ -167,7 +167,7 @@ NOTHING_IS_MISSING = Audit(
     "uploaded_videos",
     "Objects of delivered clips that are gone or have changed",
     Weight.ERROR,
-    "`dailies doctor` makes manifests and posters again, and fetches a video while its provider has it. Else restore the video "
+    "`dailies doctor` makes manifests, posters and first frames of drafts again, and fetches a video while its provider has it. Else restore the video "
     "in the bucket, or buy another take with `dailies produce SERIES --clip CLIP --regenerate`.",
     repairs=True,
 )

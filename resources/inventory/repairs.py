@@ -20,6 +20,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.manifests import TakeFiles, describe, show_current
 from resources.storage.download import download
+from resources.storage.layout import frame_key
 from resources.storage.manifest import Acceptance, Manifest, StoredObject
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadError, DownloadPolicy
@@ -83,12 +84,14 @@ class Mender:
             if video := what.pop("video", None):
                 self._fetch_again(take, path)
                 yield Mended(video.key, True, "fetched again from the provider; it is the delivered video")
-            if what.keys() & {"manifest", "poster", "strip"}:
+            if what.keys() & {"manifest", "poster", "strip", "frame"}:
                 self._read(take, path)
                 inspection = _inspected(inspector, path)
                 for picture in ("poster", "strip"):
                     if lost := what.get(picture):
                         yield self._put_picture(lost, inspection)
+                if lost := what.get("frame"):
+                    yield self._put_frame(lost, inspector.first_frame_of(path))
                 if lost := what.get("manifest"):
                     self._put_manifest(take, inspection)
                     yield Mended(lost.key, True, "written again from the ledger and the video")
@@ -138,6 +141,16 @@ class Mender:
             return Mended(lost.key, False, "no picture can be made from the video")
         self._store.put_bytes(lost.key, data, content_type=WEBP, overwrite=True)
         return Mended(lost.key, True, "made again from the video")
+
+    def _put_frame(self, lost: Missing, data: bytes) -> Mended:
+        if frame_key(lost.take.clip, sha256(data).hexdigest()) != lost.key:
+            return Mended(
+                lost.key,
+                False,
+                "the video gives another picture by now; circle another take, or `dailies retake`",
+            )
+        self._store.put_bytes(lost.key, data, content_type=PNG, overwrite=True)
+        return Mended(lost.key, True, "made again from the draft's video")
 
     def _put_manifest(self, take: KeptTake, inspection: Inspection | None) -> None:
         attempt, history = self._attempt(take), self._ledger.history(take.attempt)

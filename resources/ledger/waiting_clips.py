@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from resources.ledger.ledger import Ledger
 from resources.ledger.review_tables import waiting_clips as table
 from resources.ledger.schema import attempts, verdicts
+from resources.ledger.states import AttemptState
 from resources.ledger.waiting_finishes import DAY_SECONDS
 
 POLICY_WAY = "policy"
@@ -48,6 +49,8 @@ class WaitingClip:
     """What all purchases of the clip count as spent, in micro-USD."""
     draft_ends_at: float | None = None
     """When the provider forgets that take, a draft that only it can finish; seconds since the epoch, None for any other take."""
+    drafts_micros: int = 0
+    """What the drafts of the clip that are delivered count as spent, in micro-USD."""
 
 
 def note(connection: sa.Connection, clip: str, take: WaitingTake | None) -> None:
@@ -95,13 +98,18 @@ def waiting(ledger: Ledger) -> list[WaitingClip]:
     mine = attempts.alias("mine")
     free = mine.c.money_state.in_(["released", "refunded"])
     cost = sa.case((free, 0), else_=sa.func.coalesce(mine.c.charged_micros, mine.c.quoted_micros))
-    spent = (
-        sa.select(sa.func.coalesce(sa.func.sum(cost), 0))
-        .where(mine.c.subject_kind == "clip", mine.c.subject_key == table.c.clip)
-        .scalar_subquery()
-    )
+    of_clip = sa.and_(mine.c.subject_kind == "clip", mine.c.subject_key == table.c.clip)
+    spent = sa.select(sa.func.coalesce(sa.func.sum(cost), 0)).where(of_clip)
+    drafts = spent.where(mine.c.is_draft, mine.c.state == AttemptState.DELIVERED.value)
     query = (
-        sa.select(table, attempts.c.series, attempts.c.decision, spent.label("spent"), _DRAFT_ENDS_AT)
+        sa.select(
+            table,
+            attempts.c.series,
+            attempts.c.decision,
+            spent.scalar_subquery().label("spent"),
+            drafts.scalar_subquery().label("drafts"),
+            _DRAFT_ENDS_AT,
+        )
         .join(attempts, attempts.c.id == table.c.attempt_id)
         .order_by(table.c.decide_at.is_(None), table.c.decide_at, table.c.since, table.c.clip)
     )
@@ -132,4 +140,5 @@ def _read(row: sa.Row[Any]) -> WaitingClip:
         row.held_at,
         int(row.spent),
         row.draft_ends_at,
+        int(row.drafts),
     )

@@ -432,3 +432,16 @@ def test_a_clip_that_waits_says_when_its_provider_forgets_the_draft(ledger: Ledg
     (clip,) = waiting(ledger)
     assert clip.draft_ends_at == waiting_finishes.end_of(draft)
     assert (clip.draft_ends_at is None) == (days is None)
+
+
+def test_a_clip_that_waits_tells_the_price_of_its_drafts_from_all_that_it_cost(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    (finish,) = carried(ledger)
+    judge(ledger, a_verdict(finish, Word.REJECTED))
+    decide(ledger, [a_draft()], Decision("tuesday", regenerate=True))
+    (again,) = carried(ledger)
+    (clip,) = waiting(ledger)
+    assert (again.is_draft, clip.take) == (True, again.id)
+    assert clip.drafts_micros == draft.cost_micros + again.cost_micros > 0
+    assert clip.spent_micros == clip.drafts_micros + finish.cost_micros

@@ -22,8 +22,9 @@ def a_clip(
     decide_at: float | None = None,
     ends_at: float | None = None,
     cost: int = 800_000,
+    drafts: int = 0,
 ) -> WaitingClip:
-    return WaitingClip(clip, f"take-of-{clip}", "bay", batch, MONDAY, decide_at, None, cost, ends_at)
+    return WaitingClip(clip, f"take-of-{clip}", "bay", batch, MONDAY, decide_at, None, cost, ends_at, drafts)
 
 
 def ticked(state: State, clips: list[WaitingClip], now: float) -> list[str]:
@@ -74,11 +75,14 @@ def test_the_message_says_how_many_how_much_and_until_when(ends: float | None, s
 
 def test_the_message_says_which_drafts_their_provider_forgets_first() -> None:
     friday = MONDAY + 4 * DAY
-    clips = [a_clip(f"clip-{number}", ends_at=friday + number) for number in range(13)]
-    clips += [a_clip("later", ends_at=friday + 2 * DAY), a_clip("any-time", decide_at=MONDAY + DAY)]
+    clips = [a_clip(f"clip-{number}", ends_at=friday + number, drafts=200_000) for number in range(13)]
+    clips += [
+        a_clip("later", ends_at=friday + 2 * DAY, drafts=800_000),
+        a_clip("any-time", decide_at=MONDAY + DAY),
+    ]
     title = reminder(clips, room=ROOM, budget=Budget(), now=MONDAY).title
     assert title == (
-        "15 clips wait for a verdict, $12.00; $10.40 of drafts end on Friday; the policy decides the first on Tuesday"
+        "15 clips wait for a verdict, $12.00; $2.60 of drafts end on Friday; the policy decides the first on Tuesday"
     )
 
 

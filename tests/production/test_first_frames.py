@@ -29,6 +29,9 @@ from resources.catalogue import DataFolder
 from resources.catalogue.file_types import sniff
 from resources.declared.problems import ProblemsError
 from resources.file_references import FIRST_FRAME, FileReference
+from resources.inventory import bucket_audit
+from resources.inventory.bucket_audit import take_stock
+from resources.inventory.repairs import Mended, Mender
 from resources.ledger import queue
 from resources.ledger.finishes import finish_request, judge_and_finish
 from resources.ledger.ledger import Ledger
@@ -233,3 +236,29 @@ def test_a_request_reads_no_other_object_of_the_bucket(store: ObjectStore, data:
     secret = FileReference("ledger.json", hashlib.sha256(b"{}").hexdigest(), is_in_bucket=True)
     with pytest.raises(ProblemsError, match="no file that a request may name"):
         RequestFiles(DataFolder(data), store).read(secret)
+
+
+def test_doctor_finds_a_first_frame_that_is_gone_and_makes_it_again(
+    sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path
+) -> None:
+    _, draft = draft_of(sandbox, ledger, store, data, "frames-again")
+    kept = (draft.delivery or {})["first_frame"]
+    picture = store.get_bytes(kept["key"])
+
+    def missing() -> list[str]:
+        # by a clock that is ahead: a listing may be late, so newer takes are left out
+        with pytest.MonkeyPatch.context() as later:
+            later.setattr(bucket_audit, "RECENT_SECONDS", -60.0)
+            stock = take_stock(ledger, store)
+        assert kept["key"] not in [key for key, _ in stock.stray]
+        mender = Mender(ledger, store, policy=DownloadPolicy(), scratch=data)
+        mended.extend(mender.mend(stock))
+        return [one.key for one in stock.missing if one.take.attempt == draft.id]
+
+    mended: list[Mended] = []
+    assert missing() == []
+    store.discard(kept["key"])
+    assert missing() == [kept["key"]]
+    assert [(one.key, one.done) for one in mended if one.key == kept["key"]] == [(kept["key"], True)]
+    assert store.get_bytes(kept["key"]) == picture
+    assert missing() == []
