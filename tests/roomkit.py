@@ -157,6 +157,7 @@ class FakeShop:
             "order_fingerprint": "0f" * 32,
             "at_most_micros": 400_000,
             "endpoint": "bytedance/seedance-2.0/text-to-video",
+            "is_draft": False,
             "refusal": None,
             "caps": [cap],
         }

@@ -36,6 +36,7 @@ class RetakeOffer:
     ceiling: int
     """The most it can cost, with every try and fallback of the series, in micro-dollars."""
     endpoint: str
+    is_draft: bool
     caps: tuple[CapShown, ...]
     approval: Approval
     """What a person approves who agrees."""
@@ -68,6 +69,7 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
         planned.floor or planned.ceiling,
         planned.ceiling,
         planned.request.endpoint if planned.request else "",
+        planned.request is not None and planned.request.is_draft,
         _caps(plan),
         planned.approval(request),
         plan.may_not_buy or _refusal(planned),

@@ -64,6 +64,7 @@ class RetakeShop:
             "order_fingerprint": offer.approval.order_fingerprint,
             "at_most_micros": offer.approval.at_most_micros,
             "endpoint": offer.endpoint,
+            "is_draft": offer.is_draft,
             "refusal": offer.refusal,
             "caps": [
                 {

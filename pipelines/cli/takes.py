@@ -132,6 +132,9 @@ def outcome(given: GivenVerdict) -> str:
         sentence += f". Every take is rejected, so take {shown.number} stays current; `dailies retake {found.clip}` makes another"
     elif shown is not None:
         sentence += f". Current: take {shown.number}"
+    finish = next((one for one in found.open if one.finishes == said.take), None)
+    if finish is not None and said.word is not Word.CIRCLED:
+        sentence += f". Its finish is bought for {show_usd(finish.cost_micros)} and goes on; it waits for a verdict like any take"
     if given.ordered is not None:
         from pipelines.cli.finishes import ordered_words
 

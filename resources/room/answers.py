@@ -176,10 +176,13 @@ class Room:
         return f"{found.name}.zip", found.pieces(self._house.store, self._house.scratch)
 
     def worth(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """What purchases were worth: by series, or by model where one series is chosen."""
+        """What purchases were worth: by series; where one is chosen, the series, and each of its models if there are several."""
         series = query.get("series") or None
         lines = read_yield(self._house.ledger, YieldBy.MODEL if series else YieldBy.SERIES, series=series)
-        titles = {} if series else self._titles()
+        if series and len(lines) > 1:
+            # drafts are bought from one model and finished by another
+            lines = [*read_yield(self._house.ledger, YieldBy.SERIES, series=series), *lines]
+        titles = self._titles()
         return {"lines": [worth_document(line, titles) for line in lines]}
 
     def judge(self, person: Person, asked: AskedVerdict) -> dict[str, Any]:

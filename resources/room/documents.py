@@ -7,6 +7,7 @@ from typing import Any
 
 from resources.gallery.cards import facts_in_words
 from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
 from resources.ledger.takes import ClipTakes, Take
 from resources.ledger.verdicts import Judged, RecordedVerdict
 from resources.ledger.waiting_clips import WaitingClip
@@ -53,10 +54,31 @@ def clip_document(
         "takes": [
             _take(take, found.takes[place - 1] if place else None) for place, take in enumerate(found.takes)
         ],
-        "on_its_way": ", ".join(take.state.value for take in found.open) or None,
+        "on_its_way": [_on_its_way(attempt) for attempt in found.open],
         "seen": found.seen,
         "finish": waiting_document(unfinished),
         "review": None if review is None else _review(found, review),
+    }
+
+
+_HOW_FAR = {
+    AttemptState.QUEUED: "waits for its turn",
+    AttemptState.SUBMITTING: "is being sent",
+    AttemptState.UNKNOWN: "was sent and its answer was lost; dailies looks for it",
+    AttemptState.HELD: "needs you: its answer was lost, and `dailies resolve` settles it",
+    AttemptState.SUBMITTED: "is being made",
+    AttemptState.OVERDUE: "is being made, longer than usual",
+    AttemptState.SUCCEEDED: "is made and is fetched now",
+}
+
+
+def _on_its_way(attempt: Attempt) -> dict[str, Any]:
+    """A purchase that is no take yet, in a producer's words."""
+    what = "The finish" if attempt.finishes else "A draft" if attempt.is_draft else "A take"
+    return {
+        "text": f"{what} {_HOW_FAR.get(attempt.state, 'is on its way')}",
+        "finishes": attempt.finishes,
+        "price": show_usd(attempt.cost_micros),
     }
 
 

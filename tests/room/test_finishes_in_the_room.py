@@ -54,7 +54,8 @@ def test_a_circle_with_a_price_buys_one_finish(studio: Studio, server: RoomServe
         first = client.post("api/verdicts", json=body).json()
         (finish,) = finishes(studio, "fin-one")
         assert first["ordered"] == {"finish": finish.id, "waits": None}
-        assert (first["clip"]["on_its_way"], first["clip"]["finish"]) == ("queued", None)
+        way = {"text": "The finish waits for its turn", "finishes": draft.id, "price": "$2.00"}
+        assert (first["clip"]["on_its_way"], first["clip"]["finish"]) == ([way], None)
         assert client.post("api/verdicts", json=body).json()["ordered"] is None, "it was sent twice"
         assert (
             client.post("api/finishes", json={"clip": "fin-one", "at_most_micros": 2_000_000}).status_code
@@ -62,6 +63,9 @@ def test_a_circle_with_a_price_buys_one_finish(studio: Studio, server: RoomServe
         )
         assert len(finishes(studio, "fin-one")) == 1
         assert client.get("api/finish-offer?take=nobody").status_code == 403
+        back = client.post("api/verdicts", json={**said(draft), "word": "taken_back"}).json()
+        assert back["clip"]["on_its_way"] == [way], "a finish that is bought goes on"
+        assert finishes(studio, "fin-one")[0].state.value == "queued"
 
 
 def test_who_may_only_judge_leaves_the_finish_to_who_may_buy(
@@ -125,5 +129,9 @@ def test_a_draft_is_circled_and_finished_with_keys(
     expect(page.locator("#finish-buy")).to_be_enabled(timeout=PATIENCE_MS)
     page.keyboard.press("b")
     expect(page.locator("#said")).to_have_text("The finish is on its way", timeout=PATIENCE_MS)
+    assert len(finishes(studio, second)) == 1
+    expect(page.locator(".on-its-way")).to_have_text("The finish waits for its turn", timeout=PATIENCE_MS)
+    page.keyboard.press("u")
+    expect(page.locator("#said")).to_contain_text("is bought for $2.00 and goes on", timeout=PATIENCE_MS)
     assert len(finishes(studio, second)) == 1
     assert tab.complaints == []

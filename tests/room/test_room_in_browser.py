@@ -194,6 +194,7 @@ def test_a_retake_shows_its_price_and_asks_once(
     page.keyboard.press("b")
     expect(page.locator("#said")).to_have_text("A take is on its way", timeout=PATIENCE_MS)
     assert list(shop.bought.values()) == ["buy-islet"]
+    expect(page.locator(".on-its-way")).to_contain_text("A take is asked for")
     assert tab.complaints == []
 
 
@@ -344,6 +345,8 @@ def test_filters_are_in_the_address(tab: Browser, server: RoomServer, studio: St
     title(page, "lagoon")
     page.get_by_text("Mine", exact=True).click()
     expect(page.locator("#nothing")).to_contain_text("Nothing to judge here", timeout=PATIENCE_MS)
+    tab.open(f"{server.url}?series=bay")
+    expect(page.locator("#series option:checked")).to_have_text("The bay", timeout=PATIENCE_MS)
 
 
 def test_a_link_shows_its_clip_although_the_filter_hides_it(

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from roomkit import FakeShop, Studio
+from roomkit import A_FINISH, FakeShop, Studio
 
 from resources.ledger import queue
 from resources.ledger.decisions import Decision, decide
@@ -218,3 +218,17 @@ def test_what_takes_were_worth_by_series_and_by_model(client: httpx.Client, stud
         "why": "hands 1",
     }
     assert "worth" in [one["name"] for one in client.get("api/worth").json()["lines"]]
+
+
+def test_what_drafts_and_their_finishes_were_worth_has_a_line_for_both(
+    client: httpx.Client, studio: Studio
+) -> None:
+    draft = studio.take("both-gull", series="both", finish=A_FINISH)
+    client.post("api/verdicts", json=said(draft.id, finish_micros=2_000_000))
+    whole, *models = client.get("api/worth?series=both").json()["lines"]
+    assert (whole["name"], len(models)) == ("both", 2)
+    queue.withdraw(
+        studio.ledger,
+        [one.id for one in takes_of(studio.ledger, ["both-gull"])["both-gull"].open],
+        why="over",
+    )

@@ -9,8 +9,10 @@ import { editWords } from "./words.js";
 import { showWorth } from "./worth.js";
 
 const LOOK_MS = 2_000;
+/** How long a take that was asked for is shown as such: its run needs a minute until it buys. */
+const ASKED_MS = 600_000;
 const $ = (id) => document.getElementById(id);
-const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false };
+const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false, asked: new Map() };
 
 const player = new Player({
   moved(position, length, plays) {
@@ -24,6 +26,8 @@ const player = new Player({
 const outbox = new Outbox({
   taken(verdict, answer) {
     merge(answer.clip);
+    const goesOn = verdict.word === "circled" ? null : answer.clip.on_its_way.find((one) => one.finishes === verdict.take);
+    if (goesOn) say(`The finish of ${nameOf(verdict.clip)} is bought for ${goesOn.price} and goes on; it waits for your word like any take`, "warn");
     if (answer.ordered?.waits) say(`The finish of ${nameOf(verdict.clip)} is ordered and waits: ${answer.ordered.waits}`, "warn");
     const others = answer.others.filter((one) => one.word !== "noted");
     if (others.length) tellOfOthers(verdict, others);
@@ -82,6 +86,7 @@ async function reload({ keep = true } = {}) {
     return;
   }
   // what was judged a moment ago stays where it is until the filters change
+  for (const one of [...answer.hidden, ...answer.clips]) withAsked(one);
   const fresh = new Map(answer.clips.map((one) => [one.clip, one]));
   const kept = keep ? room.clips.map((one) => fresh.get(one.clip) ?? one) : [];
   const known = new Set(kept.map((one) => one.clip));
@@ -102,6 +107,9 @@ async function reload({ keep = true } = {}) {
 
 function start(answer) {
   room.ready = true;
+  // the name of the address's series stands in until its title is known
+  const standIn = $("series").querySelector("option[hidden]");
+  if (answer.series.some(([name]) => name === standIn?.value)) standIn.remove();
   $("series").append(...answer.series.map(([name, title]) => element("option", { value: name, text: title })));
   $("series").value = new URLSearchParams(location.search).get("series") ?? "";
   if (outbox.others.length) say(`Verdicts of ${outbox.others.join(", ")} wait in this browser, until they sign in here.`, "warn");
@@ -158,13 +166,23 @@ function draw() {
 }
 
 function drawProgress() {
-  const judged = room.clips.filter(isJudged).length;
-  $("count").textContent = room.clips.length ? `${judged} of ${room.clips.length} judged` : "";
-  $("bar").value = room.clips.length ? judged / room.clips.length : 0;
+  const made = room.clips.filter((one) => one.takes.length);
+  const judged = made.filter(isJudged).length;
+  $("count").textContent = made.length ? `${judged} of ${made.length} judged` : "";
+  $("bar").value = made.length ? judged / made.length : 0;
+}
+
+/** A clip as the server has it, with the take that was asked for here and whose purchase the server does not see yet. */
+function withAsked(fresh) {
+  const asked = room.asked.get(fresh.clip);
+  if (!asked) return;
+  if (fresh.on_its_way.length || fresh.takes.length > asked.takes || Date.now() - asked.at > ASKED_MS) room.asked.delete(fresh.clip);
+  else fresh.on_its_way = [{ text: "A take is asked for: its run begins, which takes up to a minute or two", finishes: null }];
 }
 
 /** Take in a clip as the server has it, with what is still on its way from here. */
 function merge(fresh) {
+  withAsked(fresh);
   const place = room.clips.findIndex((one) => one.clip === fresh.clip);
   if (place < 0) {
     const fits = !$("series").value || $("series").value === fresh.series;
@@ -340,7 +358,7 @@ function askWords() {
   editWords(key, name, {
     kept: (answer) => say(answer.edited ? `Kept for ${name}: the next take has these words. Nothing was bought.` : `${name} has its series' words again`),
     retake: () => { if (clip()?.clip === key) askRetake(); },
-  });
+  }, clip().takes.length ? "Retake" : "Make");
 }
 
 let offered = null;
@@ -364,7 +382,7 @@ async function askRetake() {
   // made once for this question, so that a second click is the same retake
   const { order_fingerprint, at_most_micros } = answer;
   offered = { id: newId(), clip: key, order_fingerprint, at_most_micros };
-  $("retake-price").textContent = `${answer.endpoint} for ${answer.price}`;
+  $("retake-price").textContent = `${answer.is_draft ? "A draft by " : ""}${answer.endpoint} for ${answer.price}${answer.caps.length ? "" : ". No cap limits it."}`;
   $("retake-buy").querySelector("span").textContent = `Buy for ${answer.price.split(",")[0]}`;
   $("retake-caps").hidden = answer.caps.length === 0;
   $("retake-caps").tBodies[0].replaceChildren(...answer.caps.map((cap) =>
@@ -385,6 +403,11 @@ async function buyRetake() {
     return;
   }
   $("retake-dialog").close();
+  const bought = room.clips.find((one) => one.clip === offered.clip);
+  if (status === 200 && bought) {
+    room.asked.set(bought.clip, { takes: bought.takes.length, at: Date.now() });
+    merge(structuredClone(bought));
+  }
   say(status === 200 ? "A take is on its way" : answer.problem, status === 200 ? "" : "warn");
 }
 

@@ -54,7 +54,7 @@ export function drawClips(clips, at, open) {
   const drawn = clips.map((clip, place) => {
     const poster = clip.takes.find((take) => take.is_current)?.poster ?? clip.takes[0]?.poster;
     const dots = clip.takes.map((take) => element("span", { cls: `dot ${take.verdict?.word ?? ""}` }));
-    if (clip.on_its_way) dots.push(element("span", { cls: "dot way" }));
+    if (clip.on_its_way.length) dots.push(element("span", { cls: "dot way" }));
     return element(
       "button",
       {
@@ -84,7 +84,7 @@ export function drawDots(clips, at) {
   const dots = $("clips").children[at]?.querySelector(".dots");
   dots?.replaceChildren(
     ...clips[at].takes.map((take) => element("span", { cls: `dot ${take.verdict?.word ?? ""}` })),
-    ...(clips[at].on_its_way ? [element("span", { cls: "dot way" })] : []),
+    ...(clips[at].on_its_way.length ? [element("span", { cls: "dot way" })] : []),
   );
 }
 
@@ -113,11 +113,18 @@ function waits(review) {
   return `${review.otherwise === "hold" ? "waits for you until" : "decided without you"} ${at.toLocaleString(undefined, soon ? { weekday: "long", hour: "2-digit", minute: "2-digit" } : { dateStyle: "medium" })}`;
 }
 
+/** What is not there yet, a line each; empty where all takes are there. */
+function waysOf(clip) {
+  if (clip.on_its_way.length) return clip.on_its_way.map((one) => one.text).join("\n");
+  return clip.takes.length ? "" : "Not made yet. Words shows and changes its prompt; Make names the price first.";
+}
+
 /** The takes side by side. */
 export function drawStage(clip, chosen, reasons, player, does) {
   const drawn = [...$("stage").querySelectorAll(".take")];
-  const ways = $("stage").querySelector(".on-its-way") !== null;
-  if (drawn.length && drawn.map((one) => one.dataset.take).join() === clip.takes.map((one) => one.id).join() && ways === !!clip.on_its_way) {
+  const ways = waysOf(clip);
+  const shown = $("stage").querySelector(".on-its-way")?.textContent ?? "";
+  if (drawn.length && drawn.map((one) => one.dataset.take).join() === clip.takes.map((one) => one.id).join() && shown === ways) {
     // a video that is moved in the page stops, so only what is said of it changes
     clip.takes.forEach((take, place) => mark(drawn[place], take, chosen, reasons));
     return;
@@ -151,19 +158,12 @@ export function drawStage(clip, chosen, reasons, player, does) {
     mark(figure, take, chosen, reasons);
     figure.style.margin = "0";
     // as wide as its share, and never higher than half of the window
-    const share = clip.takes.length + (clip.on_its_way ? 0.5 : 0);
+    const share = clip.takes.length + (ways ? 0.5 : 0);
     figure.querySelector(".picture").style.aspectRatio = String(take.shape);
     figure.style.width = `min(${(100 / share).toFixed(2)}%, calc(54vh * ${take.shape}))`;
     return figure;
   });
-  if (clip.on_its_way) {
-    const ways = clip.on_its_way.split(", ").length;
-    const more = clip.takes.length ? " more" : "";
-    const what = ways > 1 ? `${ways}${more} takes are on their way` : `${more ? "One more" : "A"} take is on its way`;
-    takes.push(element("div", { cls: "on-its-way", text: `${what}: ${clip.on_its_way}` }));
-  } else if (!clip.takes.length) {
-    takes.push(element("div", { cls: "on-its-way", text: "Not made yet. Words shows and changes its prompt; Make names the price first." }));
-  }
+  if (ways) takes.push(element("div", { cls: "on-its-way", text: ways }));
   $("stage").replaceChildren(...takes);
 }
 

@@ -15,10 +15,16 @@ let found = null;
 let number = 0;
 let timer = 0;
 let then = { kept() {}, retake() {} };
+let more = "Retake";
 
-/** Open the dialog for a clip; `after` says what follows when words were kept, and when a retake is asked for. */
-export async function editWords(clip, name, after) {
+/**
+ * Open the dialog for a clip.
+ * @param {object} after what follows when words were kept, and when a take is asked for
+ * @param {string} buys what that take is called: the first one is made, others are retakes
+ */
+export async function editWords(clip, name, after, buys) {
   then = after;
+  more = buys;
   found = null;
   clearTimeout(timer);
   const mine = ++number;
@@ -51,6 +57,8 @@ function show(answer, draft) {
   if (answer.problem) return;
   $("words-parts").replaceChildren(...answer.parts.map((part) => field(part, draft?.[part.name] ?? part.text)));
   for (const area of areas()) fit(area);
+  // on a phone the keyboard would hide the words
+  if (matchMedia("(hover: hover)").matches) areas()[0]?.focus();
   preview();
 }
 
@@ -112,7 +120,7 @@ function complain(text) {
 function lock(closed) {
   $("words-keep").disabled = closed || !isChanged();
   $("words-retake").disabled = closed;
-  $("words-retake").textContent = closed || isChanged() ? "Keep and retake" : "Retake";
+  $("words-retake").textContent = closed || isChanged() ? `Keep and ${more.toLowerCase()}` : more;
 }
 
 /** Keep what was typed, or with `back` the series' own words. */
