@@ -1,6 +1,6 @@
 """How `dailies edit` shows a clip's words: each changed word beside the word of the series that it replaces."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -9,6 +9,9 @@ from pipelines.cli.terminal import console, note
 from resources.errors import ConfigurationError
 from resources.series.prompt_editor import ClipWords
 from resources.series.prompts import LABELS, Words
+
+if TYPE_CHECKING:
+    from resources.ledger.data_pushes import DataPush
 
 
 def parse_fields(given: list[str]) -> dict[str, str]:
@@ -38,11 +41,12 @@ def document(found: ClipWords) -> dict[str, Any]:
     }
 
 
-def show_words(found: ClipWords, *, changed: bool) -> None:
+def show_words(found: ClipWords, *, changed: bool, push: "DataPush | None" = None) -> None:
     """Print the words of a clip.
 
     Args:
         changed: Whether they were changed just now.
+        push: The data folder that is current on every host, where the change made this host's another one.
     """
     if found.problem is not None:
         note(
@@ -62,7 +66,12 @@ def show_words(found: ClipWords, *, changed: bool) -> None:
     for part, then, now in found.overtaken:
         note(f"the series' {part} has changed since this edit replaced it:")
         console.print(changed_words(part, then, now))
-    if changed:
+    if changed and push is not None:
+        note(
+            f"this host's data folder is no longer the one that {push.who} has pushed, so this host buys nothing until `dailies data push` "
+            f"makes it the current one; `dailies retake {found.clip}` then buys a take after its price and a question"
+        )
+    elif changed:
         note(
             f"nothing was bought; `dailies retake {found.clip}` buys a take with these words after its price and a question"
         )

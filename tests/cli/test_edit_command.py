@@ -12,8 +12,10 @@ from pipelines.cli.declared import declarations_of, editor_of
 from resources.declared.document import read_document
 from resources.declared.problems import ProblemsError
 from resources.errors import ConfigurationError
+from resources.ledger import data_pushes
 from resources.series.prompt_edits import EditConflictError
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
+from resources.shared_data.snapshot import take_snapshot
 
 Run = Callable[..., tuple[int, str, str]]
 CLIP = "bay-dawn"
@@ -230,3 +232,22 @@ def test_a_rename_that_is_killed_loses_no_edit_and_goes_on_when_it_is_asked_agai
     assert prompt_of() == "Fog."
     assert [file.name for file in (data / "edits").glob("*.yaml")] == ["coast.yaml"]
     assert dailies("check")[0] == 0
+
+
+def test_where_a_folder_was_pushed_an_edit_says_that_it_comes_first(dailies: Run, data: Path) -> None:
+    settings = load_settings()
+    settings.home.mkdir()
+
+    def push() -> None:
+        found = take_snapshot(data)
+        with open_ledger(settings) as ledger:
+            data_pushes.push(
+                ledger, found.digest, files=len(found.files), size=found.size, who="ann", note=""
+            )
+
+    said = "no longer the one that ann has pushed, so this host buys nothing until `dailies data push`"
+    push()
+    assert said in dailies("edit", CLIP, "--text", "A loud view.")[2]
+    assert said not in dailies("edit", CLIP)[2]
+    push()
+    assert said in dailies("edit", CLIP, "--remove")[2]

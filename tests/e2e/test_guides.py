@@ -1,7 +1,7 @@
 """The commands of the docs, in their order, against one running stack and a copy of the sample series.
 
 The pages of the two days buy. On the other pages a command that would buy is asked without an answer, so it shows its plan and ends; a
-command for a situation that is not there says so.
+command for a situation that is not there says so. The page of a lost ledger comes last: its first step ends the stack.
 """
 
 import json
@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,19 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SECONDS = 300
 COMMAND = re.compile(r"^ {4,8}(?:\.venv/bin/)?dailies ([^#\n]+)", re.MULTILINE)
-PROGRAMS = r"\.venv/bin/(?!dailies )|(?:make|sudo|docker|helm|kubectl|python3?|pip|git|curl|systemctl|apt) "
+PROGRAMS = r"\.venv/bin/(?!dailies )|(?:make|sudo|docker|helm|kubectl|python3?|pip|git|curl|systemctl|apt|pg_dump|pg_restore|cd|/srv/\S+) "
 OTHER = re.compile(rf"^ {{4,8}}((?:{PROGRAMS})[^#\n]*)", re.MULTILINE)
 DAYS = ["producers-day.md", "data-engineers-guide.md"]
-UNTRIED = {"join-a-deployment.md", "lost-ledger.md", "reliability.md", "room.md", "series.md"}
-"""Pages whose commands are only parsed, by tests/cli/test_advice.py: some need what the two days do not make, or have not been tried here yet."""
+LOST = "lost-ledger.md"
+FILES_OF_THE_PAGE = {"FILE", "backup.db", "ledger.dump"}
+ELSEWHERE_CARRIED_OUT = {
+    "join-a-deployment.md": "a second Dagster, with code of its own: tests/e2e/test_join.py"
+}
+"""Pages that no test of this file carries out, and why."""
 EVERY_PAGE = sorted(
     {"../README.md", "../CONTRIBUTING.md", *(file.name for file in (ROOT / "docs").glob("*.md"))}
 )
-PAGES = [page for page in EVERY_PAGE if page not in {*DAYS, *UNTRIED}]
+PAGES = [page for page in EVERY_PAGE if page not in {*DAYS, LOST, *ELSEWHERE_CARRIED_OUT}]
 CLIP = "product-loop-walnut-morning-sun"
 NOT_HERE = {
     "up": "is the stack of this test",
@@ -49,6 +54,11 @@ ELSEWHERE = {
     "make": "installs, tests or measures",
     "sudo": "needs a machine of its own: apt, systemd",
     "docker": "needs containers",
+    "pg_dump": "needs PostgreSQL; tests/ledger",
+    "pg_restore": "needs PostgreSQL; tests/ledger",
+    "/srv/films": "tests/e2e/test_join.py",
+    "cd /srv/films": "tests/e2e/test_join.py",
+    "cd deploy": "needs containers",
     "helm": "needs a cluster",
     "kubectl": "needs a cluster",
     "git": "a clone",
@@ -65,7 +75,7 @@ ENDS = {
     r"accept CLIP": ({2}, "not in quarantine"),
     r"retry CLIP": ({2}, "nothing to retry"),
     r"resolve CLIP": ({1, 2}, ""),
-    r"ledger restore": ({2, 3}, "running"),
+    r"ledger (restore|rebuild)": ({2, 3}, "running"),
     r"models add": ({1, 2}, "maker/model"),
     r"doctor --alarm": ({2}, "DAILIES_ALARM_URL"),
     r"fetch .*--sign": ({2}, "sign"),
@@ -89,8 +99,8 @@ def text_of(page: str) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A stack with the sample series. Its sandbox's jobs take a second."""
+def end_of_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], None]]:
+    """A stack with the sample series, and what ends it early. Its sandbox's jobs take a second."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(is_ours, list(os.environ)):
@@ -104,8 +114,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("DAILIES_LINGER_SECONDS", "1")
         # `main` sets it for its process
         umask = os.umask(UMASK)
-        with Stack(load_settings(), StackOptions(port=free_port(), sandbox_options=["--job-seconds", "1"])):
-            yield
+        with ExitStack() as running:
+            options = StackOptions(port=free_port(), sandbox_options=["--job-seconds", "1"])
+            running.enter_context(Stack(load_settings(), options))
+            yield running.close
         os.umask(umask)
 
 
@@ -192,6 +204,10 @@ def test_every_command_of_the_other_pages_is_understood_and_ends_as_it_should(
         assert re.search(words, said), f"{page}: dailies {here}:\n{said}"
         if line.startswith("stop"):
             assert carried_out("start")[0] == 0
+        if "`dailies data push` makes it the current one" in said:
+            # an earlier page has pushed the data folder, and this command has changed it
+            assert line.startswith("edit")
+            assert carried_out("data push")[0] == 0
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)
@@ -203,3 +219,27 @@ def test_a_command_of_another_program_is_listed_with_why_it_is_not_carried_out(p
     assert unknown == []
     # commands stand in indented blocks, where these tests find them
     assert not re.search(r"^```(bash|sh|shell|console)", text, re.MULTILINE)
+
+
+def test_a_lost_ledger_comes_back_by_the_page_and_nothing_would_be_bought_again(
+    end_of_stack: Callable[[], None], dailies: Callable[..., str], tmp_path: Path
+) -> None:
+    def delivered() -> set[str]:
+        return {take["take"] for take in json.loads(dailies("takes", CLIP, "--json"))["takes"]}
+
+    def lose_the_ledger() -> None:
+        for file in Path(os.environ["DAILIES_HOME"]).glob("ledger.db*"):
+            file.unlink()
+
+    end_of_stack()
+    before = delivered()
+    told = commands(LOST)
+    assert ["ledger", "restore", "backup.db"] in told
+    for words in told:
+        here = [str(tmp_path / word) if word in FILES_OF_THE_PAGE else word for word in words]
+        if here[1] == "restore" or here[-1] == "--take-over":
+            lose_the_ledger()
+        dailies(*here)
+        if here[1] == "rebuild":
+            assert delivered() == before
+            assert json.loads(dailies("plan", CLIP, "--json"))["counts"].get("buy", 0) == 0

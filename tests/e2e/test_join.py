@@ -5,8 +5,11 @@ Their webserver and daemon run; ours is a code server in a folder that `dailies 
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from typing import Any
 
 import pytest
 import theirs
-from commandkit import run_apart
+from commandkit import ROOT, run_apart
 from pydantic import SecretStr
 
 from bench.machine import is_ours
@@ -29,7 +32,9 @@ pytestmark = pytest.mark.slow
 
 SECONDS = 1200
 KEY = "sandbox-key"
-INIT = ["init", "ours", "--location", "films", "--prefix", "video"]
+PAGE = (ROOT / "docs" / "join-a-deployment.md").read_text(encoding="utf-8")
+THEIR_FOLDER, PORT = "/srv/films", "4266"
+"""As the page has them."""
 DAGSTER_YAML = """
 telemetry: {enabled: false}
 run_monitoring: {enabled: true}
@@ -56,19 +61,16 @@ class Joined:
 def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
     top = tmp_path_factory.mktemp("joined")
     environment = {name: value for name, value in os.environ.items() if not is_ours(name)}
-    subprocess.run(
-        [sys.executable, "-c", "from pipelines.cli import main; main()", *INIT],
-        check=True,
-        cwd=top,
-        env=environment,
-        capture_output=True,
-        timeout=SECONDS,
-    )
     ours, existing, home = top / "ours", top / "theirs", top / "dagster"
+    (init,) = re.findall(rf"^    {THEIR_FOLDER}/\.venv/bin/dailies (init .*)", PAGE, re.MULTILINE)
+    laid_out = run_apart(
+        *shlex.split(init.replace(THEIR_FOLDER, "ours")), environment=environment, folder=top
+    )
+    assert laid_out.returncode == 0, laid_out.stderr
     home.mkdir()
     (home / "dagster.yaml").write_text(DAGSTER_YAML)
     web, code = free_port(), free_port()
-    workspace = theirs.write(existing, code_port=code)
+    workspace = theirs.write(existing, workspace=block_with("python_module:").replace(PORT, str(code)))
     with (
         EmbeddedS3(top / "s3") as s3,
         running_sandbox(SandboxSettings(job_seconds=0, key=SecretStr(KEY))) as sandbox,
@@ -92,11 +94,11 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
             capture_output=True,
             timeout=SECONDS,
         )
+        (serve,) = re.findall(
+            rf"^    cd {THEIR_FOLDER} && \.venv/bin/(dagster code-server .*)", PAGE, re.MULTILINE
+        )
         commands = [
-            (
-                [*python, "dagster", "code-server", "start", "-m", "pipelines.definitions", "-p", str(code)],
-                ours,
-            ),
+            ([*python, *shlex.split(serve.replace(PORT, str(code)))], ours),
             ([*python, "dagster_webserver", "-w", str(workspace), "-p", str(web)], existing),
             ([*python, "dagster._daemon", "run", "-w", str(workspace)], existing),
         ]
@@ -123,6 +125,12 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
                 process.terminate()
             for process in processes:
                 process.wait(60)
+
+
+def block_with(words: str) -> str:
+    """The page's indented block with these words."""
+    (block,) = (one for one in re.findall(r"(?:^(?: {4}.*)?\n)+", PAGE, re.MULTILINE) if words in one)
+    return textwrap.dedent(block).strip() + "\n"
 
 
 def loaded(api: DagsterApi) -> set[str]:
@@ -157,6 +165,10 @@ def test_clips_are_produced_beside_assets_of_the_same_names(joined: Joined) -> N
     where = {"/".join(n["assetKey"]["path"]): n["repository"]["location"]["name"] for n in nodes}
     assert where["prompts"] == where["cuts"] == "theirs"
     assert {name for name, location in where.items() if location == "films" and "video/" not in name} == set()
+
+
+def test_their_component_is_declared_as_on_the_page(joined: Joined) -> None:
+    assert (joined.theirs / "their_films/defs/cuts/defs.yaml").read_text() == block_with("type: their_films")
 
 
 def test_their_component_makes_an_asset_from_our_clip(joined: Joined) -> None:

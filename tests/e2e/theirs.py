@@ -69,26 +69,12 @@ FILES = {
 }
 
 
-def write(folder: Path, *, code_port: int) -> Path:
-    """Write the project and its workspace file with both locations; returns the latter."""
+def write(folder: Path, *, workspace: str) -> Path:
+    """Write the project and the workspace file of both locations; returns the latter."""
     for name, text in FILES.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(textwrap.dedent(text).lstrip())
-    workspace = folder / "workspace.yaml"
-    workspace.write_text(
-        textwrap.dedent(
-            f"""
-            load_from:
-              - python_module:
-                  module_name: their_films.definitions
-                  working_directory: {folder}
-                  location_name: theirs
-              - grpc_server:
-                  host: 127.0.0.1
-                  port: {code_port}
-                  location_name: films
-            """
-        ).lstrip()
-    )
-    return workspace
+    file = folder / "workspace.yaml"
+    file.write_text(workspace)
+    return file

@@ -152,6 +152,7 @@ def edit(
     """Give one clip other words than its series, in data/edits; without an option, show them. Buys nothing."""
     import getpass
 
+    from pipelines.cli.data_folders import unpushed
     from pipelines.cli.declared import editor_of
     from pipelines.cli.word_changes import document, parse_fields, show_words
     from resources.errors import ConfigurationError
@@ -159,7 +160,8 @@ def edit(
 
     if sum((bool(field), text is not None, remove)) > 1:
         raise ConfigurationError("give --field, --text or --remove, one of them. Nothing was changed.")
-    editor = editor_of(load_settings())
+    settings = load_settings()
+    editor = editor_of(settings)
     found = editor.look(clip)
     if field:
         given = parse_fields(field)
@@ -171,7 +173,9 @@ def edit(
     if as_json:
         print_json(document(found))
     else:
-        show_words(found, changed=bool(field) or text is not None or remove)
+        changed = bool(field) or text is not None or remove
+        push = unpushed(settings) if changed else None
+        show_words(found, changed=changed, push=push)
 
 
 @takes_app.command(rich_help_panel=PANEL)
