@@ -107,7 +107,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
     keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
     roots = {name: process.pid for name, process in stack.processes.items()}
     # the embedded S3 keeps its process id beside its folder
-    roots["s3"] = int((stack.home / "s3" / "server.pid").read_text())
+    roots["s3"] = int((stack.home / "s3" / "server.pid").read_text().split()[0])
     with DagsterApi(stack.dagster_url) as api, Meter(roots) as meter:
         idle = settle()
         meter.mark()

@@ -1,6 +1,7 @@
 """The bucket of a command: the configured one, or that of the embedded S3, which the command starts if it does not run."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from pipelines.cli.stack_state import running_stack
+from pipelines.cli.terminal import note
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 from resources.storage.s3_client import S3Settings
 
 if TYPE_CHECKING:
     from resources.storage.objects import ObjectStore
+
+
+PATIENCE_SECONDS = 60.0
+"""How long a command waits for a starting `dailies up`, or for another command."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,42 @@ def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
     if not running.get("s3_url") and not settings.s3_bucket and not secret.exists():
         yield None
         return
-    from resources.storage.embedded import EmbeddedS3
     from resources.storage.objects import ObjectStore
 
-    if running.get("s3_url"):
-        yield Bucket(ObjectStore(_embedded(running["s3_url"], _read(secret))), folder / "dailies")
-    elif settings.s3_bucket:
+    if settings.s3_bucket and not running.get("s3_url"):
         yield Bucket(ObjectStore(settings.s3()), None)
-    else:
-        with EmbeddedS3(folder, secret_access_key=_read(secret)) as server:
-            yield Bucket(ObjectStore(server.settings), folder / server.bucket)
+        return
+    with _embedded_of(settings.home, _read(secret)) as found:
+        yield Bucket(ObjectStore(found), folder / found.bucket)
+
+
+@contextlib.contextmanager
+def _embedded_of(home: Path, secret: SecretStr) -> Iterator[S3Settings]:
+    """The embedded S3: that of `dailies up`, also while it starts, or one for this command alone.
+
+    Raises:
+        ConfigurationError: Another command uses it for longer than `PATIENCE_SECONDS`, or `dailies up` takes longer to start.
+    """
+    from resources.storage.embedded import EmbeddedS3, FolderServedError
+
+    own = EmbeddedS3(home.absolute() / "s3", secret_access_key=secret)
+    give_up = None
+    while not (url := (running_stack(home) or {}).get("s3_url")):
+        try:
+            own.start()
+        except FolderServedError as error:
+            if give_up is None:
+                give_up = time.monotonic() + PATIENCE_SECONDS
+                note(f"waiting up to {PATIENCE_SECONDS:.0f} s, since {error.why}")
+            elif time.monotonic() > give_up:
+                raise
+        else:
+            with own:
+                yield own.settings
+            return
+    yield S3Settings(
+        bucket=own.bucket, endpoint_url=url, access_key_id=own.access_key_id, secret_access_key=secret
+    )
 
 
 def _read(secret: Path) -> SecretStr:
@@ -71,9 +103,3 @@ def _read(secret: Path) -> SecretStr:
         return SecretStr(secret.read_text().strip())
     except OSError as error:
         raise ConfigurationError(f"cannot read {secret}: {error.strerror}") from None
-
-
-def _embedded(url: str, secret: SecretStr) -> S3Settings:
-    return S3Settings(
-        bucket="dailies", endpoint_url=url, access_key_id="dailieskey", secret_access_key=secret
-    )

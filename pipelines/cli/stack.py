@@ -36,7 +36,7 @@ from resources.processes import child_setup, started_at
 from resources.program_files import program_root
 from resources.settings import BUCKET, Settings, pinned
 from resources.shared_data.source import bring
-from resources.storage.embedded import EmbeddedS3
+from resources.storage.embedded import EmbeddedS3, FolderServedError
 from resources.variables import ENV_FILE, FOLLOWS_POLICY, PINNED, SANDBOX_KEY, STACK
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "Stack", "StackOptions", "check_port_is_free", "free_port"]
 
 START_SECONDS = 120.0
+S3_SECONDS = 60.0
+"""How long to wait for a command that uses the embedded S3."""
 TEND_SECONDS = 20.0
 """How often `dailies up` asks whether the code location still answers."""
 
@@ -245,7 +247,12 @@ class Stack:
             self.home / "s3",
             secret_access_key=self._s3_secret(),
             mark={STACK: self.environment[STACK]},
-        ).start()
+        )
+        try:
+            self._s3.start()
+        except FolderServedError as error:
+            self.wanted.log(f"waiting up to {S3_SECONDS:.0f} s, since {error.why}")
+            self._s3.start(patience_seconds=S3_SECONDS)
         settings = self._s3.settings
         secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else ""
         self.environment |= {

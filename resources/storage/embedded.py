@@ -19,11 +19,28 @@ from pydantic import SecretStr
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.file_lock import FileLockedError, lock_file
-from resources.processes import child_setup
+from resources.processes import child_setup, is_living
 from resources.storage.s3_client import S3Settings
 
 _ENDING_SECONDS = 1  # for a server whose process was just killed
 _STARTED = re.compile(rb"Starting s3 server on \[http://127\.0\.0\.1:(\d+)/")
+
+
+class FolderServedError(ConfigurationError):
+    """Another server serves the folder."""
+
+    why: str
+    """Who uses it, without what to do about it."""
+
+    def __init__(self, folder: Path, holder: str) -> None:
+        server, _, owner = holder.partition(" ")
+        if owner.isdigit() and not is_living(int(owner)):
+            self.why = f"the embedded S3 of {folder} was left by a program that has died"
+            advice = f"End it: kill {server}"
+        else:
+            self.why = f"another dailies (process {owner or 'unknown'}) uses the embedded S3 of {folder}: `dailies up` while it starts, or a command"
+            advice = "Try again when `dailies up` says its address, or the command has ended"
+        super().__init__(f"{self.why}. {advice}.")
 
 
 class EmbeddedS3:
@@ -91,13 +108,18 @@ class EmbeddedS3:
             secret_access_key=self._secret,
         )
 
-    def start(self, *, timeout_seconds: float = 10) -> Self:
+    def start(self, *, timeout_seconds: float = 10, patience_seconds: float = _ENDING_SECONDS) -> Self:
         """Start the server and wait until it listens.
 
         On Linux a server that is started from the main thread ends with this process, however this process ends.
 
+        Args:
+            timeout_seconds: How long the server may take.
+            patience_seconds: How long to wait for another server of the folder to end.
+
         Raises:
-            ConfigurationError: rclone is missing, the folder cannot be written or is served already, the port is taken.
+            ConfigurationError: rclone is missing, the folder cannot be written, the port is taken.
+            FolderServedError: Another server serves the folder for longer.
             UnavailableError: It does not start within `timeout_seconds`.
         """
         if self.pid:
@@ -105,7 +127,7 @@ class EmbeddedS3:
         program = _rclone()
         self._make_folders()
         log = self.folder / "server.log"
-        with self._locked_folder() as lock, log.open("wb") as output:
+        with self._locked_folder(patience_seconds) as lock, log.open("wb") as output:
             self._sweep()
             # An empty environment: RCLONE_ variables of the user's would be settings of this server. The secret
             # goes by the environment because every user of the machine can read the arguments of a process.
@@ -122,8 +144,7 @@ class EmbeddedS3:
                 start_new_session=True,
                 preexec_fn=child_setup(),  # noqa: PLW1509  # one C call between fork and exec
             )
-            lock.truncate(0)
-            lock.write(str(self._process.pid))
+            _sign(lock, self._process.pid)
         self._wait_until_it_listens(process, log, timeout_seconds)
         return self
 
@@ -167,17 +188,15 @@ class EmbeddedS3:
             *("--dir-cache-time", "1s", "--poll-interval", "0"),
         ]
 
-    def _locked_folder(self) -> IO[str]:
+    def _locked_folder(self, patience_seconds: float) -> IO[str]:
         """The folder's lock file, locked. The server inherits it, so the lock lasts as long as the server does."""
         lock = (self.folder / "server.pid").open("a+")
         try:
-            lock_file(lock, patience_seconds=_ENDING_SECONDS)
+            lock_file(lock, patience_seconds=patience_seconds)
         except FileLockedError as error:
             lock.close()
-            pid = error.holder or "unknown"
-            raise ConfigurationError(
-                f"another embedded S3 (process {pid}) already serves {self.folder}. Use that one, or end it: kill {pid}"
-            ) from None
+            raise FolderServedError(self.folder, error.holder) from None
+        _sign(lock, 0)
         return lock
 
     def _sweep(self) -> None:
@@ -208,6 +227,13 @@ class EmbeddedS3:
             )
         last = said.splitlines()[-1] if said else "it said nothing"
         return ConfigurationError(f"the embedded S3 ended at once: {last}")
+
+
+def _sign(lock: IO[str], server: int) -> None:
+    """Write who holds the lock: the server's process, 0 before it starts, and the one that it works for."""
+    lock.truncate(0)
+    lock.write(f"{server} {os.getpid()}")
+    lock.flush()
 
 
 def _rclone() -> str:

@@ -11,8 +11,10 @@ from projects import a_project
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
+from pipelines.cli import bucket as buckets
 from pipelines.cli.app import app
 from pipelines.cli.bucket import bucket_if_any, bucket_of
+from pipelines.cli.stack import Stack, StackOptions
 from resources.errors import ConfigurationError
 from resources.ledger.decisions import Decision, decide
 from resources.orders import ClipRequest, Expected
@@ -21,6 +23,7 @@ from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key
 from resources.storage.objects import ObjectStore
+from resources.variables import STACK
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +161,66 @@ def test_a_bucket_that_does_not_answer_leaves_the_plan_with_a_note(
     planned = run("plan", "bay")
     assert planned.exit_code == 0, planned.output
     assert "whether this ledger may buy is not known" in planned.output
+
+
+def test_a_command_waits_for_a_stack_that_starts_and_uses_its_s3(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(server_of(home))
+
+        def goes_on(text: str) -> None:
+            said.append(text)
+            (home / "stack.json").write_text(json.dumps({"pid": os.getpid(), "s3_url": server.endpoint_url}))
+
+        monkeypatch.setattr(buckets, "note", goes_on)
+        with bucket_of(load_settings()) as bucket:
+            assert bucket.store.settings.endpoint_url == server.endpoint_url
+        assert server.pid is not None
+    (text,) = said
+    assert "waiting up to 60 s" in text
+    assert f"another dailies (process {os.getpid()})" in text
+
+
+def test_a_command_waits_for_another_one_that_uses_the_s3(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server_of(home) as server:
+        monkeypatch.setattr(buckets, "note", lambda _text: server.stop())
+        with bucket_of(load_settings()) as bucket:
+            assert list(bucket.store.list_keys("")) == []
+
+
+def test_a_command_that_waited_long_enough_names_who_uses_the_s3_and_kills_nobody(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.0)
+    with server_of(home) as server:
+        planned = run("plan", "bay")
+        assert server.pid is not None
+    assert planned.exit_code == 2
+    assert "Try again when `dailies up` says its address" in planned.output
+    assert "kill" not in planned.output
+
+
+def test_a_stack_waits_for_a_command_that_uses_the_s3(home: Path) -> None:
+    with server_of(home) as server:
+        said: list[str] = []
+
+        def goes_on(text: str) -> None:
+            said.append(text)
+            if "waiting" in text:
+                server.stop()
+
+        stack = Stack(load_settings(), StackOptions(log=goes_on))
+        stack.environment[STACK] = f"{stack.id}:{home}"
+        try:
+            stack._start_s3()
+            assert stack.environment["DAILIES_S3_ENDPOINT"].startswith("http://127.0.0.1:")
+        finally:
+            stack.stop()
+    assert [text.split(",")[0] for text in said] == ["starting the embedded S3", "waiting up to 60 s"]
 
 
 def test_before_the_first_start_there_is_no_bucket_and_a_command_that_needs_one_says_what_to_do(

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from resources.errors import ConfigurationError
 from resources.storage import embedded
-from resources.storage.embedded import EmbeddedS3
+from resources.storage.embedded import EmbeddedS3, FolderServedError
 from resources.storage.objects import ObjectStore
 
 pytestmark = pytest.mark.slow
@@ -75,11 +75,36 @@ def test_the_server_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     EmbeddedS3(tmp_path).start().stop()
 
 
-def test_a_second_server_on_the_same_folder_is_refused_by_name(rclone_s3: EmbeddedS3) -> None:
+def test_a_second_server_of_a_folder_is_refused_and_nobody_is_told_to_kill_the_first(
+    rclone_s3: EmbeddedS3,
+) -> None:
     second = EmbeddedS3(rclone_s3.folder)
-    with pytest.raises(ConfigurationError, match=rf"process {rclone_s3.pid}\).*kill {rclone_s3.pid}"):
+    with pytest.raises(FolderServedError, match=rf"another dailies \(process {os.getpid()}\)") as refused:
         second.start()
     assert second.pid is None
+    assert "kill" not in str(refused.value)
+
+
+def test_a_second_server_waits_for_the_first_to_end(tmp_path: Path) -> None:
+    with EmbeddedS3(tmp_path) as first:
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGTERM)
+        assert EmbeddedS3(tmp_path).start(patience_seconds=60).stop() is None
+
+
+def test_a_server_that_outlived_its_program_is_named_with_how_to_end_it(tmp_path: Path) -> None:
+    # started from a thread, the kernel does not end it with its program
+    code = (
+        "import os, sys, threading; from pathlib import Path; from resources.storage.embedded import EmbeddedS3\n"
+        "begun = threading.Thread(target=EmbeddedS3(Path(sys.argv[1])).start); begun.start(); begun.join(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=120, check=True)
+    pid = int((tmp_path / "server.pid").read_text().split()[0])
+    try:
+        with pytest.raises(FolderServedError, match=rf"has died\. End it: kill {pid}\."):
+            EmbeddedS3(tmp_path).start()
+    finally:
+        os.kill(pid, signal.SIGTERM)
 
 
 def test_starting_twice_keeps_one_server(rclone_s3: EmbeddedS3) -> None:
