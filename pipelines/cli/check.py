@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def read_folder(settings: Settings) -> tuple[Declarations, list[str]]:
         load_review_rules(settings.data)
     except ProblemsError as error:
         problems += error.problems
+    problems.sort(key=lambda one: (str(one.file or ""), one.line or sys.maxsize))
     return declarations, list(map(str, problems))
 
 

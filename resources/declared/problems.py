@@ -1,7 +1,8 @@
 """Mistakes in what a person wrote: the place, what was found, what is allowed, and the nearest right spelling."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +76,30 @@ class ProblemsError(ConfigurationError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class Mistakes:
+    """Gathers the mistakes of several steps, so that a person sees all of them at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """One step: its problems are kept, and the next step follows."""
+        try:
+            yield
+        except ProblemsError as error:
+            self.problems += error.problems
+
+    def end(self) -> None:
+        """Refuse what had mistakes.
+
+        Raises:
+            ProblemsError: A step has found problems.
+        """
+        if self.problems:
+            raise ProblemsError(self.problems)
 
 
 def show(value: object) -> str:

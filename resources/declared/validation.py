@@ -70,8 +70,12 @@ def declare(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        details = error.errors(include_url=False)[:MAX_PROBLEMS]
-        raise ProblemsError(_problem(model, document, detail) for detail in details) from None
+        details = error.errors(include_url=False)
+        problems = [_problem(model, document, detail) for detail in details[:MAX_PROBLEMS]]
+        if (rest := len(details) - MAX_PROBLEMS) > 0:
+            message = f"has {rest} more mistakes, which are named when some of these are mended"
+            problems.append(Problem("", message, file=document.file))
+        raise ProblemsError(problems) from None
 
 
 def refused(message: str = "", *, allowed: str = "", found: bool = True) -> PydanticCustomError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from resources.catalogue import Catalogue, DataFolder, Endpoint, Parameter
 from resources.declared.document import Document, Where
-from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.declared.problems import Mistakes, Problem, ProblemsError, listed, show
 from resources.file_references import FIRST_FRAME
 from resources.orders import Choice, Expected
 from resources.providers.account_files import DeclaredAccounts
@@ -239,19 +239,28 @@ class Choices:
         Raises:
             ProblemsError: An endpoint does not exist or makes no videos, or an account is not its provider's.
         """
-        finder = _Finder(document, catalogue, accounts)
-        endpoint = finder.find((), declaration.endpoint, declaration.provider, declaration.account)
-        first = SeriesEndpoint(endpoint, declaration.account, shows_cast=endpoint.draft_id is None)
-        fallbacks = finder.fallbacks((), declaration.fallback)
+        finder, mistakes = _Finder(document, catalogue, accounts), Mistakes()
+        first: SeriesEndpoint | None = None
+        fallbacks: list[SeriesEndpoint] = []
+        draft: SeriesEndpoint | None = None
+        with mistakes.gathered():
+            endpoint = finder.find((), declaration.endpoint, declaration.provider, declaration.account)
+            first = SeriesEndpoint(endpoint, declaration.account, shows_cast=endpoint.draft_id is None)
+        with mistakes.gathered():
+            fallbacks = finder.fallbacks((), declaration.fallback)
         of_clips: dict[str, Sequence[SeriesEndpoint]] = {}
         for index, clip in enumerate(declaration.clips or []):
             if not clip.model_fields_set & {"endpoint", "provider", "account", "fallback"}:
                 continue
             where: Where = ("clips", index)
-            own = finder.own(where, clip, declaration, first)
-            others = fallbacks if clip.fallback is None else finder.fallbacks(where, clip.fallback)
-            of_clips[clip.name] = [own, *others]
-        draft = finder.draft(declaration.draft)
+            with mistakes.gathered():
+                others = fallbacks if clip.fallback is None else finder.fallbacks(where, clip.fallback)
+                if first is not None or clip.endpoint is not None:
+                    of_clips[clip.name] = [finder.own(where, clip, declaration, first), *others]
+        with mistakes.gathered():
+            draft = finder.draft(declaration.draft)
+        if first is None or mistakes.problems:
+            raise ProblemsError(mistakes.problems)
         for clip_way in [first, *(ways[0] for ways in of_clips.values())]:
             finder.check_pair(draft, clip_way)
         frame = None if declaration.draft is None else declaration.draft.first_frame
@@ -292,17 +301,23 @@ class _Finder:
         return endpoint
 
     def own(
-        self, where: Where, clip: ClipDeclaration, series: SeriesDeclaration, first: SeriesEndpoint
+        self, where: Where, clip: ClipDeclaration, series: SeriesDeclaration, first: SeriesEndpoint | None
     ) -> SeriesEndpoint:
-        """What a clip is bought from. An account of the series is inherited only at its own provider."""
-        if (clip.endpoint, clip.provider, clip.account) == (None, None, None):
+        """What a clip is bought from. An account of the series is inherited only at its own provider.
+
+        Args:
+            first: What the series' clips are bought from; None where the series' own endpoint is a mistake.
+        """
+        if first is not None and (clip.endpoint, clip.provider, clip.account) == (None, None, None):
             return first
         name, provider = clip.endpoint or series.endpoint, clip.provider
         if clip.endpoint is None and provider is None:
             provider = series.provider
         endpoint = self.find(where, name, provider, clip.account)
-        same_provider = endpoint.provider == first.endpoint.provider
-        account = clip.account or (first.account if same_provider else None)
+        inherited = None
+        if first is not None and endpoint.provider == first.endpoint.provider:
+            inherited = first.account
+        account = clip.account or inherited
         return SeriesEndpoint(endpoint, account, where, shows_cast=endpoint.draft_id is None)
 
     def draft(self, declared: DraftDeclaration | None) -> SeriesEndpoint | None:
@@ -352,12 +367,14 @@ class _Finder:
 
     def fallbacks(self, where: Where, declared: Sequence[FallbackDeclaration]) -> list[SeriesEndpoint]:
         """The fallbacks of a series or a clip, in their order."""
-        found = []
+        found, mistakes = [], Mistakes()
         for index, one in enumerate(declared):
             place: Where = (*where, "fallback", index)
-            endpoint = self.find(place, one.endpoint, one.provider, one.account)
-            self._makes_clips(place, endpoint)
-            found.append(
-                SeriesEndpoint(endpoint, one.account, place, one.parameters, shows_cast=one.cast is None)
-            )
+            with mistakes.gathered():
+                endpoint = self.find(place, one.endpoint, one.provider, one.account)
+                self._makes_clips(place, endpoint)
+                found.append(
+                    SeriesEndpoint(endpoint, one.account, place, one.parameters, shows_cast=one.cast is None)
+                )
+        mistakes.end()
         return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from resources.catalogue import Catalogue
 from resources.choices import Choice
 from resources.declared.document import Document, read_document, yaml_files
-from resources.declared.problems import Problem, ProblemsError, show
+from resources.declared.problems import Mistakes, Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.orders import ClipRequest
 from resources.providers.account_files import DeclaredAccounts, load_accounts
@@ -173,6 +173,7 @@ def load_series(
         try:
             series = _load(read_document(file, inside=data_dir), catalogue, includes, accounts, edits)
             _check_unique(series, declarations, keys)
+            # a cast that is wrong makes clips wrong, too, with mistakes of its own
             _check_cast(series, characters)
             _check_clips(series)
         except ProblemsError as error:
@@ -215,14 +216,14 @@ def _load(
 
 def _check_cast(series: Series, characters: Characters) -> None:
     """Refuse a character that is not declared, or that the provider of a clip does not have."""
+    mistakes = Mistakes()
     for name, where, way in series.castings():
         try:
             character = characters.get(name)
         except ProblemsError as error:
             place = series.document.problem(where)
-            raise ProblemsError(
-                p.at(series.document.file, place.line, place.field) for p in error.problems
-            ) from None
+            mistakes.problems += [p.at(series.document.file, place.line, place.field) for p in error.problems]
+            continue
         without = (
             "; `cast: none` in that fallback buys the clip without characters" if way.is_fallback else ""
         )
@@ -233,7 +234,8 @@ def _check_cast(series: Series, characters: Characters) -> None:
             message = f"is made by the account {maker}, and clips are bought from {buyer}{without}"
         else:
             continue
-        raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
+        mistakes.problems.append(series.document.problem(where, found=show(name), message=message))
+    mistakes.end()
 
 
 def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
@@ -262,7 +264,8 @@ def _check_clips(series: Series) -> None:
     found: dict[tuple[object, ...], list[Problem]] = {}
     deadline = time.monotonic() + MAX_SECONDS
     failed = 0
-    for clip in series.samples():
+    waiting = iter(series.samples())
+    for clip in waiting:
         try:
             series.render(clip, id_of=lambda _name: ANY_CHARACTER)
         except ProblemsError as error:
@@ -275,12 +278,16 @@ def _check_clips(series: Series) -> None:
         if failed >= MAX_FAILED:
             break
     if found:
-        raise ProblemsError(
+        problems = [
             same[0]
             if len(same) == 1
             else replace(same[0], message=f"{same[0].message} (and in other clips)".lstrip())
             for same in found.values()
-        )
+        ]
+        if left := sum(1 for _ in waiting):
+            message = f"has mistakes in {failed} clips; {left} more are tried when these are mended"
+            problems.append(Problem("", message, file=series.document.file))
+        raise ProblemsError(problems)
 
 
 def _retired(series: Series, ways: Iterable[SeriesEndpoint]) -> Problem | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resources.declared.document import Document, Where
-from resources.declared.problems import ProblemsError, listed, show
+from resources.declared.problems import Mistakes, ProblemsError, listed, show
 from resources.series.declaration import MAX_CLIPS, SeriesDeclaration, is_date_shaped
 from resources.series.includes import Include
 from resources.series.prompts import Prompt
@@ -43,23 +43,28 @@ def expand(
     if declaration.clips is None:
         return _combine(declaration, document, shared)
     entries: dict[str, Entry] = {}
+    mistakes = Mistakes()
     for index, clip in enumerate(declaration.clips):
         where: Where = ("clips", index)
         if clip.name in entries:
             message = "is the name of an earlier clip"
-            problem = document.problem((*where, "name"), found=show(clip.name), message=message)
-            raise ProblemsError([problem])
-        prompt = shared
-        if clip.prompt is not None:
-            own = Prompt.read(clip.prompt, document, (*where, "prompt"))
-            prompt = own if shared is None else own.over(shared)
-        entries[clip.name] = Entry(
-            clip.variables,
-            {**declaration.parameters, **clip.parameters},
-            _said(prompt, document, where),
-            tuple(declaration.cast if clip.cast is None else clip.cast),
-            where,
-        )
+            mistakes.problems.append(
+                document.problem((*where, "name"), found=show(clip.name), message=message)
+            )
+            continue
+        with mistakes.gathered():
+            prompt = shared
+            if clip.prompt is not None:
+                own = Prompt.read(clip.prompt, document, (*where, "prompt"))
+                prompt = own if shared is None else own.over(shared)
+            entries[clip.name] = Entry(
+                clip.variables,
+                {**declaration.parameters, **clip.parameters},
+                _said(prompt, document, where),
+                tuple(declaration.cast if clip.cast is None else clip.cast),
+                where,
+            )
+    mistakes.end()
     return entries
 
 

@@ -1,14 +1,15 @@
 """Prompts: plain text, or fields that are joined in a fixed order. Each text of a prompt is a template."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from resources.declared.document import Document, Where
-from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.declared.problems import Mistakes, Problem, ProblemsError, listed, show
 from resources.declared.validation import Declared, refused
 from resources.series.templates import MAX_PROMPT, MAX_TEMPLATE, PromptError, PromptTemplate
 
@@ -107,13 +108,13 @@ class _Text:
         try:
             return cls(_compiled(text), document, where)
         except PromptError as error:
-            raise ProblemsError([_problem(error, document, where)]) from None
+            raise ProblemsError(_problems(error, document, where)) from None
 
     def render(self, variables: Mapping[str, Any], clip: str) -> str:
         try:
             return self.template.render(variables)
         except PromptError as error:
-            raise ProblemsError([_problem(error, self.document, self.where, clip, variables)]) from None
+            raise ProblemsError(_problems(error, self.document, self.where, clip, variables)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,11 @@ class Prompt:
         if isinstance(declared, str):
             return cls(document, where, _Text.read(declared, document, where), {})
         said = {name: getattr(declared, name) for name in LABELS if name in declared.model_fields_set}
-        fields = {name: _Field.read(name, value, document, (*where, name)) for name, value in said.items()}
+        mistakes, fields = Mistakes(), {}
+        for name, value in said.items():
+            with mistakes.gathered():
+                fields[name] = _Field.read(name, value, document, (*where, name))
+        mistakes.end()
         return cls(document, where, None, fields)
 
     def over(self, inherited: "Prompt") -> "Prompt":
@@ -200,7 +205,12 @@ class Prompt:
         if self.text is not None:
             rendered = self.text.render(variables, clip)
         else:
-            lines = (self.fields[name].render(variables, clip) for name in LABELS if name in self.fields)
+            mistakes, lines = Mistakes(), []
+            for name in LABELS:
+                if name in self.fields:
+                    with mistakes.gathered():
+                        lines.append(self.fields[name].render(variables, clip))
+            mistakes.end()
             rendered = "\n".join(filter(None, lines))
         message = ""
         if not rendered:
@@ -225,21 +235,25 @@ class Prompt:
         return {name: self.fields[name].words(variables, clip) for name in LABELS if name in self.fields}
 
 
-def _problem(
+def _problems(
     error: PromptError,
     document: Document,
     where: Where,
     clip: str | None = None,
     variables: Mapping[str, Any] | None = None,
-) -> Problem:
-    """The problem of a template, with its file and line."""
-    placed = document.problem(where).at(document.file, document.text_line(where, error.line))
-    if error.variable is None:
+) -> Iterator[Problem]:
+    """The problems of a template, each with its file and line."""
+    field = document.problem(where).field
+
+    def place(line: int) -> tuple[Path, int | None]:
+        return document.file, document.text_line(where, line)
+
+    if not error.missing:
         whose = "" if clip is None else f" (clip {clip} of the series {(variables or {}).get('series', '')})"
-        return Problem(placed.field, f"{error}{whose}", file=placed.file, line=placed.line)
-    message = f"is not a variable {f'of the clip {clip}' if clip is not None else 'here'}"
-    if error.variable == "date":
-        message = "only a series with `dated: true` or a schedule has a date"
+        yield Problem(field, f"{error}{whose}").at(*place(error.line))
     known = sorted(variables or {})
-    found = Problem(placed.field, message, show(error.variable), listed(known), placed.file, placed.line)
-    return found.hinted(error.variable, known)
+    for name, line in error.missing.items():
+        message = f"is not a variable {f'of the clip {clip}' if clip is not None else 'here'}"
+        if name == "date":
+            message = "only a series with `dated: true` or a schedule has a date"
+        yield Problem(field, message, show(name), listed(known)).at(*place(line)).hinted(name, known)

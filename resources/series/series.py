@@ -8,7 +8,7 @@ from typing import Any
 
 from resources.catalogue import DataFolder
 from resources.declared.document import Document, Where
-from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.declared.problems import Mistakes, Problem, ProblemsError, listed, show
 from resources.orders import Caps, Choice, ClipRequest, FinishOrder
 from resources.series import dates
 from resources.series.choices import Choices, IdOf, SeriesEndpoint
@@ -100,6 +100,7 @@ class Series:
 
     def _entries_edited(self) -> Iterator[tuple[str, Entry]]:
         """What is said about each edited clip, by its key."""
+        mistakes = Mistakes()
         for key, edit in self.edits.of_clips.items():
             clip = self.clip_of_key(key)
             if clip is None:
@@ -108,9 +109,12 @@ class Series:
                 )
                 problem = edit.prompt.document.problem(edit.where, message=message)
                 known = [] if self.dated else [one.key for one in self.clips()]
-                raise ProblemsError([problem.hinted(key, known)])
+                mistakes.problems.append(problem.hinted(key, known))
+                continue
             entry = self._entries[clip.name]
-            yield key, replace(entry, prompt=edit.prompt.over(entry.prompt))
+            with mistakes.gathered():
+                yield key, replace(entry, prompt=edit.prompt.over(entry.prompt))
+        mistakes.end()
 
     @property
     def name(self) -> str:
@@ -272,7 +276,10 @@ class Series:
         """
         clip = self.clip(clip.name, clip.date)  # the file may have changed since the clip was found
         entry, edit = self._entry(clip), self.edit_of(clip)
-        prompt = entry.prompt.render(self.variables(clip), clip.name)
+        # stands in for a prompt that cannot be rendered while the parameters are checked, and is never sent
+        prompt, mistakes = "a prompt", Mistakes()
+        with mistakes.gathered():
+            prompt = entry.prompt.render(self.variables(clip), clip.name)
         ways = [way for way in self.endpoints.of(clip.name) if not way.is_draft]
         own = ways[0].endpoint
 
@@ -288,8 +295,15 @@ class Series:
             )
 
         drafts = self.endpoints.draft
-        draft = None if drafts is None else choose(drafts, None)
-        first, *others = (choose(way, draft) for way in ways)
+        draft = None
+        with mistakes.gathered():
+            draft = None if drafts is None else choose(drafts, None)
+        choices = []
+        for way in ways:
+            with mistakes.gathered():
+                choices.append(choose(way, draft))
+        mistakes.end()
+        first, *others = choices
         self._check_fallbacks(entry, first, others)
         finish = None
         if drafts is not None and draft is not None:

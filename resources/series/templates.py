@@ -64,12 +64,12 @@ class PromptError(Exception):
 
     Attributes:
         line: Line inside the template, from 1.
-        variable: The name of a variable that does not exist, else None.
+        missing: The variables that do not exist, each with the line of its first use.
     """
 
-    def __init__(self, message: str, line: int = 1, variable: str | None = None) -> None:
+    def __init__(self, message: str, line: int = 1, missing: Mapping[str, int] | None = None) -> None:
         self.line = line
-        self.variable = variable
+        self.missing = dict(missing or {})
         super().__init__(message)
 
 
@@ -155,8 +155,8 @@ class PromptTemplate:
         """
         missing = self.names.keys() - variables.keys()
         if missing:
-            name = min(missing, key=lambda name: (self.names[name], name))
-            raise PromptError("is not a variable here", self.names[name], name)
+            lines = {name: self.names[name] for name in self.names if name in missing}
+            raise PromptError("is not a variable here", min(lines.values()), lines)
         try:
             text = self._template.render(variables).strip()
         except UndefinedError as error:

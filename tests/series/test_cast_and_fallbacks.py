@@ -234,7 +234,8 @@ def test_a_fallback_without_characters_buys_the_clip_without_its_cast(tmp_path):
 
 def test_a_fallback_of_another_provider_is_told_how_to_do_without_characters(tmp_path):
     text = CAST + "fallback: [{endpoint: openai/sora-2-t2v, provider: aimlapi}]\n"
-    (found,) = problems(load(tmp_path, text))
+    found, joe = problems(load(tmp_path, text))
+    assert "found 'joe'" in joe
     assert "sold by aimlapi; `cast: none` in that fallback buys the clip without characters" in found
     assert problems(load(tmp_path, text.replace("aimlapi}", "aimlapi, cast: none}"))) == []
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_rendered_says_why(template, says):
 def test_a_missing_variable_names_its_line():
     with pytest.raises(PromptError) as refused:
         render("a\nb\n{% if rain %}{{ subjcet }}{% endif %}")
-    assert (refused.value.line, refused.value.variable) == (3, "subjcet")
+    assert (refused.value.line, refused.value.missing) == (3, {"subjcet": 3})
 
 
 def test_a_missing_variable_is_found_in_a_branch_that_is_not_taken():

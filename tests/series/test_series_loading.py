@@ -347,6 +347,41 @@ def test_a_file_that_is_wrong_thousands_of_times_is_refused_briefly(tmp_path):
     assert 50 < len(declarations.problems) < 120
 
 
+def test_every_mistake_of_a_file_is_named_at_once(tmp_path: Path) -> None:
+    wrong = CITY.replace("openai/sora-2/", "bytedance/seedance-2.0/").replace("allow_retired: true\n", "")
+    wrong = wrong.replace("{{ mood }}", "{{ mod }} {{ city }} {{ wether }}")
+    wrong = wrong.replace('  size: "720*1280"\n  duration: 4', "  durration: 4\n  duration: 400")
+    wrong = wrong.replace('      size: "1280*720"', "      resolution: 9p").replace(
+        "{mood: busy}", "{citty: x}"
+    )
+    said = [(p.line, p.field, p.found) for p in load(tmp_path, city=wrong).problems]
+    assert said == [
+        (8, "prompt", "'mod'"),
+        (8, "prompt", "'wether'"),
+        (4, "parameters.durration", None),
+        (5, "parameters.duration", "400"),
+        (15, "clips[1].parameters.resolution", "'9p'"),
+    ]
+
+
+def test_every_endpoint_that_does_not_exist_is_named_at_once(tmp_path: Path) -> None:
+    wrong = CITY.replace("openai/sora-2/", "openai/sora-9/").replace(
+        "  - name: wide\n",
+        "  - name: hero\n    prompt: a\n  - name: high\n    endpoint: a/b\n  - name: wide\n    fallback: [{endpoint: c/d}, {endpoint: e/f}]\n",
+    )
+    found = [p.found for p in load(tmp_path, city=wrong).problems]
+    assert found == ["'openai/sora-9/text-to-video'", "'a/b'", "'c/d'", "'e/f'"]
+
+
+def test_a_file_with_very_many_mistakes_says_how_many_are_not_named(tmp_path: Path) -> None:
+    clips = "".join(f"  - {{name: c{i}, parameters: {{duration: {i}}}}}\n" for i in range(100, 130))
+    last = load(tmp_path, a=CITY.split("  - name: hero", maxsplit=1)[0] + clips).problems[-1]
+    assert last.message == "has mistakes in 20 clips; 10 more are tried when these are mended"
+    unknown = "".join(f"unknown_{i}: 1\n" for i in range(60))
+    last = load(tmp_path, a=CITY + unknown).problems[-1]
+    assert last.message == "has 10 more mistakes, which are named when some of these are mended"
+
+
 def test_prompts_that_take_too_long_together_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("resources.series.declarations.MAX_SECONDS", -1)
     assert "to render for all clips; make it simpler" in only_problem(load(tmp_path, a=CITY))
