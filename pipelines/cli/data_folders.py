@@ -1,6 +1,5 @@
 """Pushing a data folder, and comparing two of them."""
 
-import contextlib
 import difflib
 import getpass
 import hashlib
@@ -16,7 +15,7 @@ from pydantic import SecretStr
 
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.check import read_folder
-from resources.errors import ConfigurationError, DailiesError
+from resources.errors import ConfigurationError
 from resources.ledger import data_pushes
 from resources.ledger.data_pushes import DataPush
 from resources.production.bucket_mark import bind_bucket
@@ -134,18 +133,6 @@ def compare(settings: Settings, before: str | None, after: str | None) -> Folder
     changes = _changes(earlier, later)
     lines = [line for name in changes for line in _lines(name, old_folder, new_folder)]
     return FolderDifference(short(old), named, changes, tuple(lines))
-
-
-def unpushed(settings: Settings) -> DataPush | None:
-    """The current data folder, where this host's is another one; None also where the ledger does not say."""
-    if settings.ledger_url_setting is None and not (settings.home / "ledger.db").exists():
-        return None
-    # whoever asks has just changed a file, and that must not end as a failure
-    with contextlib.suppress(DailiesError), open_ledger(settings, patience=0) as ledger:
-        push = data_pushes.current(ledger)
-        if push is not None and push.digest != take_snapshot(settings.own_data).digest:
-            return push
-    return None
 
 
 def _find(known: list[DataPush], start: str | None) -> str:

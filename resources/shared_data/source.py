@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import data_pushes, refused_hosts
 from resources.ledger.data_pushes import DataPush
 from resources.ledger.ledger import Ledger
@@ -141,6 +141,18 @@ def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
         )
     refused_hosts.end(ledger, About.DATA)
     return own
+
+
+def unpushed(settings: Settings) -> DataPush | None:
+    """The current data folder, where this host's is another one; None also where the ledger does not say."""
+    if settings.ledger_url_setting is None and not (settings.home / "ledger.db").exists():
+        return None
+    # whoever asks has just changed a file, and that must not end as a failure
+    with contextlib.suppress(DailiesError), open_ledger(settings, patience=0) as ledger:
+        push = data_pushes.current(ledger)
+        if push is not None and push.digest != take_snapshot(settings.own_data).digest:
+            return push
+    return None
 
 
 def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | None:

@@ -263,7 +263,7 @@ def test_a_folder_with_mistakes_is_not_pushed(house: House) -> None:
     first = push_folder(load_settings(), note="")
     house.edit("bay", "prompt:", "promt:")
     (house.data / "review.yaml").write_text("people: {ann: everything}\n")
-    with pytest.raises(ConfigurationError, match=r"promt(.|\n)*everything(.|\n)*nothing was stored"):
+    with pytest.raises(ConfigurationError, match=r"everything(.|\n)*promt(.|\n)*nothing was stored"):
         push_folder(load_settings(), note="")
     with house.production.ledger() as ledger:
         assert data_pushes.current(ledger) == first

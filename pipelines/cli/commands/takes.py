@@ -152,11 +152,11 @@ def edit(
     """Give one clip other words than its series, in data/edits; without an option, show them. Buys nothing."""
     import getpass
 
-    from pipelines.cli.data_folders import unpushed
     from pipelines.cli.declared import editor_of
     from pipelines.cli.word_changes import document, parse_fields, show_words
     from resources.errors import ConfigurationError
     from resources.settings import load_settings
+    from resources.shared_data.source import unpushed
 
     if sum((bool(field), text is not None, remove)) > 1:
         raise ConfigurationError("give --field, --text or --remove, one of them. Nothing was changed.")
