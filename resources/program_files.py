@@ -6,6 +6,9 @@ They are found wherever the program lies: in a checkout at its top, in an instal
 
 from pathlib import Path
 
+SHIPPED_MODELS = "shipped-models"
+"""In a pushed data folder: the program's own catalogue, as the version had it that pushed the folder."""
+
 _ROOT = Path(__file__).resolve().parents[1]
 _SHIPPED = Path(__file__).resolve().parent / "shipped"
 
@@ -22,3 +25,12 @@ def program_file(path: str) -> Path:
         path: Below the program's top, e.g. `data/models`.
     """
     return (_SHIPPED if _SHIPPED.is_dir() else _ROOT) / path
+
+
+def models_beside(data: Path) -> Path:
+    """The program's entries that count beside the `models/` of a data folder: those that were pushed with it, else this version's.
+
+    So hosts with two versions of dailies buy by one catalogue.
+    """
+    pushed = data / SHIPPED_MODELS
+    return pushed if pushed.is_dir() else program_file("data/models")

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,7 @@ from resources.ledger.data_pushes import DataPush
 from resources.production.bucket_mark import bind_bucket
 from resources.settings import Settings, open_ledger
 from resources.shared_data.archive import unpack, write_archive
-from resources.shared_data.snapshot import Snapshot, short, take_snapshot
+from resources.shared_data.snapshot import Snapshot, place_of, short, take_snapshot
 from resources.shared_data.source import fetch
 from resources.storage.layout import data_key
 from resources.storage.objects import ObjectStore
@@ -71,7 +72,7 @@ def push_folder(settings: Settings, *, note: str) -> DataPush:
             snapshot.digest,
             files=len(snapshot.files),
             size=snapshot.size,
-            who=f"{getpass.getuser()} on {socket.gethostname()}",
+            who=f"{getpass.getuser()} on {socket.gethostname()}, with dailies {version('dailies')}",
             note=note,
         )
 
@@ -156,7 +157,7 @@ def _changes(before: Snapshot, after: Snapshot) -> dict[str, str]:
 
 
 def _lines(name: str, before: Path, after: Path) -> Iterator[str]:
-    old, new = _text(before / name), _text(after / name)
+    old, new = _text(place_of(before, name)), _text(place_of(after, name))
     if old is not None and new is not None:
         yield from difflib.unified_diff(old, new, f"before/{name}", f"after/{name}", lineterm="", n=1)
 

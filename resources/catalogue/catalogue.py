@@ -9,7 +9,7 @@ from resources.catalogue.endpoint import Endpoint
 from resources.declared.document import Document, parse_document, read_text, yaml_files
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.declared.validation import declare
-from resources.program_files import program_file
+from resources.program_files import models_beside
 from resources.providers.registry import provider_names
 
 
@@ -26,8 +26,11 @@ class Catalogue:
 
     @classmethod
     def of(cls, data: Path) -> "Catalogue":
-        """The entries of a data folder's `models/`, and the program's own for every endpoint that has none there."""
-        return cls.load(data / "models", program_file("data/models"))
+        """The entries of a data folder's `models/`, and the program's own for every endpoint that has none there.
+
+        The program's own are those that were pushed with the folder, if it was pushed.
+        """
+        return cls.load(data / "models", models_beside(data))
 
     @classmethod
     def load(cls, models_dir: Path, others: Path | None = None) -> "Catalogue":

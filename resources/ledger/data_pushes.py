@@ -28,7 +28,7 @@ class DataPush(NamedTuple):
     at: float
     """When, in seconds since the epoch."""
     who: str
-    """A person and a host."""
+    """A person, a host and its version of dailies, whose catalogue was pushed with the folder."""
     note: str
     """What the person said about it."""
 

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from resources.errors import ConfigurationError
-from resources.shared_data.snapshot import MOST_BYTES, MOST_FILES, DataFile, Snapshot, check_path, short
+from resources.program_files import models_beside
+from resources.shared_data.snapshot import (
+    MOST_BYTES,
+    MOST_FILES,
+    DataFile,
+    Snapshot,
+    check_path,
+    place_of,
+    short,
+)
 
 _CHUNK = 1 << 20
 _PRIVATE_KEY = b"PRIVATE KEY-----"
@@ -35,27 +44,26 @@ def write_archive(folder: Path, snapshot: Snapshot, target: IO[bytes], *, secret
         gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        inside = folder.resolve()
+        inside = folder.resolve(), models_beside(folder).resolve()
         for name, file in sorted(snapshot.files.items()):
+            file_here = place_of(folder, name)
             try:
-                if not (folder / name).resolve().is_relative_to(inside):
+                if not any(map(file_here.resolve().is_relative_to, inside)):
                     raise ConfigurationError(
-                        f"{folder / name} is a link out of the data folder. Nothing was stored. Copy the file into the folder."
+                        f"{file_here} is a link out of the data folder. Nothing was stored. Copy the file into the folder."
                     )
-                data = (folder / name).read_bytes()
+                data = file_here.read_bytes()
             except OSError as error:
-                raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}") from None
+                raise ConfigurationError(f"cannot read {file_here}: {error.strerror}") from None
             if hashlib.sha256(data).hexdigest() != file.sha256:
-                raise ConfigurationError(
-                    f"{folder / name} was changed meanwhile. Nothing was stored; try again."
-                )
+                raise ConfigurationError(f"{file_here} was changed meanwhile. Nothing was stored; try again.")
             if any(secret in data for secret in hidden):
                 raise ConfigurationError(
-                    f"{folder / name} contains a key of this host. Nothing was stored. Keys belong in .env."
+                    f"{file_here} contains a key of this host. Nothing was stored. Keys belong in .env."
                 )
             if _PRIVATE_KEY in data:
                 raise ConfigurationError(
-                    f"{folder / name} contains a private key. Nothing was stored. Move it out of the data folder."
+                    f"{file_here} contains a private key. Nothing was stored. Move it out of the data folder."
                 )
             member = tarfile.TarInfo(name)
             member.size, member.mode, member.mtime = len(data), 0o644, 0

@@ -1,4 +1,4 @@
-"""The digest of a data folder: of the paths and contents of its files, and of nothing else."""
+"""The digest of a data folder: of the paths and contents of its files and of the catalogue that counts beside them."""
 
 import functools
 import hashlib
@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from resources.errors import ConfigurationError
+from resources.program_files import SHIPPED_MODELS, models_beside
 
 MOST_FILES = 5_000
 MOST_BYTES = 512 << 20
@@ -60,14 +61,15 @@ def short(digest: str) -> str:
 def take_snapshot(folder: Path) -> Snapshot:
     """Read a data folder. Hidden files and `schemas/` declare nothing and are left out; a link counts as what it leads to.
 
+    The program's own catalogue belongs to it, as files of `shipped-models/`: another version may have other prices.
+
     Raises:
         ConfigurationError: It holds a file with an odd name, too many files or too many bytes, or cannot be read.
     """
     files: dict[str, DataFile] = {}
     left = MOST_BYTES
     try:
-        for path in _walk(folder):
-            name = path.relative_to(folder).as_posix()
+        for name, path in _files(folder):
             check_path(name)
             found = path.stat()
             left -= found.st_size
@@ -88,6 +90,12 @@ def take_snapshot(folder: Path) -> Snapshot:
     return Snapshot(files)
 
 
+def place_of(folder: Path, name: str) -> Path:
+    """Where a file of a folder's snapshot lies: in the folder, or in the program that is installed here."""
+    top, _, rest = name.partition("/")
+    return models_beside(folder) / rest if top == SHIPPED_MODELS else folder / name
+
+
 def check_path(name: str) -> None:
     """Refuse a path that is not plainly one of a file below the data folder.
 
@@ -99,6 +107,16 @@ def check_path(name: str) -> None:
         not _PART.fullmatch(part) or part in {".", ".."} or part.startswith(".") for part in parts
     ):
         raise ConfigurationError(f"{name!r} is no name for a file of a data folder")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    found = [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
+    yield from found
+    shipped = models_beside(folder)
+    if found and shipped != folder / SHIPPED_MODELS:
+        yield from (
+            (f"{SHIPPED_MODELS}/{path.relative_to(shipped).as_posix()}", path) for path in _walk(shipped)
+        )
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,9 +136,9 @@ def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
     if push is not None and push.digest != own:
         raise _refuse_host(
             ledger,
-            f"the data folder of this host ({socket.gethostname()}: {settings.data}) is {short(own)}, and {short(push.digest)} is "
-            f"current ({_by(push)}). Nothing was bought. `dailies data diff` shows the difference; `dailies data push` makes this "
-            "host's folder current; DAILIES_DATA=bucket reads the current one.",
+            f"{_own_folder(settings)} is {short(own)}, and {short(push.digest)} is current ({_by(push)}). Nothing was bought. "
+            "`dailies data diff` shows the difference, which may be of the two versions' catalogues alone (shipped-models/); `dailies "
+            "data push` makes this host's folder and catalogue current; DAILIES_DATA=bucket reads the current ones, with this version, too.",
         )
     refused_hosts.end(ledger, About.DATA)
     return own
@@ -180,8 +181,8 @@ def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | N
         refused_hosts.end(ledger, About.DATA)
         return None
     said = (
-        f"the decision {decision} was made of the data folder {short(named)}, and the folder of this host "
-        f"({socket.gethostname()}: {settings.data}) is {short(own)}"
+        f"the decision {decision} was made of the data folder {short(named)}{_pushed_as(ledger, named)}, and {_own_folder(settings)} "
+        f"is {short(own)}"
     )
     if push is None:
         # nobody shares folders: what was ordered of each clip decides (see `ledger.approvals`)
@@ -197,6 +198,15 @@ def _refuse_host(ledger: Ledger, why: str) -> ConfigurationError:
     """The error of a host whose folder is not the one that counts; the ledger notes it."""
     refused_hosts.note(ledger, About.DATA, why)
     return ConfigurationError(why)
+
+
+def _own_folder(settings: Settings) -> str:
+    return f"the folder of this host ({socket.gethostname()}: {settings.data}, with the catalogue of dailies {version('dailies')})"
+
+
+def _pushed_as(ledger: Ledger, digest: str) -> str:
+    pushes = [push for push in data_pushes.pushes(ledger) if push.digest == digest]
+    return f" ({_by(pushes[-1])})" if pushes else ""
 
 
 def _by(push: DataPush) -> str:

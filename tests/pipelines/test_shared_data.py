@@ -3,6 +3,8 @@
 import hashlib
 import io
 import shutil
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -12,13 +14,17 @@ from pictures import png, put
 from pipelinekit import House, again, nothing_bought
 from test_series_schedules import tick
 
-from pipelines.cli.data_folders import push_folder
+from pipelines.cli.data_folders import compare, push_folder
 from pipelines.cli.room import open_room
 from pipelines.clip_batch import DECISION_TAG
+from resources import program_files
+from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
 from resources.ledger import approvals, data_pushes
 from resources.ledger.schema import uploads
+from resources.program_files import program_file
 from resources.settings import load_settings
+from resources.shared_data import source
 from resources.shared_data.archive import write_archive
 from resources.shared_data.snapshot import short, take_snapshot
 from resources.shared_data.source import bring
@@ -284,3 +290,82 @@ def test_a_push_stores_anew_what_is_broken_in_the_bucket(
     assert push_folder(load_settings(), note="again") == pushed
     monkeypatch.setenv("DAILIES_DATA", "bucket")
     assert take_snapshot(bring(load_settings()).data).digest == pushed.digest
+
+
+# Two versions of dailies, whose own catalogues differ
+
+
+@pytest.fixture
+def updated(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """Let this host have a later version, in whose catalogue the clips cost more; the data folder has no `models/`."""
+    (house.data / "models").unlink()
+    later = tmp_path / "later-models"
+    shutil.copytree(program_file("data/models"), later)
+    entry = later / "wavespeed-seedance-2.0-text-to-video.yaml"
+    before = entry.read_text()
+    entry.write_text(before.replace('720p: "0.24"', '720p: "0.36"'))
+    assert entry.read_text() != before
+
+    def update() -> None:
+        monkeypatch.setattr(program_files, "program_file", lambda _path: later)
+        monkeypatch.setattr(source, "version", lambda _name: "9.9.9")
+
+    return update
+
+
+def test_hosts_with_two_versions_buy_by_the_catalogue_that_was_pushed(
+    house: House, monkeypatch: pytest.MonkeyPatch, updated: Callable[[], None]
+) -> None:
+    keys = declare(house)
+    pushed = push_folder(load_settings(), note="")
+    assert f"dailies {version('dailies')}" in pushed.who
+    tags = a_tick(house)
+    updated()
+    assert price(house.data) == 1_440_000, "the negative control: this version's own catalogue is another one"
+    with nothing_bought(house):
+        ran = house.run("submit_clips", keys, tags=tags)
+    said = ran.failure or ""
+    for part in (
+        short(pushed.digest),
+        f"with dailies {version('dailies')}",
+        "the catalogue of dailies 9.9.9",
+        "Nothing was bought",
+    ):
+        assert part in said
+
+    another_host(house, monkeypatch)
+    monkeypatch.setenv("DAILIES_DATA", str(house.data))
+    changed = compare(load_settings(), None, None).changes
+    assert changed == {"shipped-models/wavespeed-seedance-2.0-text-to-video.yaml": "changed"}
+
+    monkeypatch.setenv("DAILIES_DATA", "bucket")
+    assert price(bring(load_settings()).data) == 960_000
+    assert house.run("submit_clips", keys, tags=tags).green
+    assert {one.quoted_micros for one in house.attempts(keys).values()} == {960_000}
+
+
+def test_without_a_push_a_decision_of_another_versions_catalogue_is_said(
+    house: House, updated: Callable[[], None]
+) -> None:
+    declare(house)
+    tags = a_tick(house)
+    before = take_snapshot(house.data).digest
+    updated()
+    with house.production.ledger() as ledger:
+        assert data_pushes.of_decision(ledger, tags[DECISION_TAG]) == before
+    assert take_snapshot(house.data).digest != before
+
+
+def test_a_program_and_a_checkout_of_it_have_one_digest(tmp_path: Path) -> None:
+    """The sample folder's `models/` is the program's own."""
+    copied = tmp_path / "data"
+    shutil.copytree(program_file("data/models").parent, copied)
+    assert take_snapshot(copied).digest == take_snapshot(program_file("data/models").parent).digest
+
+
+def price(data: Path) -> int:
+    """Of the clips of `bay`, in micro-USD."""
+    endpoint = Catalogue.of(data).get("bytedance/seedance-2.0/text-to-video", "wavespeed")
+    found = endpoint.price({"duration": 4, "resolution": "720p"})
+    assert found is not None
+    return found

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipelines.cli.data_folders import secrets_of
 from resources.errors import ConfigurationError
+from resources.program_files import program_file
 from resources.settings import load_settings
 from resources.shared_data import archive as archives
 from resources.shared_data import snapshot as snapshots
@@ -63,8 +64,10 @@ def test_the_digest_is_that_of_paths_and_contents_alone(folder: Path, tmp_path: 
     (other / "series" / "bay.yaml").chmod(0o600)
     first = take_snapshot(folder)
     assert take_snapshot(other).digest == first.digest
-    assert first.files.keys() == FILES.keys()
-    lines = "".join(f"{n}\0{len(c)}\0{hashlib.sha256(c).hexdigest()}\n" for n, c in sorted(FILES.items()))
+    shipped = program_file("data/models")
+    counts = FILES | {f"shipped-models/{file.name}": file.read_bytes() for file in shipped.iterdir()}
+    assert first.files.keys() == counts.keys()
+    lines = "".join(f"{n}\0{len(c)}\0{hashlib.sha256(c).hexdigest()}\n" for n, c in sorted(counts.items()))
     assert first.digest == hashlib.sha256(lines.encode()).hexdigest()
     (other / "edits" / "bay.yaml").write_bytes(b"bay-east: words of the room\n")
     assert take_snapshot(other).digest != first.digest
