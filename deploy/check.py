@@ -3,11 +3,11 @@
 | file | what checks it |
 |---|---|
 | Dockerfile | hadolint |
-| compose.yaml | the compose specification's schema, and our own rules for services |
+| compose.yaml | the compose specification's schema, and our own rules: limits, health, order, rights, secrets, time to end |
 | values of Helm | the values' schema of Dagster's chart (deploy/helm/schemas, Apache-2.0, copied 2026-06) |
 | dagster.yaml, and what the values say of it | Dagster's own configuration of an instance |
-| Kubernetes objects | kubernetes-validate |
-| the systemd unit | systemd-analyze verify, where it is installed |
+| Kubernetes objects | kubernetes-validate, and the same rules |
+| the systemd unit | systemd-analyze verify, where it is installed, and the same rules |
 | the Grafana dashboard | tests/ledger/test_metrics.py compares its metrics with ours |
 """
 
@@ -27,6 +27,7 @@ import yaml
 DEPLOY = Path(__file__).parent
 BIN = Path(sys.executable).parent
 KUBERNETES = "1.34"
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|LEDGER_URL|HEADER$")
 
 
 def dockerfile(file: Path = DEPLOY / "image" / "Dockerfile") -> Iterator[str]:
@@ -35,18 +36,46 @@ def dockerfile(file: Path = DEPLOY / "image" / "Dockerfile") -> Iterator[str]:
 
 
 def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
-    """What the compose specification says, and services of ours that are writable, privileged or listen outside."""
+    """What the compose specification says, and what an operator misses: limits, health, order, rights, secrets, time to end."""
     yield from _said(["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)])
-    for name, service in yaml.safe_load(file.read_text())["services"].items():
+    services = yaml.safe_load(file.read_text())["services"]
+    for name, service in services.items():
+        once = name == "migrate"
+        wanted_of_all = ["mem_limit", "restart", "logging", "healthcheck"]
+        yield from (
+            f"{file}: {name} has no {key}" for key in wanted_of_all[: 3 if once else 4] if key not in service
+        )
+        if "no-new-privileges:true" not in service.get("security_opt", ()):
+            yield f"{file}: {name} may get more rights than it starts with"
+        for variable, value in service.get("environment", {}).items():
+            if SECRET.search(variable) and not str(value).startswith("${"):
+                yield f"{file}: {name}: {variable} is written in the file"
+        for other, how in service.get("depends_on", {}).items():
+            if how["condition"] != (
+                "service_completed_successfully" if other == "migrate" else "service_healthy"
+            ):
+                yield f"{file}: {name} starts before {other} is ready"
         if service.get("ports") and name != "proxy":
             yield f"{file}: {name} publishes a port; only the proxy does"
         if str(service.get("image", "")).startswith("${DAILIES_IMAGE"):
+            if not once and "migrate" not in service["depends_on"]:
+                yield f"{file}: {name} starts before the schemas are there"
             wanted = {"read_only": True, "init": True, "cap_drop": ["ALL"], "user": "10001:10001"}
             yield from (
                 f"{file}: {name}: {key} is not {value}"
                 for key, value in wanted.items()
                 if service.get(key) != value
             )
+    grace = int(services["code"].get("stop_grace_period", "10s").removesuffix("s"))
+    yield from _too_short(grace, f"{file}: code")
+
+
+def _too_short(seconds: int, what: str) -> Iterator[str]:
+    """A time to end that is shorter than the hand-over of the runs inside."""
+    from pipelines.cli.takeover import HANDOVER_SECONDS
+
+    if seconds < HANDOVER_SECONDS + 30:
+        yield f"{what} is killed after {seconds} s; its runs need {HANDOVER_SECONDS:.0f} s to hand over, and some to notice"
 
 
 def values(*files: Path) -> Iterator[str]:
@@ -59,7 +88,43 @@ def values(*files: Path) -> Iterator[str]:
     schema = json.loads((DEPLOY / "helm" / "schemas" / "dagster-values.schema.json").read_text())
     for error in jsonschema.Draft202012Validator(_partial(schema)).iter_errors(merged):
         yield f"{[file.name for file in files]}: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}"
+    yield from _pods_of(merged)
     yield from instance(rendered(merged), " + ".join(file.name for file in files) or "values.yaml")
+
+
+def _pods_of(merged: dict[str, Any]) -> Iterator[str]:
+    """What is missing in the pods that the chart makes of our values."""
+    launcher = merged["runLauncher"]["config"].get("k8sRunLauncher", {})
+    pods = {
+        "dagsterDaemon": merged["dagsterDaemon"],
+        **{one["name"]: one for one in merged["dagster-user-deployments"]["deployments"]},
+        "k8sRunLauncher": launcher,
+    }
+    for name, pod in pods.items():
+        yield from _insecure(
+            {"securityContext": pod.get("securityContext", {}), "resources": pod.get("resources", {})}, name
+        )
+    job = launcher.get("runK8sConfig", {}).get("podSpecConfig", {})
+    yield from _too_short(job.get("terminationGracePeriodSeconds", 30), "a run's pod")
+    written_by = merged["dagster-user-deployments"]["deployments"]
+    forms = {
+        *(one.get("env", {}).get("DAILIES_LOG_FORMAT", "text") for one in written_by),
+        *("json" if "json" in one["codeServerArgs"] else "text" for one in written_by),
+        merged["dagsterDaemon"].get("logFormat", "text"),
+    }
+    if len(forms) > 1:
+        yield f"log lines have several forms: {sorted(forms)}"
+
+
+def _insecure(container: dict[str, Any], name: str) -> Iterator[str]:
+    """A container that may write, become root, or take all memory."""
+    context = container.get("securityContext", {})
+    if not (context.get("readOnlyRootFilesystem") and context.get("allowPrivilegeEscalation") is False):
+        yield f"{name}: its container may write or become root"
+    if context.get("capabilities", {}).get("drop") != ["ALL"]:
+        yield f"{name}: its container keeps capabilities"
+    if "memory" not in container.get("resources", {}).get("limits", {}):
+        yield f"{name}: its container has no limit of memory"
 
 
 def rendered(merged: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +173,7 @@ def instance(document: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def objects(file: Path) -> Iterator[str]:
-    """What Kubernetes says of objects, and pods of ours that may write or become root."""
+    """What Kubernetes says of objects, and what an operator misses in our pods."""
     import kubernetes_validate
 
     for document in yaml.safe_load_all(file.read_text()):
@@ -117,16 +182,32 @@ def objects(file: Path) -> Iterator[str]:
         except kubernetes_validate.ValidationError as error:
             yield f"{file.name}: {document['metadata']['name']}: {error.message}"
         pod = (document.get("spec") or {}).get("template", {}).get("spec")
-        for container in (pod or {}).get("containers", ()):
-            context = container.get("securityContext", {})
-            if not (
-                context.get("readOnlyRootFilesystem") and context.get("allowPrivilegeEscalation") is False
-            ):
-                yield f"{file.name}: {document['metadata']['name']}: its container may write or become root"
+        if pod is None:
+            continue
+        name = f"{file.name}: {document['metadata']['name']}"
+        if pod.get("securityContext", {}).get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{name}: its pod has no seccomp profile"
+        if "serviceAccountName" not in pod and pod.get("automountServiceAccountToken") is not False:
+            yield f"{name}: its pod has a token of the cluster that it does not need"
+        for container in pod["containers"]:
+            yield from _insecure(container, name)
+            if container.get("ports") and not {"readinessProbe", "livenessProbe"} <= container.keys():
+                yield f"{name}: its container has no probe"
+            for variable in container.get("env", ()):
+                if SECRET.search(variable["name"]) and "value" in variable:
+                    yield f"{name}: {variable['name']} is written in the file"
 
 
 def unit(file: Path = DEPLOY / "systemd" / "dailies.service") -> Iterator[str]:
-    """What systemd says; its command and its user are not on this machine."""
+    """What an operator misses, and what systemd says; its command and its user are not on this machine."""
+    text = file.read_text()
+    yield from (
+        f"{file.name}: {key} is missing"
+        for key in ("MemoryMax=", "OOMPolicy=continue")
+        if f"\n{key}" not in text
+    )
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    yield from _too_short(int(stop[1]) if stop else 90, file.name)
     if shutil.which("systemd-analyze") is None:
         return
     absent = re.compile(r"is not executable|not installed|Unknown user|Unknown group|No such file")

@@ -4,9 +4,13 @@ It sent the process that holds the code a sign of life each second, over a new c
 half of what an idle code server cost. Two constants are replaced: one of Dagster, one of grpc, both private.
 """
 
+import sys
+
 from dagster._cli import main
 from dagster._grpc import client
 from grpc import _common  # type: ignore[import-untyped]
+
+from resources.log_lines import use_setting, writes_json
 
 HEARTBEAT_SECONDS = 5
 """How often the process that holds the code hears from the code server; it ends after 30 s of silence."""
@@ -16,6 +20,10 @@ WAKE_SECONDS = 0.5
 
 def run() -> None:
     """Run the `dagster` command of this process's arguments."""
+    use_setting()
+    if writes_json() and "--log-format" not in sys.argv:
+        # it passes the form on to the process that holds the code, which loads ours only after its first lines
+        sys.argv += ["--log-format", "json"]
     client.CLIENT_HEARTBEAT_INTERVAL = HEARTBEAT_SECONDS
     _common.MAXIMUM_WAIT_TIMEOUT = WAKE_SECONDS
     main()  # type: ignore[no-untyped-call]

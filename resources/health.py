@@ -6,6 +6,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from resources.errors import DailiesError
 from resources.guard import App, Receive, Scope, Send
@@ -21,10 +22,10 @@ class WithProbes:
 
     Args:
         app: Guarded.
-        open_ledger: Opens the ledger for one answer.
+        open_ledger: Opens the ledger for one answer, or lends one that is open.
     """
 
-    def __init__(self, app: App, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(self, app: App, open_ledger: Callable[[], AbstractContextManager[Ledger]]) -> None:
         self._app = app
         self._open = open_ledger
 

@@ -3,6 +3,7 @@
 Bytes pass through this process; no signed address and no key reaches a page.
 """
 
+import contextlib
 import functools
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from resources.errors import DailiesError, UnavailableError
 from resources.gallery.server import fetch_object, is_shown
 from resources.guard import Guard, Guarded
+from resources.health import WithProbes
 from resources.room.answers import (
     AnotherPersonError,
     AskedRetake,
@@ -120,7 +122,8 @@ class RoomServer:
 
     def __enter__(self) -> Self:
         self._keeper.start()
-        self._server.start(app_for(self._room, self._house.store, self._guard))
+        guarded = app_for(self._room, self._house.store, self._guard)
+        self._server.start(WithProbes(guarded, lambda: contextlib.nullcontext(self._house.ledger)))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,10 +4,12 @@ Anybody may send anything, so connections are bounded before the application see
 the head is complete, and their number.
 """
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 from resources.errors import ConfigurationError
+from resources.health import WithProbes
 from resources.providers.accounts import build_provider
 from resources.providers.registry import registered, spec_of
 from resources.settings import Settings, open_ledger
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     import asyncio
 
     import uvicorn
-    from starlette.applications import Starlette
+
+    from resources.guard import App
 
 HOST = "127.0.0.1"
 PORT = 8790
@@ -66,12 +69,13 @@ def serve(settings: Settings, *, port: int = PORT, host: str = HOST) -> None:
             f"requests on to {host}:{port}. Without it jobs are polled, which is enough."
         )
     with open_ledger(settings) as ledger:
-        app = Receiver(ledger, callers(settings)).app()
+        received = Receiver(ledger, callers(settings)).app()
+        app = WithProbes(received, lambda: contextlib.nullcontext(ledger))
         uvicorn.Server(bounded(app, port=port, host=host)).run()
 
 
 def bounded(
-    app: "Starlette", *, port: int = PORT, host: str = HOST, head_seconds: float = HEAD_SECONDS
+    app: "App", *, port: int = PORT, host: str = HOST, head_seconds: float = HEAD_SECONDS
 ) -> "uvicorn.Config":
     """The configuration of the server: every bound of uvicorn, and one that it lacks."""
     import uvicorn

@@ -62,6 +62,15 @@ def test_verdicts_reach_the_bucket_when_the_room_closes(studio: Studio, place: P
     assert len(list(studio.store.list_keys(f"{VERDICTS}bay-eel/"))) == 1
 
 
+def test_a_prober_needs_no_login_and_is_told_nothing(studio: Studio, place: Path) -> None:
+    with (
+        RoomServer(studio.house(place), user_header="X-Forwarded-User") as room,
+        httpx.Client(base_url=room.url, headers={"Host": "10.1.2.3"}, trust_env=False) as prober,
+    ):
+        assert [prober.get(path).text for path in ("healthz", "readyz")] == ["ok\n", "ready\n"]
+        assert prober.get("api/clips").status_code == 403
+
+
 def test_what_changed_is_told_since_an_entry(client: httpx.Client, studio: Studio) -> None:
     take = studio.take("bay-tern")
     entry = client.get("api/clips").json()["entry"]
