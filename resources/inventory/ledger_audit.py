@@ -104,7 +104,11 @@ def urgent(ledger: Ledger) -> list[Finding]:
         found(
             findings.NOTHING_IS_STOPPED,
             [
-                *((s.account, str(s)) for s in stops.stops(ledger) if s.kind is not StopKind.PERSON),
+                *(
+                    (s.account, str(s))
+                    for s in stops.stops(ledger)
+                    if s.kind is not StopKind.PERSON or s.is_of_rebuild
+                ),
                 *_refused(ledger),
             ],
         ),

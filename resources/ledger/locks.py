@@ -29,7 +29,7 @@ def hold(ledger: Ledger, name: str, *, seconds: float = 60, wait: float = 30) ->
     while not _take(ledger, name, owner, seconds):
         if time.monotonic() > give_up:
             raise UnavailableError(
-                f"another process holds the lock {name!r} for more than {wait:.0f} s; try again"
+                f"another process holds the lock {name!r}; if it was killed, the lock ends {seconds:.0f} s after its beginning. Try again then"
             )
         time.sleep(0.05)
     try:

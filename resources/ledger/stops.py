@@ -78,6 +78,10 @@ class StopKind(StrEnum):
         return persons | {StopKind.UNBELIEVABLE} if self.reopens else persons
 
 
+REBUILDING = "the ledger is being rebuilt"
+"""The beginning of the reason of a rebuild's stop."""
+
+
 @dataclass(frozen=True)
 class Stop:
     """A stop of one account or of everything."""
@@ -94,6 +98,11 @@ class Stop:
     def __str__(self) -> str:
         """What is stopped, why, and what ends the stop."""
         whose = "all buying is" if self.account == ALL else f"the account {self.account} is"
+        if self.is_of_rebuild:
+            return (
+                f"{whose} stopped: {self.reason}. The rebuild ends this stop. If it was killed, run `dailies ledger rebuild` again (with "
+                "--take-over, if that was said): it goes on and ends the stop."
+            )
         again = {
             StopKind.PERSON: f"`{self.command}` starts it again",
             StopKind.OVERCHARGED: (
@@ -111,6 +120,11 @@ class Stop:
             ),
         }[self.kind]
         return f"{whose} stopped: {self.reason}. {again[0].upper()}{again[1:]}."
+
+    @property
+    def is_of_rebuild(self) -> bool:
+        """Whether `dailies ledger rebuild` made it, which ends it. One that is left belongs to a rebuild that was killed."""
+        return self.kind is StopKind.PERSON and self.reason.startswith(REBUILDING)
 
     @property
     def command(self) -> str:

@@ -42,7 +42,6 @@ LISTED_DAYS = 30.0
 LOCK_SECONDS = 300.0
 NAMED = 3
 """So many runs and POSTs are named in a refusal."""
-_REBUILDING = "the ledger is being rebuilt"
 
 
 @dataclass
@@ -127,7 +126,7 @@ def _alone(ledger: Ledger) -> Iterator[None]:
 
     A stop that somebody else made stays. One that a rebuild left which was killed ends with this one.
     """
-    made = stops.stop(ledger, reason=f"{_REBUILDING} on {socket.gethostname()}")
+    made = stops.stop(ledger, reason=f"{stops.REBUILDING} on {socket.gethostname()}")
     try:
         if buyers := heartbeats.buyers(ledger):
             named = "; ".join(buyers[:NAMED]) + ("; and others" if len(buyers) > NAMED else "")
@@ -137,7 +136,7 @@ def _alone(ledger: Ledger) -> Iterator[None]:
             )
         yield
     finally:
-        if made.kind is stops.StopKind.PERSON and made.reason.startswith(_REBUILDING):
+        if made.is_of_rebuild:
             stops.reopen(ledger, made)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
@@ -161,6 +162,24 @@ def test_nothing_is_bought_while_a_rebuild_works(monkeypatch: pytest.MonkeyPatch
     ok("ledger", "rebuild")
     with open_ledger(load_settings()) as ledger:
         assert [stop.reason for stop in stops.stops(ledger)] == ["the bill"]
+
+
+def test_what_a_killed_rebuild_leaves_says_how_to_go_on() -> None:
+    want("clip-a")
+    with open_ledger(load_settings()) as ledger:
+        # its lease and its stop, as SIGKILL leaves them
+        ledger_rebuild.locks._take(ledger, "rebuild", "killed", ledger_rebuild.LOCK_SECONDS)
+        stops.stop(ledger, reason=f"{stops.REBUILDING} on a-host")
+        refused = run("ledger", "rebuild")
+        assert "the lock ends 300 s after its beginning" in str(refused.exception)
+        with ledger.write() as connection:
+            connection.execute(sa.delete(ledger_rebuild.locks.locks))
+    for command in (["status"], ["doctor", "--dry-run"]):
+        said = " ".join(run(*command).output.split())
+        assert "If it was killed, run `dailies ledger rebuild` again" in said, command
+    ok("ledger", "rebuild")
+    with open_ledger(load_settings()) as ledger:
+        assert stops.stops(ledger) == []
 
 
 def test_a_rebuild_beside_dailies_up_is_refused(home: Path) -> None:
