@@ -62,7 +62,10 @@ def explained(
         yield
     except DailiesError as error:
         before_failing()
-        raise dg.Failure(description=f"{error} {bought()}".rstrip(), allow_retries=False) from None
+        said, money = str(error), bought()
+        # refusals of a purchase say it themselves
+        description = said if money in said else f"{said} {money}"
+        raise dg.Failure(description=description, allow_retries=False) from None
     except Exception:
         # an unforeseen error must not turn green clips red either
         before_failing()

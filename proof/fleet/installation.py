@@ -42,8 +42,7 @@ _WORKSPACE = {
     "load_from": [{"grpc_server": {"host": "127.0.0.1", "port": CODE_PORT, "location_name": "dailies"}}]
 }
 _WHY_FAILED = """query Why($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
-  ... on ExecutionStepFailureEvent { failureMetadata { description } error { message } }
-  ... on RunFailureEvent { error { message } } } } } } }"""
+  ... on ExecutionStepFailureEvent { failureMetadata { description } } } } } } }"""
 _ASK_WEB = """
 import sys, urllib.request
 request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), {"content-type": "application/json"})
@@ -357,8 +356,11 @@ class Installation(Fleet):
             return untold.scalar() == 0 and set(self.runs().values()) <= set(_ENDED)
 
     def why_failed(self, run: str) -> str:
-        """What a failed run says."""
-        return str(self.graphql(_WHY_FAILED, id=run)["runOrError"])
+        """What the step of a failed run says."""
+        events = self.graphql(_WHY_FAILED, id=run)["runOrError"]["eventConnection"]["events"]
+        return " ".join(
+            event["failureMetadata"]["description"] for event in events if event.get("failureMetadata")
+        )
 
     def hosts_of_runs(self, clips: Sequence[str]) -> dict[str, str]:
         """The host of each living run that watches some clips, by the run's id."""

@@ -5,6 +5,7 @@ import json
 import pytest
 from pipelinekit import House, again, nothing_bought
 
+from resources.ledger import policy_history
 from resources.storage.layout import ledger_key
 
 
@@ -17,6 +18,19 @@ def test_a_run_that_fails_before_it_bought_says_that_nothing_was_bought(
         monkeypatch.delenv("DAILIES_S3_BUCKET")
         ran = house.produce(keys)
     assert (ran.failure or "").endswith("Nothing was bought.")
+
+
+def test_a_refusal_that_says_it_itself_says_it_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = house.declare("bay", ["east"])
+    house.add(keys)
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_MONTH", "500")
+    with house.production.ledger() as ledger:
+        policy_history.apply(ledger, house.production.settings().policy, who="ana")
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_MONTH", "7")
+    with nothing_bought(house):
+        said = house.produce(keys).failure or ""
+    assert "not the policy in force" in said
+    assert said.count("Nothing was bought") == 1
 
 
 def test_a_run_that_is_re_executed_and_then_fails_says_what_was_bought(house: House) -> None:
