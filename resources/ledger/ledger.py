@@ -221,14 +221,15 @@ class Ledger:
                 found.setdefault(attempt.subject_key, []).append(attempt)
         return sorted(map(stands_for, found.values()), key=lambda attempt: attempt.seq)
 
-    def endpoint_of(self, account: str, submission_id: str) -> str | None:
-        """The endpoint that a POST ordered, None where there is no such POST of the account."""
+    def ordered_by(self, account: str, submission_id: str) -> Attempt | None:
+        """The attempt that a POST ordered, None where there is no such POST of the account."""
         with self.read() as connection:
-            return connection.execute(
-                sa.select(attempts.c.endpoint)
+            row = connection.execute(
+                sa.select(attempts)
                 .join(submissions, submissions.c.attempt_id == attempts.c.id)
                 .where(submissions.c.id == submission_id, submissions.c.account == account)
-            ).scalar()
+            ).first()
+        return None if row is None else Attempt.from_row(row)
 
     def submission_of(self, account: str, job_id: str) -> str | None:
         """The id of the POST that created a job, None where the ledger does not know it."""

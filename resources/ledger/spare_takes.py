@@ -16,6 +16,7 @@ from resources.ledger.records import SPARE, Attempt
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import Transaction
+from resources.log_lines import about
 from resources.money import show_usd
 
 logger = logging.getLogger("dailies")
@@ -85,10 +86,11 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
         .where(jobs.c.account == closed.account, jobs.c.job_id == job.id)
         .values(attempt_id=attempt_id)
     )
-    logger.error(
-        "ALARM: %s: %s (%s). It is counted, and kept as a spare take when it has ended: `dailies ledger`",
-        closed.clip,
-        why,
-        show_usd(closed.quoted_micros),
-    )
+    with about(**spare.named):
+        logger.error(
+            "ALARM: %s: %s (%s). It is counted, and kept as a spare take when it has ended: `dailies ledger`",
+            closed.clip,
+            why,
+            show_usd(closed.quoted_micros),
+        )
     return spare

@@ -17,6 +17,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import Stop
+from resources.log_lines import about
 from resources.orders import TakeSlot
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
@@ -188,7 +189,7 @@ class Follower:
     async def _work(self, loop: Callable[[str], Awaitable[None]], name: str) -> None:
         """Run one of an account's loops. An unforeseen error fails the clips that wait for this loop, and no others."""
         try:
-            with in_our_words(f"{name} could not be worked with"):
+            with about(account=name, run_id=self._run_id), in_our_words(f"{name} could not be worked with"):
                 await loop(name)
         except UnforeseenError as error:
             if loop == self._poll:

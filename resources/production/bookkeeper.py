@@ -9,6 +9,7 @@ from resources.ledger import bills, disputes, sentinel
 from resources.ledger.bills import Billed, Confirmed, Window
 from resources.ledger.lost import orphans
 from resources.ledger.states import MoneyState
+from resources.log_lines import about
 from resources.money import show_usd
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Charge
@@ -77,23 +78,30 @@ class Bookkeeper:
         for dispute in await self._ledger.run(disputes.take_untold, provider.name):
             logger.error("ALARM: %s", dispute)
         for change in confirmed:
-            if change.swapped is not None:
-                logger.warning(
-                    "%s: the bill says that %s made it, and %s was bought (job %s)",
-                    change.after.subject_key,
-                    change.swapped,
-                    change.after.endpoint,
-                    change.after.job_id,
-                )
-            # a refund is expected, and no news
-            if change.difference_micros > 0 or (
-                change.difference_micros < 0 and change.after.money_state is MoneyState.CONFIRMED
-            ):
-                logger.warning(
-                    "%s: the bill says %s instead of %s (job %s)",
-                    change.after.subject_key,
-                    show_usd(change.after.cost_micros),
-                    show_usd(change.before.cost_micros),
-                    change.after.job_id,
-                )
+            with about(**change.after.named):
+                _say(change)
         return confirmed
+
+
+def _say(change: Confirmed) -> None:
+    """Log what a bill says otherwise than the ledger."""
+    after = change.after
+    if change.swapped is not None:
+        logger.warning(
+            "%s: the bill says that %s made it, and %s was bought (job %s)",
+            after.subject_key,
+            change.swapped,
+            after.endpoint,
+            after.job_id,
+        )
+    # a refund is expected, and no news
+    if change.difference_micros > 0 or (
+        change.difference_micros < 0 and after.money_state is MoneyState.CONFIRMED
+    ):
+        logger.warning(
+            "%s: the bill says %s instead of %s (job %s)",
+            after.subject_key,
+            show_usd(after.cost_micros),
+            show_usd(change.before.cost_micros),
+            after.job_id,
+        )

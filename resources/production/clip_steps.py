@@ -45,3 +45,8 @@ def note_poll(seen: JobState | PollFailed) -> None:
         spans.note(failed=seen.kind.value)
     else:
         spans.note(status=seen.status.value, failed=seen.failure.value if seen.failure is not None else None)
+
+
+def note_state(attempt: Attempt) -> None:
+    """Show in the step's span what became of an attempt."""
+    spans.note(state=attempt.state.value)

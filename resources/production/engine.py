@@ -14,6 +14,7 @@ from resources.ledger import outcomes, polls, queue, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.log_lines import about
 from resources.production.account import Account, StepResult, contract_in_force
 from resources.production.bookkeeper import Bookkeeper
 from resources.production.bucket_mark import BucketMark, MarkKeeper
@@ -149,6 +150,10 @@ class Engine:
 
         A step begins nothing new after `STEP_SECONDS`; the next step continues.
         """
+        with about(account=name):
+            return await self._step(name, submit=submit)
+
+    async def _step(self, name: str, *, submit: bool) -> StepResult:
         result = StepResult()
         until = self.ledger.clock() + STEP_SECONDS
         await self.ledger.run(outcomes.expire_submissions, name)

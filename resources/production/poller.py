@@ -10,6 +10,7 @@ from resources.ledger.limits import THROTTLE_SECONDS
 from resources.ledger.pauses import slow_down
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
+from resources.log_lines import about
 from resources.production.clip_steps import clip_step, note_poll
 from resources.production.ledger_thread import LedgerThread
 from resources.production.poll_times import next_poll_after_failure, next_poll_in
@@ -78,7 +79,8 @@ class Poller:
                 raise end
         ends = [end for end in seen if isinstance(end, Attempt)]
         for doubtful in (end for end in ends if end.state in AT_PROVIDER):
-            logger.warning("%s: %s", doubtful.subject_key, doubtful.confirming)
+            with about(**doubtful.named, run_id=run_id):
+                logger.warning("%s: %s", doubtful.subject_key, doubtful.confirming)
         return [end for end in ends if end.state not in AT_PROVIDER]
 
     async def poll_late(self, provider: Provider) -> list[Attempt]:

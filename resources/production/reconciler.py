@@ -11,6 +11,7 @@ from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
 from resources.ledger.lost.readings import Reading, Search
 from resources.ledger.records import Attempt
 from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
+from resources.production.clip_steps import clip_step, note_state
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.provider import Provider
@@ -56,7 +57,7 @@ class Reconciler:
         if not provider.capabilities.lists_jobs:
             kept = provider.capabilities.idempotency_seconds or 0.0
             return self._said(
-                name, await self._ledger.run(reconcile.hold_unlisted, name, kept, run_id=run_id)
+                run_id, await self._ledger.run(reconcile.hold_unlisted, name, kept, run_id=run_id)
             )
         search = await self._claim(name, contract)
         if search is None:
@@ -77,7 +78,7 @@ class Reconciler:
             why = str(error) or f"its listing was not read to its end within {READ_SECONDS:.0f} s"
             logger.warning("%s: what is unknown could not be looked up: %s", name, why)
             await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=why)
-            return self._said(name, held)
+            return self._said(run_id, held)
         except BaseException:
             await self._ledger.run(search_schedule.release, name, again_in=0.0)
             raise
@@ -86,13 +87,15 @@ class Reconciler:
                 changed = await self._ledger.run(reconcile.record, name, contract, reading, run_id=run_id)
         except UnforeseenError as error:
             await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=str(error))
-            return self._said(name, held)
-        return self._said(name, [*held, *changed])
+            return self._said(run_id, held)
+        return self._said(run_id, [*held, *changed])
 
     @staticmethod
-    def _said(name: str, changed: list[Attempt]) -> list[Attempt]:
+    def _said(run_id: str | None, changed: list[Attempt]) -> list[Attempt]:
         for attempt in changed:
-            logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
+            with clip_step("reconcile", attempt, run_id=run_id):
+                note_state(attempt)
+                logger.info("%s: %s is %s", attempt.account, attempt.subject_key, attempt.state)
         return changed
 
     async def _claim(self, name: str, contract: Contract) -> Search | None:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from resources.errors import DailiesError
 from resources.ledger import deliveries
+from resources.log_lines import about
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.unforeseen import in_our_words
@@ -27,4 +28,5 @@ async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[s
             with in_our_words("it could not be delivered"):
                 await deliverer.deliver(spare, run_id=run_id)
         except DailiesError as error:
-            logger.warning("%s: a spare take (%s) was not fetched: %s", spare.clip, spare.id, error)
+            with about(**spare.named, run_id=run_id):
+                logger.warning("%s: a spare take (%s) was not fetched: %s", spare.clip, spare.id, error)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,6 +21,8 @@ from starlette.routing import Route
 from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import closures
+from resources.ledger.records import Attempt
+from resources.log_lines import about
 from resources.providers.base import JobState, JobStatus
 from resources.providers.callbacks import BODY_LIMIT, CallbackReader, UnverifiedWebhookError
 from resources.providers.provider import Provider
@@ -81,15 +84,32 @@ class Receiver:
         if body is None:
             return PlainTextResponse("too large", 413)
         try:
+            ordered = await asyncio.to_thread(self._ledger.ordered_by, account, submission)
+        except DailiesError as error:
+            return PlainTextResponse(f"cannot be checked now: {error}", 503)
+        named = {} if ordered is None else ordered.named
+        with about(**{**named, "account": account, "submission": submission}):
+            return await self._read(request.headers, body, account, submission, ordered)
+
+    async def _read(
+        self, headers: Headers, body: bytes, account: str, submission: str, ordered: Attempt | None
+    ) -> Response:
+        """Verify a callback whose address is ours, and confirm it.
+
+        Args:
+            ordered: What its POST has ordered.
+        """
+        endpoint = None if ordered is None else ordered.endpoint
+        try:
             reader = self._callers[account].callbacks
-            ordered = await asyncio.to_thread(self._ledger.endpoint_of, account, submission)
-            callback = await reader.read(request.headers, body, endpoint=ordered, now=self._ledger.clock())
+            callback = await reader.read(headers, body, endpoint=endpoint, now=self._ledger.clock())
         except UnverifiedWebhookError as error:
             logger.warning("a webhook for submission %s was refused: %s", submission, error)
             return PlainTextResponse(str(error), 401)
         except DailiesError as error:
             return PlainTextResponse(f"cannot be checked now: {error}", 503)
-        confirmed = await self._take_once(account, submission, callback.job_id, callback.id)
+        with about(job_id=callback.job_id):
+            confirmed = await self._take_once(account, submission, callback.job_id, callback.id)
         return PlainTextResponse("thank you" if confirmed else "not confirmed", 200 if confirmed else 503)
 
     async def _take_once(self, account: str, submission: str, job_id: str, webhook_id: str) -> bool:

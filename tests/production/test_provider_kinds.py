@@ -17,6 +17,7 @@ from fakes import (
     rejects,
     run,
 )
+from linekit import lines_of_dailies
 
 from resources.ledger import bills, keys, stops
 from resources.ledger.decisions import Decision, decide
@@ -106,7 +107,14 @@ def test_a_post_that_never_arrived_is_sent_until_it_does(world: World) -> None:
 )
 def test_what_is_said_of_a_repetition_is_no_word_on_the_first_post(world: World, repeated: Answer) -> None:
     provider = of_kind(world, KEYED, NEVER_SENT, *[repeated] * 500)
-    steps(world, 30)
+    with lines_of_dailies() as lines:
+        steps(world, 30)
+    again = [line for line in lines if "was sent again" in line["message"]]
+    assert again
+    assert all(
+        {"clip": "hill", "account": "wavespeed", "attempt": attempt(world).id}.items() <= line.items()
+        for line in again
+    )
     assert attempt(world).state is S.UNKNOWN
     assert attempt(world).money_state is MoneyState.INDETERMINATE
     assert len(provider.posts) > 2

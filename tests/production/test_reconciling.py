@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from fakes import LOSES_THE_ANSWER, NEVER, SORA, Answer, World, a_request, submit_queue
+from linekit import lines_of_dailies
 from losskit import (
     IN_VAIN,
     PRO,
@@ -45,6 +46,17 @@ def test_a_lost_answer_is_found_when_the_listing_shows_its_job(
     attempt = either.newest("clip-a")
     assert (attempt.state, attempt.money_state) == (S.SUCCEEDED, MoneyState.CONFIRMED)
     everything_is_accounted_for(either, "clip-a")
+
+
+def test_the_line_of_a_lost_answer_names_what_it_is_about(either: World) -> None:
+    either.provider.answers["clip-a"] = [QUICK]
+    enqueue(either, "clip-a")
+    with lines_of_dailies() as lines:
+        sensor(either, until=ended(either, "clip-a"))
+    attempt = either.newest("clip-a")
+    (settled,) = [line for line in lines if line["message"].endswith("clip-a is submitted")]
+    named = {name: settled[name] for name in ("clip", "series", "account", "attempt", "job_id")}
+    assert named == attempt.named
 
 
 @pytest.mark.slow

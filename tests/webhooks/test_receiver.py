@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from linekit import lines_of_dailies
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from resources.errors import UnavailableError
 from resources.ledger import outcomes
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide
@@ -144,6 +146,28 @@ async def test_a_callback_settles_a_lost_answer(desk: Desk) -> None:
     assert (attempt.state, attempt.money_state) == (S.SUBMITTED, MoneyState.RESERVED)
     assert (attempt.job_id, attempt.next_poll_at, attempt.served_model) == ("job-1", NOW, "sora")
     assert desk.owners() == {"job-1": attempt.id}
+
+
+async def test_the_lines_of_a_callback_name_the_clip_that_its_address_belongs_to(desk: Desk) -> None:
+    with lines_of_dailies() as lines:
+        assert await desk.call(**{"webhook-signature": "v3,00"}) == 401
+        desk.provider.poll = failing
+        assert await desk.call() == 503
+    refused, unconfirmed = lines
+    for line in (refused, unconfirmed):
+        attempt = desk.attempt
+        assert {
+            "clip": attempt.clip,
+            "series": "city",
+            "account": "wavespeed",
+            "attempt": attempt.id,
+        }.items() <= line.items()
+        assert line["submission"] == desk.submission.id
+    assert unconfirmed["job_id"] == "job-1"
+
+
+async def failing(job_id: str, *, age_seconds: float) -> PollFailed:
+    raise UnavailableError("it is away")
 
 
 async def test_a_callback_that_names_a_part_of_the_job_is_completed_by_what_its_post_ordered(
