@@ -5,6 +5,7 @@ dataclasses of `resources.providers.base`). The code that writes a page or a mes
 """
 
 import re
+import unicodedata
 from typing import Any
 
 LONGEST_NAME = 200
@@ -83,6 +84,12 @@ def legible(text: str, *, instead: str = " ", lines: bool = False) -> str:
         return text
     kept = "\n\t" if lines else ""
     return "".join(char if char.isprintable() or char in kept else instead for char in text)
+
+
+def slug(value: object) -> str:
+    """A value as a part of a name: `Golden hour` becomes `golden-hour`."""
+    text = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
 
 
 def name(text: str, *, longest: int = LONGEST_NAME) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from pipelines.cli.completion import complete_key
 from pipelines.cli.panels import PanelledGroup
 from pipelines.cli.terminal import Json, age, complain, confirm, console, print_json, print_table, table_of
 
@@ -203,7 +204,10 @@ def rebuild(
 def disputed(
     which: Annotated[
         str | None,
-        typer.Argument(help="A clip, or the start of a purchase's id; without one, all are listed."),
+        typer.Argument(
+            help="A clip, or the start of a purchase's id; without one, all are listed.",
+            autocompletion=complete_key,
+        ),
     ] = None,
     accept: Annotated[bool, typer.Option("--accept", help="Book the amount as the provider says.")] = False,
     why: Annotated[str | None, typer.Option(help="The reason, for the journal.")] = None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.completion import complete_key
 from pipelines.cli.panels import PanelledGroup
 from pipelines.cli.terminal import Json, console, print_json
 
@@ -24,7 +25,8 @@ partitions_app = typer.Typer(
 
 @partitions_app.command()
 def restore(
-    clips: Annotated[list[str], typer.Argument(help="Keys of delivered clips.")], as_json: Json = False
+    clips: Annotated[list[str], typer.Argument(help="Keys of delivered clips.", autocompletion=complete_key)],
+    as_json: Json = False,
 ) -> None:
     """Show delivered clips again in Dagster after their partitions were removed. Buys nothing."""
     from pipelines.cli.dagster_api import DagsterApi

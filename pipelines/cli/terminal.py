@@ -6,7 +6,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,12 +60,6 @@ def a_day(text: str) -> dt.datetime:
         return dt.datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - a day has no time zone
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no day; write it as YYYY-MM-DD, e.g. 2026-11-20") from None
-
-
-def complete_clips(incomplete: str) -> list[str]:
-    """The names of series that begin like a word, for the shell; by their files, since reading those takes too long."""
-    folder = Path(os.environ.get("DAILIES_DATA", "data")) / "series"
-    return sorted(file.stem for file in folder.glob("*.y*ml") if file.stem.startswith(incomplete))
 
 
 def table_of(*columns: str, right: Collection[str] = (), wraps: Collection[str] = ()) -> "Table":

@@ -2,14 +2,13 @@
 
 import itertools
 import math
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from resources.declared.document import Document, Where
 from resources.declared.problems import Mistakes, ProblemsError, listed, show
+from resources.plain import slug
 from resources.series.declaration import MAX_CLIPS, SeriesDeclaration, is_date_shaped
 from resources.series.includes import Include
 from resources.series.prompts import Prompt
@@ -107,7 +106,7 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
     said = _said(prompt, document, ())
     entries: dict[str, Entry] = {}
     for values in itertools.product(*matrix.values()):
-        slugs = [_slug(value) for value in values]
+        slugs = [slug(value) for value in values]
         name = "-".join(slugs)
         mistake = ""
         if not all(slugs):
@@ -123,9 +122,3 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
         variables = dict(zip(matrix, values, strict=True))
         entries[name] = Entry(variables, declaration.parameters, said, tuple(declaration.cast), ("matrix",))
     return entries
-
-
-def _slug(value: Any) -> str:
-    """A value as part of a clip's name: `Golden hour` becomes `golden-hour`."""
-    text = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")

@@ -6,6 +6,12 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.completion import (
+    complete_clip_words,
+    complete_key,
+    complete_key_or_series,
+    complete_series,
+)
 from pipelines.cli.terminal import (
     CLIPS,
     Json,
@@ -13,7 +19,6 @@ from pipelines.cli.terminal import (
     Yes,
     a_day,
     complain,
-    complete_clips,
     console,
     counted,
     note,
@@ -67,7 +72,7 @@ def plan(
         list[str] | None,
         typer.Argument(
             metavar="[CLIPS]...",
-            autocompletion=complete_clips,
+            autocompletion=complete_clip_words,
             help=f"{CLIPS} By default every schedule that is due.",
         ),
     ] = None,
@@ -79,7 +84,8 @@ def plan(
         dt.datetime | None, typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="The last date of a range.")
     ] = None,
     clip: Annotated[
-        list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Only this clip, by name or key; may be repeated.", autocompletion=complete_key),
     ] = None,
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Plan as `produce --regenerate` would buy.")
@@ -119,7 +125,8 @@ def prompt(
     key: Annotated[
         str,
         typer.Argument(
-            help="The clip's key, e.g. city-sunset-2026-11-20-hero; a series' name lists its clips."
+            help="The clip's key, e.g. city-sunset-2026-11-20-hero; a series' name lists its clips.",
+            autocompletion=complete_key_or_series,
         ),
     ],
     as_json: Json = False,
@@ -148,14 +155,15 @@ def prompt(
 @production_app.command(rich_help_panel=PANEL)
 def produce(
     words: Annotated[
-        list[str], typer.Argument(metavar="CLIPS...", autocompletion=complete_clips, help=CLIPS)
+        list[str], typer.Argument(metavar="CLIPS...", autocompletion=complete_clip_words, help=CLIPS)
     ],
     date: Annotated[
         dt.datetime | None,
         typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="Date of a dated series; by default today."),
     ] = None,
     clip: Annotated[
-        list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Only this clip, by name or key; may be repeated.", autocompletion=complete_key),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
     regenerate: Annotated[
@@ -219,10 +227,14 @@ def retry(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...", autocompletion=complete_clips, help=f"{CLIPS} By default every failed clip."
+            metavar="[CLIPS]...",
+            autocompletion=complete_clip_words,
+            help=f"{CLIPS} By default every failed clip.",
         ),
     ] = None,
-    series: Annotated[str | None, typer.Option(help="Only failed clips of this series.")] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Only failed clips of this series.", autocompletion=complete_series)
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
     skip_bad: SkipBad = False,
     yes: Yes = False,
@@ -265,7 +277,7 @@ def schedules(
         OnOff | None, typer.Argument(metavar="[on|off]", help="Turn the schedule of a series on or off.")
     ] = None,
     series: Annotated[
-        str | None, typer.Argument(metavar="[SERIES]", help="Which.", autocompletion=complete_clips)
+        str | None, typer.Argument(metavar="[SERIES]", help="Which.", autocompletion=complete_series)
     ] = None,
     yes: Yes = False,
     as_json: Json = False,
@@ -299,7 +311,7 @@ def schedules(
 
 @production_app.command(rich_help_panel=PANEL)
 def rename(
-    old: Annotated[str, typer.Argument(help="The series' name.", autocompletion=complete_clips)],
+    old: Annotated[str, typer.Argument(help="The series' name.", autocompletion=complete_series)],
     new: Annotated[str, typer.Argument(help="Its new name.")],
 ) -> None:
     """Rename a series and its file. Its clips keep their keys, so nothing is bought again."""
@@ -311,7 +323,10 @@ def rename(
 
 @production_app.command(rich_help_panel=PANEL)
 def declare(
-    series: Annotated[list[str] | None, typer.Argument(help="Names of series; by default all.")] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of series; by default all.", autocompletion=complete_series),
+    ] = None,
     past: Annotated[
         bool, typer.Option("--past", help="Also render clips from before today, which a sensor leaves alone.")
     ] = False,

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from pipelines.cli.completion import complete_clip_words, complete_key, complete_series
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.terminal import (
     CLIPS,
     Json,
     Long,
     complain,
-    complete_clips,
     confirm,
     console,
     print_json,
@@ -37,10 +37,12 @@ def status(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...", autocompletion=complete_clips, help=f"{CLIPS} By default every clip."
+            metavar="[CLIPS]...", autocompletion=complete_clip_words, help=f"{CLIPS} By default every clip."
         ),
     ] = None,
-    series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Only this series.", autocompletion=complete_series)
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed clips.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Show every clip.")] = False,
     long: Long = False,
@@ -99,7 +101,10 @@ def gallery(
 def inspect(
     files: Annotated[list[Path], typer.Argument(help="MP4s on this machine.", exists=True, dir_okay=False)],
     clip: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Use the request and the checks of this clip.")
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Use the request and the checks of this clip.", autocompletion=complete_key
+        ),
     ] = None,
     size: Annotated[str | None, typer.Option(help="Pixels, e.g. 1280x720, or a shape, e.g. 16:9.")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds.", min=0.01)] = None,
@@ -134,7 +139,10 @@ def inspect(
 @review_app.command(name="accept", rich_help_panel=PANEL)
 def accept_clip(
     clip: Annotated[
-        str | None, typer.Argument(help="The clip to accept; without one, all in quarantine are listed.")
+        str | None,
+        typer.Argument(
+            help="The clip to accept; without one, all in quarantine are listed.", autocompletion=complete_key
+        ),
     ] = None,
     take: Annotated[
         str | None, typer.Option(metavar="ID", help="Which take of the clip; by default the newest.")
@@ -172,7 +180,8 @@ def accept_clip(
 @review_app.command(rich_help_panel=PANEL)
 def resolve(
     clip: Annotated[
-        str | None, typer.Argument(help="The clip to settle; without one, all are listed.")
+        str | None,
+        typer.Argument(help="The clip to settle; without one, all are listed.", autocompletion=complete_key),
     ] = None,
     adopt: Annotated[str | None, typer.Option(metavar="JOB", help="This job is the clip's.")] = None,
     resubmit: Annotated[bool, typer.Option("--resubmit", help="No job exists: buy the clip again.")] = False,

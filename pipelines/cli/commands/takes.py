@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.completion import complete_clip_words, complete_key
 from pipelines.cli.terminal import (
     CLIPS,
     Host,
@@ -15,7 +16,6 @@ from pipelines.cli.terminal import (
     Yes,
     a_day,
     complain,
-    complete_clips,
     console,
     counted,
     print_json,
@@ -24,7 +24,7 @@ from pipelines.cli.terminal import (
 
 takes_app = typer.Typer()
 PANEL = "Judge takes"
-Clip = Annotated[str, typer.Argument(help="The clip's key.")]
+Clip = Annotated[str, typer.Argument(help="The clip's key.", autocompletion=complete_key)]
 Named = Annotated[
     str | None, typer.Argument(help="The take's number or the beginning of its id; by default the only one.")
 ]
@@ -74,7 +74,9 @@ def finish(
     clips: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...", help="Keys of clips. By default every circled draft without a finish."
+            metavar="[CLIPS]...",
+            help="Keys of clips. By default every circled draft without a finish.",
+            autocompletion=complete_key,
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Only show them; order nothing.")] = False,
@@ -220,7 +222,7 @@ def fetch(
         list[str] | None,
         typer.Argument(
             metavar="[CLIPS]...",
-            autocompletion=complete_clips,
+            autocompletion=complete_clip_words,
             help=f"{CLIPS} By default every clip.",
         ),
     ] = None,
@@ -273,7 +275,7 @@ def disclosure(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...", autocompletion=complete_clips, help=f"{CLIPS} By default every clip."
+            metavar="[CLIPS]...", autocompletion=complete_clip_words, help=f"{CLIPS} By default every clip."
         ),
     ] = None,
     all_takes: Annotated[

@@ -1,0 +1,181 @@
+"""What the shell completes: names of series, keys of clips, and the words that choose clips.
+
+A person waits for it at every press of TAB. So it reads the series' files as plain YAML, a SQLite ledger without SQLAlchemy, and nothing
+over the network. What cannot be read completes nothing.
+"""
+
+import contextlib
+import datetime as dt
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+
+from resources.ledger.states import AttemptState
+from resources.plain import slug
+from resources.variables import of_process
+
+MOST = 200
+"""Most words that are offered."""
+MOST_BYTES = 4 << 20
+"""Bytes of all series' files together that are read."""
+BUSY_SECONDS = 0.2
+"""How long to wait for a ledger that is being written."""
+PREFIXES = ("series:", "tag:", "owner:", "state:", "endpoint:")
+WHOLE_WORDS = ("changed", "today", "tomorrow", "yesterday")
+STATES = ("failed", "open", "new", *(state.value for state in AttemptState if state.value != "failed"))
+_NAMED = re.compile(r"^(name|keys):[ \t]*['\"]?([a-z0-9-]+)", re.MULTILINE)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_FOR_A_SHELL = re.compile(r"[\w.:/@,+-]+", re.ASCII)
+
+
+class _File(NamedTuple):
+    """A series' file, of which only names were read."""
+
+    name: str
+    start: str
+    """What its clips' keys begin with."""
+    text: str
+
+    def declared(self) -> dict[str, Any]:
+        """The file as YAML; nothing where it is none."""
+        import yaml
+
+        with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            found = yaml.load(self.text, loader)  # noqa: S506 - it is a safe one
+            if isinstance(found, dict):
+                return found
+        return {}
+
+
+def complete_series(incomplete: str) -> list[str]:
+    """The names of series that begin like a word."""
+    return _offered(incomplete, (file.name for file in _files()))
+
+
+def complete_key(incomplete: str) -> list[str]:
+    """The keys of clips that begin like a word: of those that are declared, and of those that were bought."""
+    return _offered(incomplete, itertools.chain(_declared(incomplete, _files()), _bought(incomplete)))
+
+
+def complete_key_or_series(incomplete: str) -> list[str]:
+    """Names of series, and once one is written the keys of its clips."""
+    return complete_series(incomplete) or complete_key(incomplete)
+
+
+def complete_clip_words(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Words that choose clips and begin like a word; after a comma the next term of the same word."""
+    before, comma, term = incomplete.rpartition(",")
+    done = before + comma
+    prefix, colon, value = term.partition(":")
+    if colon:
+        done += prefix + colon
+    else:
+        # bash makes three words of `series:bay`
+        *_, prefix, colon = ["", "", *_words_before(ctx)]
+        prefix, value = prefix.rpartition(",")[2] if colon == ":" and not comma else "", term
+    files = list(_files())
+    if prefix:
+        return [done + word for word in _offered(value, _values(prefix, files))]
+    found = _offered(term, [*(file.name for file in files), *WHOLE_WORDS])
+    for prefix in (prefix for prefix in PREFIXES if prefix.startswith(term)):
+        # a shell sets a space after the only word that fits, so a prefix is offered with what follows it
+        found += [prefix + word for word in _offered("", _values(prefix[:-1], files))] if term else [prefix]
+    if not found or term in found or term.startswith(tuple(f"{file.start}-" for file in files)):
+        found += _offered(term, itertools.chain(_declared(term, files), _bought(term)))
+    return [done + word for word in dict.fromkeys(found)]
+
+
+def _words_before(ctx: typer.Context) -> list[str]:
+    return [str(word) for given in ctx.params.values() if isinstance(given, (list, tuple)) for word in given]
+
+
+def _offered(incomplete: str, words: Iterable[str]) -> list[str]:
+    fits = (word for word in words if word.startswith(incomplete) and _FOR_A_SHELL.fullmatch(word))
+    return sorted(set(itertools.islice(fits, MOST)))
+
+
+def _values(prefix: str, files: Iterable[_File]) -> Iterator[str]:
+    """What may stand after a prefix."""
+    if prefix == "state":
+        yield from STATES
+    elif prefix == "series":
+        yield from (file.name for file in files)
+    elif prefix in {"tag", "owner", "endpoint"}:
+        for file in files:
+            found = file.declared().get("tags" if prefix == "tag" else prefix)
+            if isinstance(found, str):
+                yield found
+            elif isinstance(found, dict):
+                yield from itertools.chain.from_iterable((str(key), str(found[key])) for key in found)
+
+
+def _files() -> Iterator[_File]:
+    left = MOST_BYTES
+    with contextlib.suppress(OSError):
+        for file in sorted(_data_folder().glob("series/*.y*ml")):
+            with contextlib.suppress(OSError, ValueError):
+                if not file.is_file() or (left := left - file.stat().st_size) < 0:
+                    continue
+                text = file.read_text(encoding="utf-8")
+                found: dict[str, str] = dict(_NAMED.findall(text))
+                name = found.get("name") or file.stem
+                yield _File(name, found.get("keys") or name, text)
+
+
+def _data_folder() -> Path:
+    data = Path(of_process().get("DAILIES_DATA", "data"))
+    if data == Path("bucket"):
+        pointer = _home() / "data" / "current"
+        return pointer.with_name(pointer.read_text().strip())
+    return data
+
+
+def _home() -> Path:
+    return Path(of_process().get("DAILIES_HOME", ".dailies"))
+
+
+def _declared(incomplete: str, files: Iterable[_File]) -> Iterator[str]:
+    """The keys of declared clips that may begin like a word; those of a dated series for the date in the word, else for today."""
+    today = str(dt.datetime.now(dt.UTC).date())
+    for file in files:
+        start = f"{file.start}-"
+        if not start.startswith(incomplete[: len(start)]):
+            continue
+        declared = file.declared()
+        if declared.get("dated", "schedule" in declared):
+            written = _DATE.match(incomplete.removeprefix(start))
+            start += f"{written[0] if written else today}-"
+        yield from (start + name for name in _clip_names(declared))
+
+
+def _clip_names(declared: dict[str, Any]) -> Iterator[str]:
+    clips, matrix = declared.get("clips"), declared.get("matrix")
+    if isinstance(clips, list):
+        yield from (str(clip.get("name")) for clip in clips if isinstance(clip, dict))
+    elif isinstance(matrix, dict) and all(isinstance(values, list) for values in matrix.values()):
+        for values in itertools.islice(itertools.product(*matrix.values()), 10 * MOST):
+            yield "-".join(map(slug, values))
+
+
+def _bought(incomplete: str) -> list[str]:
+    """The keys of clips in a SQLite ledger. One on a server is not asked: the way to it may be long."""
+    scheme, _, path = of_process().get("DAILIES_LEDGER_URL", "").partition(":///")
+    file = (Path(path) if path else _home() / "ledger.db").absolute()
+    if (not scheme.startswith("sqlite") and path) or not file.is_file():
+        return []
+    import sqlite3
+
+    with contextlib.suppress(sqlite3.Error):
+        ledger = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        with contextlib.closing(ledger):
+            rows = ledger.execute(
+                "SELECT DISTINCT subject_key FROM attempts WHERE subject_kind = 'clip' AND subject_key >= ? AND subject_key < ? LIMIT ?",
+                (incomplete, f"{incomplete}\U0010ffff", MOST),
+            )
+            return [key for (key,) in rows]
+    return []
