@@ -44,6 +44,9 @@ from resources.ledger.ledger import Ledger
 from resources.settings import names
 from resources.storage.s3_client import S3Settings
 
+# until all tests are collected, next to nothing is garbage
+gc.disable()
+
 # how long an example takes says something about the machine, and nothing about the code
 settings.register_profile(
     "dailies",
@@ -203,6 +206,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 10)
+    gc.enable()
 
 
 @pytest.fixture
