@@ -164,7 +164,7 @@ def _own_words(answer: httpx.Response, *, buys: bool, is_direct: bool) -> tuple[
         is_direct: Whether no proxy of ours lies between, whose own refusals say nothing of Dagster.
 
     Raises:
-        httpx.HTTPStatusError: The status is an error and the body has no errors of Dagster.
+        httpx.HTTPStatusError: The status is an error and the body is not Dagster's.
         ConfigurationError: A proxy before Dagster wants a login.
     """
     if is_direct and (answer.status_code in {401, 403} or answer.is_redirect):
@@ -174,9 +174,8 @@ def _own_words(answer: httpx.Response, *, buys: bool, is_direct: bool) -> tuple[
         )
     if answer.is_error and not (buys and answer.is_server_error):
         with contextlib.suppress(ValueError, TypeError, RecursionError):
-            data, wrong = _said_by(answer)
-            if wrong:
-                return data, wrong
+            # what a mutation says of its own failure is data, with the status 500
+            return _said_by(answer)
     answer.raise_for_status()
     return _said_by(answer)
 

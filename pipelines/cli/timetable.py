@@ -22,7 +22,7 @@ from resources.settings import Settings, open_ledger
 _SCHEDULES = """
 query Schedules($selector: RepositorySelector!) {
   schedulesOrError(repositorySelector: $selector) {
-    ... on Schedules { results { name cronSchedule executionTimezone scheduleState { selectorId status } } }
+    ... on Schedules { results { name cronSchedule executionTimezone scheduleState { id status } } }
   }
 }
 """
@@ -33,7 +33,7 @@ mutation Start($selector: ScheduleSelector!) {
 """
 _STOP = """
 mutation Stop($id: String!) {
-  stopRunningSchedule(scheduleSelectorId: $id) { __typename ... on PythonError { message } }
+  stopRunningSchedule(id: $id) { __typename ... on PythonError { message } }
 }
 """
 
@@ -160,7 +160,7 @@ def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
             found = (_known(settings) or {}).get(name)
             if found is None:
                 raise DailiesError(f"Dagster knows no schedule of {row.series.name}. Nothing was changed.")
-            answer = api.query(_STOP, id=found["scheduleState"]["selectorId"])["stopRunningSchedule"]
+            answer = api.query(_STOP, id=found["scheduleState"]["id"])["stopRunningSchedule"]
     if answer["__typename"] != "ScheduleStateResult":
         raise DailiesError(f"Dagster did not do it: {answer.get('message') or answer['__typename']}")
 

@@ -23,6 +23,7 @@ class Dagster:
     def __init__(self, cron: str = "30 5 * * *") -> None:
         self.cron = cron
         self.status = "STOPPED"
+        self.failure = ""
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         sent = json.loads(request.content)
@@ -31,17 +32,18 @@ class Dagster:
             self.status = "RUNNING"
             return _answer({"startSchedule": {"__typename": "ScheduleStateResult"}})
         if "stopRunningSchedule" in sent["query"]:
-            assert sent["variables"]["id"] == "selector-1"
-            if self.status == "STOPPED":
-                # as Dagster answers for a schedule that was never on
-                return httpx.Response(500)
+            assert sent["variables"]["id"] == "state-1"
+            if self.status == "STOPPED" or self.failure:
+                # as Dagster says that a mutation failed
+                failed = {"__typename": "PythonError", "message": self.failure or "it was off"}
+                return httpx.Response(500, json={"data": {"stopRunningSchedule": failed}})
             self.status = "STOPPED"
             return _answer({"stopRunningSchedule": {"__typename": "ScheduleStateResult"}})
         found: dict[str, Any] = {
             "name": "bay_schedule",
             "cronSchedule": self.cron,
             "executionTimezone": "Europe/Oslo",
-            "scheduleState": {"selectorId": "selector-1", "status": self.status},
+            "scheduleState": {"id": "state-1", "status": self.status},
         }
         return _answer({"schedulesOrError": {"results": [found]}})
 
@@ -96,6 +98,14 @@ def test_a_schedule_is_turned_on_only_with_a_yes_to_its_price(dailies: Run) -> N
     for _ in range(2):
         assert dailies("schedules", "off", "bay", dagster=dagster)[0] == 0
         assert dagster.status == "STOPPED"
+
+
+def test_why_dagster_does_not_turn_a_schedule_off_is_said(dailies: Run) -> None:
+    dagster = Dagster()
+    dagster.status, dagster.failure = "RUNNING", "the storage is read-only"
+    code, _, err = dailies("schedules", "off", "bay", dagster=dagster)
+    assert code != 0
+    assert "Dagster did not do it: the storage is read-only" in err
 
 
 def test_a_schedule_that_dagster_has_not_loaded_as_declared_is_not_turned_on(dailies: Run) -> None:
