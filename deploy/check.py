@@ -8,7 +8,7 @@
 | dagster.yaml, and what the values say of it | Dagster's own configuration of an instance |
 | Kubernetes objects | kubernetes-validate, and the same rules |
 | the systemd unit | systemd-analyze verify, where it is installed, and the same rules |
-| the Grafana dashboard | tests/ledger/test_metrics.py compares its metrics with ours |
+| the Grafana dashboard, the alarms of Prometheus | every metric and label that they name is one of ours, and the dashboard shows each |
 """
 
 import copy
@@ -27,6 +27,7 @@ import yaml
 DEPLOY = Path(__file__).parent
 BIN = Path(sys.executable).parent
 KUBERNETES = "1.34"
+METRIC = r"\b(dailies_[a-z_]+)"
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|LEDGER_URL|HEADER$")
 
 
@@ -218,6 +219,47 @@ def unit(file: Path = DEPLOY / "systemd" / "dailies.service") -> Iterator[str]:
     )
 
 
+def dashboard(file: Path = DEPLOY / "grafana" / "dailies.json") -> Iterator[str]:
+    """Metrics of the Grafana dashboard that we do not have, and of ours that it does not show."""
+    expressions = [
+        target["expr"] for panel in json.loads(file.read_text())["panels"] for target in panel["targets"]
+    ]
+    yield from _unknown(file, expressions)
+    named = set(re.findall(METRIC, " ".join(expressions)))
+    yield from (f"{file.name}: does not show {name}" for name in sorted(_metrics().keys() - named))
+
+
+def alarms(file: Path = DEPLOY / "grafana" / "alarms.yaml") -> Iterator[str]:
+    """Rules that Prometheus could not use, and metrics that we do not have: such an alarm never rings."""
+    for group in yaml.safe_load(file.read_text())["groups"]:
+        for rule in group["rules"]:
+            name = rule.get("alert", "?")
+            if not {"alert", "expr", "annotations"} <= rule.keys() or not rule["annotations"].get("summary"):
+                yield f"{file.name}: {name}: an alarm has a name, an expression and a summary"
+            if not re.fullmatch(r"\d+[smhd]", str(rule.get("for", "0s"))):
+                yield f"{file.name}: {name}: {rule['for']!r} is no duration"
+            if rule["expr"].count("(") != rule["expr"].count(")"):
+                yield f"{file.name}: {name}: a bracket is missing"
+            yield from _unknown(file, [rule["expr"]])
+
+
+def _unknown(file: Path, expressions: list[str]) -> Iterator[str]:
+    ours = _metrics()
+    for expression in expressions:
+        for name, chosen in re.findall(METRIC + r"(?:\{([^}]*)\})?", expression):
+            if name not in ours:
+                yield f"{file.name}: {name} is no metric of ours: {expression}"
+            elif wrong := set(re.findall(r"(\w+)\s*(?:=|!=|=~|!~)\s*\"", chosen)) - ours[name]:
+                yield f"{file.name}: {name} has no label {', '.join(sorted(wrong))}: {expression}"
+
+
+def _metrics() -> dict[str, set[str]]:
+    """The labels of each metric, but for the version, which nobody draws."""
+    from resources.metrics import METRICS, VERSION
+
+    return {metric.name: set(metric.labels) for metric in METRICS if metric is not VERSION}
+
+
 def everything() -> list[str]:
     """All mistakes."""
     helm = DEPLOY / "helm"
@@ -231,8 +273,7 @@ def everything() -> list[str]:
         found += objects(file)
     for file in (DEPLOY / "compose" / "dagster.yaml", DEPLOY.parent / "dagster.yaml"):
         found += instance(yaml.safe_load(file.read_text()), str(file))
-    json.loads((DEPLOY / "grafana" / "dailies.json").read_text())
-    return [*found, *unit()]
+    return [*found, *dashboard(), *alarms(), *unit()]
 
 
 def _said(command: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Metrics for Prometheus, read from the ledger when somebody asks: the same numbers on whichever machine is asked.
 
-Every query is bounded by what is open or unsettled; none reads the history.
+Every query is bounded by what is open, unsettled or counted; none reads the history.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from resources.ledger import refused_hosts
+from resources.ledger import refused_hosts, tallies
 from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, SERIES, TOTAL, Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import (
@@ -80,6 +80,11 @@ PAUSED = Metric(
 DISPUTED = Metric(
     "dailies_disputed_amounts", "Amounts of bills that are not believed and wait for a person.", ("account",)
 )
+ENDED = Metric(
+    "dailies_ended_total",
+    "Purchases that have ended, by how: delivered, quarantined where a check failed (also if it was accepted later), failed, rejected, withdrawn and others.",
+    ("account", "state"),
+)
 RUNS = Metric("dailies_runs", "Runs that give a sign of life.")
 REFUSED_HOSTS = Metric(
     "dailies_refused_host",
@@ -97,6 +102,7 @@ METRICS = (
     STOPPED,
     PAUSED,
     DISPUTED,
+    ENDED,
     RUNS,
     REFUSED_HOSTS,
 )
@@ -167,7 +173,7 @@ class LedgerCollector(Collector):
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily | InfoMetricFamily]:
         """The metrics of one moment."""
         now = self._ledger.clock()
         day = self._ledger.budget.day(now)
@@ -185,6 +191,7 @@ class LedgerCollector(Collector):
             runs = connection.execute(_RUNS, {"now": now}).scalar_one()
             budget = self._ledger.policy.read(connection).budget
             refused = refused_hosts.read(connection, now)
+            tallied = tallies.read(connection)
         yield InfoMetricFamily(VERSION.name, VERSION.what, {"version": version("dailies")})
         yield _gauge(
             PURCHASES,
@@ -229,6 +236,10 @@ class LedgerCollector(Collector):
             DISPUTED,
             disputed,
         )
+        counter = CounterMetricFamily(ENDED.name, ENDED.what, labels=ENDED.labels)
+        for account, state, number in tallied:
+            counter.add_metric([account, state], number)
+        yield counter
         yield _gauge(RUNS, [(runs,)])
         yield _gauge(REFUSED_HOSTS, ((one.host, one.about, 1) for one in refused))
 

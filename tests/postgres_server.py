@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 
 from resources.ledger.database import open_database
 from resources.ledger.review_tables import waiting_clips
+from resources.ledger.shared_tables import tallies
 from resources.processes import child_setup
 
 PATIENCE_SECONDS = 180
@@ -42,12 +43,13 @@ FAST = {
     "listen_addresses": "",
 }
 
+TABLES = {table.name: table for one in (waiting_clips, tallies) for table in one.metadata.sorted_tables}
 EMPTY = "; ".join(
     [
         # the journal refuses deletes by a trigger, which does not fire for a replica
         "SET LOCAL session_replication_role = replica",
         "SET LOCAL lock_timeout = '2s'",
-        *(f'DELETE FROM "{table.name}"' for table in waiting_clips.metadata.sorted_tables),
+        *(f'DELETE FROM "{table}"' for table in TABLES),
         "SELECT setval(seqrelid, seqstart, false) FROM pg_sequence",
     ]
 )

@@ -29,7 +29,7 @@ from resources.ledger.outage import READING, TRANSACTION_ID, first_line, is_away
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0024"
+SCHEMA_REVISION = "0025"
 """The newest migration this program knows."""
 
 OLDEST_READER = "0021"

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from resources.ledger import outage
+from resources.ledger import outage, tallies
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
 from resources.ledger.policy import PolicyReader
@@ -162,6 +162,7 @@ class Ledger:
         ended: list[Attempt] = []
         with self.write() as connection:
             yield Transaction(connection, self.clock, self.policy, f"{who} {self.owner}"[:64], run_id, ended)
+            tallies.add(connection, ended)
         for attempt in ended:
             trace_life(attempt, self.clock())
 

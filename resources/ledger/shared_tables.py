@@ -49,3 +49,12 @@ refused_hosts = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
 )
 """Hosts that may not buy, since their policy or data folder is not the one in force; see `refused_hosts.py`."""
+
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(16), primary_key=True),
+    sa.Column("purchases", sa.BigInteger, nullable=False),
+)
+"""How many purchases have ended, by how; see `tallies.py`."""

@@ -86,7 +86,7 @@ class Transaction:
     run_id: str | None
     """The Dagster run that acts, None outside of runs."""
     ended: list[Attempt]
-    """Collects the attempts that it closes; their traces are completed once it is committed."""
+    """Collects the attempts that it closes: they are tallied at its end, and their traces are completed once it is committed."""
 
     def attempt(self, attempt_id: str) -> Attempt:
         """The attempt with this id, locked until the transaction ends.

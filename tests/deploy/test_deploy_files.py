@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from resources.metrics import METRICS
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -144,22 +142,28 @@ def test_a_dagster_yaml_whose_class_does_not_take_its_configuration_is_found(che
     assert "buckett" in "\n".join(check.instance(document, "dagster.yaml"))
 
 
-def metrics_in(text: str) -> set[str]:
-    return set(re.findall(r"dailies_[a-z_]+", text))
-
-
-def test_the_dashboard_and_the_alarms_ask_for_metrics_that_exist_and_leave_none_out() -> None:
-    board = json.loads((DEPLOY / "grafana" / "dailies.json").read_text())
-    shown = metrics_in(" ".join(target["expr"] for panel in board["panels"] for target in panel["targets"]))
-    rules = yaml.safe_load((DEPLOY / "grafana" / "alarms.yaml").read_text())["groups"][0]["rules"]
-    asked = metrics_in(" ".join(rule["expr"] for rule in rules))
-    ours = {metric.name for metric in METRICS} - {"dailies"}
-    assert shown == ours
-    assert asked <= ours
-    labels = {metric.name: set(metric.labels) for metric in METRICS}
-    for expression in [target["expr"] for panel in board["panels"] for target in panel["targets"]]:
-        for name, chosen in re.findall(r"(dailies_[a-z_]+)\{([^}]*)\}", expression):
-            assert set(re.findall(r"(\w+)=", chosen)) <= labels[name]
+def test_an_alarm_or_a_panel_of_a_metric_that_does_not_exist_is_found(
+    check: ModuleType, tmp_path: Path
+) -> None:
+    alarms, board = tmp_path / "alarms.yaml", tmp_path / "dailies.json"
+    whole = (DEPLOY / "grafana" / "alarms.yaml").read_text()
+    for right, wrong, said in (
+        ("dailies_oldest_finished_seconds", "dailies_oldest_finish_seconds", "is no metric of ours"),
+        ('{state="held"}', '{status="held"}', "has no label status"),
+        ("for: 15m", "for: 15 minutes", "is no duration"),
+        ("sum(dailies_disputed_amounts)", "sum(dailies_disputed_amounts", "a bracket is missing"),
+        ('summary: "A bill', 'text: "A bill', "an expression and a summary"),
+    ):
+        assert right in whole
+        alarms.write_text(whole.replace(right, wrong, 1))
+        assert said in "\n".join(check.alarms(alarms))
+    shown = (DEPLOY / "grafana" / "dailies.json").read_text()
+    board.write_text(shown.replace("dailies_runs", "dailies_run"))
+    assert sorted(check.dashboard(board)) == [
+        "dailies.json: dailies_run is no metric of ours: dailies_run",
+        "dailies.json: does not show dailies_runs",
+    ]
+    assert [*check.alarms(), *check.dashboard()] == []
 
 
 def test_the_compose_proxy_replaces_the_header_that_names_people() -> None:

@@ -1,11 +1,14 @@
 """What a scrape tells is what the ledger holds, and its queries read nothing of what was delivered."""
 
+import contextlib
+
+import pytest
 from ledgerkit import ACCOUNT, Clock, a_request, put_into, queued, succeeded
 from prometheus_client.parser import text_string_to_metric_families
 
 from resources.ledger import pauses, stops
 from resources.ledger.ledger import Ledger
-from resources.ledger.states import AttemptState
+from resources.ledger.states import AttemptState, MoneyState
 from resources.metrics import exposition
 from resources.orders import Caps
 
@@ -56,6 +59,30 @@ def test_delivered_clips_leave_purchases_and_stay_in_what_is_spent(ledger: Ledge
     found = scraped(ledger)
     assert not [key for key in found if key[0] in {"dailies_purchases", "dailies_money_in_question_usd"}]
     assert found["dailies_spent_usd", ACCOUNT, "account", "total"] == 0.4
+
+
+@pytest.mark.parametrize("state", sorted(AttemptState))
+def test_a_purchase_that_has_ended_is_counted_once_by_how(
+    ledger: Ledger, clock: Clock, state: AttemptState
+) -> None:
+    put_into(ledger, clock, state)
+    if state is AttemptState.QUARANTINED:
+        # a person accepts it
+        with ledger.transaction(who="test", run_id=None) as tx:
+            (attempt,) = ledger.overview()
+            tx.transition(attempt, AttemptState.DELIVERED)
+    found = {key: value for key, value in scraped(ledger).items() if key[0] == "dailies_ended_total"}
+    assert found == ({} if state.is_open else {("dailies_ended_total", ACCOUNT, state.value): 1})
+
+
+def test_a_transaction_that_fails_counts_nothing(ledger: Ledger) -> None:
+    attempt = queued(ledger)
+    for fails in (True, False):
+        with contextlib.suppress(RuntimeError), ledger.transaction(who="test", run_id=None) as tx:
+            tx.transition(tx.attempt(attempt.id), AttemptState.WITHDRAWN, money=MoneyState.RELEASED)
+            if fails:
+                raise RuntimeError
+        assert scraped(ledger).get(("dailies_ended_total", ACCOUNT, "withdrawn")) == (None if fails else 1)
 
 
 def test_what_stops_and_pauses_is_shown(ledger: Ledger) -> None:
