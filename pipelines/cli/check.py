@@ -60,6 +60,14 @@ def _unusable(settings: Settings) -> Iterator[str]:
             settings.s3()
         except ConfigurationError as error:
             yield str(error)
+    if settings.ledger_url_setting is not None:
+        # SQLAlchemy reads the address, and takes long to load
+        from resources.ledger.address import parsed_address
+
+        try:
+            parsed_address(settings.ledger_url_setting)
+        except ConfigurationError as error:
+            yield str(error)
     for name in settings.account_names:
         try:
             settings.account(name).check_usable()
@@ -78,7 +86,8 @@ def _unread(folder: Path, declarations: Declarations) -> Iterator[str]:
         return
     read = set(yaml_files(folder))
     for file in sorted(folder.iterdir()):
-        if file in read or file.name.startswith("."):
+        is_broken = file.is_symlink() and not file.exists()
+        if file in read or file.name.startswith(".") or (is_broken and file.suffix in {".yaml", ".yml"}):
             continue
         what = "a folder" if file.is_dir() else "no file of the kind NAME.yaml"
         yield f"{file} is not read, because it is {what}"

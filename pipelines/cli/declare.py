@@ -7,6 +7,7 @@ from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import dagster_instance, is_here
 from pipelines.declared_clips import RENDER_TAGS, RENDERED_PER_RUN, clips_to_compare, find_edited_clips
 from pipelines.partitions import clips, range_tags, stretches
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 
@@ -27,7 +28,9 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
     unknown = [name for name in names if name not in declarations.series]
     if unknown:
         broken = "".join(f"\n{problem}" for problem in declarations.problems)
-        raise ConfigurationError(f"no series {', '.join(unknown)} can be rendered.{broken}")
+        known = ", ".join(sorted(declarations.series)) or "none"
+        hint = suggestion(unknown[0], declarations.series)
+        raise ConfigurationError(f"there is no series {', '.join(unknown)}; there are: {known}{hint}{broken}")
     series = [one for one in declarations.series.values() if not names or one.name in names]
     name = clips.name or "clips"
     if not is_here(settings):

@@ -245,6 +245,18 @@ class _Reader:
         return ProblemsError([Problem(dotted(where), message, file=self._document.file, line=line)])
 
 
+def broken_links(folder: Path) -> list[Problem]:
+    """The YAML files of a folder that are links to nothing: whoever put them there thinks that they are read."""
+    if not folder.is_dir():
+        return []
+    message = "is a link to a file that does not exist, or back to itself; correct or remove the link"
+    return [
+        Problem("", message, file=file)
+        for file in sorted(folder.iterdir())
+        if file.suffix in {".yaml", ".yml"} and file.is_symlink() and not file.exists()
+    ]
+
+
 def yaml_files(folder: Path) -> list[Path]:
     """The YAML files of a folder in a fixed order; none if the folder is missing."""
     if not folder.is_dir():

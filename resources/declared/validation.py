@@ -48,10 +48,10 @@ _ALLOWED = {
     "less_than": "less than {lt:g}",
     "less_than_equal": "at most {le:g}",
     "literal_error": "{expected}",
-    "too_short": "at least {min_length} of them",
-    "too_long": "at most {max_length} of them",
+    "too_short": "{min_length} or more entries",
+    "too_long": "at most {max_length} entries",
     "string_too_long": "at most {max_length} characters",
-    "string_too_short": "at least {min_length} character(s)",
+    "string_too_short": "{min_length} or more characters",
 }
 
 
@@ -114,6 +114,8 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
         problem = document.problem(where, found=show(detail["input"]), allowed=allowed)
         return problem.hinted(detail["input"], allowed.split("'")[1::2])
     words = _fields(_model_at(model, where) or model) if kind == "model_type" else allowed_by(detail)
+    if kind == "string_type" and isinstance(detail["input"], (list, dict)):
+        words = "one text"
     if words is not None:
         return document.problem(where, found=show(detail["input"]), allowed=words)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -29,7 +29,7 @@ def _rule(value: str) -> str:
             raise refused("is a date that does not exist") from None
         return value
     raise refused(
-        nearest(value, WEEKDAYS), allowed="YYYY-MM-DD, MM-DD for every year, or a weekday as monday; "
+        nearest(value, WEEKDAYS), allowed="YYYY-MM-DD, MM-DD for every year, or a weekday as monday"
     )
 
 

@@ -95,7 +95,8 @@ def _timezones() -> frozenset[str]:
 
 def _timezone(value: str) -> str:
     if value not in _timezones():
-        hint = nearest(value, _timezones())
+        # of an abbreviation the most similar one is another time: CEST is not EST
+        hint = nearest(value, _timezones()) if "/" in value else ""
         raise refused(hint, allowed="" if hint else "a time zone of the IANA database, e.g. Europe/Berlin")
     return value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from resources.catalogue import Catalogue
 from resources.choices import Choice
-from resources.declared.document import Document, read_document, yaml_files
+from resources.declared.document import Document, broken_links, read_document, yaml_files
 from resources.declared.problems import Mistakes, Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.orders import ClipRequest
@@ -30,6 +30,9 @@ MAX_FAILED = 20
 
 ANY_CHARACTER = "char_any"
 """A placeholder for the id of a character while a file is checked; it is never sent."""
+
+FOLDERS = ("series", "accounts", "characters", "prompts", "edits")
+"""Folders of the data folder whose files are read here."""
 
 _DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
 
@@ -159,6 +162,7 @@ def load_series(
     includes = Includes.load(data_dir)
     characters, accounts = Characters.load(data_dir, catalogue), load_accounts(data_dir)
     problems = [
+        *(problem for folder in FOLDERS for problem in broken_links(data_dir / folder)),
         *accounts.problems,
         *characters.problems,
         *(p for found in includes.problems.values() for p in found),

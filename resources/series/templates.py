@@ -7,6 +7,7 @@ memory of a rendering. Templates still run in Jinja2's immutable sandbox.
 
 import datetime as dt
 import keyword
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -121,6 +122,18 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 _ENVIRONMENT = _environment()
 
+_SYNTAX = {
+    r"unknown tag '(\w+)'": r"{% \1 %} means nothing here; a prompt knows if, elif, else and endif",
+    r"needs to be closed is '(\w+)'": r"{% \1 ... %} is not closed; end it with {% end\1 %}",
+    r"[Uu]nexpected ('end of template'|end of template|'}')": "{{ or {% is not closed; write {{ name }}",
+    r"end of comment": "{# is not closed; end it with #}",
+    r"Expected an expression": "nothing stands where a variable is expected; write {{ name }} or {% if name %}",
+    r"'end of print statement', got '?(.+?)'?$": r"\1 follows a variable; {{ }} takes one, with filters after |, as {{ mood|upper }}",
+    r"expected token 'name'": "a filter's name is missing after |",
+    r"unexpected char (.+) at": r"\1 means nothing between {{ and }}",
+}
+"""Jinja's sentences, and ours."""
+
 
 class PromptTemplate:
     """A compiled prompt.
@@ -142,7 +155,7 @@ class PromptTemplate:
             self.names = _check(tree)
             self._template = _ENVIRONMENT.from_string(tree)
         except TemplateSyntaxError as error:
-            raise PromptError(error.message or "is not a template", error.lineno) from None
+            raise PromptError(_in_words(error.message or "is not a template"), error.lineno) from None
         # Python's own parser refuses some literals and expressions, e.g. a number of 5,000 digits
         except (ValueError, SyntaxError, RecursionError, MemoryError, OverflowError):
             raise PromptError("is too complicated") from None
@@ -168,6 +181,14 @@ class PromptTemplate:
         if found := UNFIT.search(text):
             raise PromptError(f"renders to a text with the control character {show(found[0])}")
         return text
+
+
+def _in_words(message: str) -> str:
+    """What Jinja says of a template that it cannot read, for somebody who has never heard of tokens and tags."""
+    for pattern, words in _SYNTAX.items():
+        if found := re.search(pattern, message):
+            return found.expand(words)
+    return message
 
 
 def _check(tree: nodes.Template) -> dict[str, int]:

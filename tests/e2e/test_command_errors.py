@@ -286,3 +286,27 @@ def test_a_word_that_a_clip_does_not_have_is_told_with_those_it_has(
     assert said.code == 2
     assert f"bay.yaml:4: clips[0].{word.partition(':')[0]}" in said.err
     assert all(part in said.err for part in words), said.err
+
+
+def test_resolve_names_a_clip_that_has_nothing_to_settle(dailies: Dailies) -> None:
+    said = dailies("resolve", "bay-east")
+    assert said.code == 2
+    assert "bay-east is neither unknown nor held. Nothing was changed. `dailies resolve` lists" in said.err
+    assert dailies("resolve").code == 0
+
+
+def test_declare_names_the_series_that_there_are(dailies: Dailies) -> None:
+    said = dailies("declare", "bey")
+    assert said.code == 2
+    assert "there is no series bey; there are: bay; did you mean 'bay'?" in said.err
+
+
+def test_check_refuses_an_address_of_the_ledger_that_no_command_could_use(
+    dailies: Dailies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dailies("check").code == 0
+    monkeypatch.setenv("DAILIES_LEDGER_URL", "mysql://ann:secret@host/ledger")
+    said = dailies("check")
+    assert said.code == 2
+    assert "allowed: sqlite:///path/to/ledger.db or postgresql://" in said.err
+    assert "secret" not in said.out + said.err

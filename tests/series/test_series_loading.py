@@ -284,7 +284,7 @@ def test_a_matrix_makes_a_clip_of_each_combination_named_after_its_values(tmp_pa
         ("  mood: [calm, Calm]", "names a second clip 'calm'"),
         ("  mood: [晴れ]", "has no letters or digits for a clip's name"),
         ("  mood: [2026-11-20]", "which reads as a date"),
-        ("  mood: []", "matrix.mood: found a list"),
+        ("  mood: []", "matrix.mood: found an empty list"),
         ("  mood: calm", "matrix.mood: found 'calm', allowed: a list"),
         ("  a: [1]\n  b: [[1]]", "matrix.b[0]: found a list, allowed: text, a number"),
     ],
@@ -380,6 +380,34 @@ def test_a_file_with_very_many_mistakes_says_how_many_are_not_named(tmp_path: Pa
     unknown = "".join(f"unknown_{i}: 1\n" for i in range(60))
     last = load(tmp_path, a=CITY + unknown).problems[-1]
     assert last.message == "has 10 more mistakes, which are named when some of these are mended"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        (
+            "Europe/Oslo",
+            "CEST",
+            "found 'CEST', allowed: a time zone of the IANA database, e.g. Europe/Berlin",
+        ),
+        ("clips:\n", "clips: []\nclps:\n", "clips: found an empty list, allowed: 1 or more entries"),
+        ("endpoint: openai", "endpoint: [a]\nendpont: openai", "endpoint: found a list, allowed: one text"),
+        ("owner:", "dates: {soon: {a: b}}\nowner:", "or a weekday as monday"),
+    ],
+)
+def test_advice_fits_what_was_found(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    said = [str(problem) for problem in load(tmp_path, city=CITY.replace(right, wrong)).problems]
+    assert any(one.endswith(says) for one in said), said
+
+
+def test_a_link_to_nothing_is_a_mistake_and_not_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    for name, target in {"gone": "elsewhere.yaml", "round": "round.yaml"}.items():
+        (tmp_path / "series" / f"{name}.yaml").symlink_to(target)
+    declarations = load(tmp_path, city=CITY)
+    assert list(declarations.series) == ["city"]
+    assert [one.file.name for one in declarations.problems if one.file] == ["gone.yaml", "round.yaml"]
+    assert "is a link to a file that does not exist, or back to itself" in str(declarations.problems[0])
 
 
 def test_prompts_that_take_too_long_together_are_refused(tmp_path, monkeypatch):

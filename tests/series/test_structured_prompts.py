@@ -118,7 +118,7 @@ def test_a_series_needs_no_prompt_when_every_clip_has_one(tmp_path):
         (("camera: Handheld.", f"camera: {json.dumps(['x'] * 51)}"), "0.yaml:8: prompt.camera: has 51 texts"),
         (("camera: Handheld.", "camera: '{{ lens }}'"), "0.yaml:8: prompt.camera: found 'lens', allowed: 'brand', 'city'"),
         (("- 'Jo: ", "- '{{ jo }}: "), "0.yaml:11: prompt.dialogue[1]: found 'jo'"),
-        (("camera: Handheld.", "camera: '{{ lens'"), "0.yaml:8: prompt.camera: unexpected end of template"),
+        (("camera: Handheld.", "camera: '{{ lens'"), "0.yaml:8: prompt.camera: {{ or {% is not closed; write {{ name }}"),
         (("{camera: Locked off.", "{camera: '{{ lens }}'"), "0.yaml:18: clips[1].prompt.camera: found 'lens'"),
         (("{camera: Locked off.", "{camra: Locked off."), "0.yaml:18: clips[1].prompt.camra: is not known here"),
         (("dated: true\n", "dates: {friday: {city: Porto}}\n"), "`dates` needs a series with `dated: true`"),
@@ -140,8 +140,8 @@ def test_a_mistake_names_the_field_of_the_prompt(tmp_path, change, says):
     ("text", "says"),
     [
         ("prompt: {subject: ''}\nclips: [{name: a}]\n", "0.yaml:5: prompt: renders to nothing"),
-        ("prompt: ''\nclips: [{name: a}]\n", "0.yaml:5: prompt: found '', allowed: at least 1 character"),
-        ("prompt: []\nclips: [{name: a}]\n", "0.yaml:5: prompt: found a list"),
+        ("prompt: ''\nclips: [{name: a}]\n", "0.yaml:5: prompt: found '', allowed: 1 or more characters"),
+        ("prompt: []\nclips: [{name: a}]\n", "0.yaml:5: prompt: found an empty list"),
         ("prompt: {}\nclips: [{name: a}]\n", "0.yaml:5: prompt: renders to nothing"),
         ("clips: [{name: a}]\n", "0.yaml:1: prompt: is missing for the clip in line 5"),
         ("matrix: {mood: [a]}\n", "prompt: is missing"),
@@ -267,7 +267,7 @@ def test_a_broken_include_is_told_where_it_is_and_keeps_out_only_those_who_need_
     declarations = load(tmp_path, needs, other, house="prompt: {scene: '{{ x'}\n", Bad_name="variables: {}")
     assert list(declarations.series) == ["other"]
     told = problems(declarations)
-    assert any("house.yaml:1: prompt.scene: unexpected end" in found for found in told)
+    assert any("house.yaml:1: prompt.scene: {{ or {% is not closed" in found for found in told)
     assert any(
         "0.yaml:5: include[0]: found 'house' - has mistakes itself, first: " in found for found in told
     )

@@ -204,6 +204,7 @@ def resolve(
         unsettled_document,
     )
     from pipelines.cli.stack_settings import running_settings
+    from resources.errors import ConfigurationError
     from resources.ledger.lost.settle import unsettled
     from resources.ledger.outcomes import expire_submissions
     from resources.settings import open_ledger
@@ -234,5 +235,9 @@ def resolve(
             print_json(unsettled_document(found, now=ledger.clock()))
         elif found:
             print_unsettled(ledger, found)
+        elif clip is not None:
+            raise ConfigurationError(
+                f"{clip} is neither unknown nor held. Nothing was changed. `dailies resolve` lists the clips that are."
+            )
         else:
             console.print("nothing is unknown or held")
