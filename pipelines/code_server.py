@@ -4,7 +4,7 @@ It sent the process that holds the code a sign of life each second, over a new c
 half of what an idle code server cost. Two constants are replaced: one of Dagster, one of grpc, both private.
 """
 
-import sys
+import os
 
 from dagster._cli import main
 from dagster._grpc import client
@@ -21,9 +21,9 @@ WAKE_SECONDS = 0.5
 def run() -> None:
     """Run the `dagster` command of this process's arguments."""
     use_setting()
-    if writes_json() and "--log-format" not in sys.argv:
-        # it passes the form on to the process that holds the code, which loads ours only after its first lines
-        sys.argv += ["--log-format", "json"]
+    if writes_json():
+        # the process that holds the code writes its first lines before it loads ours; Dagster passes this option on to nobody
+        os.environ.setdefault("DAGSTER_CLI_API_GRPC_LOG_FORMAT", "json")
     client.CLIENT_HEARTBEAT_INTERVAL = HEARTBEAT_SECONDS
     _common.MAXIMUM_WAIT_TIMEOUT = WAKE_SECONDS
     main()  # type: ignore[no-untyped-call]

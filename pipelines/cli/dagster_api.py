@@ -91,6 +91,9 @@ query Code($job: PipelineSelector!) {
   executionPlanOrError(pipeline: $job, mode: "default") { __typename ... on PythonError { message } }
 }
 """
+_LOCATIONS = """
+query Locations { locationStatusesOrError { ... on WorkspaceLocationStatusEntries { entries { name } } } }
+"""
 _KEYS = """
 query Keys($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { __typename ... on AssetNode { partitionKeys } } }
 """
@@ -319,13 +322,25 @@ class DagsterApi:
             if daemon["required"] and not daemon["healthy"]
         ]
         if data["sensorsOrError"]["__typename"] != "Sensors" or self.code_is_gone():
-            dead.append(
-                (
-                    "code",
-                    "the process that holds the code has ended, so no sensor works; it comes back within seconds",
-                )
+            gone = (
+                "the process that holds the code has ended, so no sensor works; it comes back within seconds"
             )
+            dead.append(("code", self.other_location() or gone))
         return dead
+
+    def other_location(self) -> str | None:
+        """A sentence if Dagster has code locations, and none has the name of ours; None also if it does not say which it has."""
+        try:
+            found = self.query(_LOCATIONS).get("locationStatusesOrError", {}).get("entries", [])
+        except DailiesError:
+            return None
+        names, ours = [str(entry["name"]) for entry in found], dagster_names().location
+        if not names or ours in names:
+            return None
+        return (
+            f"Dagster at {self.url} has no code location {ours!r}; it has {', '.join(sorted(names))}. DAILIES_LOCATION says which one is "
+            "dailies"
+        )
 
     def load_code_anew(self) -> str | None:
         """Load the code location in a new process.
@@ -359,6 +374,8 @@ class DagsterApi:
         give_up = time.monotonic() + CODE_PATIENCE_SECONDS
         result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
         if _lacks_code(result):
+            if (other := self.other_location()) is not None:
+                raise DailiesError(f"{other}. This request bought nothing.")
             errors.print(
                 "… the process that holds the code has ended and comes back; waiting for it before anything is asked for",
                 soft_wrap=True,

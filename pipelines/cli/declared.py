@@ -14,11 +14,20 @@ from resources.settings import CANNOT_EDIT, Settings, open_ledger
 
 
 def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> Declarations:
-    """The series of the data folder; of its own catalogue unless that was loaded before."""
+    """The series of the data folder; of its own catalogue unless that was loaded before.
+
+    Raises:
+        ConfigurationError: There is no data folder, which is not the same as one that declares nothing.
+    """
     if settings.reads_bucket:
         from resources.shared_data.source import bring
 
         settings = bring(settings)
+    elif not settings.data.is_dir():
+        raise ConfigurationError(
+            f"there is no data folder {settings.data}, and this command needs what it declares. Run it in the folder of the project, or set "
+            "DAILIES_DATA; `bucket` reads the folder that was pushed. Nothing was done."
+        )
 
     def made() -> dict[str, Made]:
         from resources.characters.made import made_in

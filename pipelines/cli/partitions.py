@@ -7,7 +7,7 @@ import typer
 
 from pipelines.cli.completion import complete_key
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Json, console, note, print_json
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -44,7 +44,7 @@ def restore(
         with DagsterApi.of(settings) as api:
             config = {"ops": {"show_delivered_takes": {"config": {"keys": restored}}}}
             run = api.launch("show_delivered_clips", tags={}, config=config)
-            console.print(f"requested one run: {api.url}/runs/{run}", soft_wrap=True)
+            note(f"requested one run: {api.url}/runs/{run}")
     if as_json:
         print_json({"clips": restored})
     else:

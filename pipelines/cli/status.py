@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.terminal import console, counted, note, print_json_list
-from resources.ledger import waiting_finishes
+from resources.ledger import refused_hosts, waiting_finishes
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import clips_bought, newest, pages
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
@@ -15,6 +15,8 @@ from resources.money import show_cents, show_usd
 
 NEWEST = 50
 """How many delivered clips are shown where nobody chose any."""
+NAMED = 3
+"""So many hosts are named."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,11 @@ def print_status_json(ledger: Ledger, shown: ShownClips) -> None:
         # on standard error, beside the document
         note(shown.why)
     print_json_list(as_document(attempt) for page in pages(ledger, shown.ids) for attempt in page)
+
+
+def refused_in_words(ledger: Ledger) -> list[str]:
+    """One line that names every host which may not buy; none where all may."""
+    hosts = sorted({one.host for one in refused_hosts.refused(ledger)})
+    named = ", ".join(hosts[:NAMED]) + (f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else "")
+    what = "its settings or its data folder are" if len(hosts) == 1 else "their settings or data folders are"
+    return [f"{named} may not buy: {what} not those in force. `dailies policy` says more"] if hosts else []

@@ -121,10 +121,16 @@ def note(message: str) -> None:
 
 def progress(message: str) -> None:
     """Tell what a command that goes on for long does now."""
-    if writes_json():
-        write_line("INFO", message, stream=sys.stdout)
-    else:
-        console.print(f"… {message}")
+    say(message if writes_json() else f"… {message}")
+
+
+def say(*lines: str) -> None:
+    """Print what a command that goes on for long says: for a person, or as lines of its log in JSON."""
+    for line in lines:
+        if not writes_json():
+            console.print(line)
+        elif line:
+            write_line("INFO", line, stream=sys.stdout)
 
 
 def _logs_json() -> bool:

@@ -294,3 +294,27 @@ def test_a_location_that_is_not_loaded_there_is_named() -> None:
         respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(200, json=answer))
         with pytest.raises(DailiesError, match="the code location 'dailies' is not loaded there"):
             api.get_dynamic_partitions("clips")
+
+
+def test_a_run_does_not_wait_for_a_location_that_dagster_does_not_have() -> None:
+    gone = {"__typename": "PipelineNotFoundError", "message": "Could not find Pipeline"}
+    others = {"data": {"locationStatusesOrError": {"entries": [{"name": "films"}, {"name": "theirs"}]}}}
+    with respx.mock, DagsterApi(URL) as api:
+        asked = respx.post(f"{URL}/graphql").mock(
+            side_effect=[launched(gone), httpx.Response(200, json=others)]
+        )
+        with pytest.raises(
+            DailiesError,
+            match=r"no code location 'dailies'; it has films, theirs\. DAILIES_LOCATION .* This request bought nothing",
+        ):
+            api.launch("submit_clips", tags={})
+    assert asked.call_count == 2
+
+
+def test_a_folder_without_declarations_is_not_taken_for_one_that_declares_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_project(tmp_path, monkeypatch, ["one"])
+    monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigurationError, match=r"there is no data folder .*elsewhere.* Nothing was done"):
+        declarations_of(load_settings())

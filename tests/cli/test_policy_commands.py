@@ -1,6 +1,7 @@
 """`dailies policy`, its `apply` and `log`, and what `dailies up` does about the policy."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from pipelines.cli.stack_policy import StackPolicy
-from resources.ledger import policy_history
+from resources.ledger import policy_history, refused_hosts
 from resources.ledger.ledger import Ledger
+from resources.ledger.refused_hosts import About
 from resources.settings import load_settings, open_ledger
 
 CAP = "DAILIES_MAX_USD_PER_DAY"
@@ -128,3 +130,19 @@ def test_the_processes_of_up_leave_their_variables_to_the_ledger(monkeypatch: py
     with open_ledger(load_settings()) as ledger:
         assert isinstance(ledger, Ledger)
         assert policy_history.check(ledger).budget.everything.per_day == 5_000_000
+
+
+def test_status_names_the_hosts_that_may_not_buy() -> None:
+    assert "may not buy" not in run("status").output
+    with open_ledger(load_settings()) as ledger:
+        refused_hosts.note(ledger, About.POLICY, "another cap")
+        refused_hosts.note(ledger, About.DATA, "another folder")
+    said = run("status").output
+    assert (
+        f"{socket.gethostname()} may not buy: its settings or its data folder are not those in force"
+        in " ".join(said.split())
+    )
+    with open_ledger(load_settings()) as ledger:
+        for about in About:
+            refused_hosts.end(ledger, about)
+    assert "may not buy" not in run("status").output

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Host, Json, Yes, console, print_json, progress
+from pipelines.cli.terminal import Host, Json, Yes, console, print_json, progress, say
 
 operations_app = typer.Typer()
 PANEL = "Run"
@@ -67,22 +67,22 @@ def up(
     end_on_signals()
     settings = load_settings()
     with Stack(settings, wanted) as stack:
-        console.print()
-        console.print(f"Dagster    {stack.dagster_url}")
-        console.print(f"the room   {stack.room_url}")
-        console.print(
-            f"providers  {stack.sandbox_url + ' (sandbox: costs nothing)' if stack.sandbox_url else 'as set in .env'}"
+        bucket = stack.environment.get("DAILIES_S3_BUCKET") or settings.s3_bucket
+        say(
+            "",
+            f"Dagster    {stack.dagster_url}",
+            f"the room   {stack.room_url}",
+            f"providers  {stack.sandbox_url + ' (sandbox: costs nothing)' if stack.sandbox_url else 'as set in .env'}",
+            f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT', 'AWS')} {bucket}",
+            "Schedules are off until you turn them on. Ctrl-C stops everything.",
+            "",
         )
-        console.print(
-            f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT', 'AWS')} {stack.environment.get('DAILIES_S3_BUCKET') or settings.s3_bucket}"
-        )
-        console.print("Schedules are off until you turn them on. Ctrl-C stops everything.\n")
         try:
             while True:
                 stack.tend()
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
-            console.print("ending")
+            say("ending")
 
 
 @operations_app.command(rich_help_panel=PANEL)

@@ -54,7 +54,7 @@ def status(
     """
     from pipelines.cli.failed_runs import barren_runs
     from pipelines.cli.ledger import orphans_in_words
-    from pipelines.cli.status import clips_shown, print_status, print_status_json
+    from pipelines.cli.status import clips_shown, print_status, print_status_json, refused_in_words
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
     from resources.ledger.pauses import pauses
@@ -64,7 +64,13 @@ def status(
     with open_ledger(settings) as ledger:
         shown = clips_shown(ledger, words or [], series=series, failed=failed, every=every)
         nobodys = orphans_in_words(orphans(ledger), ledger)
-        for notice in (*stops.stops(ledger), *pauses(ledger), *barren_runs(settings, ledger)):
+        notices = (
+            *stops.stops(ledger),
+            *refused_in_words(ledger),
+            *pauses(ledger),
+            *barren_runs(settings, ledger),
+        )
+        for notice in notices:
             # on standard error, so that it also shows beside JSON
             complain(str(notice))
         if as_json:
