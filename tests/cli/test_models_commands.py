@@ -101,7 +101,7 @@ def test_check_finds_nothing_until_something_drifts(home):
 
 @pytest.mark.usefixtures("_keys")
 def test_a_model_is_added_without_code(home, sandbox, monkeypatch, tmp_path):
-    monkeypatch.setattr(catalogue, "program_file", lambda path: tmp_path / "no-entries-of-the-program")
+    monkeypatch.setattr(catalogue, "models_beside", lambda _data: tmp_path / "no-entries-of-the-program")
     entry = home / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
     entry.unlink()
     # the others name it as what replaces them

@@ -17,6 +17,13 @@ URL = "http://127.0.0.1:3999"
 THERE = {"executionPlanOrError": {"__typename": "ExecutionPlan"}}
 
 
+GONE = {"executionPlanOrError": {"__typename": "PipelineNotFoundError"}}
+
+
+def locations(name: str) -> dict[str, Any]:
+    return {"locationStatusesOrError": {"entries": [{"name": name}]}}
+
+
 def living(*, sensor: str = "RUNNING", healthy: bool = True) -> dict[str, Any]:
     return {
         "sensorsOrError": {
@@ -52,7 +59,8 @@ def test_a_stack_that_lives_is_fine(tmp_path: Path) -> None:
     [
         ((living(sensor="STOPPED"), THERE), "wavespeed_completion", "turned off"),
         ((living(healthy=False), THERE), "sensor", "no heartbeat"),
-        ((living(), {"executionPlanOrError": {"__typename": "PipelineNotFoundError"}}), "code", "has ended"),
+        ((living(), GONE, locations("dailies")), "code", "has ended"),
+        ((living(), GONE, locations("films")), "code", "no code location 'dailies'; it has films"),
         ((httpx.ConnectError("refused"),), "webserver", "does not answer"),
     ],
 )

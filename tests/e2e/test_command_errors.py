@@ -213,7 +213,7 @@ def test_a_missing_data_folder_is_not_an_empty_one(dailies: Dailies, monkeypatch
     for arguments in (("check",), ("plan",), ("plan", "bay"), ("produce", "bay"), ("prompt", "bay-east")):
         said = dailies(*arguments)
         assert said.code == 2
-        assert "nowhere: is not a folder" in said.err
+        assert "there is no data folder nowhere" in said.err
         assert "DAILIES_DATA" in said.err
 
 
