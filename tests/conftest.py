@@ -183,6 +183,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Who only distributes tests starts the workers.
     """
     distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if distributes:
+        # it collects nothing itself
+        gc.enable()
     if config.option.markexpr == "not slow" and not distributes:
         settings.load_profile("fast")
         sys.addaudithook(_skip_what_starts_a_process)
