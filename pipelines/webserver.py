@@ -6,6 +6,7 @@ page could buy (tried with 1.13.27). This module builds the server from Dagster'
 and the engines of Dagster's PostgreSQL storage.
 """
 
+import functools
 import logging
 import re
 import sys
@@ -23,6 +24,8 @@ from dagster_webserver.version import __version__
 
 from pipelines.code_watch import watch_calmly
 from pipelines.picture_server import PictureServer
+from pipelines.tick_times import tick_times
+from resources.dagster_names import dagster_names
 from resources.guard import SERVER, Authority, Guard, Guarded, check_listening
 from resources.health import WithMetrics, WithProbes
 from resources.ledger.ledger import Ledger
@@ -139,7 +142,8 @@ def serve(workspace: Path, port: int, host: str = HOST) -> None:
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=LIVE_DATA_MS)
-            guarded = Guarded(WithMetrics(PictureServer(app, _store), _open_ledger), guard)
+            ticks = functools.partial(tick_times, instance, dagster_names().location)
+            guarded = Guarded(WithMetrics(PictureServer(app, _store), _open_ledger, ticks), guard)
             served: Any = WithProbes(guarded, _open_ledger)
             options = {"host": host, "port": port, "timeout_graceful_shutdown": LEAVE_SECONDS, **SERVER}
             calm_server(uvicorn.Config(served, **options)).run()

@@ -5,13 +5,13 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from resources.errors import DailiesError
 from resources.guard import App, Receive, Scope, Send
 from resources.ledger.ledger import Ledger
-from resources.metrics import CONTENT_TYPE, exposition
+from resources.metrics import CONTENT_TYPE, TickTime, exposition
 
 HEALTH, READY, METRICS = "/healthz", "/readyz", "/metrics"
 PLAIN = "text/plain; charset=utf-8"
@@ -56,11 +56,15 @@ class WithMetrics:
     Args:
         app: Answers everything else.
         open_ledger: Opens the ledger for one answer.
+        ticks: Asks Dagster for our sensors' ticks.
     """
 
-    def __init__(self, app: App, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(
+        self, app: App, open_ledger: Callable[[], Ledger], ticks: Callable[[], Sequence[TickTime]] = tuple
+    ) -> None:
         self._app = app
         self._open = open_ledger
+        self._ticks = ticks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scrape, or pass the request on."""
@@ -74,7 +78,7 @@ class WithMetrics:
 
     def _metrics(self) -> bytes:
         with self._open() as ledger:
-            return exposition(ledger)
+            return exposition(ledger, self._ticks())
 
 
 async def _answer(send: Send, status: int, body: bytes, kind: str) -> None:

@@ -3,7 +3,7 @@
 Every query is bounded by what is open, unsettled or counted; none reads the history.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -85,6 +85,16 @@ ENDED = Metric(
     "Purchases that have ended, by how: delivered, quarantined where a check failed (also if it was accepted later), failed, rejected, withdrawn and others.",
     ("account", "state"),
 )
+TICK_AGE = Metric(
+    "dailies_tick_age_seconds",
+    "Seconds since the last tick of a sensor began; a sensor without work ticks every 300 s.",
+    ("sensor",),
+)
+TICK_SECONDS = Metric(
+    "dailies_tick_seconds",
+    "How long the last tick of a sensor that has ended took; Dagster ends one after 60 s.",
+    ("sensor",),
+)
 RUNS = Metric("dailies_runs", "Runs that give a sign of life.")
 REFUSED_HOSTS = Metric(
     "dailies_refused_host",
@@ -103,6 +113,8 @@ METRICS = (
     PAUSED,
     DISPUTED,
     ENDED,
+    TICK_AGE,
+    TICK_SECONDS,
     RUNS,
     REFUSED_HOSTS,
 )
@@ -163,15 +175,27 @@ _DISPUTED = (
 )
 
 
+class TickTime(NamedTuple):
+    """The newest tick of a sensor."""
+
+    sensor: str
+    age: float
+    """Seconds since it began."""
+    seconds: float | None
+    """How long the last one that has ended took; None where none has."""
+
+
 class LedgerCollector(Collector):
     """Reads one ledger at each scrape.
 
     Args:
         ledger: Open while the collector is used.
+        ticks: What Dagster knows of our sensors, where it was asked.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, ticks: Sequence[TickTime] = ()) -> None:
         self._ledger = ledger
+        self._ticks = ticks
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily | InfoMetricFamily]:
         """The metrics of one moment."""
@@ -240,6 +264,10 @@ class LedgerCollector(Collector):
         for account, state, number in tallied:
             counter.add_metric([account, state], number)
         yield counter
+        yield _gauge(TICK_AGE, ((tick.sensor, tick.age) for tick in self._ticks))
+        yield _gauge(
+            TICK_SECONDS, ((tick.sensor, tick.seconds) for tick in self._ticks if tick.seconds is not None)
+        )
         yield _gauge(RUNS, [(runs,)])
         yield _gauge(REFUSED_HOSTS, ((one.host, one.about, 1) for one in refused))
 
@@ -273,12 +301,15 @@ def _gauge(metric: Metric, rows: Any) -> GaugeMetricFamily:
     return gauge
 
 
-def exposition(ledger: Ledger) -> bytes:
+def exposition(ledger: Ledger, ticks: Sequence[TickTime] = ()) -> bytes:
     """The metrics in Prometheus' text format.
+
+    Args:
+        ticks: What Dagster knows of our sensors.
 
     Raises:
         DailiesError: The ledger does not answer.
     """
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(ledger))
+    registry.register(LedgerCollector(ledger, ticks))
     return generate_latest(registry)
