@@ -232,13 +232,14 @@ def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
 def print_endpoints(endpoints: list[Endpoint], today: dt.date, *, long: bool) -> None:
     """Print a table for each provider, a line per endpoint; with `long`, also the day of its last check and what replaces a retired one."""
     for provider in dict.fromkeys(endpoint.provider for endpoint in endpoints):
-        console.print(Text(provider, style="bold"))
+        lost = spec_of(provider).capabilities.lost_answer
+        console.print(Text.assemble((provider, "bold"), f": a POST without an answer is {lost}"))
         _print_endpoints_of([one for one in endpoints if one.provider == provider], today, long=long)
         console.print()
 
 
 def _print_endpoints_of(endpoints: list[Endpoint], today: dt.date, *, long: bool) -> None:
-    columns = ("endpoint", "lost", "price", "seconds", "state", *(("checked",) if long else ()))
+    columns = ("endpoint", "price", "seconds", "state", *(("checked",) if long else ()))
     listed = table_of(*columns, wraps=() if long else {"price", "seconds"})
     for endpoint in endpoints:
         warning = endpoint.lifecycle.warning(today)
@@ -248,8 +249,7 @@ def _print_endpoints_of(endpoints: list[Endpoint], today: dt.date, *, long: bool
             said if long else "retired" if retired else said.partition(";")[0],
             style="red" if retired else "yellow" if warning else "green",
         )
-        lost = spec_of(endpoint.provider).capabilities.lost_answer
-        cells = (endpoint.id, lost, price_in_words(endpoint), _seconds(endpoint), state)
+        cells = (endpoint.id, price_in_words(endpoint), _seconds(endpoint), state)
         listed.add_row(*cells, *((str(endpoint.checked),) if long else ()))
     print_table(listed)
 

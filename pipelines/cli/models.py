@@ -23,7 +23,7 @@ def models(
     long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """List every endpoint in data/models: what a lost answer comes to, price, lengths, state; with --long, the day of its last check too."""
+    """List every endpoint in data/models: price, lengths, state, and what a lost answer comes to; with --long, the day of its last check too."""
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli.endpoints import as_document, catalogue_of, print_endpoints, refuse_unknown

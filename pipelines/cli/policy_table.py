@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from pipelines.cli.terminal import complain, print_table, table_of
+from pipelines.cli.terminal import complain, console, print_table, table_of
 from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, Scope
 from resources.ledger.counters import spent
 from resources.ledger.keys import KeyUse
@@ -72,6 +72,9 @@ def document(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[Refus
 
 def show_history(entries: Sequence[PolicyEntry]) -> None:
     """Print every change, oldest first."""
+    if not entries:
+        console.print("nothing was changed yet; `dailies policy` shows what is in force")
+        return
     table = table_of("when", "setting", "value", "who", wraps={"setting", "who"})
     for one in entries:
         table.add_row(_when(one.at), str(one.setting), one.setting.show(one.value), Text(one.who))

@@ -29,26 +29,24 @@ COLUMNS = (
 
 def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
     """One line each, and their sum."""
-    numbers = ("bought", "takes", "circled", "rejected", "spent", "a select", "judged in")
+    numbers = ("bought", "circled", "spent", "a select", "judged in")
     made = table_of(
         by.value,
         *numbers,
-        "why rejected",
+        "rejected",
         right=numbers,
-        wraps={"a select", "judged in", "why rejected", *((by.value,) if by is YieldBy.PROMPT else ())},
+        wraps={"a select", "judged in", "rejected", *((by.value,) if by is YieldBy.PROMPT else ())},
     )
     for line in [*lines, *([total_of(lines)] if len(lines) > 1 and by is not YieldBy.PROMPT else [])]:
         each, seconds = line.each_micros, line.seconds_to_judge
         made.add_row(
             Text(line.name),
             str(line.bought),
-            str(line.takes),
-            str(line.circled),
-            str(line.rejected),
+            f"{line.circled} of {line.takes}",
             show_usd(line.spent_micros),
             "-" if each is None else show_usd(each),
             "-" if seconds is None else age(seconds),
-            Text(_why(line)),
+            Text(f"{line.rejected}: {_why(line)}" if line.reasons else str(line.rejected)),
         )
     return made
 

@@ -1,8 +1,14 @@
 """Tables: 80 columns are enough for what a command shows by itself, and no key is ever cut."""
 
 import io
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
+from deliverykit import Depot
+from rich.color import ColorSystem
 from rich.console import Console
 
 from pipelines.cli import terminal
@@ -43,3 +49,67 @@ def test_no_word_is_broken_where_the_terminal_is_too_narrow(printed: io.StringIO
     print_table(table)
     words = printed.getvalue().split()
     assert {"$0.3024/s", "auto,"} <= set(words)
+
+
+LONG = "product-loop-brushed-steel-evening-glow"
+"""A key as long as those of the samples."""
+COMMANDS = {
+    "status": True,
+    f"status {LONG}": True,
+    "plan bay": True,
+    f"takes {LONG}": False,
+    "ledger": False,
+    "ledger orphans": False,
+    "ledger backups": False,
+    "models": False,
+    "schedules": False,
+    "policy": False,
+    "policy log": False,
+    "data log": False,
+    "disclosure bay": True,
+    "yield": False,
+    "yield --by model": False,
+    "accept": False,
+    "finish --show": False,
+    "characters list": False,
+}
+"""Commands with tables, and whether they show the clip's key."""
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def project(depot: Depot, tmp_path: Path) -> None:
+    """A series with a long name, whose clip is delivered."""
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    series = yaml.safe_load(file.read_text())
+    series |= {"keys": "product-loop", "clips": [{"name": LONG.removeprefix("product-loop-")}]}
+    file.write_text(yaml.safe_dump(series))
+    depot.deliver(depot.finished(LONG, series="bay"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("project")
+def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_where_a_person_wants_them(
+    command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(width: int, *, colours: bool, terminal_is: bool) -> dict[str, str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(terminal.console, "_width", width)
+            patch.setattr(terminal.console, "_force_terminal", terminal_is)
+            patch.setattr(terminal.console, "_color_system", ColorSystem.STANDARD if terminal_is else None)
+            patch.setattr(terminal.console, "no_color", not colours)
+            return {line: command(*line.split())[1] for line in COMMANDS}
+
+    coloured = at(80, colours=True, terminal_is=True)
+    for line, shows_key in COMMANDS.items():
+        plain = ESCAPE.sub("", coloured[line])
+        rows = [row.rstrip() for row in plain.splitlines() if re.search(r"\S {2,}\S", row)]
+        assert max(map(len, rows), default=0) <= 80, f"{line}:\n{plain}"
+        assert not shows_key or LONG in plain, f"{line}:\n{plain}"
+    assert ESCAPE.search(coloured["status"])
+    piped = at(terminal.WIDE, colours=True, terminal_is=False)
+    assert not any("\x1b" in printed for printed in piped.values())
+    assert LONG in piped["status"]
+    # a terminal without colours keeps bold
+    for line, printed in at(80, colours=False, terminal_is=True).items():
+        assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])m", printed), line
