@@ -207,8 +207,7 @@ def show(done: Examination) -> None:
     for mended in done.mended:
         mark = ("repaired", "green") if mended.done else ("cannot be repaired", "red")
         console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
-    for finding in done.findings:
-        _show_finding(finding)
+    _show_findings(done.findings)
     if done.objects is not None:
         console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
     console.print(Text(f"the ledger is in {done.ledger}"), soft_wrap=True)
@@ -240,6 +239,18 @@ def _of_the_decoder(layers: list[str] | str) -> str:
         f"videos are decoded in a process of its own, confined by {', '.join(layers) or 'its limits alone'}"
     )
     return said + (f"; this system does not offer {', '.join(missing)} (docs/delivery.md)" if missing else "")
+
+
+def _show_findings(findings: list[Finding]) -> None:
+    said: set[str] = set()
+    for finding in findings:
+        if finding.unread is not None and finding.unread in said:
+            # one reason, such as another ledger's bucket, keeps several checks from being made
+            text = Text.assemble(("?   ", "yellow"), f"{finding.check.name}: could not be checked either")
+            console.print(text)
+            continue
+        said |= {finding.unread} if finding.unread is not None else set()
+        _show_finding(finding)
 
 
 def _show_finding(finding: Finding) -> None:

@@ -148,7 +148,8 @@ class BucketMark:
             raise ConfigurationError(
                 f"the bucket {place} belongs to another ledger ({mark.ledger}, this one is {name}); its clips would be bought "
                 "again. Use that ledger (DAILIES_HOME or DAILIES_LEDGER_URL), or another bucket. If that "
-                "ledger is lost, `dailies ledger rebuild --take-over` reads back into this one what was bought."
+                "ledger is lost, put its newest copy back (`dailies ledger backups --to FILE`, `dailies ledger restore FILE`, then `dailies "
+                "ledger rebuild`); without a copy, `dailies ledger rebuild --take-over` reads back into this one what was bought."
             )
         if buying and not knows(self._ledger, mark):
             raise LedgerBehindError(_behind(self._ledger, self._store, mark))

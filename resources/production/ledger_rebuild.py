@@ -152,8 +152,8 @@ def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, t
     if not take_over:
         raise ConfigurationError(
             f"the bucket {place} belongs to another ledger ({mark.ledger}). If that one is at work, use it (DAILIES_HOME or "
-            "DAILIES_LEDGER_URL). If it is lost, `dailies ledger rebuild --take-over` makes this one its successor; the other "
-            "is refused from then on. Nothing was changed."
+            "DAILIES_LEDGER_URL). If it is lost, put its newest copy back (`dailies ledger backups`, `dailies ledger restore`); without a copy, "
+            "`dailies ledger rebuild --take-over` makes this one its successor, and the other is refused from then on. Nothing was changed."
         )
 
 
@@ -366,8 +366,8 @@ async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
 def report(done: Rebuilt) -> list[str]:
     """The result of a rebuild, in lines for a person."""
     lines = [
-        f"{done.manifests} takes are in the bucket: {done.adopted} were not in the ledger",
-        f"{done.led_on} purchases were further than the ledger knew, {done.back} are on their way again",
+        f"takes in the bucket: {done.manifests}, of which the ledger did not know {done.adopted}",
+        f"purchases that were further than the ledger knew: {done.led_on}; on their way again: {done.back}",
     ]
     if done.verdicts:
         lines.append(f"{done.verdicts} verdicts of people on takes are back")

@@ -8,6 +8,9 @@ import pytest
 
 from pipelines import cli
 from pipelines.cli import terminal
+from pipelines.cli.doctor import _show_findings
+from pipelines.cli.terminal import console
+from resources.inventory.findings import EVERY_MANIFEST_IS_KNOWN, NO_FAILED_CLIPS, NOTHING_IS_MISSING, Finding
 
 pytestmark = pytest.mark.slow
 
@@ -60,3 +63,14 @@ def test_a_file_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> N
     (problem, *_) = load_series(tmp_path / "data", Catalogue.load(models)).problems
     assert str(problem).isprintable()
     str(problem).encode()
+
+
+def test_a_reason_that_keeps_several_checks_from_being_made_is_said_once() -> None:
+    why = "the bucket s3://films belongs to another ledger"
+    missing = [Finding(check, unread=why) for check in (NOTHING_IS_MISSING, EVERY_MANIFEST_IS_KNOWN)]
+    with console.capture() as seen:
+        _show_findings([*missing, Finding(NO_FAILED_CLIPS, unread="the ledger is locked")])
+    lines = seen.get().splitlines()
+    assert [why in line for line in lines] == [True, False, False]
+    assert lines[1].split() == ["?", "every_manifest_is_known:", "could", "not", "be", "checked", "either"]
+    assert "the ledger is locked" in lines[2]

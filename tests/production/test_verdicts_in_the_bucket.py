@@ -175,8 +175,8 @@ def test_a_rebuild_finishes_no_draft_twice(depot: Depot, tmp_path: Path) -> None
     fresh, lines = rebuilt(depot, tmp_path / "fresh.db")
     with fresh:
         assert lines[:2] == [
-            "4 takes are in the bucket: 4 were not in the ledger",
-            "0 purchases were further than the ledger knew, 1 are on their way again",
+            "takes in the bucket: 4, of which the ledger did not know 4",
+            "purchases that were further than the ledger knew: 0; on their way again: 1",
         ]
         bought = [*(draft.id for draft in drafts.values()), finish.id, way.id]
         before, after = depot.ledger.attempts(bought), fresh.attempts(bought)
