@@ -2,7 +2,7 @@
 
 Runs buy and collect on two hosts, a third one watches; PostgreSQL, S3 and the provider are reached by cables. One host loses its
 cable with a POST in flight, a run is killed for good, one is frozen beyond its claim, a clock is five minutes ahead, and the
-database is away for a minute. Prints JSON. Exits with 1 when anything was bought twice, lost, held for a person or collected late.
+database is away for a minute. With `--dagster` the hosts run Dagster itself (docs/operating.md). Prints JSON. Exits with 1 when anything was bought twice, lost, held for a person or collected late.
 """
 
 import argparse

@@ -133,18 +133,18 @@ def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips:
 
 
 def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """The host of a run loses its cable with a POST in flight, beyond the POST's lease, and comes back."""
+    """The host of a run loses its cable with a POST in flight, beyond the POST's lease, and comes back when another has delivered."""
     with _asked(fleet, scene, "a POST in flight", lambda: fleet.has_post_in_flight(clips)):
         run, host = _run_of(fleet, clips)
         fleet.hosts[host].cut()
         pulled = time.monotonic()
         fleet.wait_for("its death", lambda: fleet.is_lost(run), seconds=PATIENCE_SECONDS)
+        wait_for_ends(fleet, clips)
+        outcome.seconds["cable out: all its clips delivered after"] = time.monotonic() - pulled
         fleet.wait_for(
             "the cable", lambda: time.monotonic() - pulled > CABLE_OUT_SECONDS, seconds=PATIENCE_SECONDS
         )
         fleet.hosts[host].mend()
-        wait_for_ends(fleet, clips)
-        outcome.seconds["cable out: all its clips delivered after"] = time.monotonic() - pulled
 
 
 def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
