@@ -10,7 +10,7 @@ from makers import make_mp4
 from projects import ROOT
 
 from resources.catalogue import Catalogue
-from resources.ledger import polls
+from resources.ledger import finishes, polls
 from resources.ledger.approvals import Approval
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.deliveries import record_delivered
@@ -171,8 +171,8 @@ class FakeShop:
             "waits": None,
         }
 
-    def limits(self, request: ClipRequest) -> ClipRequest:
-        return request
+    def limits(self) -> finishes.Limits:
+        return finishes.as_stored
 
     def buy(self, approval: Approval, *, request: str) -> str:
         assert (approval.order_fingerprint, approval.at_most_micros) == ("0f" * 32, 400_000)

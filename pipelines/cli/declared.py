@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
@@ -11,6 +12,9 @@ from resources.series.characters import Made
 from resources.series.prompt_editor import ClipWords, PromptEditor
 from resources.series.prompts import Words
 from resources.settings import CANNOT_EDIT, Settings, open_ledger
+
+if TYPE_CHECKING:
+    from resources.ledger.ledger import Ledger
 
 
 def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> Declarations:
@@ -56,9 +60,17 @@ class PushedPrompts(PromptEditor):
         raise ConfigurationError(f"the words of {clip} cannot be changed here: {CANNOT_EDIT}")
 
 
-def declared_limits(settings: Settings) -> Callable[[ClipRequest], ClipRequest]:
-    """Gives a draft the limits and the price of its finish that are declared now."""
-    return declarations_of(settings).renewed
+def declared_limits(settings: Settings, ledger: "Ledger") -> Callable[[ClipRequest], ClipRequest]:
+    """Gives a draft the limits and the price of its finish that are declared now.
+
+    Raises:
+        ConfigurationError: Another data folder is current than this host's, which may have other prices.
+    """
+    from resources.shared_data.source import bring, checked_digest
+
+    brought = bring(settings, ledger)
+    checked_digest(brought, ledger)
+    return declarations_of(brought).renewed
 
 
 def clips_of(

@@ -68,7 +68,7 @@ def price_of_circle(ledger: Ledger, settings: Settings, draft: Attempt, *, yes: 
         ConfigurationError: The draft cannot be finished.
         typer.Exit: The answer is no, or there is nobody to ask. Nothing was changed.
     """
-    limits = declared_limits(settings)
+    limits = declared_limits(settings, ledger)
     offer = offer_finish(ledger, draft, limits)
     if offer.refusal is not None or offer.request is None:
         raise ConfigurationError(

@@ -19,11 +19,11 @@ from resources.errors import ConfigurationError, DailiesError
 from resources.guard import Guard, check_listening
 from resources.ledger.approvals import Approval
 from resources.ledger.decision_clips import fixed_clips
+from resources.ledger.finishes import Limits
 from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt
 from resources.log_lines import use_setting
 from resources.money import show_usd
-from resources.orders import ClipRequest
 from resources.planning import offer_finish
 from resources.planning.purse import CapLine
 from resources.production.bucket_mark import bind_bucket
@@ -97,8 +97,9 @@ class RetakeShop:
 
     def offer_finish(self, draft: Attempt) -> dict[str, Any]:
         """See `resources.room.answers.Shop`."""
-        with open_ledger(self._settings()) as ledger:
-            offer = offer_finish(ledger, draft, self.limits)
+        settings = self._settings()
+        with open_ledger(settings) as ledger:
+            offer = offer_finish(ledger, draft, declared_limits(settings, ledger))
         return {
             "price": offer.price,
             "at_most_micros": offer.ceiling,
@@ -109,9 +110,11 @@ class RetakeShop:
             "caps": [_cap(line) for line in offer.caps],
         }
 
-    def limits(self, request: ClipRequest) -> ClipRequest:
+    def limits(self) -> Limits:
         """See `resources.room.answers.Shop`."""
-        return declared_limits(self._settings())(request)
+        settings = self._settings()
+        with open_ledger(settings) as ledger:
+            return declared_limits(settings, ledger)
 
 
 def _cap(line: CapLine) -> dict[str, str]:

@@ -119,6 +119,16 @@ def order(
     Args:
         tx: A transaction that has the lock of the clip.
     """
+    waits = note_order(tx, clip, at_most_micros=at_most_micros, who=who)
+    return None if waits is None else _buy(tx, waits, limits)
+
+
+def note_order(tx: Transaction, clip: str, *, at_most_micros: int, who: str) -> WaitingFinish | None:
+    """Order the finish of the circled draft of a clip, and leave it to `buy_ordered`; None where no finish is lacking.
+
+    Args:
+        tx: A transaction that has the lock of the clip.
+    """
     waits = _waits(tx, clip)
     if waits is None:
         return None
@@ -129,7 +139,7 @@ def order(
         .values(decision=decision, at_most_micros=at_most_micros, ordered_by=who, reason=None)
     )
     (waits,) = waiting_finishes.waiting(tx.connection, clip=clip)
-    return _buy(tx, waits, limits)
+    return waits
 
 
 def has_ordered(ledger: Ledger) -> bool:

@@ -25,7 +25,7 @@ logger = logging.getLogger("dailies")
 def decide_due(ledger: Ledger) -> list[RecordedVerdict]:
     """Decide the clips whose time for a person is over, one transaction each; safe in several processes at once.
 
-    A clip that cannot be decided is logged, and does not stop the others.
+    A clip that cannot be decided is logged, and does not stop the others. A finish is only ordered; `finishes.buy_ordered` buys it.
 
     Raises:
         UnavailableError: The ledger does not answer. What was decided before is kept.
@@ -67,8 +67,8 @@ def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
         )
         recorded = record(tx, chosen or attempt, verdict).recorded
         if chosen is not None and (finish := chosen.request.planned_finish) is not None:
-            # the series says who chooses if nobody comes, so its own price is agreed to
-            finishes.order(tx, clip, at_most_micros=finish.ceiling_micros, who=WHO)
+            # the series says who chooses if nobody comes, so the price that it had then is agreed to; today's may be another one
+            finishes.note_order(tx, clip, at_most_micros=finish.ceiling_micros, who=WHO)
         return recorded
 
 

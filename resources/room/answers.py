@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from resources.errors import DailiesError
 from resources.ledger import waiting_finishes
 from resources.ledger.approvals import Approval
-from resources.ledger.finishes import order_finish
+from resources.ledger.finishes import Limits, order_finish
 from resources.ledger.former_names import titles_by_every_name
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -20,7 +20,6 @@ from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
 from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
-from resources.orders import ClipRequest
 from resources.plain import fit
 from resources.production.acceptance import circle, circle_and_finish
 from resources.room.documents import clip_document, judged_document, worth_document
@@ -63,8 +62,12 @@ class Shop(Protocol):
             DailiesError: It cannot be made out.
         """
 
-    def limits(self, request: ClipRequest) -> ClipRequest:
-        """A request with the caps and tries that its series declares now."""
+    def limits(self) -> Limits:
+        """What is declared now, read before the transaction that buys: it may be fetched from the bucket.
+
+        Raises:
+            DailiesError: It cannot be read, or this host may not buy by it.
+        """
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,7 @@ class Room:
                 scratch=self._house.scratch,
                 at_most_micros=asked.finish_micros or 0,
                 seen=asked.seen,
-                limits=shop.limits,
+                limits=shop.limits(),
             )
         elif attempt is not None and verdict.word is Word.CIRCLED:
             house = self._house
@@ -240,7 +243,7 @@ class Room:
 
     def finish(self, person: Person, asked: AskedFinish) -> dict[str, Any]:
         """Order the finish of a draft that is circled already."""
-        limits = self._shop(person).limits
+        limits = self._shop(person).limits()
         done = order_finish(
             self._house.ledger,
             asked.clip,

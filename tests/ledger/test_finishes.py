@@ -169,13 +169,15 @@ def test_a_higher_price_than_was_agreed_to_is_not_bought(ledger: Ledger) -> None
     assert "was agreed to" in (ordered.why or "")
 
 
+def dearer(request: ClipRequest) -> ClipRequest:
+    """What a catalogue with a doubled price makes of a draft."""
+    assert request.finish is not None, "the draft's request carries its finish"
+    choice = request.finish.choice.model_copy(update={"price_micros": 2 * PRICE})
+    return request.model_copy(update={"finish": request.finish.model_copy(update={"choice": choice})})
+
+
 def test_a_finish_that_became_dearer_is_quoted_at_its_new_price(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
-
-    def dearer(request: ClipRequest) -> ClipRequest:
-        assert request.finish is not None, "the draft's request carries its finish"
-        choice = request.finish.choice.model_copy(update={"price_micros": 2 * PRICE})
-        return request.model_copy(update={"finish": request.finish.model_copy(update={"choice": choice})})
 
     assert offer_finish(ledger, draft).ceiling == PRICE, (
         "without a catalogue it is the price of its draft's day"
@@ -301,9 +303,24 @@ def test_a_policy_that_chooses_a_draft_buys_its_finish(ledger: Ledger, clock: Cl
     clock.forward(61)
     (verdict,) = decide_due(ledger)
     assert verdict.verdict.take == draft.id
+    assert carried(ledger) == [], "it is only ordered"
+    buy_ordered(ledger)
     (finish,) = carried(ledger)
     assert finish.finishes == draft.id
     assert ledger.current([CLIP])[CLIP].id == finish.id
+
+
+def test_a_policy_buys_no_finish_that_became_dearer_since_its_draft(ledger: Ledger, clock: Clock) -> None:
+    review = Review(by="person", within_seconds=60, otherwise=Otherwise.NEWEST)
+    bought(ledger, a_draft(review=review))
+    clock.forward(61)
+    decide_due(ledger)
+    (waiting_one,) = buy_ordered(ledger, limits=dearer)
+    assert waiting_one.why == "the finish costs up to $4.00 now, and $2.00 was agreed to"
+    assert everything(ledger)[-1].finishes is None
+    (done,) = buy_ordered(ledger)
+    assert done.finish is not None
+    assert done.finish.quoted_micros == PRICE
 
 
 def test_a_late_job_of_a_finish_is_a_spare_take(ledger: Ledger) -> None:

@@ -98,7 +98,7 @@ def finish(
 
     settings = running_settings()
     with open_ledger(settings) as ledger:
-        limits = declared_limits(settings)
+        limits = declared_limits(settings, ledger)
         wanted = offered(ledger, clips or [], limits)
         if wanted and not as_json:
             print_table(table(wanted, now=ledger.clock()))
