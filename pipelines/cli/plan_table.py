@@ -8,6 +8,7 @@ from rich.text import Text
 
 from pipelines.cli.edits import show_edits
 from pipelines.cli.terminal import complain, console, counted, print_table, table_of
+from resources.ledger.budget import Scope
 from resources.money import show_usd
 from resources.orders import shown_body
 from resources.planning import DraftWay, Edit, Plan, PlannedClip, Verb
@@ -58,12 +59,9 @@ def show_decisions(
     if plan.caps:
         table = table_of("cap", "spent", "with this plan", "at most", "of", right=NUMBERS, wraps={"cap"})
         for line in plan.caps:
-            words = (line.scope.of, line.scope.name, line.scope.period, line.scope.key.removeprefix("plan:"))
             style = "yellow" if line.ceiling > line.cap else ""
             amounts = (line.spent, line.floor, line.ceiling, line.cap)
-            table.add_row(
-                Text(" ".join(filter(None, words)), style=style), *(show_usd(amount) for amount in amounts)
-            )
+            table.add_row(Text(_scope_in_words(line.scope), style=style), *map(show_usd, amounts))
         print_table(table)
         console.print()
     told = ", ".join(f"{number} to {verb.value}" for verb, number in plan.counts.items())
@@ -78,6 +76,13 @@ def show_decisions(
     )
     for way in plan.ways:
         console.print(Text(way_in_words(way)))
+
+
+def _scope_in_words(scope: Scope) -> str:
+    """What a cap counts, e.g. `series city run 2026-11-20`: short enough for a line of 80 columns."""
+    # the planned run of a series has the series' name in its key, too
+    key = scope.key.removeprefix("plan:").removeprefix(f"{scope.name}:")
+    return " ".join(filter(None, (scope.of, scope.name, scope.period, key)))
 
 
 def way_in_words(way: DraftWay) -> str:

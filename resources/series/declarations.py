@@ -283,15 +283,18 @@ def _check_clips(series: Series) -> None:
             break
     if found:
         problems = [
-            same[0]
-            if len(same) == 1
-            else replace(same[0], message=f"{same[0].message} (and in other clips)".lstrip())
+            same[0] if len(same) == 1 else replace(same[0], message=_in_several_clips(same[0].message))
             for same in found.values()
         ]
         if left := sum(1 for _ in waiting):
             message = f"has mistakes in {failed} clips; {left} more are tried when these are mended"
             problems.append(Problem("", message, file=series.document.file))
         raise ProblemsError(problems)
+
+
+def _in_several_clips(message: str) -> str:
+    """The message of a mistake that several clips have."""
+    return f"{message} (and in other clips)" if message else "also in other clips"
 
 
 def _retired(series: Series, ways: Iterable[SeriesEndpoint]) -> Problem | None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, accepted, claimed, everything, rejected
 from verdictkit import a_verdict
 
+from pipelines.cli.takes import GivenVerdict, outcome
 from proof.clock import Clock
 from resources.errors import DailiesError
 from resources.ledger import deliveries, polls, queue, waiting_finishes
@@ -24,6 +25,7 @@ from resources.ledger.selects import selects_of
 from resources.ledger.spare_takes import keep
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import StopKind, stop_account
+from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import Word, judge
 from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
@@ -123,6 +125,22 @@ def test_a_circled_draft_buys_one_finish_which_becomes_the_select(ledger: Ledger
     assert (again.ruling, again.attempt and again.attempt.id) == (Ruling.REUSED, draft.id)
     with pytest.raises(DailiesError, match="is finished; circle its finish"):
         judge(ledger, a_verdict(draft))
+
+
+def test_a_finish_whose_circle_is_taken_back_goes_on_and_its_price_is_said(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+
+    def taken_back() -> str:
+        judged = judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
+        return outcome(GivenVerdict(takes_of(ledger, [CLIP])[CLIP], judged))
+
+    said = taken_back()
+    assert "taken back" in said
+    assert said.endswith("Its finish is bought for $2.00 and goes on; it waits for a verdict like any take")
+    (finish,) = carried(ledger)
+    assert (finish.state, selects_of(ledger, [CLIP])) == (S.DELIVERED, {})
+    assert "goes on" not in taken_back()
 
 
 def claimed_seed(ledger: Ledger, draft: Attempt) -> int:

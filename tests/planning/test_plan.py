@@ -308,6 +308,20 @@ def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path
     assert "a batch with one bad clip is refused whole" in (made.clips[0].reason or "")
 
 
+def test_a_line_of_caps_fits_eighty_columns(tmp_path, ledger, capsys, monkeypatch):
+    from pipelines.cli.plan_table import show
+    from pipelines.cli.terminal import console
+
+    monkeypatch.setattr(console, "_width", 80)
+    show(plan(declared(tmp_path, f"{CITY}budget: {{per_run: 10, per_day: 20}}\n"), ledger))
+    caps = [line for line in capsys.readouterr().out.splitlines() if line.startswith("series city ")]
+    assert [line[: line.index(" $")].rstrip() for line in caps] == [
+        f"series city day {DAY}",
+        f"series city run {DAY}",
+    ]
+    assert max(map(len, caps)) <= 80
+
+
 @pytest.mark.slow
 def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_path, ledger):
     """How long it takes is in docs/performance.md; a look for each clip would make it minutes."""

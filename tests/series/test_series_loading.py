@@ -88,7 +88,7 @@ def test_a_series_renders_into_requests(tmp_path):
             "city.yaml:16: clips[1].parameters.size: found '720p', allowed: '720*1280', '1280*720'",
         ),
         ("duration: 4", "duration: '4'", "city.yaml:6: parameters.duration: found '4', allowed: 4, 8, 12, 16, 20 - did you mean 4? (and in other clips)"),
-        ("duration: 4", "duration: true", "city.yaml:6: parameters.duration: found true, allowed: 4, 8, 12, 16, 20"),
+        ("duration: 4", "duration: true", "city.yaml:6: parameters.duration: found true, allowed: 4, 8, 12, 16, 20 - also in other clips"),
         ("duration: 4", "duration:", "city.yaml:6: parameters.duration: found nothing, allowed: text, a number"),
         ("  duration: 4", "  durration: 4", "city.yaml:6: parameters.durration: allowed: 'size', 'duration', 'characters', 'resolution', 'aspect_ratio' - is not a parameter of openai/sora-2/text-to-video; did you mean 'duration'?"),
         ("duration: 4", "prompt: x", "city.yaml:6: parameters.prompt: the prompt is the series' own field"),
