@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from resources.ledger.database import insert_ignoring
+from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.ledger import Ledger
-from resources.ledger.schema import attempts
+from resources.ledger.schema import NOT_DELIVERED, attempts
 from resources.ledger.shared_tables import data_pushes, decision_data
 from resources.ledger.states import AttemptState
 
@@ -74,13 +74,16 @@ def of_decision(ledger: Ledger, decision: str) -> str | None:
 
 def of_queued(ledger: Ledger) -> list[str]:
     """The digests of the pushed folders of which the queued purchases were ordered."""
-    query = (
-        sa.select(decision_data.c.digest)
-        .join(attempts, attempts.c.decision == decision_data.c.decision)
-        .where(attempts.c.state == AttemptState.QUEUED.value)
-        .where(decision_data.c.digest.in_(sa.select(data_pushes.c.digest)))
-        .distinct()
-        .order_by(decision_data.c.digest)
+    queued = sa.select(attempts.c.decision).where(
+        NOT_DELIVERED, attempts.c.state == AttemptState.QUEUED.value
     )
+    found: set[str] = set()
     with ledger.read() as connection:
-        return list(connection.execute(query).scalars())
+        # two queries: as a join, PostgreSQL reads the decisions of all times
+        for some in chunks(list(connection.execute(queued.distinct()).scalars())):
+            digests = sa.select(decision_data.c.digest).where(
+                decision_data.c.decision.in_(some),
+                decision_data.c.digest.in_(sa.select(data_pushes.c.digest)),
+            )
+            found.update(connection.execute(digests.distinct()).scalars())
+    return sorted(found)

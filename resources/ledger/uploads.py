@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from resources.file_references import FileReference
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
-from resources.ledger.schema import attempts, uploads
+from resources.ledger.schema import NOT_DELIVERED, attempts, uploads
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
 from resources.orders import ClipRequest
@@ -88,6 +88,7 @@ def needed(ledger: Ledger, account: str, *, limit: int) -> list[FileReference]:
         rows = connection.execute(
             sa.select(attempts.c.request)
             .where(
+                NOT_DELIVERED,
                 attempts.c.account == account,
                 attempts.c.state == AttemptState.QUEUED.value,
                 sa.cast(attempts.c.request, sa.Text).like("%#sha256=%"),

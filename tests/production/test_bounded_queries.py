@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from explained import explaining
+from explained import MOST_ROWS, explaining
 from fakes import (
     LOSES_THE_ANSWER,
     Ends,
@@ -14,7 +14,8 @@ from fakes import (
     rejects,
 )
 
-from resources.ledger import deliveries, heartbeats, purchases
+from resources.file_references import FileReference
+from resources.ledger import data_pushes, deliveries, heartbeats, purchases, uploads
 from resources.ledger.decision_clips import fix_clips
 from resources.ledger.decisions import Decision, decide, standings
 from resources.ledger.handover import handover_of
@@ -23,6 +24,7 @@ from resources.ledger.lost.closures import match_callback
 from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import knows, mark_of, newest_seq
 from resources.ledger.schema import attempts
+from resources.ledger.shared_tables import decision_data
 from resources.metrics import exposition
 from resources.orders import ClipRequest
 from resources.production.batch import Stage
@@ -121,6 +123,28 @@ def test_nothing_that_happens_to_purchases_reads_the_history(world: World) -> No
     old = delivered(world, 10)
     with explaining() as explained:
         live(world, old)
+    assert not explained.too_much, f"\n{explained}"
+
+
+def test_the_files_of_queued_purchases_are_found_without_the_history(world: World) -> None:
+    ledger = world.ledger
+    digests = ["a" * 64, "b" * 64]
+    for digest in digests:
+        data_pushes.push(ledger, digest, files=1, size=1, who="ann", note="")
+    picture = FileReference("images/hill.png", "c" * 64)
+    request = a_request("clip-picture")
+    body = {**request.body, "image": str(picture)}
+    decide(ledger, [request.model_copy(update={"body": body})], Decision("of-a-push"))
+    with ledger.write() as connection:
+        # a decision was made of a folder at every tick of the history
+        decisions = connection.execute(sa.select(attempts.c.decision).distinct()).scalars()
+        named = {f"tick-{number}": digests[0] for number in range(3 * MOST_ROWS)}
+        named |= dict.fromkeys(decisions, digests[0]) | {"of-a-push": digests[1]}
+        rows = [{"decision": decision, "digest": digest} for decision, digest in named.items()]
+        connection.execute(sa.insert(decision_data), rows)
+    with explaining() as explained:
+        assert digests[1] in data_pushes.of_queued(ledger)
+        assert picture in uploads.needed(ledger, ACCOUNT, limit=200)
     assert not explained.too_much, f"\n{explained}"
 
 
