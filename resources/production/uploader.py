@@ -167,11 +167,8 @@ class Uploader:
         if files is None:
             return UploadFailed("no data folder is known here", FailureKind.INVALID)
         try:
-            read = await (
-                asyncio.to_thread(files.read, reference)
-                if reference.is_in_bucket
-                else self._ledger.run(lambda _: files.read(reference))
-            )
+            # not in the ledger's thread: a folder that is fetched from the bucket would keep the outcomes of POSTs waiting
+            read = await asyncio.to_thread(files.read, reference)
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
         return read

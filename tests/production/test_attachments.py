@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
+from resources.production.ledger_thread import LedgerThread
 from resources.production.request_files import RequestFiles
+from resources.production.uploader import Uploader
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Uploaded, UploadFailed
 from resources.providers.provider import Capabilities
 
@@ -148,6 +151,30 @@ def test_one_content_is_handed_in_once_while_its_upload_lives(ledger, studio, cl
     clock.now += 3601
     buy(ledger, studio, [studio.request("much-later", "images/hill.png")], decision="wednesday")
     assert len(studio.uploaded) == 3
+
+
+def test_an_earlier_folder_that_is_fetched_keeps_nothing_else_from_the_ledger(ledger, studio, tmp_path):
+    """An S3 that hangs meanwhile would keep the outcomes of POSTs waiting until their deadlines."""
+    decide(ledger, [studio.request("one-clip", "images/hill.png")], Decision("monday"))
+    put(tmp_path / "earlier", "images/hill.png", png(64, 48))
+    put(tmp_path, "images/hill.png", png(48, 64))
+    asked, worked = threading.Event(), threading.Event()
+
+    def fetched() -> list[Path]:
+        asked.set()
+        return [tmp_path / "earlier"] if worked.wait(10) else []
+
+    async def upload() -> None:
+        thread = LedgerThread(ledger)
+        uploader = Uploader(thread, RequestFiles(studio.folder, None, fetched))
+        uploading = asyncio.create_task(uploader.upload_files(studio))
+        await asyncio.to_thread(asked.wait, 60)
+        await thread.run(lambda _: worked.set())
+        await uploading
+        thread.close()
+
+    asyncio.run(upload())
+    assert studio.uploaded == [png(64, 48)]
 
 
 def test_a_trouble_that_passes_is_waited_out(ledger, studio):
