@@ -90,9 +90,13 @@ class Production(dg.ConfigurableResource[None]):
             resources.errors.ConfigurationError: This host has another folder. Nothing was bought.
         """
         with self.ledger() as ledger:
-            self._data = repeat_unrecorded(folder_of_run, load_settings(), ledger, decision)
-        if self._data is not None:
-            self._held = hold(self._data)
+            while self._held is None:
+                self._data = repeat_unrecorded(folder_of_run, load_settings(), ledger, decision)
+                if self._data is None:
+                    return
+                # a folder that another process removes at this moment is fetched again
+                with contextlib.suppress(FileNotFoundError):
+                    self._held = hold(self._data)
 
     def checked_data(self) -> tuple[Path, str | None]:
         """The data folder of this host, which must be the current one where one was pushed, and its digest if it has one.

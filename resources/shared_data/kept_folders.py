@@ -34,7 +34,16 @@ def hold(folder: Path) -> int:
         FileNotFoundError: It was removed at this moment.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    is_there = False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # whoever removes it has its lock while it still has its name
+        is_there = os.path.samestat(os.fstat(descriptor), folder.stat())
+    finally:
+        if not is_there:
+            os.close(descriptor)
+    if not is_there:
+        raise FileNotFoundError(folder)
     return descriptor
 
 
@@ -60,18 +69,22 @@ def prune(place: Path, *, current: str, now: float | None = None) -> list[str]:
     folders = [path for path in read_at if _DIGEST.fullmatch(path.name)]
     folders.sort(key=read_at.__getitem__, reverse=True)
     return [
-        path.name for path in folders[KEPT:] if path.name != current and read_at[path] < old and _remove(path)
+        path.name
+        for path in folders[KEPT:]
+        if path.name != current and read_at[path] < old and _remove(path, old)
     ]
 
 
-def _remove(folder: Path) -> bool:
-    """Remove a folder unless a process holds it."""
+def _remove(folder: Path, old: float) -> bool:
+    """Remove a folder unless a process holds it or has read it since `old`."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_mtime >= old:
+            return False
         gone = folder.rename(folder.with_name(f"{_GONE}{folder.name}-{os.getpid()}"))
     except OSError:
         return False

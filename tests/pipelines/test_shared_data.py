@@ -17,7 +17,7 @@ from test_series_schedules import tick
 from pipelines.cli.data_folders import compare, push_folder
 from pipelines.cli.room import open_room
 from pipelines.clip_batch import DECISION_TAG
-from resources import program_files
+from resources import dagster_resources, program_files
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
 from resources.ledger import approvals, data_pushes
@@ -369,3 +369,22 @@ def price(data: Path) -> int:
     found = endpoint.price({"duration": 4, "resolution": "720p"})
     assert found is not None
     return found
+
+
+def test_a_run_fetches_a_folder_again_that_is_removed_while_it_is_taken(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = declare(house)
+    push(house)
+    tags = a_tick(house)
+    another_host(house, monkeypatch)
+    held = dagster_resources.hold
+
+    def late(folder: Path) -> int:
+        monkeypatch.setattr(dagster_resources, "hold", held)
+        shutil.rmtree(folder)
+        return held(folder)
+
+    monkeypatch.setattr(dagster_resources, "hold", late)
+    assert house.run("submit_clips", keys, tags=tags).green
+    assert house.bought() == WORDS

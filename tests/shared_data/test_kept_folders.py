@@ -1,7 +1,10 @@
 """Which pushed data folders a host keeps."""
 
+import fcntl
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,41 @@ def test_a_folder_that_was_asked_for_within_the_hour_is_kept(place: Path) -> Non
     for number in kept(place):
         assert is_kept(place / digest(number))
     assert prune(place, current="", now=time.time() + 60) == []
+
+
+def before_the_lock(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let another process do something after a folder was opened and before it is locked."""
+    flock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        happens()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+
+def test_a_folder_that_is_removed_while_it_is_taken_is_not_held(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that held it would find no declarations, and no picture."""
+    folder = place / digest(1)
+    before_the_lock(monkeypatch, lambda: prune(place, current=""))
+    with pytest.raises(FileNotFoundError):
+        hold(folder)
+    folder.mkdir()
+    before_the_lock(monkeypatch, lambda: (shutil.rmtree(folder), folder.mkdir()))
+    with pytest.raises(FileNotFoundError):
+        hold(folder)
+    os.close(hold(folder))
+
+
+def test_a_folder_that_is_asked_for_while_others_are_removed_is_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the first that would be removed is the one that was read last
+    before_the_lock(monkeypatch, lambda: is_kept(place / digest(4)))
+    assert sorted(prune(place, current="")) == [digest(number) for number in range(4)]
 
 
 def test_what_a_killed_process_left_is_removed_after_an_hour(place: Path) -> None:
