@@ -16,6 +16,7 @@ from resources.settings import Settings
 from resources.storage.s3_client import S3Settings
 
 if TYPE_CHECKING:
+    from resources.ledger.ledger import Ledger
     from resources.storage.objects import ObjectStore
 
 
@@ -67,6 +68,23 @@ def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
         return
     with _embedded_of(settings.home, _read(secret)) as found:
         yield Bucket(ObjectStore(found), folder / found.bucket)
+
+
+def refusal_of_bucket(settings: Settings, ledger: "Ledger") -> str | None:
+    """Why this ledger may not buy for its bucket: it is older, or another one's; None if it may, or if there is no bucket.
+
+    Raises:
+        DailiesError: The bucket cannot be read.
+    """
+    try:
+        with bucket_if_any(settings) as bucket:
+            if bucket is not None:
+                from resources.production.bucket_mark import BucketMark
+
+                BucketMark(ledger, bucket.store).examine()
+    except ConfigurationError as error:
+        return str(error)
+    return None
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Runs that failed before they bought: no clip shows them, because none was bought.
+"""Runs that no clip shows, because they bought nothing: those that failed, and those that have yet to buy.
 
 `dailies status` asks for them, so nothing here may import Dagster: that takes longer than the whole command.
 """
@@ -6,7 +6,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pipelines.cli.stack_state import running_stack
 from resources.errors import DailiesError
@@ -15,42 +15,46 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
 from resources.settings import Settings
 
-if TYPE_CHECKING:
-    from pipelines.cli.dagster_api import DagsterApi
-
 SHOWN_SECONDS = 86_400.0
 """For how long `dailies status` shows such a run."""
 BUYING_JOBS = {"submit_clips", "produce_clips", "produce_scattered_clips", "__ASSET_JOB"}
 DECISION_TAGS = ("dailies/decision", "dagster/backfill")
 """The tags that `pipelines.clip_batch.decision_of` reads, in its order."""
 
-_FAILED = """
-query Failed($after: Float!) {
-  runsOrError(filter: { statuses: [FAILURE], updatedAfter: $after }, limit: 50) {
-    ... on Runs { results { runId rootRunId jobName startTime creationTime tags { key value } } }
-  }
+_RUNS = """
+query Runs($after: Float!) {
+  failed: runsOrError(filter: { statuses: [FAILURE], updatedAfter: $after }, limit: 50) { ...Found }
+  waiting: runsOrError(filter: { statuses: [QUEUED, NOT_STARTED, STARTING, STARTED] }, limit: 50) { ...Found }
 }
+fragment Found on Runs { results { runId rootRunId jobName startTime creationTime tags { key value } } }
 """
 
 
 @dataclass(frozen=True)
 class BarrenRun:
-    """A run that failed and bought nothing."""
+    """A run that has bought nothing."""
 
     url: str
     """Its page."""
     clips: list[str]
-    """The clips that it should have bought."""
-    why: str
-    """Its error."""
+    """The clips that it should buy."""
+    why: str | None = None
+    """Its error; None while it has not ended."""
 
     def __str__(self) -> str:
         more = f" and {len(self.clips) - 3} more" if len(self.clips) > 3 else ""
-        return f"the run for {', '.join(self.clips[:3])}{more} failed and bought nothing: {self.why}\n({self.url})"
+        named = f"the run for {', '.join(self.clips[:3])}{more}"
+        if self.why is None:
+            return f"{named} has bought nothing yet\n({self.url})"
+        return f"{named} failed and bought nothing: {self.why}\n({self.url})"
 
 
 def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
-    """The failed runs of the last day that bought nothing, unless their clips were bought since. None if no Dagster is known."""
+    """The runs that bought nothing; none if no Dagster is known.
+
+    These are the failed ones of the last day, unless their clips were bought since, and those that a command or a schedule has
+    asked for and that have not bought yet.
+    """
     found: list[BarrenRun] = []
     if running_stack(settings.home) is None and "dagster_url" not in settings.model_fields_set:
         return found
@@ -58,7 +62,8 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
 
     with DagsterApi.of(settings) as api:
         try:
-            for run_id, decision, started_at in _failed_runs(api):
+            answer = api.query(_RUNS, after=time.time() - SHOWN_SECONDS)
+            for run_id, decision, started_at in _newest_runs(answer["failed"]):
                 clips = sorted(fixed_clips(ledger, decision))
                 newest = ledger.latest(clips)
                 waiting = [key for key in clips if key not in newest or newest[key].created_at < started_at]
@@ -66,22 +71,32 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
                     found.append(
                         BarrenRun(f"{api.url}/runs/{run_id}", waiting, api.why_failed(run_id).strip())
                     )
+            for run_id, decision, _started_at in _newest_runs(answer["waiting"], only=DECISION_TAGS[0]):
+                clips = sorted(fixed_clips(ledger, decision))
+                if clips and purchases_of(ledger, decision).is_nothing:
+                    found.append(BarrenRun(f"{api.url}/runs/{run_id}", clips))
         except DailiesError:
             # the clips are shown although Dagster does not answer
             return found
     return found
 
 
-def _failed_runs(api: "DagsterApi") -> Iterator[tuple[str, str, float]]:
-    """Id, decision and start (seconds since the epoch) of the newest failed run of each decision."""
+def _newest_runs(runs: dict[str, Any], *, only: str | None = None) -> Iterator[tuple[str, str, float]]:
+    """Id, decision and start (seconds since the epoch) of the newest run of each decision.
+
+    Args:
+        runs: Dagster's answer.
+        only: Leave out runs without this tag.
+    """
     seen = set()
-    for run in api.query(_FAILED, after=time.time() - SHOWN_SECONDS)["runsOrError"].get("results", []):
+    for run in runs.get("results", []):
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         decision = next((tags[tag] for tag in DECISION_TAGS if tag in tags), run["rootRunId"] or run["runId"])
         if (
             run["jobName"] in BUYING_JOBS
             and tags.get("dagster/will_retry") != "true"
             and decision not in seen
+            and (only is None or only in tags)
         ):
             seen.add(decision)
             yield run["runId"], decision, float(run["startTime"] or run["creationTime"])

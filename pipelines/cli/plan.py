@@ -93,7 +93,7 @@ def plan_of(
 
 def _if_it_may_buy(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
     """The plan with what keeps this host from buying: a policy that it does not follow, or a ledger that is older than its bucket."""
-    from pipelines.cli.bucket import bucket_if_any
+    from pipelines.cli.bucket import refusal_of_bucket
 
     if (refusal := policy_history.in_force(ledger).refusal) is not None:
         return replace(plan, may_not_buy=refusal)
@@ -104,17 +104,10 @@ def _if_it_may_buy(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
             return replace(plan, may_not_buy=str(error))
 
     try:
-        with bucket_if_any(settings) as bucket:
-            if bucket is not None:
-                from resources.production.bucket_mark import BucketMark
-
-                BucketMark(ledger, bucket.store).examine()
-    except ConfigurationError as error:
-        return replace(plan, may_not_buy=str(error))
+        return replace(plan, may_not_buy=refusal_of_bucket(settings, ledger))
     except DailiesError as error:
         unread = f"whether this ledger may buy is not known, because its bucket cannot be read: {error}"
         return replace(plan, warnings=[*plan.warnings, unread])
-    return plan
 
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.terminal import console, counted, note, print_json_list
+from resources.errors import DailiesError
 from resources.ledger import refused_hosts, waiting_finishes
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import clips_bought, newest, pages
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.ledger.waiting_clips import waiting
 from resources.money import show_cents, show_usd
+from resources.settings import Settings
 
 NEWEST = 50
 """How many delivered clips are shown where nobody chose any."""
@@ -112,3 +114,15 @@ def refused_in_words(ledger: Ledger) -> list[str]:
     named = ", ".join(hosts[:NAMED]) + (f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else "")
     what = "its settings or its data folder are" if len(hosts) == 1 else "their settings or data folders are"
     return [f"{named} may not buy: {what} not those in force. `dailies policy` says more"] if hosts else []
+
+
+def refusal_of_empty(settings: Settings, ledger: Ledger) -> str | None:
+    """Why a ledger without clips may not buy: its bucket knows of purchases. None where it may, or where the bucket does not answer."""
+    from pipelines.cli.bucket import refusal_of_bucket
+
+    try:
+        why = refusal_of_bucket(settings, ledger)
+    except DailiesError:
+        # whether clips are there is all that was asked
+        return None
+    return why and f"this ledger holds no clip, and nothing is bought: {why}"

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from projects import a_project
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import bucket as buckets
+from pipelines.cli import stack as stacks
 from pipelines.cli.app import app
 from pipelines.cli.bucket import bucket_if_any, bucket_of
 from pipelines.cli.stack import Stack, StackOptions
@@ -19,7 +21,7 @@ from resources.errors import ConfigurationError
 from resources.ledger.decisions import Decision, decide
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BucketMark, bind_bucket
-from resources.settings import load_settings, open_ledger
+from resources.settings import Settings, load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key
 from resources.storage.objects import ObjectStore
@@ -28,6 +30,8 @@ from resources.variables import STACK
 pytestmark = pytest.mark.slow
 
 SECRET = "a-secret-of-forty-characters-or-so-000000"
+NOBODY = "http://127.0.0.1:9"
+"""Where no Dagster answers."""
 UNSET = (
     "DAILIES_S3_BUCKET",
     "DAILIES_S3_ENDPOINT",
@@ -65,7 +69,8 @@ def server_of(home: Path) -> Iterator[EmbeddedS3]:
 def running(home: Path) -> Iterator[EmbeddedS3]:
     """The same, beside a stack that says where it is."""
     with server_of(home) as server:
-        (home / "stack.json").write_text(json.dumps({"pid": os.getpid(), "s3_url": server.endpoint_url}))
+        stack = {"pid": os.getpid(), "s3_url": server.endpoint_url, "dagster_url": NOBODY}
+        (home / "stack.json").write_text(json.dumps(stack))
         yield server
     (home / "stack.json").unlink()
 
@@ -100,6 +105,32 @@ def lose_the_ledger(home: Path) -> None:
         file.unlink()
 
 
+class EndedStack:
+    """A stack that starts no process, and that somebody ends at once."""
+
+    sandbox_url = None
+    dagster_url = room_url = "http://127.0.0.1:3000"
+
+    def __init__(self, _settings: Settings, _wanted: StackOptions) -> None:
+        self.environment: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def tend(self) -> None:
+        raise KeyboardInterrupt
+
+
+def started() -> Result:
+    """`dailies up` beside the S3 that is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacks, "Stack", EndedStack)
+        return run("up")
+
+
 @pytest.mark.parametrize("stack", [running, not_running])
 def test_the_drill_for_a_lost_ledger_works_with_the_embedded_s3(home: Path, stack: object) -> None:
     used_with(home)
@@ -111,8 +142,15 @@ def test_the_drill_for_a_lost_ledger_works_with_the_embedded_s3(home: Path, stac
         document = json.loads(planned.stdout)
         assert document["may_buy"] is False
         assert "ledger rebuild --take-over" in document["may_not_buy"]
+        status = run("status", "--json")
+        assert (status.exit_code, json.loads(status.stdout)) == (0, [])
+        assert (
+            "this ledger holds no clip, and nothing is bought: the bucket s3://dailies belongs to"
+            in status.stderr
+        )
         if stack is running:
             assert "is running" in str(run("ledger", "rebuild").exception)
+            assert "nothing is bought: the bucket s3://dailies belongs to" in started().stderr
     with not_running(home):
         refused = run("ledger", "rebuild")
         assert isinstance(refused.exception, ConfigurationError)
@@ -124,6 +162,9 @@ def test_the_drill_for_a_lost_ledger_works_with_the_embedded_s3(home: Path, stac
         after = run("plan", "bay")
         assert after.exit_code == 0, after.output
         assert "would be bought now" not in after.output
+        assert "is bought" not in run("status").output
+        if stack is running:
+            assert "nothing is bought" not in started().output
 
 
 def test_a_plan_on_a_ledger_that_is_older_than_its_bucket_says_so(home: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`dailies status` names runs that failed before they bought."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import httpx
 import pytest
 import respx
 from projects import a_project
+from typer.testing import CliRunner
 
 from pipelines.cli import failed_runs
+from pipelines.cli.app import app
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.failed_runs import barren_runs
 from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG
@@ -30,11 +33,18 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
         yield opened
 
 
-def shown(ledger: Ledger, *, started_at: float = 1.0, tags: dict[str, str] | None = None) -> list[str]:
+def shown(
+    ledger: Ledger,
+    *,
+    started_at: float = 1.0,
+    tags: dict[str, str] | None = None,
+    waits: bool = False,
+    job: str = "submit_clips",
+) -> list[str]:
     run = {
         "runId": "run-1",
         "rootRunId": None,
-        "jobName": "submit_clips",
+        "jobName": job,
         "startTime": started_at,
         "creationTime": started_at,
         "tags": [
@@ -43,7 +53,10 @@ def shown(ledger: Ledger, *, started_at: float = 1.0, tags: dict[str, str] | Non
     }
     event = {"__typename": "RunFailureEvent", "message": "no bucket", "error": {"message": "no bucket"}}
     answers: list[dict[str, Any]] = [
-        {"runsOrError": {"results": [run]}},
+        {
+            "failed": {"results": [] if waits else [run]},
+            "waiting": {"results": [run] if waits else []},
+        },
         {"runOrError": {"eventConnection": {"events": [event]}}},
     ]
     with respx.mock(assert_all_called=False) as mock:
@@ -81,6 +94,31 @@ def test_a_run_whose_clips_were_bought_since_is_over(ledger: Ledger) -> None:
 def test_a_run_that_is_retried_is_not_over(ledger: Ledger) -> None:
     fix_clips(ledger, "produce:1", ["bay-east"])
     assert shown(ledger, tags={DECISION_TAG: "produce:1", "dagster/will_retry": "true"}) == []
+
+
+def test_a_run_that_was_asked_for_is_named_until_it_buys(ledger: Ledger) -> None:
+    fix_clips(ledger, "produce:1", ["bay-east", "bay-west"])
+    assert shown(ledger, waits=True) == [
+        f"the run for bay-east, bay-west has bought nothing yet\n({URL}/runs/run-1)"
+    ]
+    bought(ledger, "produce:1")
+    assert shown(ledger, waits=True) == []
+
+
+def test_a_run_that_only_collects_is_not_waited_for(ledger: Ledger) -> None:
+    fix_clips(ledger, "produce:1", ["bay-east"])
+    assert shown(ledger, waits=True, job="collect_clips") == []
+    # somebody's Materialize may be of clips that are there
+    assert shown(ledger, waits=True, tags={BACKFILL_TAG: "produce:1"}) == []
+
+
+def test_status_says_that_a_run_is_asked_for(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = failed_runs.BarrenRun(f"{URL}/runs/run-1", ["bay-east"])
+    monkeypatch.setattr(failed_runs, "barren_runs", lambda *_: [asked])
+    told = CliRunner().invoke(app, ["status"])
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert told.stderr.startswith("note: the run for bay-east has bought nothing yet")
+    assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout) == []
 
 
 def test_the_tags_are_those_of_decisions() -> None:

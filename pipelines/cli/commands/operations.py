@@ -1,6 +1,7 @@
 """Commands that run dailies: init, up, demo, doctor, logs, webhooks, stop, start, key, verify-provider."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Host, Json, Yes, console, print_json, progress, say
+from pipelines.cli.terminal import Host, Json, Yes, complain, console, print_json, progress, say
 
 operations_app = typer.Typer()
 PANEL = "Run"
@@ -54,8 +55,10 @@ def up(
     ] = None,
 ) -> None:
     """Start everything on this machine, until Ctrl-C. Without keys or a bucket in .env, stand-ins are used."""
+    from pipelines.cli.bucket import refusal_of_bucket
     from pipelines.cli.stack import Stack, StackOptions
-    from resources.settings import load_settings
+    from resources.errors import DailiesError
+    from resources.settings import load_settings, open_ledger
 
     script = ["--faults", str(faults)] if faults is not None else []
     wanted = StackOptions(
@@ -77,6 +80,10 @@ def up(
             "Schedules are off until you turn them on. Ctrl-C stops everything.",
             "",
         )
+        # a bucket that does not answer is said by whoever needs it
+        with suppress(DailiesError), open_ledger(settings) as ledger:
+            if why := refusal_of_bucket(settings, ledger):
+                complain(f"nothing is bought: {why}")
         try:
             while True:
                 stack.tend()

@@ -17,6 +17,7 @@ from pipelines.cli.terminal import (
     complain,
     confirm,
     console,
+    note,
     print_json,
     print_table,
 )
@@ -54,7 +55,13 @@ def status(
     """
     from pipelines.cli.failed_runs import barren_runs
     from pipelines.cli.ledger import orphans_in_words
-    from pipelines.cli.status import clips_shown, print_status, print_status_json, refused_in_words
+    from pipelines.cli.status import (
+        clips_shown,
+        print_status,
+        print_status_json,
+        refusal_of_empty,
+        refused_in_words,
+    )
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
     from resources.ledger.pauses import pauses
@@ -64,15 +71,21 @@ def status(
     with open_ledger(settings) as ledger:
         shown = clips_shown(ledger, words or [], series=series, failed=failed, every=every)
         nobodys = orphans_in_words(orphans(ledger), ledger)
+        runs = barren_runs(settings, ledger)
         notices = (
             *stops.stops(ledger),
             *refused_in_words(ledger),
             *pauses(ledger),
-            *barren_runs(settings, ledger),
+            *(run for run in runs if run.why is not None),
         )
         for notice in notices:
             # on standard error, so that it also shows beside JSON
             complain(str(notice))
+        if not (shown.ids or words or series or failed) and (why := refusal_of_empty(settings, ledger)):
+            complain(why)
+        waiting = [str(run) for run in runs if run.why is None]
+        for line in waiting:
+            note(line)
         if as_json:
             print_status_json(ledger, shown)
         elif shown.ids:
@@ -83,7 +96,7 @@ def status(
             console.print("no clip has failed")
         elif words:
             console.print(f"{' '.join(words)} chooses no clip that was bought", markup=False)
-        else:
+        elif not waiting:
             console.print("no clips yet; `dailies produce SERIES` asks for some")
 
 
