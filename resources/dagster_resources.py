@@ -31,7 +31,7 @@ from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings, open_ledger
 from resources.shared_data.kept_folders import hold
-from resources.shared_data.source import bring, checked_digest, folder_of_run, folders_of_queued
+from resources.shared_data.source import bring, checked_digest, folder_of_run, folders_of_unsent
 from resources.storage.objects import ObjectStore
 from resources.webhooks.tokens import addresses
 
@@ -181,7 +181,7 @@ class Production(dg.ConfigurableResource[None]):
                 logger.warning("%s is left out, since nothing is bought here: %s", name, error)
         store = self.store()
         files = RequestFiles(
-            DataFolder(settings.data), store, lambda: folders_of_queued(settings, ledger, store)
+            DataFolder(settings.data), store, lambda: folders_of_unsent(settings, ledger, store)
         )
         engine = Engine(ledger, ready, mark=BucketMark(ledger, store), files=files)
         try:

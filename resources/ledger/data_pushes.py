@@ -72,15 +72,22 @@ def of_decision(ledger: Ledger, decision: str) -> str | None:
         return connection.execute(_OF_DECISION, {"decision": decision}).scalar()
 
 
-def of_queued(ledger: Ledger) -> list[str]:
-    """The digests of the pushed folders of which the queued purchases were ordered."""
-    queued = sa.select(attempts.c.decision).where(
-        NOT_DELIVERED, attempts.c.state == AttemptState.QUEUED.value
-    )
+def of_unsent(ledger: Ledger) -> list[str]:
+    """The digests of the pushed folders of which the purchases were ordered that are queued, or claimed and being sent.
+
+    A finish was ordered of the folder of its draft.
+    """
+    states = [AttemptState.QUEUED.value, AttemptState.SUBMITTING.value]
+    mine = (NOT_DELIVERED, attempts.c.state.in_(states))
     found: set[str] = set()
     with ledger.read() as connection:
-        # two queries: as a join, PostgreSQL reads the decisions of all times
-        for some in chunks(list(connection.execute(queued.distinct()).scalars())):
+        # queries of their own: as a join, PostgreSQL reads the decisions of all times
+        unsent = set(connection.execute(sa.select(attempts.c.decision).where(*mine)).scalars())
+        drafts = sa.select(attempts.c.finishes).where(*mine, attempts.c.finishes.is_not(None))
+        for some in chunks(list(connection.execute(drafts).scalars())):
+            of_drafts = sa.select(attempts.c.decision).where(attempts.c.id.in_(some))
+            unsent.update(connection.execute(of_drafts).scalars())
+        for some in chunks(sorted(unsent)):
             digests = sa.select(decision_data.c.digest).where(
                 decision_data.c.decision.in_(some),
                 decision_data.c.digest.in_(sa.select(data_pushes.c.digest)),

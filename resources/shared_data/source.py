@@ -100,13 +100,13 @@ def _named_by(pointer: Path) -> str:
         return ""
 
 
-def folders_of_queued(settings: Settings, ledger: Ledger, store: "BucketReader") -> Iterator[Path]:
-    """The pushed folders of which queued purchases were ordered, so that a later push changes no picture of theirs.
+def folders_of_unsent(settings: Settings, ledger: Ledger, store: "BucketReader") -> Iterator[Path]:
+    """The pushed folders of which unsent purchases were ordered, so that a later push changes no picture of theirs.
 
     Raises:
         resources.errors.UnavailableError: The ledger or the bucket does not answer.
     """
-    for digest in data_pushes.of_queued(ledger):
+    for digest in data_pushes.of_unsent(ledger):
         with contextlib.suppress(ConfigurationError):
             yield fetch(settings, digest, store)
 

@@ -2,10 +2,13 @@
 
 import pytest
 import sqlalchemy as sa
+from ledgerkit import a_request, accepted, claimed
 
 from proof.clock import Clock
 from resources.ledger import data_pushes
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.shared_tables import data_pushes as table
 
 
@@ -35,3 +38,18 @@ def test_the_folder_of_a_decision_is_the_first_that_was_named(ledger: Ledger) ->
     assert data_pushes.name_for(ledger, "tick-1", "a" * 64) == "a" * 64
     assert data_pushes.name_for(ledger, "tick-1", "b" * 64) == "a" * 64
     assert data_pushes.of_decision(ledger, "tick-1") == "a" * 64
+
+
+def test_the_folder_of_a_purchase_is_known_until_its_post_was_answered(ledger: Ledger) -> None:
+    """A picture that is sent within the request is read when its purchase is claimed already."""
+    push(ledger, "a" * 64)
+    data_pushes.name_for(ledger, "tick-1", "a" * 64)
+    data_pushes.name_for(ledger, "tick-2", "b" * 64)
+    decide(ledger, [a_request(clip="city-sunset")], Decision("tick-1"))
+    decide(ledger, [a_request(clip="city-dawn")], Decision("tick-2"))
+    assert data_pushes.of_unsent(ledger) == ["a" * 64], "nobody has pushed the other one"
+    submission = claimed(ledger)
+    assert submission.attempt.decision == "tick-1"
+    assert data_pushes.of_unsent(ledger) == ["a" * 64]
+    record_outcome(ledger, submission, accepted("job-1"))
+    assert data_pushes.of_unsent(ledger) == []

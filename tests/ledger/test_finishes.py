@@ -12,7 +12,7 @@ from verdictkit import a_verdict
 from pipelines.cli.takes import GivenVerdict, outcome
 from proof.clock import Clock
 from resources.errors import DailiesError
-from resources.ledger import deliveries, polls, queue, waiting_finishes
+from resources.ledger import data_pushes, deliveries, polls, queue, waiting_finishes
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.finishes import FinishOrdered, buy_ordered, judge_and_finish, order_finish
@@ -192,6 +192,18 @@ def dearer(request: ClipRequest) -> ClipRequest:
     assert request.finish is not None, "the draft's request carries its finish"
     choice = request.finish.choice.model_copy(update={"price_micros": 2 * PRICE})
     return request.model_copy(update={"finish": request.finish.model_copy(update={"choice": choice})})
+
+
+def test_the_folder_of_a_finish_is_that_of_its_draft(ledger: Ledger) -> None:
+    """A finish that names a picture is sent with the one that its draft was ordered with, whatever was pushed since."""
+    data_pushes.push(ledger, "a" * 64, files=1, size=1, who="ann", note="")
+    data_pushes.name_for(ledger, "monday", "a" * 64)
+    (draft,) = bought(ledger, a_draft())
+    assert data_pushes.of_unsent(ledger) == []
+    circled(ledger, draft)
+    assert data_pushes.of_unsent(ledger) == ["a" * 64]
+    carried(ledger)
+    assert data_pushes.of_unsent(ledger) == []
 
 
 def test_a_finish_that_became_dearer_is_quoted_at_its_new_price(ledger: Ledger) -> None:

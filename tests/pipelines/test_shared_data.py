@@ -233,7 +233,7 @@ def test_without_the_earlier_folders_the_queued_clip_fails(
 ) -> None:
     """The negative control of the test above."""
     keys = one_of_two_is_queued(house, monkeypatch)
-    monkeypatch.setattr(data_pushes, "of_queued", lambda _: [])
+    monkeypatch.setattr(data_pushes, "of_unsent", lambda _: [])
     with nothing_bought(house):
         assert send_the_queued(house, keys) == "rejected"
 

@@ -143,7 +143,7 @@ def test_the_files_of_queued_purchases_are_found_without_the_history(world: Worl
         rows = [{"decision": decision, "digest": digest} for decision, digest in named.items()]
         connection.execute(sa.insert(decision_data), rows)
     with explaining() as explained:
-        assert digests[1] in data_pushes.of_queued(ledger)
+        assert digests[1] in data_pushes.of_unsent(ledger)
         assert picture in uploads.needed(ledger, ACCOUNT, limit=200)
     assert not explained.too_much, f"\n{explained}"
 
