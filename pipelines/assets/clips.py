@@ -112,11 +112,10 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
     if prompts.problems:
         bought = bought_by(production, context.run)
         raise clips_failed(prompts.problems, len(keys), "cannot be bought", bought=bought)
-    declared = production.declarations().series
+    # a prompt may be older than the caps and prices that are declared
+    declarations = production.declarations()
     requests = {
-        key: (series.limited(request) if (series := declared.get(request.series)) else request).with_takes(
-            config.takes
-        )
+        key: declarations.renewed(request).with_takes(config.takes)
         for key, request in prompts.requests.items()
     }
     return say(batch, buy(batch, requests, regenerate=config.regenerate))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from resources.catalogue import Catalogue
 from resources.choices import Choice
@@ -30,6 +31,8 @@ MAX_FAILED = 20
 
 ANY_CHARACTER = "char_any"
 """A placeholder for the id of a character while a file is checked; it is never sent."""
+
+Bought = TypeVar("Bought", bound=Choice)
 
 FOLDERS = ("series", "accounts", "characters", "prompts", "edits")
 """Folders of the data folder whose files are read here."""
@@ -94,27 +97,31 @@ class Declarations:
             raise ProblemsError([problem])
         return series.render(clip, id_of=lambda name: id_of(name, self.characters, self.made()))
 
-    def renewed(self, draft: ClipRequest) -> ClipRequest:
-        """A draft that was rendered earlier, with the limits of its series and the prices of its finish that are declared now.
+    def renewed(self, request: ClipRequest) -> ClipRequest:
+        """A request that was rendered earlier, with the limits of its series and the prices that are declared now: they change no prompt.
 
-        A finish that is in the catalogue no more keeps its price.
+        The prices are its own, and those of its fallbacks and of its finish. What is in the catalogue no more keeps its price.
         """
-        series = self.series.get(draft.series)
-        limited = draft if series is None else series.limited(draft)
-        if limited.finish is None:
-            return limited
-        choice, *fallbacks = (
-            self._priced(way, draft) for way in (limited.finish.choice, *limited.finish.fallbacks)
-        )
-        finish = limited.finish.model_copy(update={"choice": choice, "fallbacks": tuple(fallbacks)})
-        return limited.model_copy(update={"finish": finish})
+        series = self.series.get(request.series)
+        limited = self._priced(request if series is None else series.limited(request))
+        fallbacks = tuple(map(self._priced, limited.fallbacks))
+        finish = limited.finish
+        if finish is not None:
+            choice, *others = (self._priced(way, request) for way in (finish.choice, *finish.fallbacks))
+            finish = finish.model_copy(update={"choice": choice, "fallbacks": tuple(others)})
+        return limited.model_copy(update={"fallbacks": fallbacks, "finish": finish})
 
-    def _priced(self, way: Choice, draft: ClipRequest) -> Choice:
+    def _priced(self, way: Bought, draft: ClipRequest | None = None) -> Bought:
+        """A request or fallback at the price of now, None where the catalogue has none.
+
+        Args:
+            draft: What it finishes.
+        """
         try:
             endpoint = self.catalogue.get(way.endpoint, way.provider)
         except ProblemsError:
             return way
-        of_draft = draft.body if endpoint.draft_id is not None else None
+        of_draft = draft.body if draft is not None and endpoint.draft_id is not None else None
         return way.model_copy(update={"price_micros": endpoint.price(way.body, draft=of_draft)})
 
     def _with_prefix(self, prefix: str) -> Series | None:

@@ -238,6 +238,15 @@ def test_a_finish_has_the_price_of_today_whenever_its_draft_was_bought(tmp_path:
     assert declarations.renewed(earlier) == draft
 
 
+def test_a_request_and_its_fallbacks_have_the_prices_of_today(tmp_path: Path) -> None:
+    declarations = load(tmp_path, SAME_DIRECTION[: SAME_DIRECTION.index("draft:")])
+    made = declarations.render(declarations.series["city"].clip("wide"))
+    ways = [way.model_copy(update={"price_micros": usd("0.01")}) for way in made.fallbacks]
+    earlier = made.model_copy(update={"price_micros": usd("0.01"), "fallbacks": tuple(ways)})
+    assert earlier.ceiling_micros < made.ceiling_micros
+    assert declarations.renewed(earlier) == made
+
+
 def test_a_finish_that_is_in_no_catalogue_any_more_keeps_its_price(tmp_path: Path) -> None:
     declarations = load(tmp_path, SAME_SHOT)
     earlier = bought_earlier(declarations.render(declarations.series["city"].clip("hero")), usd("0.01"))
