@@ -119,11 +119,11 @@ def _decide(context: dg.SensorEvaluationContext, production: Production, ledger:
         context.log.info("%s: %s", one.clip, in_words(one.verdict))
     if has_ordered(ledger):
         try:
-            production.checked_data()
+            data, _ = production.checked_data()
         except DailiesError as error:
             context.log.warning("no finish is bought by this host: %s", error)
             return
-        for done in buy_ordered(ledger, limits=production.declarations().renewed):
+        for done in buy_ordered(ledger, limits=production.declarations_in(data).renewed):
             context.log.info(
                 "%s: its finish %s", done.draft.clip, "is bought" if done.finish else f"waits: {done.why}"
             )

@@ -87,8 +87,8 @@ def _requests(
 ) -> Iterator[dg.RunRequest]:
     tick = when.isoformat(timespec="minutes")
     decision = f"schedule:{name}:{tick}"
-    _, digest = production.checked_data()
-    declarations = production.declarations()
+    data, digest = production.checked_data()
+    declarations = production.declarations_in(data)
     series = declarations.series.get(name)
     if series is None:
         problems = "; ".join(str(problem) for problem in declarations.problems)

@@ -110,7 +110,10 @@ class Production(dg.ConfigurableResource[None]):
 
     def declarations(self) -> Declarations:
         """The series and models of the data folder as they are now."""
-        data = (bring(load_settings()) if self._data is None else self.settings()).data
+        return self.declarations_in((bring(load_settings()) if self._data is None else self.settings()).data)
+
+    def declarations_in(self, data: Path) -> Declarations:
+        """The same of a data folder, e.g. of `checked_data`: a push between two looks would make them two folders."""
         return load_series(data, Catalogue.of(data), made=self.characters)
 
     def characters(self) -> dict[str, Made]:

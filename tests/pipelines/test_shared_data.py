@@ -19,6 +19,7 @@ from pipelines.cli.room import open_room
 from pipelines.clip_batch import DECISION_TAG
 from resources import dagster_resources, program_files
 from resources.catalogue import Catalogue
+from resources.dagster_resources import Production
 from resources.errors import ConfigurationError
 from resources.ledger import approvals, data_pushes
 from resources.ledger.schema import uploads
@@ -369,6 +370,28 @@ def price(data: Path) -> int:
     found = endpoint.price({"duration": 4, "resolution": "720p"})
     assert found is not None
     return found
+
+
+def test_a_tick_orders_from_the_folder_that_its_decision_names(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a push between the two looks the run rendered other words than its schedule had ordered, and bought nothing that day."""
+    keys = declare(house)
+    another_host(house, monkeypatch)
+    push(house)
+    checked = type(house.production).checked_data
+
+    def and_then_somebody_pushes(production: Production) -> tuple[Path, str | None]:
+        found = checked(production)
+        monkeypatch.setattr(type(house.production), "checked_data", checked)
+        house.edit("bay", "quiet", "stormy")
+        push(house)
+        return found
+
+    monkeypatch.setattr(type(house.production), "checked_data", and_then_somebody_pushes)
+    tags = a_tick(house)
+    assert house.run("submit_clips", keys, tags=tags).green
+    assert house.bought() == WORDS
 
 
 def test_a_run_fetches_a_folder_again_that_is_removed_while_it_is_taken(
