@@ -19,7 +19,7 @@ from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.progress import ClipProgress
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.stack_state import running_stack
+from pipelines.cli.stack_state import running_stack, why_no_stack
 from pipelines.cli.terminal import complain, console, counted, errors, print_json
 from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
 from pipelines.partitions import PartitionStore, add_clips, range_tags, stretches
@@ -97,8 +97,7 @@ def _dagster_home(settings: Settings) -> Path:
     home = os.environ.get("DAGSTER_HOME") or (state or {}).get("dagster_home")
     if not home or not Path(home).is_dir():
         raise ConfigurationError(
-            "Dagster does not run here. Nothing was bought. Start everything with `dailies up`, or set DAILIES_DAGSTER_URL to where "
-            "it runs."
+            f"{why_no_stack(settings.home)}, or set DAILIES_DAGSTER_URL to where it runs."
         )
     return Path(home)
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.terminal import console
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
 from resources.plain import legible, shown
 from resources.settings import Settings
@@ -45,7 +46,10 @@ def show_log(settings: Settings, name: str, lines: int) -> None:
     file = folder / f"{NAMES.get(name, name)}.log"
     if file.stem not in known:
         there = ", ".join(known) or "none yet; `dailies up` starts them"
-        raise ConfigurationError(f"there is no log of {name!r} in {folder}; there are: {there}, and `run ID`")
+        raise ConfigurationError(
+            f"there is no log of {name!r} in {folder}; there are: {there}, and `run ID`"
+            + suggestion(name, [*known, *NAMES]).removesuffix(".")
+        )
     for line in _tail(file, lines):
         console.print(
             Text(legible(_COLOUR.sub("", _readable(line)[:LONGEST_LINE]), lines=True)), soft_wrap=True

@@ -8,6 +8,8 @@ from typing import Any
 from resources.processes import is_living, started_at
 
 STATE_FILE = "stack.json"
+LOCK_FILE = "stack.lock"
+"""Held by a `dailies up` from before its state file is there until it has gone; names its process."""
 SANDBOX_KEY_FILE = "sandbox-key"
 
 
@@ -20,3 +22,17 @@ def running_stack(home: Path) -> dict[str, Any] | None:
         if is_living(state["pid"]) and began in {None, started_at(state["pid"])}:
             return dict(state)
     return None
+
+
+def why_no_stack(home: Path) -> str:
+    """Why no run can be requested where no `dailies up` of this home is ready, and what to do: the beginning of a sentence."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        holder = json.loads((home / LOCK_FILE).read_text())
+        pid = holder["pid"]
+        # a killed one leaves its file, and another program may have its process id
+        if is_living(pid) and holder["started_at"] == started_at(pid):
+            return (
+                f"`dailies up` (process {pid}) is not ready, or is ending. Nothing was bought. Ask again when it has printed its "
+                "addresses"
+            )
+    return "Dagster does not run here. Nothing was bought. Start everything with `dailies up`"

@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.cli.stack_state import STATE_FILE
+from pipelines.cli.stack_state import LOCK_FILE, STATE_FILE
 from resources.errors import ConfigurationError, DailiesError
 from resources.file_lock import FileLockedError, lock_file
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger, machine_name
-from resources.processes import Process, end, is_living, of_home
+from resources.processes import Process, end, is_living, of_home, started_at
 from resources.program_files import program_file
 from resources.settings import Settings, open_ledger
 
-LOCK_FILE = "stack.lock"
 LOCK_PATIENCE_SECONDS = 2.0
 """How long to retry the lock: another command may be probing it."""
 LEFT_SECONDS = 15.0
@@ -45,7 +44,8 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
                 f"{first.get('dagster_url', 'an unknown address')}). Use it, or end it with Ctrl-C where it runs."
             ) from None
         file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "dagster_url": dagster_url}))
+        own = os.getpid()
+        file.write(json.dumps({"pid": own, "started_at": started_at(own), "dagster_url": dagster_url}))
         file.flush()
         try:
             yield

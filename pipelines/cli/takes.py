@@ -13,6 +13,7 @@ from pipelines.cli.clip_table import as_document
 from pipelines.cli.terminal import age, complain, table_of
 from resources.errors import ConfigurationError
 from resources.ledger.finishes import FinishOrdered
+from resources.ledger.newest import has_bought
 from resources.ledger.takes import ClipTakes, Take, takes_of
 from resources.ledger.verdicts import Judged, RecordedVerdict, Verdict, VerdictWay, Word, judge
 from resources.money import show_usd
@@ -27,10 +28,15 @@ def read_takes(settings: Settings, clip: str) -> ClipTakes:
     """The takes of a clip.
 
     Raises:
-        ConfigurationError: It was never bought.
+        ConfigurationError: It was never bought, or it is a series.
     """
     with open_ledger(settings) as ledger:
         found = takes_of(ledger, [clip]).get(clip)
+        is_series = found is None and has_bought(ledger, clip)
+    if is_series:
+        raise ConfigurationError(
+            f"{clip} is a series; `dailies status {clip}` lists its clips, and each has takes"
+        )
     if found is None:
         raise ConfigurationError(
             f"{clip} was never bought, so it has no takes; `dailies status` shows all clips"

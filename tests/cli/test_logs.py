@@ -44,6 +44,8 @@ def test_a_log_that_is_not_there_is_told_with_those_that_are(home: Path) -> None
     for name in ("demon", "../../etc/passwd"):
         with pytest.raises(ConfigurationError, match="there are: daemon, and `run ID`"):
             show_log(load_settings(), name, 2)
+    with pytest.raises(ConfigurationError, match=r"`run ID`; did you mean 'daemon'\?$"):
+        show_log(load_settings(), "dameon", 2)
 
 
 def test_the_messages_of_a_run_are_read_page_by_page(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,8 @@ def test_takes_are_judged_in_the_terminal(depot: Depot, tmp_path: Path) -> None:
     first, second = a_take(depot, "monday"), a_take(depot, "tuesday")
     shown = run("takes", CLIP)
     assert shown.exit_code == 0, shown.output
+    with pytest.raises(ConfigurationError, match="bay is a series; `dailies status bay` lists its clips"):
+        raise run("takes", "bay").exception or AssertionError
     assert all(
         part in shown.output for part in (first.id[:8], f"2*  {second.id[:8]}", f"made by {first.endpoint}")
     )

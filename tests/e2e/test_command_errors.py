@@ -1,6 +1,7 @@
 """What the command says when something is wrong: a sentence on standard error, an exit code, and never a traceback."""
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,9 @@ from projects import a_project
 
 from pipelines.cli import main
 from pipelines.cli.stack import free_port
+from pipelines.cli.stack_state import LOCK_FILE
+from resources.processes import started_at
+from resources.settings import load_settings
 
 
 @dataclass
@@ -64,6 +68,19 @@ def test_without_a_running_dagster_nothing_is_bought_and_the_command_says_how_to
     assert not said.out
     for words in ("Dagster does not run here", "Nothing was bought", "dailies up"):
         assert words in said.err
+
+
+def test_a_stack_that_is_not_ready_is_told_from_none(dailies: Dailies) -> None:
+    home = load_settings().home
+    home.mkdir(exist_ok=True)
+    own = {"pid": os.getpid(), "started_at": started_at(os.getpid())}
+    (home / LOCK_FILE).write_text(json.dumps(own))
+    said = dailies("produce", "bay")
+    assert said.code == 2
+    assert f"`dailies up` (process {os.getpid()}) is not ready, or is ending. Nothing was bought." in said.err
+    # a killed stack leaves its file, and its process id may be another program's
+    (home / LOCK_FILE).write_text(json.dumps(own | {"started_at": "long ago"}))
+    assert "Dagster does not run here" in dailies("produce", "bay").err
 
 
 def test_a_dagster_that_does_not_answer_ends_with_3(
