@@ -1,5 +1,6 @@
 """The archive of a data folder: a tar.gz whose bytes follow from its files, and that is read as a stranger's."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, UnavailableError
 from resources.program_files import models_beside
 from resources.shared_data.snapshot import (
     MOST_BYTES,
@@ -24,6 +25,7 @@ from resources.shared_data.snapshot import (
 )
 
 _CHUNK = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _PRIVATE_KEY = b"PRIVATE KEY-----"
 """In every private key in PEM."""
 _HEADERS_BYTES = 8 << 10
@@ -78,6 +80,7 @@ def unpack(archive: Path, target: Path, digest: str) -> None:
 
     Raises:
         ConfigurationError: The archive is broken, holds something else, or is not the one.
+        UnavailableError: The disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
@@ -85,6 +88,11 @@ def unpack(archive: Path, target: Path, digest: str) -> None:
         try:
             found = _read(archive, partial)
         except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                # nothing is wrong with the archive, and a clip that waits for a picture in it must go on waiting
+                raise UnavailableError(
+                    f"no room to unpack a data folder in {target.parent}: {error.strerror}"
+                ) from None
             raise _refused(digest, f"it cannot be read ({type(error).__name__})") from None
         if found.digest != digest:
             raise _refused(digest, f"its files have the digest {short(found.digest)}")

@@ -1,5 +1,6 @@
 """The digest of a data folder, its archive, and archives of strangers."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -13,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pipelines.cli.data_folders import secrets_of
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, UnavailableError
 from resources.program_files import program_file
 from resources.settings import load_settings
 from resources.shared_data import archive as archives
 from resources.shared_data import snapshot as snapshots
 from resources.shared_data.archive import unpack, write_archive
-from resources.shared_data.snapshot import take_snapshot
+from resources.shared_data.snapshot import Snapshot, take_snapshot
 
 FILES = {
     "series/bay.yaml": b"name: bay\n",
@@ -222,3 +223,15 @@ def test_an_archive_that_is_not_the_one_leaves_nothing_behind(
         unpack(stored(tmp_path, HOSTILE[name]()), target, "0" * 64)
     assert list(target.parent.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data.tar.gz"]
+
+
+def test_a_full_disk_says_nothing_about_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken archive fails the clips whose pictures are in it; they wait where only this machine has no room."""
+
+    def full(_archive: Path, _folder: Path) -> Snapshot:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archives, "_read", full)
+    with pytest.raises(UnavailableError, match="No space left on device"):
+        unpack(tmp_path / "data.tar.gz", tmp_path / "unpacked" / "it", "0" * 64)
+    assert not list((tmp_path / "unpacked").iterdir())
