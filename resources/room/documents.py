@@ -198,7 +198,10 @@ def _parameters(attempt: Attempt, before: Attempt | None) -> list[dict[str, Any]
 def _plain(attempt: Attempt) -> dict[str, str]:
     body = shown_body(attempt.request.body)
     return {
-        shown(name, longest=60): shown(str(value), longest=200)
+        # as series and JSON write it
+        shown(name, longest=60): shown(
+            str(value).lower() if isinstance(value, bool) else str(value), longest=200
+        )
         for name, value in body.items()
         if name not in _HIDDEN and value not in (None, "", [])
     }

@@ -121,5 +121,17 @@ def test_status_says_that_a_run_is_asked_for(ledger: Ledger, monkeypatch: pytest
     assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"), [("byy", "; did you mean 'bay'?"), ("bay", ""), ("byy bay", ""), ("wholly-else", "")]
+)
+@pytest.mark.usefixtures("ledger")
+def test_status_names_the_series_that_a_misspelt_one_may_be(
+    words: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_runs, "barren_runs", lambda *_: [])
+    told = CliRunner().invoke(app, ["status", *words.split()])
+    assert (told.exit_code, told.stdout) == (0, f"{words} chooses no clip that was bought{hint}\n")
+
+
 def test_the_tags_are_those_of_decisions() -> None:
     assert failed_runs.DECISION_TAGS == (DECISION_TAG, BACKFILL_TAG)

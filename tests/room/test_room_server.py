@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from resources.ledger.former_names import record_rename
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import unstored, verdicts_of
 from resources.orders import Review
+from resources.room import documents
 from resources.room.server import RoomServer
 from resources.series.review_rules import ReviewRules
 from resources.storage.layout import VERDICTS
@@ -241,3 +243,10 @@ def test_what_drafts_and_their_finishes_were_worth_has_a_line_for_both(
         [one.id for one in takes_of(studio.ledger, ["both-gull"])["both-gull"].open],
         why="over",
     )
+
+
+def test_yes_and_no_of_a_request_are_shown_as_a_series_writes_them() -> None:
+    body = {"prompt": "a hill", "generate_audio": True, "loop": False, "duration": 5, "frame": "True"}
+    attempt: Any = SimpleNamespace(request=SimpleNamespace(body=body))
+    shown = {"generate_audio": "true", "loop": "false", "duration": "5", "frame": "True"}
+    assert documents._plain(attempt) == shown

@@ -62,6 +62,7 @@ def status(
         refusal_of_empty,
         refused_in_words,
     )
+    from resources.declared.problems import nearest
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
     from resources.ledger.pauses import pauses
@@ -95,7 +96,11 @@ def status(
         elif failed:
             console.print("no clip has failed")
         elif words:
-            console.print(f"{' '.join(words)} chooses no clip that was bought", markup=False)
+            declared = complete_series("")
+            # a series that is declared may have bought nothing yet
+            hint = "" if len(words) > 1 or words[0] in declared else nearest(words[0], declared)
+            said = "; ".join(filter(None, (f"{' '.join(words)} chooses no clip that was bought", hint)))
+            console.print(said, markup=False, soft_wrap=True)
         elif not waiting:
             console.print("no clips yet; `dailies produce SERIES` asks for some")
 
