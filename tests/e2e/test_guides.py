@@ -76,7 +76,7 @@ ENDS = {
     r"retry CLIP": ({2}, "nothing to retry"),
     r"resolve CLIP": ({1, 2}, ""),
     r"ledger (restore|rebuild)": ({2, 3}, "running"),
-    r"models add": ({1, 2}, "maker/model"),
+    r"models add wavespeed maker": ({1, 2}, "maker/model"),
     r"doctor --alarm": ({2}, "DAILIES_ALARM_URL"),
     r"fetch .*--sign": ({2}, "sign"),
     r"fetch 'harbor": ({2}, "no clip that was bought fits"),
