@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import theirs
-from commandkit import ROOT, run_apart, run_here
+from commandkit import ROOT, run_apart
 from pydantic import SecretStr
 
 from bench.machine import is_ours
@@ -51,8 +51,8 @@ class Joined:
     environment: dict[str, str]
 
     def dailies(self, *arguments: str) -> Any:
-        """What a command prints with `--json`; this process is in our folder, as a person's shell is."""
-        done = run_here(*arguments, "--json")
+        """What a command prints with `--json`, run in our folder."""
+        done = run_apart(*arguments, "--json", environment=self.environment, folder=self.ours)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -116,10 +116,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
                         preexec_fn=child_setup(),  # noqa: PLW1509
                     )
                 )
-            with pytest.MonkeyPatch.context() as patch, DagsterApi(f"http://127.0.0.1:{web}") as api:
-                for name in filter(is_ours, list(os.environ)):
-                    patch.delenv(name)
-                patch.chdir(ours)
+            with DagsterApi(f"http://127.0.0.1:{web}") as api:
                 made = Joined(api, ours, existing, environment)
                 until(lambda: {"films", "theirs"} <= loaded(api), "both locations", top)
                 yield made
