@@ -1,5 +1,6 @@
 """`dailies doctor`: what was lost is made again from what is left, nothing is bought, and what is whole stays as it is."""
 
+import contextlib
 import json
 import os
 import sys
@@ -195,7 +196,7 @@ def test_beside_a_stack_its_sandbox_and_its_bucket_are_asked(
     (home / "stack.json").write_text(json.dumps(running))
     (home / "sandbox-key").write_text(os.environ["WAVESPEED_API_KEY"])
     (home / "s3-secret").write_text("its secret")
-    monkeypatch.setattr("pipelines.cli.bucket._embedded", lambda *_: bucket)
+    monkeypatch.setattr("pipelines.cli.bucket._embedded_of", lambda *_: contextlib.nullcontext(bucket))
     with monkeypatch.context() as shell:
         for name in list(os.environ):
             if name.endswith(("_API_KEY", "_URL", "_ORIGINS", "_S3_BUCKET")):
