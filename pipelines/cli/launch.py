@@ -46,6 +46,9 @@ SILENCE_SECONDS = 15.0
 """How long to wait for a Dagster that does not answer: its webserver may be restarting."""
 RETRY_SECONDS = 120.0
 """How long to wait for a retry that Dagster has announced; its daemon looks every few seconds."""
+ANNOUNCED_SECONDS = 5.0
+"""How long after a failure Dagster may announce the retry: it writes the failure first. A run that was ended for its dead host was
+taken for the last one, and the command ended before the clips were collected."""
 
 
 @dataclass
@@ -341,9 +344,16 @@ def wait_for_runs(
             answered_at = time.monotonic()
             if not all(run.is_over for run in runs):
                 over_since = answered_at
-            elif not any(run.will_retry for run in runs) or answered_at - over_since > RETRY_SECONDS:
+            elif answered_at - over_since >= _retry_seconds(runs):
                 return runs
             time.sleep(LOOK_SECONDS)
+
+
+def _retry_seconds(ended: Sequence[RunState]) -> float:
+    """How long a retry of runs that have ended may still come, in seconds."""
+    if any(run.will_retry for run in ended):
+        return RETRY_SECONDS
+    return ANNOUNCED_SECONDS if any(run.status == "FAILURE" for run in ended) else 0.0
 
 
 def finish(

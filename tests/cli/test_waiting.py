@@ -37,6 +37,7 @@ ACCEPTED = Accepted("job-1", "openai/sora-2/text-to-video", {})
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(launch, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(launch, "SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr(launch, "ANNOUNCED_SECONDS", 0.02)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -159,6 +160,23 @@ def test_a_run_that_dagster_starts_again_is_followed_to_the_end_of_the_last_one(
     )
     runs = wait_for_runs(api, settings, DECISION, ["run-1"], look=lambda: None)
     assert runs == [RunState("run-3", "SUCCESS")]
+
+
+def test_a_retry_that_is_announced_a_moment_after_the_failure_is_followed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster writes the failure first, and then whether it tries again."""
+    monkeypatch.setattr(launch, "ANNOUNCED_SECONDS", 60.0)
+    api = as_api(
+        Dagster(
+            RunState("run-1", "STARTED"),
+            RunState("run-1", "FAILURE"),
+            RunState("run-1", "FAILURE", will_retry=True),
+            RunState("run-2", "SUCCESS"),
+        )
+    )
+    runs = wait_for_runs(api, settings, DECISION, ["run-1"], look=lambda: None)
+    assert runs == [RunState("run-2", "SUCCESS")]
 
 
 def test_a_retry_that_never_comes_is_not_waited_for_for_ever(
