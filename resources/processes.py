@@ -89,8 +89,14 @@ def end(processes: Iterable[Process], home: Path, *, seconds: float) -> list[Pro
         return ended
 
 
-def is_living(pid: int) -> bool:
-    """Whether a process with this id lives; a zombie does not."""
+def is_living(pid: int, *, began: str | None = None) -> bool:
+    """Whether a process with this id lives; a zombie does not.
+
+    Args:
+        began: See `started_at`: another program may have the id by now. None where it is not known.
+    """
+    if began not in {None, started_at(pid)}:
+        return False
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except OSError:

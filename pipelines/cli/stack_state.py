@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from resources.processes import is_living, started_at
+from resources.processes import is_living
 
 STATE_FILE = "stack.json"
 LOCK_FILE = "stack.lock"
@@ -17,9 +17,7 @@ def running_stack(home: Path) -> dict[str, Any] | None:
     """The state file of a running `dailies up`, None if none runs."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         state = json.loads((home / STATE_FILE).read_text())
-        began = state.get("started_at")
-        # another program may have the process id of one that was killed
-        if is_living(state["pid"]) and began in {None, started_at(state["pid"])}:
+        if is_living(state["pid"], began=state.get("started_at")):
             return dict(state)
     return None
 
@@ -29,8 +27,8 @@ def why_no_stack(home: Path) -> str:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         holder = json.loads((home / LOCK_FILE).read_text())
         pid = holder["pid"]
-        # a killed one leaves its file, and another program may have its process id
-        if is_living(pid) and holder["started_at"] == started_at(pid):
+        # a killed one leaves its file
+        if is_living(pid, began=holder["started_at"]):
             return (
                 f"`dailies up` (process {pid}) is not ready, or is ending. Nothing was bought. Ask again when it has printed its "
                 "addresses"

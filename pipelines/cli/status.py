@@ -117,7 +117,7 @@ def refused_in_words(ledger: Ledger) -> list[str]:
 
 
 def refusal_of_empty(settings: Settings, ledger: Ledger) -> str | None:
-    """Why a ledger without clips may not buy: its bucket knows of purchases. None where it may, or where the bucket does not answer."""
+    """Why an emptied ledger may not buy: its bucket holds purchases. None if it may, or if the bucket does not answer."""
     from pipelines.cli.bucket import refusal_of_bucket
 
     try:

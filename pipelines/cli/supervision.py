@@ -77,7 +77,7 @@ class CodeWatch:
         if self._holder is None:
             return False
         pid, started = self._holder
-        return started is not None and started_at(pid) == started and is_living(pid)
+        return started is not None and is_living(pid, began=started)
 
 
 def end_child(process: "subprocess.Popen[bytes]") -> None:

@@ -4,7 +4,15 @@ from typing import Any, ClassVar
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.providers import answers
-from resources.providers.base import ClockOffset, FailureKind, JobState, JobStatus, PollFailed, Rejected
+from resources.providers.base import (
+    ClockOffset,
+    FailureKind,
+    JobState,
+    JobStatus,
+    PollFailed,
+    Rejected,
+    UploadFailed,
+)
 from resources.providers.http import Answer, ProviderHttp
 from resources.providers.spec import Connection
 
@@ -91,6 +99,18 @@ class ProviderClient:
         elif status == 401 or (status == 403 and answer.document is not None):
             kind = FailureKind.AUTH
         return PollFailed(self._said(answer), answer.retry_after, kind)
+
+    def _not_uploaded(self, answer: Answer | PollFailed, what: str, *, refused: bool) -> UploadFailed:
+        """What a refused upload comes to.
+
+        Args:
+            answer: The provider's.
+            what: What it did not do, e.g. `gives no ticket`.
+            refused: Whether the provider itself said that it takes no such file.
+        """
+        failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
+        kind = FailureKind.INVALID if refused else failed.kind
+        return UploadFailed(f"{self.title} {what}: {failed.cause}", kind, failed.retry_after)
 
     def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
         """The answer to a question about the account.

@@ -1,7 +1,9 @@
 """The sandbox's own table of endpoints: their parameters and allowed values, the price and the frame of a clip."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -9,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from resources.money import Micros, usd
 from resources.sandbox.front_registry import fronts
-from resources.sandbox.pictures import Measured, scaled
+from resources.sandbox.pictures import Measured, from_data_url, measure, scaled
 
 
 class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, not a failure of the sandbox
@@ -194,6 +196,41 @@ class SandboxEndpoint(BaseModel):
             seconds=seconds_of(params.get("duration"), self.seconds),
             audio=bool(params.get("generate_audio", params.get("sound", True))),
         )
+
+    def pictures(
+        self, params: dict[str, Any], *, find: Callable[[str], Path | None] | None = None, problem: str
+    ) -> dict[str, Measured]:
+        """The sizes of the pictures in a request, in base64 or uploaded; addresses elsewhere are not fetched.
+
+        Args:
+            params: From `read`.
+            find: The uploaded file at an address, None if it is gone; raises ValueError for an address elsewhere. Without it, nothing is
+                uploaded to this provider.
+            problem: What the provider says of a value that is no picture; `{name}` is its parameter.
+
+        Raises:
+            InvalidParameter: A value is no picture.
+        """
+        found = {}
+        for name, rule in self.parameters.items():
+            value = params.get(name)
+            if rule.type != "picture" or not isinstance(value, str):
+                continue
+            source: Path | bytes | None
+            if value.startswith("data:"):
+                source = from_data_url(value)
+            elif find is None:
+                continue
+            else:
+                try:
+                    source = find(value)
+                except ValueError:
+                    continue
+            measured = measure(source) if source else None
+            if measured is None:
+                raise InvalidParameter(name, problem.format(name=name))
+            found[name] = measured
+        return found
 
     def look_at(self, params: dict[str, Any], files: dict[str, Measured]) -> dict[str, Any]:
         """Check uploaded files, and take the frame from the first image if the endpoint does so.

@@ -169,7 +169,7 @@ def ended(clip: Facts, began: float, end: float, *, failed: str | None, **more: 
         clip: The attempt's facts.
         began: When it was decided, in seconds since the epoch.
         end: When it ended, in seconds since the epoch.
-        failed: A word of ours for why it has no clip, None where it has one.
+        failed: Why it made no clip, in a word of ours and never a provider's text; None if it was delivered.
     """
     collector = _collector()
     if collector is not None:

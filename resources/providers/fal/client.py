@@ -289,10 +289,8 @@ class Fal(ProviderClient):
             "POST", "/storage/upload/initiate", params={"storage_type": "gcs"}, content=asked
         )
         if not isinstance(answer, Answer) or not answer.ok:
-            failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
             refused = isinstance(answer, Answer) and answer.status in REFUSED and is_error(answer.fields)
-            kind = FailureKind.INVALID if refused else failed.kind
-            return UploadFailed(f"fal gives no address: {failed.cause}", kind, failed.retry_after)
+            return self._not_uploaded(answer, "gives no address", refused=refused)
         urls = answers.media_urls([answer.fields.get("upload_url"), answer.fields.get("file_url")])
         if len(urls) != 2:
             return UploadFailed("fal's address for the upload cannot be understood", FailureKind.PROVIDER)

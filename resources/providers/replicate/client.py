@@ -195,10 +195,8 @@ class Replicate(ProviderClient):
             "POST", "/v1/files", files={"content": (name, data, content_type)}, seconds=UPLOAD_SECONDS
         )
         if not isinstance(answer, Answer) or not answer.ok:
-            failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
             refused = isinstance(answer, Answer) and answer.status in _REFUSED and _is_error(answer.fields)
-            kind = FailureKind.INVALID if refused else failed.kind
-            return UploadFailed(f"Replicate takes no file: {failed.cause}", kind, failed.retry_after)
+            return self._not_uploaded(answer, "takes no file", refused=refused)
         places = answer.fields.get("urls")
         urls = answers.media_urls([places.get("get")] if isinstance(places, dict) else None)
         if len(urls) != 1:

@@ -223,10 +223,8 @@ class WaveSpeed(ProviderClient):
         answer = await self._http.ask("POST", "/api/v3/media/uploads", content=encode(asked))
         envelope = Envelope.of(answer) if isinstance(answer, Answer) else None
         if envelope is None or not (200 <= envelope.status < 300):
-            failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
             refused = envelope is not None and envelope.says({400, 413, 415, 422})
-            kind = FailureKind.INVALID if refused else failed.kind
-            return UploadFailed(f"WaveSpeed gives no ticket: {failed.cause}", kind, failed.retry_after)
+            return self._not_uploaded(answer, "gives no ticket", refused=refused)
         ticket = Ticket.read(envelope.data)
         if ticket is None:
             return UploadFailed("WaveSpeed's upload ticket cannot be understood", FailureKind.PROVIDER)

@@ -15,7 +15,6 @@ from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
-from resources.sandbox.pictures import Measured, from_data_url, measure
 
 _WORDS = {
     Phase.WAITING: "queued",
@@ -68,7 +67,8 @@ class AimlApiFront(Front):
             )
         try:
             params = endpoint.read(call.body)
-            params = endpoint.look_at(params, _pictures(endpoint, params))
+            pictures = endpoint.pictures(params, problem="parameter {name} holds no image")
+            params = endpoint.look_at(params, pictures)
         except InvalidParameter as problem:
             return failure(call, 400, f"Body validation error: {problem.parameter}: {problem}")
         if self.workshop.too_many(call.account):
@@ -199,24 +199,6 @@ def failure(call: WireCall, status: int, message: str) -> JSONResponse:
         "timestamp": timestamp(call.now),
     }
     return JSONResponse(body, status_code=status)
-
-
-def _pictures(endpoint: SandboxEndpoint, params: dict[str, Any]) -> dict[str, Measured]:
-    """The sizes of the pictures inside the request; addresses are not fetched.
-
-    Raises:
-        InvalidParameter: A value is no picture.
-    """
-    found = {}
-    for name, rule in endpoint.parameters.items():
-        value = params.get(name)
-        if rule.type == "picture" and isinstance(value, str) and value.startswith("data:"):
-            data = from_data_url(value)
-            measured = measure(data) if data else None
-            if measured is None:
-                raise InvalidParameter(name, f"parameter {name} holds no image")
-            found[name] = measured
-    return found
 
 
 def _without_pictures(fields: dict[str, Any]) -> dict[str, Any]:

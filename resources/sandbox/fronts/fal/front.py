@@ -18,7 +18,6 @@ from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_
 from resources.sandbox.faults import Backward, OddRows, StatusWord
 from resources.sandbox.fronts.fal.callbacks import key_set
 from resources.sandbox.fronts.fal.wire import BASE, addresses, failure_of, request_id, result
-from resources.sandbox.pictures import Measured, from_data_url, measure
 from resources.sandbox.uploads import Uploads
 from resources.sandbox.workshop import Workshop
 
@@ -98,7 +97,12 @@ class FalFront(Front):
             return invalid(InvalidParameter("", "Input should be a valid dictionary"))
         try:
             params = endpoint.read(call.body)
-            params = endpoint.look_at(params, self._pictures(endpoint, params, call.base_url))
+            pictures = endpoint.pictures(
+                params,
+                find=lambda url: self._uploads.find(url, call.base_url),
+                problem="Failed to download the file",
+            )
+            params = endpoint.look_at(params, pictures)
             if endpoint.finishes_drafts:
                 params = self._of_draft(call, params)
         except InvalidParameter as problem:
@@ -145,27 +149,6 @@ class FalFront(Front):
     def _queued(job: Job, base_url: str) -> dict[str, Any]:
         own = {"status": "IN_QUEUE", "request_id": request_id(job), "queue_position": 0}
         return {**own, **addresses(job, base_url)}
-
-    def _pictures(
-        self, endpoint: SandboxEndpoint, params: dict[str, Any], base_url: str
-    ) -> dict[str, Measured]:
-        """The sizes of uploaded pictures and of those in the request; addresses elsewhere are not fetched."""
-        found = {}
-        for name, rule in endpoint.parameters.items():
-            value = params.get(name)
-            if rule.type != "picture" or not isinstance(value, str):
-                continue
-            try:
-                source = (
-                    from_data_url(value) if value.startswith("data:") else self._uploads.find(value, base_url)
-                )
-            except ValueError:
-                continue
-            measured = measure(source) if source else None
-            if measured is None:
-                raise InvalidParameter(name, "Failed to download the file", missing=False)
-            found[name] = measured
-        return found
 
     async def _status(self, call: WireCall) -> Response:
         job = call.job

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import json
@@ -22,7 +23,6 @@ from resources.sandbox.faults import Backward, StatusWord
 from resources.sandbox.front_registry import CallbackReport
 from resources.sandbox.fronts.replicate.errors import problem
 from resources.sandbox.fronts.replicate.uploads import UploadedFiles
-from resources.sandbox.pictures import Measured, from_data_url, measure
 from resources.sandbox.workshop import Workshop
 
 BASE = "/replicate"
@@ -109,7 +109,12 @@ class ReplicateFront(Front):
             return problem(422, "Input validation failed", "input: input is required, and nothing unknown")
         try:
             params = endpoint.read(asked)
-            params = endpoint.look_at(params, self._pictures(call, endpoint, params))
+            pictures = endpoint.pictures(
+                params,
+                find=functools.partial(self._files.find, call),
+                problem="parameter {name} holds no image",
+            )
+            params = endpoint.look_at(params, pictures)
         except InvalidParameter as wrong:
             return problem(422, "Input validation failed", f"- input.{wrong.parameter}: {wrong}")
         if self.workshop.too_many(call.account):
@@ -133,29 +138,6 @@ class ReplicateFront(Front):
         if call.job.webhook:
             self._report()
         return JSONResponse(prediction(call.job, Phase.WAITING, call.now), status_code=201)
-
-    def _pictures(
-        self, call: WireCall, endpoint: SandboxEndpoint, params: dict[str, Any]
-    ) -> dict[str, Measured]:
-        """The sizes of uploaded pictures and of those in the request; addresses elsewhere are not fetched.
-
-        Raises:
-            InvalidParameter: A value is no picture.
-        """
-        found = {}
-        for name, rule in endpoint.parameters.items():
-            value = params.get(name)
-            if rule.type != "picture" or not isinstance(value, str):
-                continue
-            try:
-                source = from_data_url(value) if value.startswith("data:") else self._files.find(call, value)
-            except ValueError:
-                continue
-            measured = measure(source) if source else None
-            if measured is None:
-                raise InvalidParameter(name, f"parameter {name} holds no image")
-            found[name] = measured
-        return found
 
     async def _poll(self, call: WireCall) -> Response:
         job = call.job
