@@ -1,10 +1,12 @@
-"""A person's project in an empty folder, for the commands to find."""
+"""A person's project in an empty folder, for the commands to find, and an order of one of its clips."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
+
+from resources.orders import ClipRequest, Expected
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,3 +25,16 @@ def a_project(folder: Path, monkeypatch: pytest.MonkeyPatch, clips: Iterable[str
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
     monkeypatch.setenv("DAILIES_HOME", str(folder / "home"))
     monkeypatch.setenv("DAILIES_DATA", str(folder / "data"))
+
+
+def an_order(clip: str, *, series: str = "bay", price_micros: int = 400_000) -> ClipRequest:
+    """A request of a clip, as a run would hand it to the ledger."""
+    return ClipRequest(
+        clip=clip,
+        series=series,
+        provider="wavespeed",
+        endpoint="openai/sora-2/text-to-video",
+        body={"prompt": clip},
+        price_micros=price_micros,
+        expected=Expected(),
+    )

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from projects import a_project
+from projects import a_project, an_order
 
 from pipelines.cli import completion
 from pipelines.cli.app import app
 from resources.ledger.decisions import Decision, decide
-from resources.orders import ClipRequest, Expected
 from resources.planning import selectors
 from resources.settings import load_settings, open_ledger
 
@@ -65,17 +64,8 @@ def complete(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def buy(clip: str) -> None:
-    request = ClipRequest(
-        clip=clip,
-        series="bay",
-        provider="wavespeed",
-        endpoint="openai/sora-2/text-to-video",
-        body={"prompt": "x"},
-        price_micros=400_000,
-        expected=Expected(),
-    )
     with open_ledger(load_settings()) as ledger:
-        decide(ledger, [request], Decision("monday"))
+        decide(ledger, [an_order(clip)], Decision("monday"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from projects import a_project
+from projects import a_project, an_order
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
@@ -19,7 +19,6 @@ from pipelines.cli.bucket import bucket_if_any, bucket_of
 from pipelines.cli.stack import Stack, StackOptions
 from resources.errors import ConfigurationError
 from resources.ledger.decisions import Decision, decide
-from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.settings import Settings, load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
@@ -87,16 +86,7 @@ def used_with(home: Path) -> None:
         store = ObjectStore(server.settings)
         store.ensure_bucket()
         bind_bucket(ledger, store)
-        request = ClipRequest(
-            clip="bay-east",
-            series="bay",
-            provider="wavespeed",
-            endpoint="openai/sora-2/text-to-video",
-            body={"prompt": "x"},
-            price_micros=400_000,
-            expected=Expected(),
-        )
-        decide(ledger, [request], Decision("monday"))
+        decide(ledger, [an_order("bay-east")], Decision("monday"))
         BucketMark(ledger, store).advance()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from projects import an_order
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
@@ -24,7 +25,6 @@ from resources.ledger.outcomes import record_outcome
 from resources.ledger.polls import record_end
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
-from resources.orders import ClipRequest, Expected
 from resources.production import ledger_rebuild
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.base import Accepted, Candidate, JobState, JobStatus
@@ -80,21 +80,9 @@ def ok(*words: str) -> str:
     return result.output
 
 
-def order(clip: str) -> ClipRequest:
-    return ClipRequest(
-        clip=clip,
-        series="cli",
-        provider="wavespeed",
-        endpoint="openai/sora-2/text-to-video",
-        body={"prompt": clip},
-        price_micros=400_000,
-        expected=Expected(),
-    )
-
-
 def want(clip: str) -> None:
     with open_ledger(load_settings()) as ledger:
-        decide(ledger, [order(clip)], Decision("monday"))
+        decide(ledger, [an_order(clip, series="cli")], Decision("monday"))
 
 
 def wanted() -> dict[str, str]:
@@ -149,7 +137,7 @@ def test_nothing_is_bought_while_a_rebuild_works(monkeypatch: pytest.MonkeyPatch
 
     def while_it_works(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
         with open_ledger(load_settings()) as other:
-            (decided,) = decide(other, [order("clip-b")], Decision("tuesday"))
+            (decided,) = decide(other, [an_order("clip-b", series="cli")], Decision("tuesday"))
             seen.append(decided.reason or "bought")
         return take_in(ledger, store)
 
@@ -218,7 +206,7 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
     store = ObjectStore(load_settings().s3())
     with open_ledger(load_settings()) as ledger:
         bind_bucket(ledger, store)
-        request = order("clip-a")
+        request = an_order("clip-a", series="cli")
         store.put_bytes(
             prompt_key(request.clip, request.fingerprint),
             request.model_dump_json().encode(),
@@ -235,7 +223,7 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
         (back,) = ledger.overview()
         assert back.job_id == "job-a"
         assert back.counted_on == bought.counted_on != utc.date().isoformat()
-        (decided,) = decide(ledger, [order("clip-b")], Decision("tuesday"))
+        (decided,) = decide(ledger, [an_order("clip-b", series="cli")], Decision("tuesday"))
     assert decided.ruling is Ruling.REFUSED
     assert "$0.40 is spent" in (decided.reason or "")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from projects import an_order
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
@@ -45,15 +46,7 @@ def run(*words: str) -> Result:
 
 def wanted(clip: str = "city-hero", price: str = "0.40") -> Decided:
     settings = load_settings()
-    request = ClipRequest(
-        clip=clip,
-        series="city",
-        provider="wavespeed",
-        endpoint="openai/sora-2/text-to-video",
-        body={"prompt": "x"},
-        price_micros=usd(price),
-        expected=Expected(),
-    )
+    request = an_order(clip, series="city", price_micros=usd(price))
     with open_ledger(settings) as ledger:
         (ruling,) = decide(ledger, [request], Decision("monday"))
         return ruling

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import respx
 import typer
-from projects import a_project
+from projects import a_project, an_order
 
 from pipelines.cli import launch, main
 from pipelines.cli.bought import bought_so_far
@@ -23,7 +23,6 @@ from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
-from resources.orders import ClipRequest, Expected
 from resources.providers.base import Accepted, Unknown
 from resources.settings import Settings, load_settings, open_ledger
 
@@ -52,20 +51,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def buy(settings: Settings, *answers: Any) -> None:
     """Queue three clips of the decision, and let the first POSTs be answered so."""
-    requests = [
-        ClipRequest(
-            clip=key,
-            series="bay",
-            provider="wavespeed",
-            endpoint="openai/sora-2/text-to-video",
-            body={"prompt": key},
-            price_micros=400_000,
-            expected=Expected(),
-        )
-        for key in KEYS
-    ]
     with open_ledger(settings) as ledger:
-        decide(ledger, requests, Decision(DECISION))
+        decide(ledger, map(an_order, KEYS), Decision(DECISION))
         for answer in answers:
             claimed = claim_next(ledger, "wavespeed", PostTerms(Limits(), 30))
             assert isinstance(claimed, Submission)

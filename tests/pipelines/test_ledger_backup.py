@@ -5,26 +5,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from pipelinekit import House, nothing_bought
+from projects import an_order
 
 from pipelines.ledger_backup import daily_ledger_backup
 from resources.ledger.decisions import Decision, decide
-from resources.orders import ClipRequest, Expected
 from resources.production import ledger_copies
 from resources.production.ledger_copies import copies
 
 
 def want(house: House) -> None:
-    request = ClipRequest(
-        clip="bay-dawn",
-        series="bay",
-        provider="wavespeed",
-        endpoint="openai/sora-2/text-to-video",
-        body={"prompt": "dawn"},
-        price_micros=400_000,
-        expected=Expected(),
-    )
     with house.production.ledger() as ledger:
-        decide(ledger, [request], Decision("monday"))
+        decide(ledger, [an_order("bay-dawn")], Decision("monday"))
 
 
 def test_a_run_leaves_a_verified_copy_and_buys_nothing(house: House) -> None:
