@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli import terminal
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, complain, console, counted, print_json
+from pipelines.cli.terminal import Json, console, counted, print_json
 
 data_app = typer.Typer(
     cls=PanelledGroup,
@@ -38,7 +39,7 @@ def push(
     with open_ledger(settings) as ledger:
         refusal = in_force(ledger).refusal
     if refusal is not None:
-        complain(f"note: {refusal}")
+        terminal.note(refusal)
     if as_json:
         print_json(push_document(made))
     else:
