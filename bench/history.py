@@ -10,18 +10,20 @@ import argparse
 import datetime as dt
 import json
 import random
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
+from bench.sold_series import SERIES, SoldSeries, a_request
 from resources.ledger import counters, schema
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import OPEN, AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import ordered
-from resources.orders import ClipRequest, Expected
 from resources.providers.base import FailureKind
+from resources.video.credentials import ABSENT
 
 BATCH = 2_000
 """Purchases that are written in one transaction."""
@@ -30,24 +32,6 @@ BOUGHT_AT = 6 * 3600.0
 """Seconds after midnight (UTC) at which the schedules tick."""
 OUTPUT_DAYS = 7
 
-
-@dataclass(frozen=True)
-class SoldSeries:
-    """A series and what its clips are bought from."""
-
-    name: str
-    account: str
-    endpoint: str
-    price_micros: int
-    job_seconds: float
-
-
-SERIES = (
-    SoldSeries("harbor", "wavespeed", "bytedance/seedance-2.0/text-to-video", 400_000, 60),
-    SoldSeries("city", "wavespeed", "openai/sora-2/text-to-video", 400_000, 140),
-    SoldSeries("forest", "wavespeed", "bytedance/seedance-2.0/text-to-video", 400_000, 60),
-    SoldSeries("market", "aimlapi", "kling-video/v2.1/standard/text-to-video", 350_000, 200),
-)
 
 _S, _M = AttemptState, MoneyState
 _TO_JOB = [(_S.QUEUED, _M.RESERVED), (_S.SUBMITTING, _M.RESERVED), (_S.SUBMITTED, _M.RESERVED)]
@@ -78,10 +62,11 @@ VIDEO = json.loads("""{
     "picture": {"start": 0.0, "end": 5.041667, "gap": null, "missing_seconds": 0.0},
     "sound": {"start": 0.0, "end": 5.041667, "gap": null, "missing_seconds": 0.0}
 }""")
-CHECKS = json.loads("""[
-    "whole", "size", "duration", "frame_rate", "codecs", "audio", "coverage", "silence", "black", "frozen", "model", "nsfw",
-    "credentials", "duplicate"
-]""")
+CHECKS = json.loads("""{
+    "whole": "passed", "size": "passed", "duration": "passed", "frame_rate": "passed", "codecs": "passed", "audio": "passed",
+    "coverage": "passed", "black": "passed", "frozen": "passed", "silence": "passed", "model": "passed", "nsfw": "passed",
+    "credentials": "skipped", "duplicate": "passed"
+}""")
 UNDER_WAY: tuple[tuple[int, Path], ...] = (
     (30, _TO_JOB[:1]),
     (1, _TO_JOB[:2]),
@@ -174,7 +159,7 @@ class _Writer:
         """Write the clips of a day, which its schedules have bought; at most so many purchases."""
         until = self.written + most
         date, morning = dt.datetime.fromtimestamp(at, dt.UTC).date().isoformat(), at // DAY * DAY + BOUGHT_AT
-        runs = {series.name: self._id(32) for series in SERIES}
+        runs = {series.name: self._run_id() for series in SERIES}
         self._runs += runs.values()
         for number in range(clips):
             if self.written >= until:
@@ -182,24 +167,31 @@ class _Writer:
             series = SERIES[number % len(SERIES)]
             key = f"{series.name}-{date}-{number // len(SERIES):03}"
             decision, run = f"schedule:{series.name}:{date}T06:00+00:00", runs[series.name]
-            self._rows.add(schema.decision_clips, decision=decision, clip=key)
+            ordered_as = a_request(series, key, self.written + 1).order_fingerprint
+            self._rows.add(
+                schema.decision_clips, decision=decision, clip=key, order_fingerprint=ordered_as, takes=1
+            )
             for _ in range(3):
                 if self.written >= until:
                     return
                 (path,) = self._random.choices(self._paths, self._weights)
-                last = self._purchase(series, key, decision, run, morning + number, path)
+                last = self._purchase(
+                    series, key, decision, run, morning + number + self._random.random(), path
+                )
                 if last not in BOUGHT_AGAIN:
                     break
 
     def write_under_way(self) -> None:
         """Write the open purchases, which were bought in the last minutes."""
-        run, number = self._id(32), 0
+        run, number = self._run_id(), 0
         self._runs.append(run)
         for count, path in UNDER_WAY:
             for _ in range(count):
                 series = SERIES[number % len(SERIES)]
                 key = f"{series.name}-now-{number:03}"
-                self._rows.add(schema.decision_clips, decision=run, clip=key)
+                self._rows.add(
+                    schema.decision_clips, decision=run, clip=key, order_fingerprint=None, takes=None
+                )
                 self._purchase(series, key, run, run, self._now - 45 + number / 10, path)
                 self._under_way.append(key)
                 number += 1
@@ -245,7 +237,7 @@ class _Writer:
             "decision": decision,
             "batch": run,
             "watched_by": None,
-            "reported_run_id": None if state in OPEN else self._id(32),
+            "reported_run_id": None if state in OPEN else self._run_id(),
             "reported_at": None if state in OPEN else (ended_at or at) + 30,
             "state": state.value,
             "version": len(path),
@@ -277,23 +269,23 @@ class _Writer:
         }
         if state in {_S.DELIVERED, _S.QUARANTINED}:
             attempt |= {"delivery": self._delivery(attempt), "delivered_at": at + took + 12}
-            self._rows.add(
-                schema.notes, attempt_id=attempt["id"], name="look", value=attempt["delivery"]["look"]
-            )
+            for name, value in (("nsfw", "no"), ("look", attempt["delivery"]["look"])):
+                self._rows.add(schema.notes, attempt_id=attempt["id"], name=name, value=value)
         if state is _S.DELIVERED:
             self._current[key] = attempt
         self._rows.add(schema.attempts, **attempt)
-        self._post(attempt, states, run)
-        self._journal(attempt, path, run)
+        post = self._id(32)
+        self._post(attempt, post, states, run)
+        self._journal(attempt, post, path, run)
         if self.written % BATCH == 0:
             self._rows.write(self._ledger)
         return state
 
-    def _post(self, attempt: dict[str, Any], states: set[AttemptState], run: str) -> None:
+    def _post(self, attempt: dict[str, Any], post: str, states: set[AttemptState], run: str) -> None:
         """Write the POST of a purchase, and its job."""
         if _S.SUBMITTING not in states:
             return
-        at, job, post = attempt["created_at"] + 1, attempt["job_id"], self._id(32)
+        at, job = attempt["created_at"] + 1, attempt["job_id"]
         state = SUBMISSION_ENDS.get(AttemptState(attempt["state"]), SubmissionState.ACCEPTED)
         self._rows.add(
             schema.submissions,
@@ -301,13 +293,13 @@ class _Writer:
             attempt_id=attempt["id"],
             account=attempt["account"],
             state=state.value,
-            owner=f"worker-{run[:8]}:4711:{run[8:16]}",
+            owner=f"worker-{run[:8]}:4711:{run[9:13]}{run[14:18]}",
             started_at=at,
             lease_until=at + 60,
             ended_at=None if state is SubmissionState.OPEN else at + 1,
             detail=job or f"the answer was {state}",
-            clock_low=-0.3,
-            clock_high=0.4,
+            clock_low=-self._random.random(),
+            clock_high=self._random.random(),
         )
         if job is not None:
             known = {"account": attempt["account"], "job_id": job}
@@ -322,9 +314,19 @@ class _Writer:
             if self._random.random() < 0.3:
                 self._rows.add(schema.lags, **known, seconds=self._random.uniform(0.5, 4), seen_at=at + 6)
 
-    def _journal(self, attempt: dict[str, Any], path: Path, run: str) -> None:
+    def _journal(self, attempt: dict[str, Any], post: str, path: Path, run: str) -> None:
         before = None
+        whys = {
+            _S.QUEUED: f"decision {attempt['decision']}",
+            _S.SUBMITTING: f"submission {post}",
+            _S.SUBMITTED: f"job {attempt['job_id']}",
+            _S.SUCCEEDED: "completed after 73 s",
+            _S.DELIVERED: (attempt["delivery"] or {}).get("uri"),
+        }
         for version, (state, money) in enumerate(path, start=1):
+            is_new = state.value != before
+            why = whys.get(state, attempt["reason"]) if is_new else "the bill: $0.40 charged, $0.00 refunded"
+            runs = {_S.SUCCEEDED: None, _S.DELIVERED: attempt["reported_run_id"]}
             self._rows.add(
                 schema.journal,
                 attempt_id=attempt["id"],
@@ -333,9 +335,9 @@ class _Writer:
                 to_state=state.value,
                 money_state=money.value,
                 at=attempt["created_at"] + 10 * version,
-                who=f"engine worker-{run[:8]}:4711:{run[8:16]}",
-                run_id=run if version < 3 else None,
-                why=f"{state} of job {attempt['job_id']}",
+                who=f"engine worker-{run[:8]}:4711:{run[9:13]}{run[14:18]}",
+                run_id=runs.get(state, run) if is_new else None,
+                why=why,
             )
             before = state.value
 
@@ -352,8 +354,9 @@ class _Writer:
             "size": size,
             "sha256": self._id(64),
             "video": {**VIDEO, "size_bytes": size},
-            "look": self._id(16),
-            "checks": dict.fromkeys(CHECKS, "passed"),
+            "look": self._id(168),
+            "credentials": ABSENT.model_dump(mode="json"),
+            "checks": CHECKS,
             "accepted": None,
             "warnings": [],
         }
@@ -361,29 +364,8 @@ class _Writer:
     def _id(self, digits: int) -> str:
         return f"{self._random.getrandbits(4 * digits):0{digits}x}"
 
-
-def a_request(series: SoldSeries, clip: str, number: int) -> ClipRequest:
-    """The order of one clip of a series."""
-    return ClipRequest(
-        clip=clip,
-        series=series.name,
-        provider=series.account,
-        endpoint=series.endpoint,
-        body={
-            "prompt": f"The {series.name} in the first light of the day, seen from a slowly rising crane. Gulls cross the frame "
-            f"from left to right while boat {number} leaves the quay; film grain, natural colours, no text.",
-            "duration": 5,
-            "resolution": "720p",
-            "aspect_ratio": "16:9",
-            "seed": number,
-            "generate_audio": True,
-        },
-        price_micros=series.price_micros,
-        expected=Expected(width=1280, height=720, duration=5.0, audio=True, fps=24.0),
-        usual_seconds=series.job_seconds,
-        owner="team:content",
-        tags={"campaign": series.name},
-    )
+    def _run_id(self) -> str:
+        return str(uuid.UUID(self._id(32)))
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.history import SERIES, a_request, write_history
+from bench.history import write_history
+from bench.sold_series import SERIES, a_request
 from bench.tables import table
 from resources.ledger import bills, deliveries, late_jobs
 from resources.ledger.budget import Budget

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from bench.history import SERIES, a_request
 from bench.machine import machine
+from bench.sold_series import SERIES, a_request
 from bench.tables import origin, table
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger

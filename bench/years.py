@@ -20,8 +20,9 @@ from typing import Any
 import dagster as dg
 
 from bench.dagster_history import write_dagster_history
-from bench.history import SERIES, write_history
+from bench.history import write_history
 from bench.machine import is_ours, machine
+from bench.sold_series import SERIES
 from bench.ui import asking
 from pipelines.definitions import build_defs
 from pipelines.sensors import completion_name
