@@ -16,6 +16,8 @@ from resources.ledger.times import has_passed
 BATCH_TAG = "dailies/collects"
 NOT_RETRIED = {"dagster/max_retries": "0"}
 """Tags of a collecting run: the sensor requests the next one itself, and a retry would report the same clips twice."""
+FIRST_IN_QUEUE = {"dagster/priority": "10"}
+"""Tags of runs that fetch what is paid for: they start before runs that wait to buy."""
 RUNS_PER_TICK = 4
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1800.0
@@ -32,12 +34,14 @@ class PastRun:
         last: The last clip of its range.
         ended_at: Seconds since the epoch, None while it lives or waits in the queue.
         clips: The clips it was created for, empty if unknown. If known they count, since its range may now cover others.
+        died: Whether its process died.
     """
 
     first: str
     last: str
     ended_at: float | None
     clips: frozenset[str] = frozenset()
+    died: bool = False
 
     def has_tried(self, clip: str, position: Mapping[str, int]) -> bool:
         """Whether the run was about a clip.
@@ -152,8 +156,8 @@ def plan(
 
 def _tries(
     attempt: Attempt, runs: Sequence[PastRun], position: Mapping[str, int], now: float
-) -> list[float] | None:
-    """When to retry collecting a clip: the ends of the runs that failed to, since the clip ended; None if no more runs are needed.
+) -> list[PastRun] | None:
+    """The runs that failed to collect a clip since it ended; None if no more runs are needed.
 
     A held clip has nothing to fetch: runs only report it to Dagster, and a few of them are enough.
     """
@@ -161,16 +165,20 @@ def _tries(
         return []
     # if the clock was ahead when the clip ended, every try would look as if it came before that
     since = attempt.finished_at if attempt.finished_at is not None and attempt.finished_at <= now else 0.0
-    ended = [run.ended_at or 0.0 for run in runs if run.has_tried(attempt.clip, position)]
-    tries = [at for at in ended if at >= since]
+    tries = [run for run in runs if (run.ended_at or 0.0) >= since and run.has_tried(attempt.clip, position)]
     return None if attempt.state is AttemptState.HELD and len(tries) >= HELD_TOLD else tries
 
 
-def _due_at(tries: Sequence[float]) -> float:
-    """When to collect a clip: at once, then with back-off after each try."""
-    if not tries:
+def _due_at(tries: Sequence[PastRun]) -> float:
+    """When to collect a clip: at once, then with back-off after each try.
+
+    The first death of a run says nothing about its clips, since its host died; a clip on which runs die again waits as any other.
+    """
+    pauses = len(tries) - any(run.died for run in tries)
+    if not pauses:
         return 0.0
-    return max(tries) + min(FIRST_PAUSE_SECONDS * 2.0 ** min(len(tries) - 1, 10), LONGEST_PAUSE_SECONDS)
+    newest = max(run.ended_at or 0.0 for run in tries)
+    return newest + min(FIRST_PAUSE_SECONDS * 2.0 ** min(pauses - 1, 10), LONGEST_PAUSE_SECONDS)
 
 
 def takes_to_collect(

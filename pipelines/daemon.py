@@ -47,7 +47,7 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
         "declared_clips": declared_clips.has_work,
         "gallery_pages": gallery_sensor.has_work,
         "alarms": alarm_sensor.has_work,
-        "dead_runs": lambda _production, _cursor: runs.has_work(instance),
+        "dead_runs": lambda production, _cursor: runs.has_dead(instance, production),
         "checks_after_clips": lambda _production, cursor: asset_checks.has_work(instance, cursor),
     }
 

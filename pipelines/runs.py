@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 import dagster as dg
 
-from pipelines.collections import BATCH_TAG, PastRun
+from pipelines.collections import BATCH_TAG, FIRST_IN_QUEUE, PastRun
 from pipelines.partitions import RANGE_END, RANGE_START
 from pipelines.scope import keep_green, planned_clips
 from resources.dagster_resources import Production
@@ -23,17 +23,36 @@ SENSOR_SECONDS = 9
 """Every second look of Dagster's daemon, see `sensors.COMPLETION_SECONDS`."""
 UNENDED_SECONDS = 120.0
 """How long a dead run may stay `STARTED` before an alarm: the sensor `dead_runs` should have ended it at its next tick."""
+RETRY_SECONDS = 40.0
+"""How long the clips of a dead run wait for its retry: the sensor `dead_runs` ends the run, and Dagster looks for failed runs every 15 s
+at most."""
+RETRY_TAG = "dagster/auto_retry_run_id"
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 """The states of runs whose process should show signs of life. Dagster's daemon ends queued and starting runs itself."""
 
 
 def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str]) -> frozenset[str]:
-    """Those of the given runs that are not over and still work."""
+    """Those of the given runs that still work, and the dead ones whose retry carries on their clips.
+
+    A retry and a collecting run for the same clips competed for the processor: on two busy cores the clips were there after 50 s
+    instead of 10 s. A retry that does not come within `RETRY_SECONDS`, or ends early, is not waited for.
+    """
     if not run_ids:
         return frozenset()
-    runs = [r for r in instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if not r.is_finished]
+    runs = instance.get_runs(dg.RunsFilter(run_ids=list(run_ids)))
     dead = heartbeats.lost(ledger, _at_work(runs))
-    return frozenset(run.run_id for run in runs if run.run_id not in dead)
+    announced = [run for run in runs if run.status is dg.DagsterRunStatus.FAILURE and _will_be_retried(run)]
+    retries = {run.tags[RETRY_TAG]: run.run_id for run in announced if RETRY_TAG in run.tags}
+    over = heartbeats.ends(ledger, [run.run_id for run in announced if RETRY_TAG not in run.tags])
+    given_up_at = dead | {run_id: end.at for run_id, end in over.items()}
+    now = ledger.clock()
+    waited_for = {run_id for run_id, at in given_up_at.items() if 0 <= now - at < RETRY_SECONDS}
+    at_work = {run.run_id for run in runs if not run.is_finished and run.run_id not in dead}
+    return frozenset(at_work | waited_for | {retries[retry] for retry in living(instance, ledger, retries)})
+
+
+def _will_be_retried(run: dg.DagsterRun) -> bool:
+    return run.tags.get("dagster/will_retry") == "true"
 
 
 def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[PastRun]:
@@ -44,11 +63,18 @@ def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[
     past = []
     for record in records:
         run = record.dagster_run
+        end = over.get(run.run_id)
         # a run that never began has only Dagster's times, and one that was forced to end has no end time
-        ended = over.get(run.run_id) or record.end_time or record.update_timestamp.timestamp()
-        first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
-        ended_at = ended if run.is_finished else dead.get(run.run_id)
-        past.append(PastRun(first, last, ended_at, planned_clips(instance, run.run_id)))
+        ended = end.at if end else record.end_time or record.update_timestamp.timestamp()
+        past.append(
+            PastRun(
+                run.tags.get(RANGE_START, ""),
+                run.tags.get(RANGE_END, ""),
+                ended if run.is_finished else dead.get(run.run_id),
+                planned_clips(instance, run.run_id),
+                died=run.run_id in dead or (end is not None and end.is_lost),
+            )
+        )
     return past
 
 
@@ -56,9 +82,16 @@ def _at_work(runs: Iterable[dg.DagsterRun]) -> list[str]:
     return [run.run_id for run in runs if run.status in AT_WORK]
 
 
-def has_work(instance: dg.DagsterInstance) -> bool:
-    """Whether any run should show signs of life."""
-    return bool(instance.get_run_ids(dg.RunsFilter(statuses=list(AT_WORK)), limit=1))
+def has_dead(instance: dg.DagsterInstance, production: Production) -> bool:
+    """Whether a run of ours is dead and not ended in Dagster. Doubts and takes expired claims, so that no tick is needed for that.
+
+    Raises:
+        DailiesError: The ledger does not answer.
+    """
+    if not instance.get_run_ids(dg.RunsFilter(statuses=list(AT_WORK)), limit=1):
+        return False
+    with production.ledger() as ledger:
+        return bool(dead_runs(instance, ledger, production.settings().location))
 
 
 def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[dg.DagsterRun]:
@@ -107,6 +140,8 @@ def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> st
         in_our_words(f"{run.run_id}: its green clips could not be kept green"),
     ):
         keep_green(instance, run.run_id)
+    # its retry has the same tags
+    instance.add_run_tags(run.run_id, FIRST_IN_QUEUE)
     instance.report_run_failed(run, reason)
     return reason
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from pipelines.assets.characters import character_event
-from pipelines.collections import BATCH_TAG, NOT_RETRIED, batches, plan, without_partition
+from pipelines.collections import BATCH_TAG, FIRST_IN_QUEUE, NOT_RETRIED, batches, plan, without_partition
 from pipelines.events import stage_event
 from pipelines.jobs import collect_clips
 from pipelines.lineage import ShownEvents
@@ -137,7 +137,10 @@ def _ask_for_runs(
     shown = ShownEvents(instance, [attempt.subject_key for attempt in step.submitted])
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=c.run_key, tags={**range_tags(c.keys), BATCH_TAG: c.batch, **NOT_RETRIED})
+            dg.RunRequest(
+                run_key=c.run_key,
+                tags={**range_tags(c.keys), BATCH_TAG: c.batch, **NOT_RETRIED, **FIRST_IN_QUEUE},
+            )
             for c in collections
         ],
         asset_events=[

@@ -7,6 +7,7 @@ collect its clips never both continue. All times are those of the ledger's datab
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -17,9 +18,9 @@ from resources.ledger.schema import attempts, heartbeats, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.ledger.times import CLOCKS_SECONDS
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 45.0
 """How long a claim holds without a renewal: a database that vanished without a word is missed after 30 s (`database.py`), and the
-claim is then renewed over a new connection."""
+claim is then renewed over a new connection, 41 s after the last renewal at the latest."""
 RENEW_SECONDS = 10.0
 DOUBT_SECONDS = 15.0
 """How long an expired claim is doubted before it is taken: a run that lives renews it within `RENEW_SECONDS`."""
@@ -134,6 +135,9 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     if not started:
         return found
+    claims = _claims(ledger, started)
+    if len(claims) == len(set(started)) and not any(claim.is_due for claim in claims.values()):
+        return {run_id: claim.lost_at for run_id, claim in claims.items() if claim.lost_at is not None}
     with ledger.write() as connection:
         now = ledger.clock()
         for some in chunks(sorted(started)):
@@ -167,6 +171,35 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
     return found
 
 
+class _Claim(NamedTuple):
+    """The claim of one run, as it was read.
+
+    Attributes:
+        lost_at: When it was taken, in seconds since the epoch; None while it was not.
+        is_due: Whether it must be doubted, taken, or corrected after a clock that was ahead.
+    """
+
+    lost_at: float | None
+    is_due: bool
+
+
+def _claims(ledger: Ledger, run_ids: Collection[str]) -> dict[str, _Claim]:
+    """The claims of some runs, by the run's id. Nobody waits for this look, which the daemon repeats while runs work."""
+    found: dict[str, _Claim] = {}
+    with ledger.read() as connection:
+        now = ledger.clock()
+        latest = now + GRACE_SECONDS + CLOCKS_SECONDS
+        for some in chunks(sorted(run_ids)):
+            rows = connection.execute(
+                sa.select(heartbeats.c.run_id, heartbeats.c.lost_at, heartbeats.c.until).where(
+                    heartbeats.c.run_id.in_(some)
+                )
+            )
+            for run_id, lost_at, until in rows:
+                found[str(run_id)] = _Claim(lost_at, lost_at is None and not now <= until <= latest)
+    return found
+
+
 def _release_polls(connection: sa.Connection, run_ids: Collection[str], now: float) -> None:
     """Make the jobs due that lost runs watched: a poll that was claimed would keep its job for `polls.CLAIM_SECONDS`."""
     if run_ids:
@@ -181,19 +214,34 @@ def _release_polls(connection: sa.Connection, run_ids: Collection[str], now: flo
         )
 
 
-def ends(ledger: Ledger, run_ids: Collection[str]) -> dict[str, float]:
-    """When some runs ended their last step or were lost, in seconds since the epoch by the ledger's clock, by the run's id.
+class RunEnd(NamedTuple):
+    """The end of a run."""
+
+    at: float
+    """When it ended its last step or was lost, in seconds since the epoch by the ledger's clock."""
+    is_lost: bool
+    """Whether its process died."""
+
+
+def ends(ledger: Ledger, run_ids: Collection[str]) -> dict[str, RunEnd]:
+    """The ends of some runs, by the run's id.
 
     Dagster's own times come from the clocks of the runs' hosts. Runs without a sign of life, and those that work, are left out.
     """
-    found: dict[str, float] = {}
+    found: dict[str, RunEnd] = {}
+    if not run_ids:
+        return found
     at = sa.func.coalesce(heartbeats.c.lost_at, heartbeats.c.ended_at)
     with ledger.read() as connection:
         for some in chunks(sorted(run_ids)):
             rows = connection.execute(
-                sa.select(heartbeats.c.run_id, at).where(heartbeats.c.run_id.in_(some), at.is_not(None))
+                sa.select(heartbeats.c.run_id, at, heartbeats.c.lost_at).where(
+                    heartbeats.c.run_id.in_(some), at.is_not(None)
+                )
             )
-            found.update({str(run_id): float(ended) for run_id, ended in rows})
+            found.update(
+                {str(run_id): RunEnd(float(ended), lost_at is not None) for run_id, ended, lost_at in rows}
+            )
     return found
 
 

@@ -104,7 +104,7 @@ def test_the_end_of_a_step_is_kept_by_the_ledgers_clock(ledger: Ledger, clock: C
     assert heartbeats.ends(ledger, [RUN, "unknown"]) == {}
     ended_at = clock.forward(5)
     heartbeats.end(ledger, RUN, "w1:7:a")
-    assert heartbeats.ends(ledger, [RUN]) == {RUN: ended_at}
+    assert heartbeats.ends(ledger, [RUN]) == {RUN: (ended_at, False)}
     assert heartbeats.owners(ledger) == {}
     # its next step
     heartbeats.begin(ledger, RUN, "w1:7:b")
@@ -115,7 +115,33 @@ def test_the_end_of_a_step_is_kept_by_the_ledgers_clock(ledger: Ledger, clock: C
     assert heartbeats.lost(ledger, [RUN]) == {}
     lost_at = clock.forward(DOUBT_SECONDS)
     assert heartbeats.lost(ledger, [RUN]) == {RUN: lost_at}
-    assert heartbeats.ends(ledger, [RUN]) == {RUN: lost_at}
+    assert heartbeats.ends(ledger, [RUN]) == {RUN: (lost_at, True)}
+
+
+def test_claims_that_hold_are_looked_at_without_a_write(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon looks every five seconds while runs work; on SQLite a write would make the runs wait."""
+    written: list[float] = []
+    write = ledger.write
+
+    def counted() -> object:
+        written.append(clock.now)
+        return write()
+
+    for run in (RUN, "dead"):
+        heartbeats.begin(ledger, run, "w1:7:a")
+    heartbeats.take(ledger, "dead", "w1:7:a")
+    monkeypatch.setattr(ledger, "write", counted)
+    assert set(heartbeats.lost(ledger, [RUN, "dead"])) == {"dead"}
+    assert not written
+    # a claim that expired, one that a clock ahead has dated, and a run without a claim are written down
+    clock.forward(LEASE_SECONDS + 1)
+    heartbeats.lost(ledger, [RUN])
+    clock.forward(-10 * LEASE_SECONDS)
+    heartbeats.lost(ledger, [RUN])
+    heartbeats.lost(ledger, ["new"])
+    assert len(written) == 3
 
 
 def test_a_run_without_a_claim_has_a_bounded_time_for_its_first_sign(ledger: Ledger, clock: Clock) -> None:

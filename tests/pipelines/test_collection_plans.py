@@ -143,6 +143,23 @@ def test_every_ended_clip_is_asked_for_until_it_is_reported_and_soon_if_no_run_f
         world.now += 10
 
 
+@pytest.mark.parametrize(
+    ("died", "pauses"),
+    [((True,), 0), ((True, True), 1), ((False, True), 1), ((False,), 1), ((True, False, True), 2)],
+)
+def test_the_first_death_of_a_collection_delays_nothing(died: tuple[bool, ...], pauses: int) -> None:
+    """Its host may have died. A file on which one run after the other dies waits like any other failure."""
+    past = [PastRun(ORDER[0], ORDER[0], NOW + 10 * number, died=dead) for number, dead in enumerate(died)]
+    world = World([attempt(ORDER[0], S.SUCCEEDED)], past=past)
+    world.now = NOW + 10 * (len(died) - 1)
+    pause = FIRST_PAUSE_SECONDS * 2.0 ** (pauses - 1) if pauses else 0.0
+    assert bool(world.plan()) is not bool(pauses)
+    world.now += pause - 1
+    assert pauses == 0 or not world.plan()
+    world.now += 1
+    assert world.plan()
+
+
 def test_what_no_run_has_tried_does_not_wait_for_what_some_have() -> None:
     """Scattered clips need more runs than a tick asks for; the second handful comes as soon as the first is home."""
     world = World([attempt(key, S.SUCCEEDED) for key in ORDER[:20:2]])

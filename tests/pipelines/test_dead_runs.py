@@ -34,6 +34,21 @@ def dies(house: House, run_id: str) -> None:
         heartbeats.take(ledger, run_id, "host:1:a")
 
 
+def dead_for(house: House, seconds: float) -> None:
+    """Let the dead runs have been lost so many seconds ago."""
+    with house.production.ledger() as ledger, ledger.write() as connection:
+        connection.execute(
+            sa.update(heartbeats.heartbeats)
+            .where(heartbeats.heartbeats.c.lost_at.is_not(None))
+            .values(lost_at=ledger.clock() - seconds)
+        )
+
+
+def retried_by(run_id: str) -> dict[str, str]:
+    """Dagster's tags of a failed run whose retry is this one."""
+    return {"dagster/will_retry": "true", runs.RETRY_TAG: run_id}
+
+
 def test_the_clips_of_a_dead_run_are_collected_by_another_though_dagster_calls_it_started(
     house: House, ui: DagsterUi, keys: list[str]
 ) -> None:
@@ -41,10 +56,59 @@ def test_the_clips_of_a_dead_run_are_collected_by_another_though_dagster_calls_i
     house.watched_by(waiting, keys)
     assert house.tick(COMPLETION)[0] == []
     dies(house, waiting)
+    assert house.tick(COMPLETION)[0] == [], "the sensor dead_runs has its turn first"
+    dead_for(house, runs.RETRY_SECONDS)
     with nothing_bought(house):
         collected = house.collected(COMPLETION)
     assert collected.green
     assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_the_clips_of_a_dead_run_that_is_not_retried_are_collected_at_once(
+    house: House, keys: list[str]
+) -> None:
+    waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    house.watched_by(waiting, keys)
+    dies(house, waiting)
+    house.tick(DEAD_RUNS)
+    with nothing_bought(house):
+        assert house.collected(COMPLETION).green
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+def test_one_run_carries_on_what_a_dead_one_had_its_retry(
+    house: House, keys: list[str], status: dg.DagsterRunStatus
+) -> None:
+    """A collecting run beside the retry would do the same, and both would be late."""
+    retry = house.a_run_that("produce_clips", status)
+    died = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, retried_by(retry))
+    first = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, retried_by(died))
+    house.watched_by(first, keys)
+    dies(house, first)
+    dies(house, died)
+    dead_for(house, 3600)
+    for _ in range(3):
+        assert house.tick(COMPLETION)[0] == []
+    if status is dg.DagsterRunStatus.STARTED:
+        dies(house, retry)
+        dead_for(house, 3600)
+    else:
+        run = house.instance.get_run_by_id(retry)
+        assert run is not None
+        house.instance.report_run_failed(run)
+    assert house.collected(COMPLETION).green
+
+
+def test_a_retry_that_was_announced_and_does_not_come_is_not_waited_for(
+    house: House, keys: list[str]
+) -> None:
+    died = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, {"dagster/will_retry": "true"})
+    house.watched_by(died, keys)
+    dies(house, died)
+    dead_for(house, runs.RETRY_SECONDS - 20)
+    assert house.tick(COMPLETION)[0] == []
+    dead_for(house, runs.RETRY_SECONDS)
+    assert house.collected(COMPLETION).green
 
 
 def test_where_dagsters_status_is_believed_the_clips_of_a_dead_run_stand_still(
@@ -61,10 +125,7 @@ def test_where_dagsters_status_is_believed_the_clips_of_a_dead_run_stand_still(
     assert set(house.states(keys).values()) == {"succeeded"}
 
 
-def test_a_dead_collection_is_not_waited_for(
-    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipelines.collections.FIRST_PAUSE_SECONDS", 0)
+def test_a_dead_collection_is_not_waited_for(house: House, keys: list[str]) -> None:
     batch = next(iter(house.attempts(keys).values())).batch or ""
     tags = {BATCH_TAG: batch, **range_tags(keys)}
     died = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, tags)
@@ -84,7 +145,7 @@ def test_a_collection_ended_when_the_ledgers_clock_says_whatever_its_hosts_clock
     with house.production.ledger() as ledger:
         heartbeats.begin(ledger, ran, "host:1:a")
         heartbeats.end(ledger, ran, "host:1:a")
-        ended_at = heartbeats.ends(ledger, [ran])[ran] - 300
+        ended_at = heartbeats.ends(ledger, [ran])[ran].at - 300
         with ledger.write() as connection:
             connection.execute(sa.update(heartbeats.heartbeats).values(ended_at=ended_at))
         past = {run.ended_at for run in past_runs(house.instance, ledger, batch)}
@@ -118,6 +179,9 @@ def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: Ho
         if entry.dagster_event is not None
     ]
     assert any("gives no sign of life" in (text or "") for text in said)
+    tags = {run.run_id: run.tags for run in house.instance.get_runs()}
+    assert tags[waiting]["dagster/priority"] == "10", "its retry has its tags, and starts before others"
+    assert "dagster/priority" not in tags[lives]
     assert house.tick(DEAD_RUNS)[1] == "every active run shows signs of life"
 
 

@@ -10,6 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._daemon import sensor as sensor_daemon
 from dagster._grpc import client, server_watcher
@@ -22,6 +27,7 @@ from pipelines.sensors import COMPLETION_SECONDS, completion_name
 from resources import dagster_resources
 from resources.errors import UnavailableError
 from resources.gallery.writer import newest_change
+from resources.ledger import heartbeats
 
 IsUnder = Callable[..., bool]
 
@@ -116,9 +122,36 @@ def test_an_edit_a_change_and_a_run_wake_their_sensors(house: House, is_under: I
     house.tick("gallery_pages")
     assert is_under("gallery_pages", 11)
 
+
+def test_a_run_that_works_wakes_nobody_and_a_dead_one_wakes_the_sensor_that_ends_it(
+    house: House, is_under: IsUnder
+) -> None:
+    """The daemon itself reads the signs of life, every five seconds; a tick for that would come every ten, in two processes."""
     assert is_under("dead_runs", 11)
-    house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
-    assert not is_under("dead_runs", 11)
+    ours, others = (
+        with_origin(house, house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED), location)
+        for location in ("dailies", "films")
+    )
+    assert is_under("dead_runs", 11)
+    with house.production.ledger() as ledger:
+        for run in (ours, others):
+            heartbeats.begin(ledger, run, "host:1:a")
+        assert is_under("dead_runs", 11)
+        heartbeats.take(ledger, others, "host:1:a")
+        assert is_under("dead_runs", 11)
+        heartbeats.take(ledger, ours, "host:1:a")
+        assert [is_under("dead_runs", seconds) for seconds in (5, 11)] == [True, False]
+
+
+def with_origin(house: House, run_id: str, location: str) -> str:
+    """Let a run be of a code location, as Dagster's daemon and webserver record it."""
+    run = house.instance.get_run_by_id(run_id)
+    assert run is not None
+    host = GrpcServerCodeLocationOrigin(host="w1", port=4000, location_name=location)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(host, "__repository__"), run.job_name)
+    house.instance.delete_run(run_id)
+    house.instance.add_run(run.with_job_origin(origin))
+    return run_id
 
 
 def test_alarms_are_looked_for_where_they_can_be_sent(
