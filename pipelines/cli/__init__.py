@@ -8,9 +8,13 @@ import contextlib
 import os
 import sys
 
+from resources.garbage import collect_rarely
+
 
 def main() -> None:
     """Run the command. A `DailiesError` ends it with its text and exit code, without a traceback."""
+    # before the imports, whose objects it concerns
+    collect_rarely()
     from pipelines.cli.app import app
     from pipelines.cli.terminal import complain
     from resources.errors import DailiesError

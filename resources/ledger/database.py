@@ -16,16 +16,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, registry, sqlite
+from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger import outage
 from resources.ledger.address import for_psycopg, is_postgresql, parsed_address, shown_address
 from resources.ledger.outage import READING, TRANSACTION_ID, first_line, is_away
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 
@@ -396,9 +399,13 @@ def insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:
     return insert_into(connection.dialect.name, table).on_conflict_do_nothing()
 
 
-def insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+def insert_into(dialect: str, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can say what happens on a conflict; both dialects have it, each for itself."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - 20 modules, which a ledger in SQLite does not need
+
+    return postgresql.insert(table)
 
 
 def lock_subject(connection: sa.Connection, key: str) -> None:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from resources.ledger.schema import Id, Words, attempts, metadata
+from resources.ledger.schema import Id, Words, attempts, metadata, partial_index
 from resources.ledger.states import FINISHED_BY
 
 waiting_clips = sa.Table(
@@ -38,16 +38,8 @@ waiting_finishes = sa.Table(
 )
 """The circled drafts whose finish is not bought; see `waiting_finishes.py`."""
 
-_LIVE_FINISH = sa.text(
-    "finishes IS NOT NULL AND subject_kind = 'clip' AND state IN ({})".format(
-        ", ".join(f"'{state.value}'" for state in sorted(FINISHED_BY))
-    )
+_LIVE_FINISH = "finishes IS NOT NULL AND subject_kind = 'clip' AND state IN ({})".format(
+    ", ".join(f"'{state.value}'" for state in sorted(FINISHED_BY))
 )
-sa.Index(
-    "one_finish_per_draft",
-    attempts.c.finishes,
-    unique=True,
-    sqlite_where=_LIVE_FINISH,
-    postgresql_where=_LIVE_FINISH,
-)
+partial_index("one_finish_per_draft", _LIVE_FINISH, attempts.c.finishes, unique=True)
 """A draft is finished once: of its finishes at most one is bought, on its way, delivered or in quarantine."""

@@ -148,22 +148,28 @@ attempts = sa.Table(
 )
 
 
-def _partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:
-    """Make an index of some rows of a table: of those that are worked on, which do not become more with the years."""
-    condition = sa.text(where.replace("attempts.", ""))
-    sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+def partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:
+    """Declare an index of some rows of a table: of those that are worked on, which do not become more with the years.
+
+    Its condition is a note. As `postgresql_where` it would make SQLAlchemy import PostgreSQL's dialect into every command, and
+    only the migrations build indexes.
+
+    Args:
+        where: The condition as SQL; a test compares it with the migrations.
+    """
+    sa.Index(name, *columns, unique=unique, info={"where": where.replace("attempts.", "")})
 
 
 _of = attempts.c
-_partial_index(
+partial_index(
     "one_open_attempt_per_slot", OPEN_STATES_SQL, _of.subject_kind, _of.subject_key, _of.slot, unique=True
 )
-_partial_index("attempts_not_delivered", NOT_DELIVERED.text, _of.state, _of.account, _of.seq, _of.overdue_at)
-_partial_index("attempts_to_poll", "next_poll_at IS NOT NULL", _of.account, _of.next_poll_at)
-_partial_index("attempts_asked_for_late", "late_at IS NOT NULL", _of.account, _of.late_at)
-_partial_index("attempts_unreported", "reported_run_id IS NULL", _of.reported_run_id, _of.account, _of.seq)
-_partial_index("attempts_unbilled", UNBILLED.text, _of.money_state, _of.account, _of.submitted_at)
-_partial_index("attempts_watched", "watched_by IS NOT NULL", _of.watched_by)
+partial_index("attempts_not_delivered", NOT_DELIVERED.text, _of.state, _of.account, _of.seq, _of.overdue_at)
+partial_index("attempts_to_poll", "next_poll_at IS NOT NULL", _of.account, _of.next_poll_at)
+partial_index("attempts_asked_for_late", "late_at IS NOT NULL", _of.account, _of.late_at)
+partial_index("attempts_unreported", "reported_run_id IS NULL", _of.reported_run_id, _of.account, _of.seq)
+partial_index("attempts_unbilled", UNBILLED.text, _of.money_state, _of.account, _of.submitted_at)
+partial_index("attempts_watched", "watched_by IS NOT NULL", _of.watched_by)
 sa.Index("attempts_by_subject", _of.subject_kind, _of.subject_key, _of.seq)
 sa.Index("attempts_by_series", _of.series, _of.counted_on, _of.subject_kind, _of.subject_key)
 sa.Index("attempts_by_batch", _of.batch)
@@ -315,13 +321,7 @@ take_verdicts = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
 )
 """The verdict that stands on each take: circled or rejected. It follows from `verdicts`."""
-sa.Index(
-    "one_circled_take_per_clip",
-    take_verdicts.c.clip,
-    unique=True,
-    sqlite_where=take_verdicts.c.word == "circled",
-    postgresql_where=take_verdicts.c.word == "circled",
-)
+partial_index("one_circled_take_per_clip", "word = 'circled'", take_verdicts.c.clip, unique=True)
 sa.Index("take_verdicts_by_clip", take_verdicts.c.clip)
 
 unstored_verdicts = sa.Table(

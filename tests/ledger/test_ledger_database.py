@@ -76,6 +76,28 @@ def test_the_migrated_index_covers_exactly_the_open_states(empty_url: str, backe
     assert set(re.findall(r"'(\w+)'", definition)) == {state.value for state in OPEN}
 
 
+def test_the_migrated_partial_indexes_have_the_conditions_of_the_schema(empty_url: str, backend: str) -> None:
+    query = {
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'",
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = current_schema() AND indexdef LIKE '% WHERE %'",
+    }[backend]
+    engine = open_database(empty_url)
+    with engine.connect() as connection:
+        built = {name: sql.partition(" WHERE ")[2] for name, sql in connection.execute(sa.text(query))}
+    engine.dispose()
+    declared = {
+        str(index.name): index.info["where"]
+        for table in schema.metadata.sorted_tables
+        for index in table.indexes
+        if "where" in index.info
+    }
+    if backend == "sqlite":
+        assert built == declared
+    # PostgreSQL keeps a condition in words of its own
+    assert built.keys() == declared.keys()
+
+
 def test_the_index_of_the_schema_says_the_same_as_the_states() -> None:
     assert set(re.findall(r"'(\w+)'", schema.OPEN_STATES_SQL)) == {state.value for state in OPEN}
 
