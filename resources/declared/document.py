@@ -30,6 +30,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _ODD_WORDS = {"Null", "NULL", "True", "TRUE", "False", "FALSE"}
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_HASH = re.compile(r"\s+#[^\s#].*")
+_WRITTEN_OUT = frozenset({"prompt", "variables", "matrix", "dates"})
+"""Places of texts that are sent."""
+_ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200d\u202f\u2060\u3000\ufeff]")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
 
 
@@ -129,15 +133,37 @@ def read_text(file: Path, *, inside: Path | None = None) -> str:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ProblemsError([Problem("", f"cannot be read: {error.strerror or error}", file=file)]) from None
+        raise ProblemsError([Problem("", f"cannot be read: {_why(error)}", file=file)]) from None
     if len(data) > MAX_BYTES:
         message = f"is larger than {MAX_BYTES // 1024} KB; split it into several files"
         raise ProblemsError([Problem("", message, file=file)])
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ProblemsError([Problem("", "is not UTF-8 text", file=file, line=line)]) from None
+        raise ProblemsError([Problem("", _not_text(data, line), file=file, line=line)]) from None
+    if "\0" in text:
+        raise ProblemsError([Problem("", _not_text(data, 1), file=file, line=1)])
+    return text
+
+
+def _why(error: OSError) -> str:
+    """Why a file cannot be read, with the cure where there is one."""
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder, and a file is expected here; move or rename it"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; let your user read it (chmod u+r)"
+    return str(error.strerror or error)
+
+
+def _not_text(data: bytes, line: int) -> str:
+    """What is wrong with bytes that are not UTF-8, and the cure."""
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return "is text in UTF-16; save it as UTF-8"
+    if b"\0" in data:
+        return "is no text; write YAML, and save it as UTF-8"
+    # nearly always an editor's older encoding; in Latin-1 a person recognises the line
+    return f"{show(data.splitlines()[line - 1].decode('latin-1').strip())} is not in UTF-8; save the file as UTF-8"
 
 
 def parse_document(text: str, file: Path) -> Document:
@@ -149,7 +175,7 @@ def parse_document(text: str, file: Path) -> Document:
     document = Document(file)
     loader = _Loader(text)
     try:
-        document.value = _Reader(document, loader).document()
+        document.value = _Reader(document, loader, text).document()
     except yaml.YAMLError as error:
         line, message = mistake_of(text, error)
         raise ProblemsError([Problem("", message, file=file, line=line)]) from None
@@ -161,8 +187,9 @@ def parse_document(text: str, file: Path) -> Document:
 class _Reader:
     """Builds the plain values of one document out of YAML events."""
 
-    def __init__(self, document: Document, loader: Any) -> None:
+    def __init__(self, document: Document, loader: Any, text: str) -> None:
         self._document = document
+        self._text_lines = text.splitlines()
         self._events = iter(loader.get_event, None)
 
     def document(self) -> Any:
@@ -201,6 +228,10 @@ class _Reader:
                 braces = isinstance(event, yaml.MappingStartEvent) and event.flow_style
                 raise self._refused(where, event, BRACES if braces else "a key must be plain text")
             key = self._text(event, where)
+            if odd := _ODD_SPACES.search(key):
+                name = f"U+{ord(odd[0]):04X}"
+                message = f"contains the invisible character {name}: write an ordinary space, or nothing"
+                raise self._refused((*where, _ODD_SPACES.sub("", key)), event, message)
             if key in values:
                 line = self._document.lines[*where, key]
                 raise self._refused((*where, key), event, f"is written twice, first in line {line}")
@@ -219,6 +250,8 @@ class _Reader:
             self._document.blocks.add(where)
         if event.style:
             return text
+        if _WRITTEN_OUT & set(where):
+            self._check_hash(event, where)
         if text in _WORDS:
             return _WORDS[text]
         if text in _ODD_WORDS:
@@ -239,6 +272,15 @@ class _Reader:
         if found := UNFIT.search(text):
             raise self._refused(where, event, f"contains the control character {show(found[0])}")
         return text
+
+    def _check_hash(self, event: Any, where: Where) -> None:
+        """Refuse ` #1` in an unquoted text: YAML takes it for a comment, so half a prompt would be bought."""
+        end = event.end_mark
+        rest = self._text_lines[end.line][end.column :] if end.line < len(self._text_lines) else ""
+        if found := _HASH.match(rest):
+            cut = show(found[0].strip())
+            message = f"ends before {cut}, because a # after a space begins a comment; {QUOTE}, or write a space after the #"
+            raise self._refused(where, event, message)
 
     def _refused(self, where: Where, event: Any, message: str) -> ProblemsError:
         line = event.start_mark.line + 1

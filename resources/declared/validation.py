@@ -21,6 +21,8 @@ class Declared(BaseModel):
 
     advice: ClassVar[str] = ""
     """Where words belong that people write here by mistake."""
+    carries: ClassVar[frozenset[str]] = frozenset()
+    """Fields without which nothing can be said about the others."""
 
 
 MAX_PROBLEMS = 50
@@ -51,6 +53,7 @@ _ALLOWED = {
     "too_short": "{min_length} or more entries",
     "too_long": "at most {max_length} entries",
     "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text that fits {pattern}",
     "string_too_short": "{min_length} or more characters",
 }
 
@@ -91,12 +94,17 @@ def refused(message: str = "", *, allowed: str = "", found: bool = True) -> Pyda
     )
 
 
-def _problem(model: type[Declared], document: Document, detail: ErrorDetails) -> Problem:
+def place_of(detail: ErrorDetails) -> Where:
+    """The place in the file that one of pydantic's errors is about."""
     # pydantic marks keys, and our unions have tags; neither is in the file
-    where: Where = tuple(part for part in detail["loc"] if part not in MARKS)
+    return tuple(part for part in detail["loc"] if part not in MARKS)
+
+
+def _problem(model: type[Declared], document: Document, detail: ErrorDetails) -> Problem:
+    where = place_of(detail)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        here = _model_at(model, where[:-1])
+        here = model_at(model, where[:-1])
         problem = document.problem(where, message="is not known here")
         problem = problem.suggesting(where[-1], sorted(here.model_fields if here else ()))
         advice = here.advice if here is not None and issubclass(here, Declared) else ""
@@ -113,7 +121,7 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
         allowed = str(context["expected"]).replace(" or ", ", ")
         problem = document.problem(where, found=show(detail["input"]), allowed=allowed)
         return problem.hinted(detail["input"], allowed.split("'")[1::2])
-    words = _fields(_model_at(model, where) or model) if kind == "model_type" else allowed_by(detail)
+    words = _fields(model_at(model, where) or model) if kind == "model_type" else allowed_by(detail)
     if kind == "string_type" and isinstance(detail["input"], (list, dict)):
         words = "one text"
     if words is not None:
@@ -130,7 +138,7 @@ def _fields(model: type[BaseModel]) -> str:
     return "fields, as `name: value`"
 
 
-def _model_at(model: Any, where: Where) -> type[BaseModel] | None:
+def model_at(model: Any, where: Where) -> type[BaseModel] | None:
     """The model of a place, None if the place has none."""
     for part in where:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:

@@ -6,8 +6,25 @@ import yaml
 
 QUOTE = "put the text in quotes"
 BRACES = "put a text with {{ }} in quotes"
-_CLOSED_QUOTE = re.compile(r""":\s+(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*[^\s#,\]}]""")
 _NO_SPACE = re.compile(r"\s*(?:- )?[A-Za-z_]+:[^\s/]")
+_INDICATORS = frozenset("@`%*&?")
+
+_IN_LINE = (
+    (re.compile(r"\{\{"), BRACES),
+    (
+        re.compile(r""":\s+(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*[^\s#,\]}]"""),
+        "something follows a closing quote: put the whole text in quotes, and write a single quote inside single quotes twice",
+    ),
+    (
+        re.compile(r":\s+[|>][-+0-9]*\s+[^\s#]"),
+        "the text of | or > begins on the next line, indented",
+    ),
+    (
+        re.compile(r"\bcron:\s+@[a-z]+"),
+        "a schedule has five fields: minute, hour, day of month, month, day of week; every day at six is `cron: 0 6 * * *`",
+    ),
+)
+"""Advice by what stands in the line; the first that fits counts."""
 
 _BY_REASON = {
     "could not find expected ':'": "a name without a colon: write `name: value`",
@@ -36,18 +53,30 @@ def mistake_of(text: str, error: yaml.YAMLError) -> tuple[int | None, str]:
     at = min(mark.line, len(lines) - 1)
     opened = min(getattr(getattr(error, "context_mark", None), "line", at), at)
     line, start = lines[at], lines[at][mark.column : mark.column + 1]
-    if "mapping values" in reason and at and _NO_SPACE.match(lines[at - 1]):
+    if "expected ':'" in reason:
+        # the parser says it at the next word that has a colon
+        at, line, start = opened, lines[opened], ""
+    if "mapping values" in reason and at and (found := _above(lines, at, mark.column)) is not None:
+        return found
+    if "end of stream" in reason:
+        return opened + 1, "a quote that is opened here is never closed"
+    if "',' or" in reason and "{{" not in line:
+        if start == ":" and ": " in line[: mark.column]:
+            return at + 1, f"a colon and a space stand inside a text: {QUOTE}, or leave out the space"
+        return opened + 1, f"the {'[' if ']' in reason else '{'} is not closed, or a comma is missing"
+    return at + 1, _in_line(line, start, reason)
+
+
+def _above(lines: list[str], at: int, column: int) -> tuple[int, str] | None:
+    """The mistake of a colon that the line above it causes, with its line from 1; None if it is the line's own."""
+    if _NO_SPACE.match(lines[at - 1]):
         return at, "a space is missing after the colon"
-    if "mapping values" in reason and at and _is_deeper(lines, at, mark.column):
+    if _is_deeper(lines, at, column):
         return (
             at + 1,
             "it begins with more spaces than the line above: begin both alike, or put the text above in quotes, if this belongs to it",
         )
-    if "end of stream" in reason:
-        return opened + 1, "a quote that is opened here is never closed"
-    if "',' or" in reason and "{{" not in line:
-        return opened + 1, f"the {'[' if ']' in reason else '{'} is not closed, or a comma is missing"
-    return at + 1, _in_line(line, start, reason)
+    return None
 
 
 def _is_deeper(lines: list[str], at: int, column: int) -> bool:
@@ -65,11 +94,11 @@ def _in_line(line: str, start: str, reason: str) -> str:
     """What is wrong with a line, by itself and by the parser's words about it."""
     if start == "\t" or "\t" in line[: len(line) - len(line.lstrip())] or "tab" in reason:
         return "a tab is not allowed before a word: indent with spaces"
-    if "{{" in line:
-        return BRACES
-    if _CLOSED_QUOTE.search(line):
-        return "something follows a closing quote: put the whole text in quotes, and write a single quote inside single quotes twice"
-    if "cannot start any token" in reason or "alphabetic or numeric" in reason:
-        return f"a text may not begin with {line.strip().rpartition(': ')[2][:1] or start}: {QUOTE}"
+    for pattern, said in _IN_LINE:
+        if pattern.search(line):
+            return said
+    if "cannot start any token" in reason or "alphabetic or numeric" in reason or "mapping keys" in reason:
+        begun = start if start in _INDICATORS else line.strip().rpartition(": ")[2][:1] or start
+        return f"a text may not begin with {begun}: {QUOTE}"
     advice = next((said for part, said in _BY_REASON.items() if part in reason), None)
     return advice or f"is not valid YAML: {reason}; a text with : # {{ [ or quotes in it goes into quotes"

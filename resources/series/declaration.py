@@ -229,6 +229,21 @@ class DraftDeclaration(FallbackDeclaration):
 
 
 Fallbacks = Annotated[list[FallbackDeclaration], Field(max_length=5)]
+_CARRY = frozenset(
+    {
+        "provider",
+        "account",
+        "parameters",
+        "include",
+        "cast",
+        "prompt",
+        "variables",
+        "dates",
+        "clips",
+        "matrix",
+    }
+    | {"schedule", "dated", "fallback", "draft"}
+)
 PLACES = "Words of the endpoint stand under `parameters`, words of the prompt under `variables`."
 
 
@@ -236,6 +251,7 @@ class ClipDeclaration(Declared):
     """One clip of a series."""
 
     advice: ClassVar[str] = PLACES
+    carries: ClassVar[frozenset[str]] = _CARRY
 
     name: Name = Field(examples=["hero"])
     """Its name, the end of its key."""
@@ -261,6 +277,7 @@ class SeriesDeclaration(Declared):
     """A series: which clips, with which model and settings, and when."""
 
     advice: ClassVar[str] = PLACES
+    carries: ClassVar[frozenset[str]] = _CARRY
 
     name: Name = Field(examples=["city-sunset"])
     """Its name, the start of its clips' keys; unique among all series."""
@@ -329,6 +346,9 @@ class SeriesDeclaration(Declared):
 
     @model_validator(mode="after")
     def _clips_or_matrix(self) -> "SeriesDeclaration":
+        written = {"clips", "matrix"} & self.model_fields_set
+        if written and self.clips is None and self.matrix is None:
+            raise refused(f"`{min(written)}` is empty: it needs one entry or more", found=False)
         if (self.clips is None) == (self.matrix is None):
             raise refused("give either `clips` or `matrix`", found=False)
         return self

@@ -12,6 +12,7 @@ from typing import TypeVar
 from resources.catalogue import Catalogue
 from resources.choices import Choice
 from resources.declared.document import Document, broken_links, read_document, yaml_files
+from resources.declared.mended import mended
 from resources.declared.problems import Mistakes, Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.orders import ClipRequest
@@ -180,13 +181,18 @@ def load_series(
     keys: dict[str, Series] = {}
     edits = PromptEditFiles.load(data_dir)
     broken: set[str] = set()
+
+    def checked(document: Document) -> Series:
+        series = _load(document, catalogue, includes, accounts, edits)
+        _check_unique(series, declarations, keys)
+        # a cast that is wrong makes clips wrong, too, with mistakes of its own
+        _check_cast(series, characters)
+        _check_clips(series)
+        return series
+
     for file in yaml_files(data_dir / "series"):
         try:
-            series = _load(read_document(file, inside=data_dir), catalogue, includes, accounts, edits)
-            _check_unique(series, declarations, keys)
-            # a cast that is wrong makes clips wrong, too, with mistakes of its own
-            _check_cast(series, characters)
-            _check_clips(series)
+            series = _with_hidden_mistakes(read_document(file, inside=data_dir), checked)
         except ProblemsError as error:
             declarations.problems += error.problems
             broken.add(file.stem)
@@ -196,6 +202,25 @@ def load_series(
             keys |= {clip.key: series for clip in series.clips()}
     declarations.problems += edits.of_nobody(broken | declarations.series.keys())
     return declarations
+
+
+def _with_hidden_mistakes(document: Document, checked: Callable[[Document], Series]) -> Series:
+    """The checked series of a file.
+
+    Raises:
+        ProblemsError: Every mistake that is found, also those of prompts behind a mistake of the file's shape.
+    """
+    try:
+        return checked(document)
+    except ProblemsError as error:
+        mistakes = Mistakes()
+        meant = mended(SeriesDeclaration, document)
+        if meant is not None:
+            with mistakes.gathered():
+                checked(meant)
+        known = {(one.line, one.field) for one in error.problems}
+        hidden = [one for one in mistakes.problems if (one.line, one.field) not in known]
+        raise ProblemsError([*error.problems, *hidden]) from None
 
 
 def _missing_folder(data_dir: Path) -> Problem | None:

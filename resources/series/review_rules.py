@@ -1,13 +1,15 @@
 """How a team reviews takes: the reasons to reject one, and who may do what in the room. From `data/review.yaml`."""
 
+import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from resources.declared.document import read_document
-from resources.declared.problems import suggestion
+from resources.declared.problems import nearest, suggestion
 from resources.declared.validation import Declared, declare, refused
 from resources.errors import ConfigurationError
 
@@ -28,12 +30,29 @@ class Right(StrEnum):
         return order.index(self) >= order.index(other)
 
 
+def _fitting(pattern: str, allowed: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise refused(allowed=allowed)
+        return value
+
+    return check
+
+
+def _right(value: Any) -> str:
+    if not isinstance(value, str) or value not in set(Right):
+        raise refused(nearest(value, Right), allowed="look, judge or buy")
+    return value
+
+
 class Reason(Declared):
     """A reason to reject a take."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    name: Annotated[
+        str, AfterValidator(_fitting(r"[a-z][a-z0-9-]{0,39}", "lower-case letters, digits and hyphens"))
+    ]
     """Its name in the ledger and in figures; a name that was used once keeps its meaning."""
-    letter: Annotated[str, Field(pattern=r"^[a-z]$")]
+    letter: Annotated[str, AfterValidator(_fitting("[a-z]", "one lower-case letter"))]
     """The key that chooses it in the room."""
     title: Annotated[str, Field(min_length=1, max_length=60)]
     """What people read."""
@@ -63,7 +82,9 @@ class ReviewRules(Declared):
         default_factory=lambda: list(DEFAULT_REASONS)
     )
     """The reasons to reject a take, in the order in which they are shown."""
-    people: Annotated[dict[str, str], Field(max_length=500)] = Field(default_factory=dict)
+    people: Annotated[dict[str, Annotated[str, BeforeValidator(_right)]], Field(max_length=500)] = Field(
+        default_factory=dict
+    )
     """Who may `look`, `judge` or `buy` in the room, by the name that the proxy sends; `*` is everybody else."""
 
     @model_validator(mode="after")
@@ -72,8 +93,6 @@ class ReviewRules(Declared):
             values = [getattr(reason, what) for reason in self.reasons]
             if len(set(values)) < len(values):
                 raise refused(f"two reasons have the same {what}", found=False)
-        if wrong := sorted(set(self.people.values()) - set(Right)):
-            raise refused(allowed="look, judge or buy", message=f"there is no right {wrong[0]!r}")
         return self
 
     def right_of(self, person: str) -> Right:

@@ -126,6 +126,7 @@ _SYNTAX = {
     r"unknown tag '(\w+)'": r"{% \1 %} means nothing here; a prompt knows if, elif, else and endif",
     r"needs to be closed is '(\w+)'": r"{% \1 ... %} is not closed; end it with {% end\1 %}",
     r"[Uu]nexpected ('end of template'|end of template|'}')": "{{ or {% is not closed; write {{ name }}",
+    r"expected name or number": "a name is missing behind a sign; a variable is plain, as {{ name }}",
     r"end of comment": "{# is not closed; end it with #}",
     r"Expected an expression": "nothing stands where a variable is expected; write {{ name }} or {% if name %}",
     r"'end of print statement', got '?(.+?)'?$": r"\1 follows a variable; {{ }} takes one, with filters after |, as {{ mood|upper }}",
@@ -153,6 +154,7 @@ class PromptTemplate:
         try:
             tree = _ENVIRONMENT.parse(text)
             self.names = _check(tree)
+            self._lookalikes = dict(_lookalikes(tree))
             self._template = _ENVIRONMENT.from_string(tree)
         except TemplateSyntaxError as error:
             raise PromptError(_in_words(error.message or "is not a template"), error.lineno) from None
@@ -170,6 +172,11 @@ class PromptTemplate:
         if missing:
             lines = {name: self.names[name] for name in self.names if name in missing}
             raise PromptError("is not a variable here", min(lines.values()), lines)
+        for name, line in self._lookalikes.items():
+            if name in variables:
+                raise PromptError(
+                    f"{{{name}}} would be sent as it is written; a variable is written {{{{ {name} }}}}", line
+                )
         try:
             text = self._template.render(variables).strip()
         except UndefinedError as error:
@@ -181,6 +188,9 @@ class PromptTemplate:
         if found := UNFIT.search(text):
             raise PromptError(f"renders to a text with the control character {show(found[0])}")
         return text
+
+
+_SINGLE_BRACES = re.compile(r"\{ *([a-z][a-z0-9_]*) *\}")
 
 
 def _in_words(message: str) -> str:
@@ -215,6 +225,14 @@ def _check(tree: nodes.Template) -> dict[str, int]:
             if node.name in {"default", "defined", "undefined"} and isinstance(node.node, nodes.Name):
                 guarded.add(node.node.name)
     return {name: line for name, line in used.items() if name not in guarded}
+
+
+def _lookalikes(tree: nodes.Template) -> Iterator[tuple[str, int]]:
+    """Names in single braces, as other languages write variables, each with its line. Such a prompt would be bought without its values."""
+    for node, _ in _walk(tree):
+        if isinstance(node, nodes.TemplateData):
+            for found in _SINGLE_BRACES.finditer(node.data):
+                yield found[1], node.lineno + node.data.count("\n", 0, found.start())
 
 
 def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:

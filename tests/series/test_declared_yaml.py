@@ -90,13 +90,18 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
 def test_a_file_that_is_not_text_names_the_line(tmp_path):
     file = tmp_path / "latin.yaml"
     file.write_bytes("a: 1\nb: caf\xe9\n".encode("latin-1"))
-    with pytest.raises(ProblemsError, match=r"latin\.yaml:2: is not UTF-8 text"):
+    with pytest.raises(ProblemsError, match=r"latin\.yaml:2: 'b: café' is not in UTF-8"):
         read_document(file)
 
 
 def test_a_missing_file_is_a_problem_and_no_traceback(tmp_path):
     with pytest.raises(ProblemsError, match="cannot be read: No such file"):
         read_document(tmp_path / "no.yaml")
+
+
+def test_a_folder_where_a_file_is_expected_says_so(tmp_path):
+    with pytest.raises(ProblemsError, match="cannot be read: it is a folder, and a file is expected here"):
+        read_document(tmp_path)
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path):

@@ -202,3 +202,18 @@ def test_a_rendered_prompt_holds_only_what_a_file_may_hold(char: str) -> None:
         except PromptError as error:
             refused = str(error)
     assert ("with the control character" in refused) is bool(UNFIT.search(char))
+
+
+@pytest.mark.parametrize("text", ["Dawn over {place}", "Dawn over ${place}.", "{{ sky }}\nover { place }"])
+def test_a_variable_in_single_braces_is_refused_and_not_sent_as_written(text):
+    """It was bought with the braces in the prompt."""
+    with pytest.raises(
+        PromptError, match=r"\{place\} would be sent as it is written; a variable is written \{\{ place \}\}"
+    ) as refused:
+        PromptTemplate(text).render({"place": "the bay", "sky": "grey"})
+    assert refused.value.line == text.count("\n") + 1
+
+
+@pytest.mark.parametrize("text", ["A page of {json}", "{{ place }}", "{{ '{place}' }}", "a {Place} b"])
+def test_other_braces_are_text(text):
+    assert PromptTemplate(text).render({"place": "the bay"})

@@ -31,7 +31,13 @@ def test_a_team_writes_its_own(tmp_path: Path) -> None:
     [
         ("reasons: []\n", "reasons"),
         ("reasons: [{name: a, letter: o, title: A}, {name: b, letter: o, title: B}]\n", "same letter"),
-        ("people: {mara: own}\n", "no right 'own'"),
+        ("people: {mara: own}\n", "people.mara: found 'own', allowed: look, judge or buy"),
+        (
+            "people:\n  tom: look\n  mara: bye\n",
+            "review.yaml:3: people.mara: found 'bye'.*did you mean 'buy'",
+        ),
+        ("people: {mara: [judge]}\n", "found a list, allowed: look"),
+        ("reasons: [{name: a, letter: O, title: A}]\n", "allowed: one lower-case letter"),
         ("reasons: [{name: A B, letter: o, title: A}]\n", "name"),
     ],
 )

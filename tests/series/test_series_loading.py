@@ -98,7 +98,7 @@ def test_a_series_renders_into_requests(tmp_path):
             "city.yaml:9: prompt: found 'moood', allowed: 'city', 'clip', 'date', 'mood', 'series' - is not a variable of the clip hero; did you mean 'mood'?",
         ),
         ("{{ mood }}", "{{ mood.x }}", "city.yaml:9: prompt: attributes and positions are not allowed"),
-        ("{{ mood }}", "{{ mood", "city.yaml:9: prompt: expected name or number"),
+        ("{{ mood }}", "{{ mood", "city.yaml:9: prompt: a name is missing behind a sign"),
         ("openai/sora-2/text-to-video", "openai/sora2/text-to-video", "city.yaml:2: endpoint: found 'openai/sora2/text-to-video' - is not in the catalogue (data/models); did you mean 'openai/sora-2/text-to-video'?"),
         ("allow_retired: true", "provider: aimlapi", "city.yaml:3: provider: found 'aimlapi', allowed: 'wavespeed'"),
         ("openai/sora-2/text-to-video", "openai/sora-2/characters", "city.yaml:2: endpoint: found 'openai/sora-2/characters' - turns video into text and makes no clips"),
@@ -148,6 +148,45 @@ def test_a_clip_key_that_would_be_too_long_is_refused(tmp_path):
 def test_all_mistakes_of_a_file_are_told_at_once(tmp_path):
     declarations = load(tmp_path, city=CITY.replace("duration: 4", "duration: 5\n  sise: x"))
     assert [problem.field for problem in declarations.problems] == ["parameters.sise", "parameters.duration"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "first", "hidden"),
+    [
+        ("team:video", "team:video\ntakse: 2", "takse: is not known here; did you mean 'takes'", "mod"),
+        ("team:video", "team:video\nmax_attempts: nine", "max_attempts: found 'nine'", "mod"),
+        ("team:video", "team:video\ncolour: red", "colour: allowed: ", "mod"),
+        ("    variables:", "    varables:", "varables: is not known here; did you mean 'variables'", "mod"),
+    ],
+)
+def test_a_mistake_of_the_shape_hides_none_of_the_prompts(tmp_path, wrong, right, first, hidden):
+    """The misspelt variable was named only after the first mistake was mended."""
+    assert wrong in CITY
+    declarations = load(tmp_path, city=CITY.replace(wrong, right, 1).replace("{{ mood }}", "{{ mod }}"))
+    said = [str(problem) for problem in declarations.problems]
+    assert any(first in one for one in said), said
+    assert any(f"found '{hidden}'" in one and "did you mean 'mood'" in one for one in said), said
+    assert declarations.series == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("{city: Oslo, mood: calm}", "[city, mood]"),
+        ("variables: {city", "words: {city"),
+        ("owner:", "schedule: daily\nowner:"),
+    ],
+)
+def test_an_unclear_mistake_of_the_shape_makes_up_no_others(tmp_path, wrong, right):
+    """Negative control: what the prompts need is unknown here, so nothing is said about them."""
+    assert wrong in CITY
+    said = [str(one) for one in load(tmp_path, city=CITY.replace(wrong, right, 1)).problems]
+    assert ["is not a variable" in one for one in said] == [False], said
+
+
+def test_a_list_without_entries_is_told_as_empty(tmp_path):
+    text = CITY.partition("clips:")[0] + "clips:\n"
+    assert "`clips` is empty" in only_problem(load(tmp_path, city=text))
 
 
 def test_a_broken_file_never_stops_the_others(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.declared.document import parse_document
+from resources.declared.document import parse_document, read_text
 from resources.declared.problems import ProblemsError
 
 MISTAKES = {
@@ -29,7 +29,14 @@ MISTAKES = {
     "a: b\nclips: [{name: east}, {name: west}\nb: c\n": (2, "[ is not closed"),
     "a: b\nc: {name: east\nb: c\n": (2, "{ is not closed"),
     "clips: - name: east\n": (1, "a list (-)"),
-    "a: b\nprompt\nc: d\n": (3, "without a colon"),
+    "prompt: |\nDawn\nc: d\n": (2, "without a colon"),
+    "prompt: | Dawn\n": (1, "next line"),
+    "prompt: ? Dawn\n": (1, "begin with ?", "quotes"),
+    "schedule: {cron: @daily, timezone: Europe/Oslo}\n": (1, "five fields"),
+    "parameters: {resolution: 720p, aspect_ratio: 16: 9}\n": (1, "leave out the space"),
+    "prompt: Pier #1 at dawn\n": (1, "'#1 at dawn'", "quotes"),
+    "clips:\n  - name: east\n\u00a0\u00a0\u00a0\u00a0prompt: Dawn\n": (3, "U+00A0"),
+    "a: b\nprompt\nc: d\n": (2, "without a colon"),
 }
 
 
@@ -43,3 +50,29 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line_and_the_cure(text: str) -
     assert all(str(word) in said for word in words), said
     for jargon in ("token", "mapping values", "indicator", "stream"):
         assert jargon not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["prompt: Pier  # the first\n", "prompt: 'Pier #1'\n", "endpoint: model #fast\n", "prompt: Pier#1\n"],
+)
+def test_a_comment_of_a_prompt_is_a_comment(text: str) -> None:
+    assert parse_document(text, Path("bay.yaml")).value
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"name: bay\nprompt: B\xe4y\n", "bay.yaml:2: 'prompt: Bäy' is not in UTF-8; save the file as UTF-8"),
+        ("name: bay\n".encode("utf-16"), "bay.yaml:1: is text in UTF-16; save it as UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00", "bay.yaml:1: is no text"),
+        (b"name: b\x00y\n", "bay.yaml:1: is no text"),
+    ],
+)
+def test_a_file_in_another_encoding_says_which_line_and_what_to_do(
+    tmp_path: Path, data: bytes, says: str
+) -> None:
+    (tmp_path / "bay.yaml").write_bytes(data)
+    with pytest.raises(ProblemsError) as refused:
+        read_text(tmp_path / "bay.yaml")
+    assert says in str(refused.value)
