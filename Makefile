@@ -26,14 +26,14 @@ test: install-dev ## all tests
 test-fast: install-dev ## the tests that start no processes and carry out few histories
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
-prove: install-dev ## the long form of what the tests prove, for a night: twenty times the examples, histories, a storm on each database
-	$(BIN)/pytest -n $(WORKERS) -m hypothesis $(ARGS)
+prove: install-dev ## the long form of what the tests prove, for a night: repetition, twenty times the examples, histories, a storm on each database
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'night or hypothesis' $(ARGS)
 	$(BIN)/python -m proof.simulation --minutes 30
 	$(BIN)/python -m proof.faults --clips $(N)
 	$(BIN)/python -m proof.faults --clips $(N) --database postgresql
 
 test-pooler: install-dev ## the ledger's tests on PostgreSQL behind a pgbouncer in transaction mode
-	DAILIES_TEST_POOLER=transaction $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/ledger -k 'not sqlite'
+	DAILIES_TEST_POOLER=transaction $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'night or not night' tests/ledger -k 'not sqlite'
 
 check: install-dev ## format, lint, types, import rules, definitions, links of the site
 	$(BIN)/ruff format --check .

@@ -9,8 +9,7 @@ import gc
 import os
 import shutil
 import sqlite3
-import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import botocore.session
 import pytest
 import sqlalchemy as sa
 import stamina
+import tiers
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cpu_by_file import (  # noqa: F401 - hooks
@@ -27,9 +27,7 @@ from cpu_by_file import (  # noqa: F401 - hooks
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from examples import OF_A_PROFILE
 from explained import HISTORY
-from hypothesis import HealthCheck, settings
 from postgres_server import PostgresServer
 from pydantic import SecretStr
 
@@ -44,19 +42,14 @@ from resources.ledger.ledger import Ledger
 from resources.settings import names
 from resources.storage.s3_client import S3Settings
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hooks of a module of their own."""
+    config.pluginmanager.register(tiers)
+
+
 # until all tests are collected, next to nothing is garbage
 gc.disable()
-
-# how long an example takes says something about the machine, and nothing about the code
-settings.register_profile(
-    "dailies",
-    deadline=None,
-    max_examples=OF_A_PROFILE,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.register_profile("fast", settings.get_profile("dailies"), max_examples=OF_A_PROFILE // 5)
-settings.register_profile("long", settings.get_profile("dailies"), max_examples=OF_A_PROFILE * 20)
-settings.load_profile("dailies")
 
 # tables are cut to the terminal's width, which is read when the commands are loaded
 os.environ.setdefault("COLUMNS", "200")
@@ -149,59 +142,6 @@ def migrations(monkeypatch: pytest.MonkeyPatch) -> Callable[[sa.Connection], Non
     """Every new database runs the migrations themselves; returns what the other tests have instead."""
     monkeypatch.setattr(database, "_migrate", _migrate)
     return _migrate_once
-
-
-STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "started"}
-"""Fixtures that start a process; who uses one is slow without saying so."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts processes by its fixtures."""
-    for item in items:
-        chosen = getattr(item, "callspec", None)
-        servers = [chosen.params.get(name) for name in ("backend", "settings")] if chosen else []
-        if (
-            "postgresql" in servers
-            or "rclone" in servers
-            or STARTS_PROCESSES.intersection(getattr(item, "fixturenames", ()))
-        ):
-            item.add_marker(pytest.mark.slow)
-
-
-_test_runs = False
-
-
-def _skip_what_starts_a_process(event: str, _arguments: tuple[object, ...]) -> None:
-    if _test_runs and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
-        pytest.skip("it starts a process, which the fast suite does not: mark it slow")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """The fast suite starts no process and tries few examples; a run of the properties alone tries many.
-
-    Who only distributes tests starts the workers.
-    """
-    distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
-    if distributes:
-        # it collects nothing itself
-        gc.enable()
-    if config.option.markexpr == "not slow" and not distributes:
-        settings.load_profile("fast")
-        sys.addaudithook(_skip_what_starts_a_process)
-    if config.option.markexpr == "hypothesis":
-        settings.load_profile("long")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Tell the audit hook when a test runs."""
-    global _test_runs  # noqa: PLW0603 - an audit hook is the process's, for ever
-    _test_runs = True
-    try:
-        return (yield)
-    finally:
-        _test_runs = False
 
 
 def pytest_collection_finish() -> None:

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from bench.years import ROWS, table
 
 
+@pytest.mark.night
 def test_a_small_history_is_measured_from_a_fresh_folder() -> None:
     command = [sys.executable, "-m", "bench.years", "--sizes", "200"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

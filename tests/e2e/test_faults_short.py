@@ -53,6 +53,7 @@ def test_thirty_clips_survive_twelve_kills_and_four_providers_that_lie(tmp_path:
     assert sum(outcome.faults.values()) >= 20
 
 
+@pytest.mark.night
 def test_every_kind_of_process_of_a_stack_is_killed_and_every_clip_comes_home_by_itself(
     tmp_path: Path,
 ) -> None:

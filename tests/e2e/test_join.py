@@ -3,10 +3,12 @@
 Their webserver and daemon run; ours is a code server in a folder that `dailies init` made, and the command knows Dagster's address alone.
 """
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -201,15 +203,16 @@ def test_their_component_makes_an_asset_from_our_clip(joined: Joined) -> None:
 def test_the_sensors_in_their_daemon_collect_what_a_command_left(joined: Joined) -> None:
     left = joined.dailies("produce", "morning-light", "--regenerate", "--yes")
 
-    def is_delivered() -> bool:
-        runs = {
-            (clip["clip"], clip["state"])
-            for clip in joined.dailies("status")
-            if clip["decision"] == left["decision"]
-        }
-        return runs == {(clip, "delivered") for clip in left["clips"]}
+    def rows() -> set[tuple[str, str]]:
+        # a command each half second would take one of two cores
+        with contextlib.closing(sqlite3.connect(joined.ours / ".dailies" / "ledger.db")) as ledger:
+            query = "SELECT subject_key, state FROM attempts WHERE decision = ?"
+            return set(ledger.execute(query, (left["decision"],)))
 
-    until(is_delivered, "what was left")
+    delivered = {(clip, "delivered") for clip in left["clips"]}
+    until(lambda: rows() == delivered, "what was left")
+    shown = [clip for clip in joined.dailies("status") if clip["decision"] == left["decision"]]
+    assert {(clip["clip"], clip["state"]) for clip in shown} == delivered
 
 
 def test_commands_find_our_location_by_its_name(joined: Joined) -> None:

@@ -455,6 +455,7 @@ def test_a_locked_database_is_told_in_a_sentence_and_nothing_is_recorded(
         assert ledger.overview() == []
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("statement", ["UPDATE journal SET why = 'nothing happened'", "DELETE FROM journal"])
 def test_the_journal_cannot_be_changed(ledger: Ledger, statement: str) -> None:
     attempt = queued(ledger)

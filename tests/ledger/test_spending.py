@@ -265,6 +265,7 @@ def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(le
     assert "Nothing more was bought" in reason, "the job that failed was bought"
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("booked", [None, "0.30", "0.50"])
 def test_the_database_itself_refuses_to_hold_more_than_a_cap(ledger: Ledger, booked: str | None) -> None:
     """Also after a charge below or above the quote was booked, which only gives way where the cap itself is passed."""

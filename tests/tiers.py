@@ -1,0 +1,110 @@
+"""Which tests run when: some in `make test-fast`, each promise once in `make test`, repetition in `make prove`.
+
+CONTRIBUTING.md has the rule. A test for the night says so with `@pytest.mark.night`. On PostgreSQL a test runs with the first of
+its parameters in `make test`, and with the others at night; `@pytest.mark.postgresql` has it run with all.
+"""
+
+import gc
+import sys
+from collections.abc import Generator
+
+import pytest
+from examples import OF_A_PROFILE
+from hypothesis import HealthCheck, settings
+
+# how long an example takes says something about the machine, and nothing about the code
+settings.register_profile(
+    "dailies",
+    deadline=None,
+    max_examples=OF_A_PROFILE,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("fast", settings.get_profile("dailies"), max_examples=OF_A_PROFILE // 5)
+settings.register_profile("long", settings.get_profile("dailies"), max_examples=OF_A_PROFILE * 20)
+settings.load_profile("dailies")
+
+STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "started"}
+"""Fixtures that start a process; who uses one is slow without saying so."""
+
+NIGHT = "tests for the night"
+"""Under this name a worker tells how many tests it left out."""
+
+_test_runs = False
+_left_out = 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what starts processes by its fixtures, and leave the night's tests out unless `-m` names them."""
+    global _left_out  # noqa: PLW0603 - a process collects once
+    on_postgresql = set()
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        servers = [chosen.params.get(name) for name in ("backend", "settings")] if chosen else []
+        if (
+            "postgresql" in servers
+            or "rclone" in servers
+            or STARTS_PROCESSES.intersection(getattr(item, "fixturenames", ()))
+        ):
+            item.add_marker(pytest.mark.slow)
+        if "postgresql" in servers:
+            test = item.nodeid.partition("[")[0]
+            if test in on_postgresql and item.get_closest_marker("postgresql") is None:
+                item.add_marker(pytest.mark.night)
+            on_postgresql.add(test)
+    if "night" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("night")]
+    _left_out = len(left_out)
+    items[:] = [item for item in items if item.get_closest_marker("night") is None]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell whoever distributes the tests how many were left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[NIGHT] = _left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Every worker collects all tests, so each has left out the same."""
+    global _left_out  # noqa: PLW0603
+    _left_out = getattr(node, "workeroutput", {}).get(NIGHT, 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        terminalreporter.write_line(f"{_left_out} more of these tests are for the night: make prove")
+
+
+def _skip_what_starts_a_process(event: str, _arguments: tuple[object, ...]) -> None:
+    if _test_runs and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
+        pytest.skip("it starts a process, which the fast suite does not: mark it slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The fast suite starts no process and tries few examples; the night tries many.
+
+    Who only distributes tests starts the workers.
+    """
+    distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if distributes:
+        # it collects nothing itself
+        gc.enable()
+    if config.option.markexpr == "not slow" and not distributes:
+        settings.load_profile("fast")
+        sys.addaudithook(_skip_what_starts_a_process)
+    if "hypothesis" in config.option.markexpr:
+        settings.load_profile("long")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Tell the audit hook when a test runs."""
+    global _test_runs  # noqa: PLW0603 - an audit hook is the process's, for ever
+    _test_runs = True
+    try:
+        return (yield)
+    finally:
+        _test_runs = False
