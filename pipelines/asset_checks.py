@@ -1,4 +1,4 @@
-"""The inventory as asset checks, taken every hour, so that what waits for a person shows beside the assets.
+"""The inventory as hourly asset checks, so that Dagster shows what waits for a person beside the assets.
 
 Jobs that produce clips leave the checks out, since they list the whole bucket.
 """
@@ -19,11 +19,11 @@ from resources.settings import Settings
 SEVERITIES = {Weight.WARNING: dg.AssetCheckSeverity.WARN, Weight.ERROR: dg.AssetCheckSeverity.ERROR}
 CRON = "17 * * * *"
 QUIET_SECONDS = 30.0
-"""For so long no clip is logged before the checks follow: one evaluation a batch, not one a clip."""
+"""How long no clip must be logged before the checks follow: one evaluation a batch, not one a clip."""
 BUSY_SECONDS = 600.0
 """How often the checks follow while clips keep coming."""
 LOOKED_AT = "looked_at"
-"""The metadata of a repeated result: when the bucket and the clips' status were read."""
+"""The metadata label that tells when a repeated result was read from the bucket and Dagster."""
 
 
 @dg.multi_asset_check(
@@ -58,7 +58,7 @@ def _inventory(
 
 
 def result_of(finding: Finding, *, room: str) -> dg.AssetCheckResult:
-    """A finding as Dagster shows it. A check that could not be made is a warning: neither an alarm nor all-clear."""
+    """Convert a finding into a check result. A check that could not be made is a warning: it is neither failed nor passed."""
     check = finding.check
     unread = finding.unread is not None
     metadata: dict[str, dg.MetadataValue] = {}
@@ -102,7 +102,7 @@ inventory = dg.define_asset_job(
 def checks_after_clips(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
-    """Make every check in the first minute of a new Dagster; after clips, make the ledger's anew and repeat the others."""
+    """Make every check in the first minute of a new Dagster. After clips, make the ledger's checks again and repeat other results."""
     now = time.time()
     newest = _newest_event(context.instance)
     if not _are_due(context.cursor, newest, now):
@@ -125,10 +125,10 @@ def has_work(instance: dg.DagsterInstance, cursor: str | None) -> bool:
 
 
 def _are_due(cursor: str | None, newest: float, now: float) -> bool:
-    """Whether clips are newer than the checks, and no more of them come at the moment or they have come for long.
+    """Whether a clip is newer than the checks, and either no clip followed for `QUIET_SECONDS` or the checks are `BUSY_SECONDS` old.
 
     Args:
-        cursor: What the last checks saw, and when.
+        cursor: The newest event that the last checks saw, and their time.
         newest: When the newest event of a checked asset was logged, in seconds since the epoch; 0 if there is none.
         now: Seconds since the epoch.
     """
@@ -146,9 +146,9 @@ def _newest_event(instance: dg.DagsterInstance) -> float:
 
 
 def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
-    """The last results of the checks that read the bucket or every clip's status, by check, each with the time of its look.
+    """The last results of the checks that read the bucket or every clip's status, by check, each with its time of reading.
 
-    They are repeated until the next hourly inventory, since after each batch they would cost more than the batch itself.
+    They are repeated until the next hourly inventory, since making them after each batch would cost more than the batch itself.
     """
     found: dict[str, dg.AssetCheckEvaluation] = {}
     for check in (*OF_BUCKET, *OF_EVENTS, *OF_COPIES):
@@ -170,7 +170,7 @@ def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvalua
 
 
 def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A result as the event that stands for it outside a run."""
+    """Convert a result into the event that reports it outside a run."""
     if result.asset_key is None or result.check_name is None:
         raise ValueError("a check of the inventory has no name")
     return dg.AssetCheckEvaluation(

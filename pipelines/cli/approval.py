@@ -1,4 +1,4 @@
-"""A person's yes before a command buys: the plan with its price, a question, and what is refused at once."""
+"""The question that a command asks before it buys: the plan, its price, and the clips that are refused at once."""
 
 import datetime as dt
 import sys
@@ -24,7 +24,7 @@ class Approved:
     """The clips that a command may ask for."""
 
     approvals: list[Approval]
-    """Those that may be bought, or that need no purchase; the run buys nothing else."""
+    """The clips that may be bought or that need no purchase. The run buys nothing else."""
     refused: dict[str, str] = field(default_factory=dict)
     """Why the others are left out, by clip."""
 
@@ -42,11 +42,11 @@ def approve(
 ) -> Approved:
     """Show what a command would do with each clip, and ask whether to do it.
 
-    What costs nothing is not asked about. The plan reserves nothing: another process may buy between the answer and the run, and
-    the caps hold in the run. `--yes` approves the plan as it is made here.
+    A plan that costs nothing is not asked about. The plan reserves no money: another process may buy between the answer and the
+    run, so the run checks the caps again. `--yes` approves the plan that is made here.
 
     Args:
-        command: Its name, for the plan's caps.
+        command: The command's name, for the plan's caps.
         yes: Whether the person has answered already, with `--yes`.
         takes: How many takes of each clip; None for as many as its series declares.
         quiet: Whether to print no table, as with `--json`.
@@ -54,7 +54,7 @@ def approve(
 
     Raises:
         ConfigurationError: A clip cannot be rendered, or this ledger may not buy. Nothing was requested.
-        typer.Exit: Nothing may be bought now (1), the answer is no (1), or there is nobody to ask (2).
+        typer.Exit: Every clip is refused (1), the answer is no (1), or no terminal can ask (2).
     """
     problems = render(declarations, keys).problems
     if problems and (not skip_bad or len(problems) == len(keys)):
@@ -79,7 +79,7 @@ def approve(
         for clip, why in refused.items():
             complain(f"{clip}: {why}")
     if len(refused) == len(clips):
-        complain("nothing was bought, because every clip is refused; the reasons stand above")
+        complain("nothing was bought, because every clip was refused for the reason shown above")
         raise typer.Exit(1)
     _ask(plan, yes=yes)
     refused |= problems
@@ -92,7 +92,7 @@ def approve(
 
 
 def _ask(plan: Plan, *, yes: bool) -> None:
-    """End the command unless the person agrees to what the plan buys; the run may buy nothing else."""
+    """End the command unless the person agrees to the plan's purchases."""
     number = plan.counts.get(Verb.BUY, 0)
     if yes or not number:
         return
@@ -103,7 +103,7 @@ def _ask(plan: Plan, *, yes: bool) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether a person can answer."""
+    """Whether standard input is a terminal, so that a person can answer."""
     return sys.stdin.isatty()
 
 
@@ -111,11 +111,11 @@ def agree(what: str, *, yes: bool = False) -> None:
     """Ask a person whether to do something that costs money.
 
     Args:
-        what: As it follows `this would`.
+        what: The action, as it follows "this would".
         yes: Whether the person has answered already.
 
     Raises:
-        typer.Exit: The answer is no (1), or there is nobody to ask (2).
+        typer.Exit: The answer is no (1), or no terminal can ask (2).
     """
     if yes:
         return

@@ -1,4 +1,4 @@
-"""What a command says about the money of its decision, however it ends: read from the ledger, or not known."""
+"""What a command reports about the purchases of its decision when it ends."""
 
 import contextlib
 import signal
@@ -16,28 +16,28 @@ INTERRUPTED = 130
 
 
 def bought_so_far(settings: Settings, decision: str) -> str:
-    """What a decision has bought so far by the ledger, in sentences for a person."""
+    """Describe what a decision has bought so far, as the ledger records it."""
     try:
         with open_ledger(settings) as ledger:
             return str(purchases_of(ledger, decision))
     except DailiesError:
         return (
             "What was bought so far is not known, because the ledger cannot be read. `dailies status` shows it when the ledger "
-            "answers again; bought clips are still collected."
+            "answers again. Clips that were bought are still collected."
         )
 
 
 @contextlib.contextmanager
-def ended_with_a_word(settings: Settings, decision: str) -> Iterator[None]:
-    """On Ctrl-C, say what was bought and what goes on before the command ends, however often it is pressed.
+def reported_on_interrupt(settings: Settings, decision: str) -> Iterator[None]:
+    """On Ctrl-C, report what was bought and which runs go on, then end the command.
 
     Raises:
-        typer.Exit: Ctrl-C was pressed; with `INTERRUPTED`.
+        typer.Exit: Ctrl-C was pressed; the code is `INTERRUPTED`.
     """
     try:
         yield
     except KeyboardInterrupt:
-        # a second Ctrl-C must not cut the message off
+        # a second Ctrl-C must not cut off the message
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             complain(

@@ -97,7 +97,7 @@ def _rows(settings: "Settings") -> list[dict[str, Any]]:
 
 def _make(settings: "Settings", names: Sequence[str], *, regenerate: bool) -> list[str]:
     """Request one run per character and wait; returns the reasons of failed runs."""
-    from pipelines.cli.bought import ended_with_a_word
+    from pipelines.cli.bought import reported_on_interrupt
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
     from pipelines.cli.launch import partition_store, wait_for_runs
@@ -115,7 +115,7 @@ def _make(settings: "Settings", names: Sequence[str], *, regenerate: bool) -> li
         with partition_store(settings, api) as store, open_ledger(settings) as ledger:
             add_characters(store, names)
             fix_clips(ledger, decision, names)
-        with ended_with_a_word(settings, decision):
+        with reported_on_interrupt(settings, decision):
             runs = [
                 api.launch("make_characters", tags={PARTITION: name, DECISION_TAG: decision}, config=config)
                 for name in names

@@ -65,7 +65,7 @@ def log(as_json: Json = False) -> None:
 
 @data_app.command("diff")
 def diff(before: Digest = None, after: Digest = None, as_json: Json = False) -> None:
-    """Show how this host's folder differs from the current one, or from another one; or how two pushed ones differ.
+    """Show how this host's folder differs from the current or another pushed folder, or how two pushed folders differ.
 
     Exits with 1 if they differ.
     """

@@ -1,4 +1,4 @@
-"""From a command to runs: which clips, which partitions, how many runs, and waiting for them."""
+"""Launching runs for a command: it adds partitions, requests one run for each stretch of clips, and waits for them."""
 
 import contextlib
 import datetime as dt
@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import typer
 
-from pipelines.cli.bought import bought_so_far, ended_with_a_word
+from pipelines.cli.bought import bought_so_far, reported_on_interrupt
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
@@ -47,8 +47,8 @@ SILENCE_SECONDS = 15.0
 RETRY_SECONDS = 120.0
 """How long to wait for a retry that Dagster has announced; its daemon looks every few seconds."""
 ANNOUNCED_SECONDS = 5.0
-"""How long after a failure Dagster may announce the retry: it writes the failure first. A run that was ended for its dead host was
-taken for the last one, and the command ended before the clips were collected."""
+"""How long after a failure Dagster may announce the retry: it writes the failure first. Without this wait, a command once ended
+after the run of a dead host, before the retry had collected the clips."""
 
 
 @dataclass
@@ -67,14 +67,14 @@ class Launched:
 
 
 def check_dagster(settings: Settings, api: DagsterApi) -> None:
-    """Refuse to go on where no run could be requested.
+    """Check that runs can be requested.
 
     Raises:
         ConfigurationError: No `dailies up` of this home runs, and no setting says where Dagster is.
         UnavailableError: Dagster does not answer. Nothing was bought.
     """
     if "dagster_url" not in settings.model_fields_set:
-        # another home's Dagster may listen at the default port
+        # the Dagster of another home may listen at the default port
         _dagster_home(settings)
     api.query("query Answers { version }", buys=True)
 
@@ -91,7 +91,7 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
 
 
 def is_here(settings: Settings) -> bool:
-    """Whether Dagster's storage can be opened from here."""
+    """Whether this machine can open Dagster's storage."""
     return bool(running_stack(settings.home) or os.environ.get("DAGSTER_HOME"))
 
 
@@ -107,7 +107,7 @@ def _dagster_home(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def partition_store(settings: Settings, api: DagsterApi) -> Iterator[PartitionStore]:
-    """Where partitions are added: the storage of the `dailies up` of this home, or else any Dagster's webserver.
+    """Where partitions are added: Dagster's storage if `dailies up` runs in this home, else its webserver.
 
     The storage reads 100,000 keys in 0.3 s.
     """
@@ -119,7 +119,7 @@ def partition_store(settings: Settings, api: DagsterApi) -> Iterator[PartitionSt
 
 
 def dagster_url(settings: Settings) -> str:
-    """Where the webserver answers."""
+    """The webserver's address."""
     state = running_stack(settings.home)
     return str(state["dagster_url"]) if state else settings.dagster_url
 
@@ -142,18 +142,17 @@ def launch(
     Args:
         settings: The settings of this home.
         api: The running Dagster.
-        approvals: The clips, with what was approved of each. The runs buy nothing else.
+        approvals: The clips, with the order and price approved for each. The runs buy nothing else.
         job: The job for contiguous clips.
-        command: The command's name; part of the decision's name.
-        series: For the run's tags.
+        command: The command's name, the first part of a new decision's name.
+        series: The series, for the run's tags.
         scattered: Whether one run over a list of keys produces clips that are not contiguous.
         regenerate: Whether to buy another take of delivered, unchanged clips.
         takes: How many takes to buy of each clip; None for as many as its series declares.
-        decision: The decision's name, where a request that is sent twice must be one decision; None makes a new one.
+        decision: The decision's name, if a request that is sent twice must be one decision; None makes a new one.
 
     Raises:
-        DailiesError: A clip that is to be bought was edited since its plan was shown (then nothing is requested), or Dagster does
-            not accept the run.
+        DailiesError: A clip was edited after its plan was shown (then nothing is requested), or Dagster does not accept the run.
         resources.errors.ConfigurationError: This host's settings are not the policy in force, or its data folder is not the
             current one.
     """
@@ -164,7 +163,7 @@ def launch(
         digest = checked_digest(settings, ledger)
         order = add_clips(store, ledger, keys)
         launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
-        # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
+        # fixed before any run exists, so that a run in Dagster's queue cannot buy clips that are added later
         if digest is not None:
             data_pushes.name_for(ledger, launched.decision, digest)
         approve_clips(ledger, launched.decision, approvals)
@@ -180,13 +179,13 @@ def launch(
     )
     if scattered and len(found) > 1:
         config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), **wanted}}}}
-        with ended_with_a_word(settings, launched.decision):
+        with reported_on_interrupt(settings, launched.decision):
             launched.runs.append(
                 api.launch("produce_scattered_clips", tags={**tags, **labels(keys)}, config=config)
             )
         return launched
     config = {"ops": {"produce": {"config": wanted}}} if wanted else {}
-    with ended_with_a_word(settings, launched.decision):
+    with reported_on_interrupt(settings, launched.decision):
         for stretch in found:
             try:
                 labelled = {**tags, **labels(stretch), **range_tags(stretch)}
@@ -198,13 +197,13 @@ def launch(
                     f"only {len(launched.runs)} of {counted(len(found), 'run')} were started "
                     f"({', '.join(launched.runs)}); the next one: {error}\n"
                     f"{bought_so_far(settings, launched.decision)}\n"
-                    "Run the command again for the rest: clips on their way are not bought again."
+                    "Run the command again for the rest: clips that were bought are not bought again."
                 ) from None
     return launched
 
 
 def _check_unedited(settings: Settings, approvals: Sequence[Approval]) -> None:
-    """Refuse at once what the run would refuse clip by clip; see `resources.ledger.approvals`.
+    """Refuse edited clips at once; the run would refuse them one by one (`resources.ledger.approvals`).
 
     Raises:
         ConfigurationError: A clip may not be bought as it is declared now.
@@ -220,7 +219,7 @@ def _check_unedited(settings: Settings, approvals: Sequence[Approval]) -> None:
 
 
 def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approval]:
-    """Approve clips at their catalogue prices without a question: for the demo and for what measures.
+    """Approve clips at their catalogue prices without a question, for the demo and benchmarks.
 
     Raises:
         ConfigurationError: A clip cannot be produced.
@@ -328,7 +327,7 @@ def wait_for_runs(
         typer.Exit: Ctrl-C was pressed, after a message about what was bought.
     """
     end_on_signals()
-    with ended_with_a_word(settings, decision):
+    with reported_on_interrupt(settings, decision):
         answered_at = over_since = time.monotonic()
         while True:
             try:

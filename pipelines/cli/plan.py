@@ -19,7 +19,7 @@ from resources.settings import Settings, open_ledger
 from resources.shared_data.source import checked_digest
 
 LISTED = 40
-"""Up to so many clips are compared with their newest purchases."""
+"""The most clips that a plan compares with their newest purchases."""
 
 
 def make(
@@ -33,19 +33,19 @@ def make(
     takes: int | None = None,
     quote: bool = False,
 ) -> tuple[Plan, list[Edit]]:
-    """Make a plan of what is declared.
+    """Plan what is declared.
 
     Args:
-        words: What a person chooses; nothing for every schedule that is due.
+        words: The selectors of the clips. Without one, the plan covers every schedule that is due.
         since: The date, or the first of a range; None for today.
         until: The last date of a range.
-        names: Only these clips, by name or key.
-        regenerate: As `dailies produce --regenerate` would.
-        takes: As `dailies produce --takes` would.
-        quote: Whether to ask the providers what they would charge, which is free.
+        names: The clips to plan, by name or key; empty for all.
+        regenerate: See `dailies produce --regenerate`.
+        takes: See `dailies produce --takes`.
+        quote: Whether to ask the providers for their prices, which is free.
 
     Raises:
-        resources.errors.DailiesError: No such series or clip, or the ledger or a provider does not answer.
+        resources.errors.DailiesError: A selector names no series or clip, or the ledger or a provider does not answer.
     """
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
@@ -74,7 +74,7 @@ def plan_of(
     takes: int | None = None,
     quote: bool = False,
 ) -> tuple[Plan, list[Edit]]:
-    """The plan of these clips, and what has changed in those of them that were asked for before; see `make`."""
+    """Plan these clips, and list the changes in those that were bought before; see `make` for the arguments."""
     with open_ledger(settings) as ledger:
         quotes = None
         if quote:
@@ -88,11 +88,11 @@ def plan_of(
         if len(made.clips) <= LISTED:
             changed = edits(ledger, made)
             made = replace(made, warnings=[*made.warnings, *renamed(ledger, made, declarations)])
-        return _if_it_may_buy(settings, ledger, made), changed
+        return _with_refusal(settings, ledger, made), changed
 
 
-def _if_it_may_buy(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
-    """The plan with what keeps this host from buying: a policy that it does not follow, or a ledger that is older than its bucket."""
+def _with_refusal(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
+    """Add to a plan why this host may not buy: its settings, its data folder or a ledger that is older than its bucket."""
     from pipelines.cli.bucket import refusal_of_bucket
 
     if (refusal := policy_history.in_force(ledger).refusal) is not None:
@@ -111,14 +111,14 @@ def _if_it_may_buy(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
 
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
-    """The providers' quotes, in micro-USD by fingerprint of requests and fallbacks; those without a quote are left out."""
+    """Ask for the quotes of requests and fallbacks, in micro-USD by fingerprint. Orders without a quote are left out."""
     from resources.production.quotes import quoted
     from resources.providers.accounts import build_provider
 
     accounts = [settings.account(name) for name in sorted({request.account_name for request in requests})]
     providers = {account.name: build_provider(account) for account in accounts}
     try:
-        # requests with a catalogue price are quoted too, so that a changed price shows
+        # requests with a catalogue price are quoted too, so that the plan shows a changed price
         answers = await quoted(
             (request.model_copy(update={"price_micros": None}) for request in requests), providers
         )
@@ -140,7 +140,7 @@ def exit_code(plan: Plan) -> int:
 
 
 def document(plan: Plan, changed: Sequence[Edit] = ()) -> dict[str, Any]:
-    """A plan for a program: money as exact text in USD."""
+    """The plan as JSON; money is exact text in USD."""
     return {
         "clips": [_clip(clip) for clip in plan.clips],
         "edits": [asdict(edit) for edit in changed],

@@ -56,9 +56,9 @@ def settle_clip(ledger: Ledger, settlement: Settlement) -> list[Attempt]:
         )
     who = f"person {getpass.getuser()}"
     if adopt is not None:
-        return [settle.adopt_by_hand(ledger, clip, adopt, who=who, why=why or "named by a person")]
+        return [settle.adopt_named_job(ledger, clip, adopt, who=who, why=why or "named by a person")]
     if settlement.resubmit:
-        return settle.buy_again_by_hand(
+        return settle.buy_again(
             ledger, clip, who=who, why=why or "a person says that no job exists", anyway=True
         )
     why = why or "given up by a person"

@@ -109,7 +109,7 @@ def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list
         return "a stranger bought the same model near it"
     deal = _Deal(findings, attempt, account)
     possible = any(deal.is_possible(given=(job.id, post["id"])) for job in near)
-    return "another lost submit's job may be its" if possible else None
+    return "the job may be another lost submit's" if possible else None
 
 
 def _why_a_miss_says_nothing(

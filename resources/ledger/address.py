@@ -1,4 +1,4 @@
-"""The address of the ledger's database: read strictly, shown without its secrets, with what other programs add to it taken out."""
+"""The address of the ledger's database: parsed strictly, cleaned of other programs' settings, shown without its secrets."""
 
 import re
 
@@ -12,8 +12,8 @@ _USER = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?")
 _HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 
 FOR_OTHERS = {"pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "prepared_statements"}
-"""Settings of Prisma and other drivers that hosts put into the addresses they show. They ask for what dailies does anyway:
-few connections, and no prepared statements."""
+"""Settings of Prisma and other drivers, which hosting services add to the addresses they show. dailies drops them: it already
+uses few connections and no prepared statements."""
 KEEP_ALIVE = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -21,17 +21,17 @@ KEEP_ALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
-"""What an address says unless it says otherwise: a server that vanishes without a word is noticed within 30 s, where the
-system's default is two hours. Settings of libpq itself: the server never sees them."""
+"""The default settings of an address: a server that vanishes without closing its connections is noticed within 30 s instead of
+the system's two hours. They are settings of libpq, which the server never sees."""
 
 
 def parsed_address(url: str) -> sa.URL:
-    """The address taken apart, if its password can only be where it seems to be; no error shows any of it.
+    """Parse the address; refuse one whose password is ambiguous. No error shows any part of it.
 
-    An `@` in a password ends it too early, and the host would be shown with the password's end.
+    An unescaped `@` ends the password too early, so that the rest of the password would be shown as part of the host.
 
     Raises:
-        ConfigurationError: It is not a database's address, or one that can be read in two ways.
+        ConfigurationError: It is not the address of a database, or it is ambiguous.
     """
     try:
         parsed = make_url(url)
@@ -52,15 +52,15 @@ def parsed_address(url: str) -> sa.URL:
 
 
 def is_postgresql(url: sa.URL) -> bool:
-    """Whether it names a PostgreSQL database; hosts also write `postgres://`."""
+    """Whether the address names a PostgreSQL database; hosting services also write `postgres://`."""
     return url.get_backend_name() in {"postgresql", "postgres"}
 
 
 def for_psycopg(url: sa.URL) -> sa.URL:
-    """A PostgreSQL address as SQLAlchemy and psycopg2 take it, whoever wrote it.
+    """Convert any PostgreSQL address into one for SQLAlchemy and psycopg2.
 
     Raises:
-        ConfigurationError: It names a schema, which a pooler would forget between two transactions.
+        ConfigurationError: It names a schema, which a pooler forgets between two transactions.
     """
     if "schema" in url.query:
         raise ConfigurationError(
@@ -73,13 +73,13 @@ def for_psycopg(url: sa.URL) -> sa.URL:
 
 
 def shown_address(url: sa.URL) -> str:
-    """The address for a person: nothing of its user, password and query."""
+    """The address for a person, without user, password and query."""
     host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
     backend = "postgresql" if is_postgresql(url) else url.get_backend_name()
     return f"{backend}://{host}{f':{url.port}' if url.port else ''}/{url.database or ''}"
 
 
 def secrets_of(url: sa.URL) -> Spellings:
-    """The password, and those that a query may hold (libpq takes `password` and `sslpassword` there)."""
+    """The password, and the passwords in the query (libpq accepts `password` and `sslpassword` there)."""
     said = [url.password, *(value for key, value in url.query.items() if "pass" in key)]
     return Spellings(*(text for text in said if isinstance(text, str)), instead="[password]")

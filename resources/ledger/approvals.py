@@ -1,4 +1,4 @@
-"""What a decision may buy: the order of each clip, the number of its takes, and, where a person has approved it, the most that one may cost.
+"""What a decision may buy: each clip's request, its number of takes and, if a person approved it, its highest price.
 
 A command shows the plan and asks. Between the answer and the run, somebody may edit a series or the catalogue, and the run's
 host may have another data folder. The decision buys only what is recorded here. A schedule's tick records what it has rendered
@@ -25,7 +25,7 @@ _APPROVED = sa.select(
     sa.func.coalesce(decision_clips.c.takes, 1),
 ).where(decision_clips.c.decision == sa.bindparam("decision"), decision_clips.c.clip == sa.bindparam("clip"))
 _OTHER_SLOTS = sa.select(sa.func.count(attempts.c.slot.distinct())).where(
-    # in a form that no index has: the index of decisions would read all of a decision's clips
+    # the expression keeps the database from choosing the index of decisions, which would read every clip of the decision
     attempts.c.decision.concat("") == sa.bindparam("decision"),
     attempts.c.subject_kind == sa.bindparam("kind"),
     attempts.c.subject_key == sa.bindparam("clip"),
@@ -63,7 +63,7 @@ class Approval:
         return f"request {self.order_fingerprint[:SHOWN_DIGITS]} for at most {show_usd(self.at_most_micros)}{each}"
 
     def difference(self, now: "Approval") -> str | None:
-        """Why what is declared now may not be bought under this approval; None if it may. A lower price may."""
+        """Why the clip as declared now may not be bought under this approval; None if it may. A lower price is no reason."""
         changed = []
         if now.order_fingerprint != self.order_fingerprint:
             changed.append("request or account")
@@ -71,11 +71,11 @@ class Approval:
             changed.append("price")
         if not changed:
             return None
-        return f"its {', and its '.join(changed)} changed after the approval: approved was {self}, declared now is {now}"
+        return f"its {', and its '.join(changed)} changed after the approval: {self} was approved, {now} is declared now"
 
 
 def approve_clips(ledger: Ledger, decision: str, approvals: Iterable[Approval]) -> None:
-    """Fix the clips of a decision with what is approved of each, unless they are fixed already.
+    """Fix the clips of a decision with their approvals, unless they are fixed already.
 
     Raises:
         UnavailableError: The ledger cannot be written.
@@ -84,7 +84,7 @@ def approve_clips(ledger: Ledger, decision: str, approvals: Iterable[Approval]) 
 
 
 def order_clips(ledger: Ledger, decision: str, requests: Iterable[ClipRequest]) -> None:
-    """Fix the clips of a decision with what is declared of each where it is made, unless they are fixed already.
+    """Fix the clips of a decision with their requests as declared on this host, unless they are fixed already.
 
     Raises:
         UnavailableError: The ledger cannot be written.
@@ -102,7 +102,7 @@ def order_clips(ledger: Ledger, decision: str, requests: Iterable[ClipRequest]) 
 def refusal(
     connection: sa.Connection, decision: str, request: ClipRequest, *, regenerate: bool
 ) -> str | None:
-    """Why a decision may not buy a take; None if it was approved, or if nobody was asked."""
+    """Why a decision may not buy a take; None if it was approved, or if no approval was recorded."""
     row = connection.execute(_APPROVED, {"decision": decision, "clip": request.clip}).first()
     if row is None or row.order_fingerprint is None:
         return None
@@ -112,19 +112,19 @@ def refusal(
     else:
         difference = Approval(request.clip, fingerprint, most, takes).difference(Approval.of(request))
     if difference is None:
-        # the usual case asks nothing: a decision may have 2,000 clips
+        # one query for the usual case: a decision may have 2,000 clips
         if request.takes <= takes:
             return None
         slot = {"decision": decision, "kind": request.kind, "clip": request.clip, "slot": request.slot}
         if connection.execute(_OTHER_SLOTS, slot).scalar_one() < takes:
             return None
-        difference = f"it may buy {takes} of its takes, as was asked for, and not one more"
+        difference = f"{takes} of its takes were approved, and not one more"
     again = f"`dailies retake {request.clip}`" if regenerate else f"`dailies produce {request.clip}`"
     return f"{difference}. Nothing was bought. {again} shows the price and asks again."
 
 
 def _ordered_otherwise(fingerprint: str, request: ClipRequest) -> str | None:
-    """Why a request is not the one that was ordered; None if it is."""
+    """Why a request differs from the one that was ordered; None if it does not."""
     if request.order_fingerprint == fingerprint:
         return None
     return (

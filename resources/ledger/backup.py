@@ -1,4 +1,4 @@
-"""Copies of a ledger in a file: made while it is in use, checked before they are believed, put back with the old one kept."""
+"""Copies of a SQLite ledger in a file: made while the ledger is in use, checked, and restored with the old ledger kept."""
 
 import os
 import shutil
@@ -13,21 +13,21 @@ from resources.ledger.database import SCHEMA_REVISION, make_private_file
 from resources.ledger.keys import DEDICATED
 
 COMPANIONS = ("-wal", "-shm")
-"""What SQLite keeps beside a database."""
+"""Suffixes of the files that SQLite keeps beside a database."""
 
 
 def back_up(url: str, target: Path) -> int:
-    """Copy a ledger that may be in use into a file, whole and as of one moment.
+    """Copy a ledger, which may be in use, into a file as of one moment.
 
     Args:
         url: The ledger's address; SQLite.
-        target: The file to write; one that is there is never overwritten.
+        target: The file to write; an existing file is never overwritten.
 
     Returns:
-        How many bytes the copy has.
+        The size of the copy in bytes.
 
     Raises:
-        ConfigurationError: The ledger is not in SQLite (the text says what to do), there is none, or the file is there.
+        ConfigurationError: The ledger is not in SQLite (the text says what to do) or does not exist, or the file exists.
         UnavailableError: It could not be read or written.
     """
     source = _file(url, "back up", "pg_dump --format=custom --file={file} {url}", target)
@@ -35,7 +35,7 @@ def back_up(url: str, target: Path) -> int:
         raise ConfigurationError(f"there is no ledger at {source} yet, so there is nothing to back up")
     if target.exists():
         raise ConfigurationError(
-            f"{target} is there already; a copy is never written over another. Name a new file."
+            f"{target} exists already, and a copy never overwrites a file. Name a new file."
         )
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
@@ -52,19 +52,19 @@ def back_up(url: str, target: Path) -> int:
 
 
 def restore(url: str, copy: Path) -> Path | None:
-    """Put a copy in the place of a ledger. Nobody may be using it.
+    """Replace a ledger with a copy. No process may be using the ledger.
 
-    The copy may lack POSTs, so that no earlier POST gets a job by elimination any more.
+    The copy may lack POSTs, so no earlier POST gets a job by elimination any more.
 
     Args:
         url: The ledger's address; SQLite.
         copy: The file that `back_up` made.
 
     Returns:
-        Where the ledger that was there is now, None where there was none.
+        Where the replaced ledger is now; None if there was none.
 
     Raises:
-        ConfigurationError: The ledger is not in SQLite, the copy is none, or it is from a newer dailies.
+        ConfigurationError: The ledger is not in SQLite, or the copy is missing, damaged or from a newer dailies.
         UnavailableError: The ledger is in use, or a file could not be written.
     """
     place = _file(url, "restore", "pg_restore --clean --if-exists --dbname={url} {file}", copy)
@@ -80,14 +80,16 @@ def restore(url: str, copy: Path) -> Path | None:
         aside = _put_aside(place)
         unfinished.rename(place)
     except (OSError, sqlite3.Error) as error:
-        raise UnavailableError(f"the copy {copy} could not be put in the place of {place}: {error}") from None
+        raise UnavailableError(
+            f"the ledger {place} could not be replaced with the copy {copy}: {error}"
+        ) from None
     finally:
         unfinished.unlink(missing_ok=True)
     return aside
 
 
 def check_copy(copy: Path) -> None:
-    """Make sure that a file is a whole ledger that this program can read.
+    """Check that a file is a whole ledger that this program can read.
 
     Raises:
         ConfigurationError: It is not.
@@ -118,7 +120,7 @@ def _file(url: str, verb: str, instead: str, file: Path) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a database through SQLite, which waits for writers and sees all of one moment and nothing of the next."""
+    """Copy a database through SQLite, which waits for writers and copies one consistent state."""
     target.unlink(missing_ok=True)
     make_private_file(target)
     with (
@@ -149,7 +151,7 @@ def _put_aside(place: Path) -> Path | None:
     if not place.exists():
         return None
     with closing(sqlite3.connect(place, timeout=1, isolation_level=None)) as connection:
-        # whoever has it open keeps this from succeeding; and then there is nothing left beside it to move
+        # this fails while another process has the database open; afterwards no companion file is left to move
         connection.execute("PRAGMA journal_mode=DELETE")
     stamp = time.strftime("%Y%m%d-%H%M%S")
     aside = place.with_name(f"{place.name}.before-restore-{stamp}")

@@ -1,7 +1,7 @@
 """Bills: when an account's bill is read, and what each row changes in the ledger.
 
-Until the bill names a job, its amount is the quote or what the answer states. An expected refund stays counted until the bill
-shows it.
+Until the bill names a job, the job's amount is the quote or the amount in the provider's answer. An expected refund stays counted
+until the bill shows it.
 """
 
 from collections import defaultdict
@@ -29,9 +29,9 @@ SELDOM_SECONDS = 6 * 3600.0
 GIVE_UP_SECONDS = 14 * 86_400.0
 """How long a bill may confirm an amount; `dailies ledger` shows what it never confirmed."""
 PAGE = 25
-"""Jobs whose rows are recorded in one transaction: others that write wait for it."""
+"""Jobs per transaction; other writers wait for it."""
 MARGIN_SECONDS = 1_800.0
-"""How far the provider's clock and its booking may be from ours."""
+"""How far a booking's time may be from the time by our clock, in seconds."""
 BILL = "bill"
 UNSETTLED = {
     AttemptState.QUEUED,
@@ -65,7 +65,7 @@ class Billed:
 
     @property
     def net(self) -> int:
-        """What remains to be paid."""
+        """The charge less the refund."""
         return max(0, self.charged - self.refunded)
 
 
@@ -78,7 +78,7 @@ class Confirmed:
 
     @property
     def swapped(self) -> str | None:
-        """The other model that the bill is the first to name, None where it names none."""
+        """A model that differs from the one ordered and that the bill is the first to name; None if there is none."""
         return None if self.after.served_model == self.before.served_model else self.after.served_model
 
     @property
@@ -93,7 +93,7 @@ def core(job_id: str) -> str:
 
 
 def by_job(charges: Iterable[Charge]) -> dict[str, Billed]:
-    """The rows of a bill, added up by job."""
+    """Add up the rows of a bill by job."""
     sums: dict[str, dict[str, int]] = defaultdict(lambda: {"charge": 0, "refund": 0})
     models: dict[str, str] = {}
     for charge in charges:
@@ -105,7 +105,7 @@ def by_job(charges: Iterable[Charge]) -> dict[str, Billed]:
 
 _UNCONFIRMED = sa.and_(
     attempts.c.account == sa.bindparam("account"),
-    # `IS NOT NULL` would let SQLite choose the index of all jobs
+    # with `IS NOT NULL`, SQLite would choose the index of all jobs
     sa.func.coalesce(attempts.c.job_id, "") != "",
     attempts.c.submitted_at > sa.bindparam("after"),
     UNBILLED,
@@ -122,7 +122,7 @@ _BILLED_AT = sa.select(accounts.c.billed_at).where(accounts.c.account == sa.bind
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
-    """Whether the bill of an account is to be read now."""
+    """Whether it is time to read the bill of an account."""
     with ledger.read() as connection:
         return _due(connection, account, ledger.clock()) is not None
 
@@ -156,7 +156,7 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
     # a clock that was set back must not keep the bill from being read
     if read_at is not None and 0 <= now - read_at < pace:
         return None
-    # a clock that was ahead has dated the oldest one: it may have been sent at any time until now
+    # the oldest one was dated by a clock that was ahead, so it may have been sent at any time until now
     since = oldest if oldest <= now else now - GIVE_UP_SECONDS
     return Window(since - MARGIN_SECONDS, now + MARGIN_SECONDS)
 
@@ -164,13 +164,13 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
 def record(
     ledger: Ledger, account: str, bill: Mapping[str, Billed], *, since: float, refunds_failures: bool
 ) -> list[Confirmed]:
-    """Record what a bill states about the account's ended jobs: the money, and the model where it names another one.
+    """Record a bill's amounts for the account's ended jobs, and the model where the bill names another one.
 
     A charge above the quote stops the account (see `sentinel.py`). A statement that is not believed is disputed instead (see `disputes.py`).
 
     Args:
-        bill: By the core of the job's id. Jobs that it does not name stay as they are.
-        since: Where the reading begins (`Window.after`). An earlier job may have more rows than these.
+        bill: By the core of the job's id. Other jobs stay unchanged.
+        since: The beginning of the reading (`Window.after`). An earlier job may have rows before it.
         refunds_failures: Whether a failed job is charged first and refunded later.
 
     Returns:
@@ -189,7 +189,7 @@ def record(
             settled = [
                 _settled(tx, attempt, billed, refunds_failures=refunds_failures)
                 for attempt in locked
-                # its job may have become a spare take meanwhile, which has a row of its own
+                # its job may have moved to a spare take meanwhile, which has its own row
                 if (billed := bill.get(core(attempt.job_id or ""))) is not None
             ]
         changed += [one for one in settled if one is not None]
@@ -199,7 +199,7 @@ def record(
 def _settled(
     tx: Transaction, attempt: Attempt, billed: Billed, *, refunds_failures: bool
 ) -> Confirmed | None:
-    """Write what a bill states about one job; returns None if nothing changes."""
+    """Book a bill's amounts for one job; returns None if nothing changes."""
     if attempt.state in UNSETTLED:
         if billed.charged > attempt.quoted_micros * BAND:
             # the account must not buy on until the job ends
@@ -241,7 +241,7 @@ def _billed_attempts(
 
 
 def _trusted(tx: Transaction, attempt: Attempt, billed: Billed) -> Billed | None:
-    """The part of a bill that is believed about an ended job, None where nothing is to be booked. The rest is disputed."""
+    """The believable part of a bill for an ended job; None if nothing is to be booked. The rest becomes a dispute."""
     stated = StatedAmount(billed.charged, billed.refunded, BILL)
     kind = disputes.objection(attempt, stated)
     if kind is not None and disputes.is_accepted(tx.connection, attempt, stated):
@@ -270,7 +270,7 @@ def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple
 
 
 def _swapped(attempt: Attempt, billed: Billed) -> str | None:
-    """The model that a bill names where another one was bought, unless an answer has named another one already.
+    """The model that a bill names, if it is not the one bought and no answer has named another one before.
 
     A name without its maker (`sora-2-t2v`) is the same model: AI/ML API's models have aliases.
     """

@@ -1,4 +1,4 @@
-"""The budget: which caps there are, and what each of them counts.
+"""The budget: the caps, and the money that each of them counts.
 
 Data and arithmetic only, so that commands can read settings without the ledger's database; `counters` keeps the sums.
 """
@@ -14,12 +14,12 @@ from resources.money import show_usd, usd
 from resources.orders import Caps
 
 MOST_PER_CLIP = usd("100")
-"""What one clip may cost unless a setting says otherwise: several times the dearest clip that any page sells ($14.00), and far
-below a quote in another unit."""
+"""The default cap of one clip: several times the dearest clip in any provider's price list ($14.00), and far below a quote in
+another unit."""
 BAND = 5
-"""An amount is believed up to this many times the quote, and down to this part of it. Providers' pages show discounts of a
-tenth, and prices that differ by a factor of two between their versions; cents (100), yuan (7), micro-USD and credits (a
-million) are outside."""
+"""An amount is believed if it lies within this factor of the quote, above or below. Providers' pages show discounts of a tenth,
+and prices that differ by a factor of two between versions. Amounts in cents (factor 100), yuan (7), micro-USD or credits (a
+million) fall outside."""
 EVERYTHING, SERIES, ACCOUNT = "everything", "series", "account"
 RUN, DAY, MONTH, TOTAL = "run", "day", "month", "total"
 
@@ -30,11 +30,11 @@ class Scope(NamedTuple):
     of: str
     """`everything`, `series` or `account`."""
     name: str
-    """Of the series or account."""
+    """The series' or the account's name."""
     period: str
     """`run`, `day`, `month` or `total`."""
     key: str
-    """The decision, the day (YYYY-MM-DD), the month (YYYY-MM), or nothing."""
+    """The decision, the day (YYYY-MM-DD) or the month (YYYY-MM); empty for a total."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Budget:
     """What may be spent, besides the caps in each series' file."""
 
     timezone: str = "UTC"
-    """Where a day begins and ends, as the IANA names it."""
+    """The IANA time zone in which a day begins and ends."""
     everything: Caps = field(default_factory=Caps)
     """Over all accounts and series."""
     accounts: Mapping[str, Caps] = field(default_factory=dict)
@@ -52,19 +52,19 @@ class Budget:
     request_factor: float = 1.0
     """How many times its quote one request may be charged before its account is stopped."""
     hour_factor: float = 2.0
-    """How many times what was ordered an account may be charged within an hour before it is stopped."""
+    """How many times the ordered amount an account may be charged within an hour before it is stopped."""
 
     def day(self, now: float) -> str:
         """The day of a moment, as YYYY-MM-DD."""
         return dt.datetime.fromtimestamp(now, zoneinfo.ZoneInfo(self.timezone)).date().isoformat()
 
     def refusal(self, amount: int) -> str | None:
-        """Why one clip may not cost this amount (micro-USD), for a person; None when it may."""
+        """Why one clip may not cost this amount (micro-USD), for a person; None if it may."""
         if self.per_clip is None or amount <= self.per_clip:
             return None
         return (
             f"one clip may cost {show_usd(self.per_clip)} and this one needs {show_usd(amount)}: if that is its price and not "
-            "another unit, raise DAILIES_MAX_USD_PER_CLIP, then `dailies policy apply`. Nothing was bought."
+            "an amount in another unit, raise DAILIES_MAX_USD_PER_CLIP, then `dailies policy apply`. Nothing was bought."
         )
 
     def cap(self, scope: Scope, series: Caps) -> int | None:
@@ -94,9 +94,9 @@ def exceeded(
 
     Args:
         caps: By scope, in micro-dollars; None is no cap.
-        spent: What counts in each of them already.
+        spent: The money that each scope counts already, in micro-dollars.
         amount: The price in micro-dollars.
-        timezone: Where a day begins.
+        timezone: The time zone in which a day begins.
     """
     refusals = [
         _refusal(scope, cap, spent[scope], amount, timezone)

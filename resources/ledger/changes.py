@@ -1,4 +1,4 @@
-"""What has changed in the ledger since a reader last looked: a batch reads the changed clips, not every clip at every change."""
+"""Changes in the ledger since the last reading, so that a batch reads only the clips that changed."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -11,9 +11,9 @@ from resources.ledger.schema import attempts, journal
 from resources.orders import TakeSlot
 
 EVERYTHING_SECONDS = 10.0
-"""How often every clip is read anew: PostgreSQL may commit an entry of the journal after a later one was read."""
+"""How often every clip is read again, in seconds: PostgreSQL may commit a journal entry after a later one was read."""
 MOST_ENTRIES = 500
-"""After more changes than this, every clip is read anew."""
+"""After more changes than this, every clip is read again."""
 
 _NEWEST_ENTRY = sa.select(sa.func.max(journal.c.seq))
 _ENTRIES_SINCE = (
@@ -26,14 +26,14 @@ _ENTRIES_SINCE = (
 
 
 class ChangedClips:
-    """Reads the newest attempts of a batch: all of them at first and every `EVERYTHING_SECONDS`, between that the changed ones."""
+    """Reads a batch's newest attempts: all at first and every `EVERYTHING_SECONDS`, otherwise only the changed ones."""
 
     def __init__(self) -> None:
         self._entry = 0
         self._read_all_at = -math.inf
 
     def read(self, ledger: Ledger, slots: Collection[TakeSlot]) -> dict[TakeSlot, Attempt]:
-        """The newest attempt in each of these slots that may have changed since the last call."""
+        """Read the newest attempt of each slot that may have changed since the last call."""
         clips = {slot.clip for slot in slots}
         now = ledger.clock()
         if 0 <= now - self._read_all_at < EVERYTHING_SECONDS:
@@ -44,7 +44,7 @@ class ChangedClips:
                     self._entry = entries[-1].seq
                 changed = {entry.subject_key for entry in entries}.intersection(clips)
                 return _of(ledger, changed, slots) if changed else {}
-        # the journal is read first: a change after it is read once more and never missed
+        # the journal is read first, so that a later change is read again rather than missed
         with ledger.read() as connection:
             self._entry = connection.execute(_NEWEST_ENTRY).scalar() or 0
         self._read_all_at = now

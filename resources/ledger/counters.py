@@ -1,8 +1,8 @@
 """Counters of what is spent, and the caps that they may not exceed.
 
 Counters exist for everything, each series and each account, and for a run, a day, a month and in total. They change in the
-transaction that changes an attempt's money, which also refuses a reservation above a cap. So a cap holds whatever the number
-of processes; the row's CHECK is the last guard.
+transaction that changes an attempt's money, which also refuses a reservation above a cap. So a cap holds across any number of
+processes; the row's CHECK is the last guard.
 
 Money counts while it may have to be paid: reserved, confirmed, refund_expected and indeterminate. Released and refunded money
 is subtracted from the same counters.
@@ -43,13 +43,13 @@ def reserve(
 
     Args:
         connection: The transaction that queues the purchase. It has taken `lock_money`, and read the caps after that.
-        wanted: Its counters.
-        amount: Its price in micro-dollars.
+        wanted: The purchase's counters.
+        amount: The purchase's price in micro-dollars.
         budget: The caps of everything and of the accounts.
         request: What is bought; it has the caps of its series.
 
     Returns:
-        Why it is refused, for a person; None when it was counted.
+        Why the purchase is refused, for a person; None if it was counted.
     """
     too_dear = budget.refusal(amount)
     if too_dear is not None:
@@ -86,13 +86,13 @@ def count(connection: sa.Connection, attempt: Attempt) -> None:
 def spent(
     connection: sa.Connection, wanted: Sequence[Scope], keys: Mapping[str, str | None]
 ) -> dict[Scope, int]:
-    """What counts in each scope, in micro-USD.
+    """Read the money that counts in each scope, in micro-USD.
 
-    Money of a future day or month counts in every one before it: a clock that was ahead has dated it, and it must not be
-    missing from the cap of the day on which it was really spent. Money of a series counts under each name that it had.
+    Money of a future day or month counts in every earlier one too: a clock that was ahead has dated it, and the cap of the day on
+    which it was spent must not miss it. Money of a series counts under each name that the series had.
 
     Args:
-        keys: By series: the start of its keys where that is another name; see `former_names`.
+        keys: By series: the start of its keys if it differs from the name; see `former_names`.
     """
     found: dict[Scope, int] = {}
     former = {
@@ -129,9 +129,9 @@ def _is_dated(scope: Scope) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _counters(dated: tuple[bool, ...]) -> sa.Select[Any]:
-    """The counters that count for so many scopes. Made once for each shape: a purchase has one or two of them.
+    """The query for the counters of `len(dated)` scopes. It is built once for each shape; purchases need one or two shapes.
 
-    Column by column, because SQLite reads the whole table for a list of tuples.
+    It compares column by column, because SQLite reads the whole table for a list of tuples.
     """
     return sa.select(spending).where(
         sa.or_(
@@ -152,7 +152,7 @@ def _counters(dated: tuple[bool, ...]) -> sa.Select[Any]:
 
 @functools.cache
 def _adding(dialect: str, *, holding: bool) -> sa.Insert:
-    """Adds to counters, and makes those that are missing; `holding` sets their caps, else a cap that is passed gives way.
+    """The statement that adds to counters and creates missing ones. With `holding` it sets their caps, else an exceeded cap gives way.
 
     A list of rows in the statement itself would be compiled at every purchase.
     """
@@ -174,7 +174,7 @@ def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: in
 
 
 def recounted(connection: sa.Connection) -> dict[Scope, int]:
-    """What the counters must be, added up from the attempts."""
+    """The counters as added up from the attempts."""
     cost = sa.case(
         (attempts.c.money_state.in_(NOTHING_COUNTS), 0),
         else_=sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros),
@@ -190,6 +190,6 @@ def recounted(connection: sa.Connection) -> dict[Scope, int]:
 
 
 def counted(connection: sa.Connection) -> dict[Scope, int]:
-    """The counters as they are."""
+    """The counters as stored."""
     rows = connection.execute(sa.select(spending))
     return {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}

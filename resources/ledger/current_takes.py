@@ -1,6 +1,6 @@
 """The current take of a clip: the circled one, else the newest that was not rejected; never a draft.
 
-In a series with review, a take is current only while it is circled, and the clip waits for a person before. In a series without
+In a series with review, only a circled take is current; until there is one, the clip waits for a person. In a series without
 review, a take that is delivered after the circle replaces the circled one.
 """
 
@@ -18,12 +18,12 @@ from resources.orders import Review
 
 CIRCLED, REJECTED = "circled", "rejected"
 Order = Literal["seq", "delivered_at"]
-"""What orders two takes: the order of their decisions, or the times of their deliveries where that order is lost."""
+"""How two takes are ordered: by their decisions, or by their times of delivery where the order of decisions is lost."""
 
 
 @dataclass(frozen=True)
 class DeliveredTake:
-    """A delivered take of a clip, as far as the choice needs it."""
+    """The facts of a delivered take that decide which take is current."""
 
     id: str
     delivered_at: float
@@ -31,7 +31,7 @@ class DeliveredTake:
     review: Review
     """Who judges it, as its order says."""
     verdict: str | None
-    """`circled` or `rejected`; None where no verdict stands."""
+    """`circled` or `rejected`; None without a verdict."""
     judged_at: float
     """When that verdict was given, seconds since the epoch."""
     is_draft: bool = False
@@ -66,7 +66,7 @@ def choose(takes: Sequence[DeliveredTake], shown: str | None = None) -> str | No
 
 
 def waiting(takes: Sequence[DeliveredTake]) -> list[DeliveredTake]:
-    """The takes that wait for a person: none of the clip is circled, and nobody has judged them. Arguments as of `choose`."""
+    """The takes that wait for a person: those without a verdict, if no take of the clip is circled. Arguments as of `choose`."""
     if any(take.verdict == CIRCLED for take in takes):
         return []
     return [take for take in takes if take.review.asks and take.verdict is None]
@@ -75,7 +75,7 @@ def waiting(takes: Sequence[DeliveredTake]) -> list[DeliveredTake]:
 def make_current(
     connection: sa.Connection, attempt: Attempt, *, since: float, later_by: Order = "seq"
 ) -> None:
-    """Choose the current take of a delivered take's clip anew, and note whether the clip waits for a person.
+    """Choose the current take again after a delivery, and record whether the clip waits for a person.
 
     A spare take never becomes current.
 

@@ -1,4 +1,4 @@
-"""Which data folder is current on every host, and of which one each decision was made."""
+"""The data folder that is current on every host, and the data folder of each decision."""
 
 from typing import NamedTuple
 
@@ -28,13 +28,13 @@ class DataPush(NamedTuple):
     at: float
     """When, in seconds since the epoch."""
     who: str
-    """A person, a host and its version of dailies, whose catalogue was pushed with the folder."""
+    """The person and the host, with its version of dailies, whose catalogue was pushed with the folder."""
     note: str
-    """What the person said about it."""
+    """The person's note."""
 
 
 def push(ledger: Ledger, digest: str, *, files: int, size: int, who: str, note: str) -> DataPush:
-    """Make a data folder current whose archive is in the bucket. The current one stays as it is."""
+    """Make a data folder current whose archive is in the bucket. Nothing changes if it is current already."""
     with ledger.write() as connection:
         row = connection.execute(_NEWEST).first()
         if row is None or row.digest != digest:
@@ -44,7 +44,7 @@ def push(ledger: Ledger, digest: str, *, files: int, size: int, who: str, note: 
 
 
 def current(ledger: Ledger) -> DataPush | None:
-    """The data folder that counts on every host. None before the first push: each host's own folder counts then."""
+    """The data folder that is current on every host; None before the first push, when each host uses its own folder."""
     with ledger.read() as connection:
         row = connection.execute(_NEWEST).first()
     return None if row is None else DataPush(*row)
@@ -59,7 +59,7 @@ def pushes(ledger: Ledger) -> list[DataPush]:
 
 
 def name_for(ledger: Ledger, decision: str, digest: str) -> str:
-    """Record of which data folder a decision is made, unless that is recorded; returns the digest that counts."""
+    """Record the data folder of a decision, unless one is recorded; returns the recorded digest."""
     with ledger.write() as connection:
         insert = insert_ignoring(connection, decision_data)
         connection.execute(insert.values(decision=decision, digest=digest))
@@ -67,21 +67,21 @@ def name_for(ledger: Ledger, decision: str, digest: str) -> str:
 
 
 def of_decision(ledger: Ledger, decision: str) -> str | None:
-    """The digest of the data folder of which a decision was made; None where none was recorded."""
+    """The digest of a decision's data folder; None if none was recorded."""
     with ledger.read() as connection:
         return connection.execute(_OF_DECISION, {"decision": decision}).scalar()
 
 
 def of_unsent(ledger: Ledger) -> list[str]:
-    """The digests of the pushed folders of which the purchases were ordered that are queued, or claimed and being sent.
+    """The digests of the pushed folders that purchases need which are queued or being sent.
 
-    A finish was ordered of the folder of its draft.
+    A finish needs the folder of its draft.
     """
     states = [AttemptState.QUEUED.value, AttemptState.SUBMITTING.value]
     mine = (NOT_DELIVERED, attempts.c.state.in_(states))
     found: set[str] = set()
     with ledger.read() as connection:
-        # queries of their own: as a join, PostgreSQL reads the decisions of all times
+        # separate queries: for a join, PostgreSQL reads every decision there ever was
         unsent = set(connection.execute(sa.select(attempts.c.decision).where(*mine)).scalars())
         drafts = sa.select(attempts.c.finishes).where(*mine, attempts.c.finishes.is_not(None))
         for some in chunks(list(connection.execute(drafts).scalars())):

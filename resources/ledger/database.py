@@ -1,10 +1,10 @@
 """Opening the ledger's database: safe defaults for SQLite, the same code on PostgreSQL, migrations, refusals.
 
-The ledger guards money, so a database that cannot promise what it needs (a network filesystem under SQLite, a schema
-from a newer dailies) is refused with a sentence instead of used.
+The ledger guards money, so an unsafe database (SQLite on a network filesystem, a schema from a newer dailies) is refused with a
+reason.
 
-What is asked at every tick is a constant of its module, with `bindparam`: to build a query and find its text in the cache
-takes SQLAlchemy four times as long as SQLite takes to answer it (`docs/performance.md`).
+Each module keeps the queries of a tick as constants with `bindparam`: SQLAlchemy takes four times as long to build a query and
+find its text in the cache as SQLite takes to answer it (`docs/performance.md`).
 """
 
 import contextlib
@@ -36,12 +36,12 @@ SCHEMA_REVISION = "0025"
 """The newest migration this program knows."""
 
 OLDEST_READER = "0021"
-"""The oldest program, by its newest migration, that may work on this schema. A migration that takes away what such a program
-reads or writes raises it; every migration since only adds (CONTRIBUTING.md, "A change of the schema")."""
+"""The oldest program, by its newest migration, that may work on this schema. A migration that removes something such a program
+reads or writes raises this number; every migration since only adds (CONTRIBUTING.md, "A change of the schema")."""
 _OLDEST_READER_FACT = "oldest_reader"
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long anybody waits for a lock in the database."""
+"""How long a transaction waits for a lock in the database."""
 CHUNK = 500
 """Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
 MIGRATION_LOCK = 7_246_001
@@ -68,7 +68,7 @@ def open_database(url: str, *, patience: float = 0) -> sa.Engine:
 
     Args:
         url: `sqlite:///path/to/ledger.db`, or `postgresql://...` for several machines.
-        patience: How long to wait for a PostgreSQL server that is away, in seconds.
+        patience: How long to wait for a PostgreSQL server that does not answer, in seconds.
 
     Raises:
         ConfigurationError: The address is not usable, the folder is not writable or on a network filesystem, or the
@@ -82,12 +82,12 @@ def open_database(url: str, *, patience: float = 0) -> sa.Engine:
 
 @dataclass(frozen=True)
 class SchemaState:
-    """The schema of a ledger, beside that of this program."""
+    """The schema of a ledger, compared with this program's."""
 
     revision: str | None
-    """The newest migration of the database; None where there is no ledger yet."""
+    """The newest migration of the database; None if there is no ledger yet."""
     oldest_reader: str | None
-    """The oldest program that may work on it; None where no program has written that yet."""
+    """The oldest program that may work on it; None if no program has recorded one yet."""
 
     @property
     def is_behind(self) -> bool:
@@ -96,7 +96,7 @@ class SchemaState:
 
 
 def schema_state(url: str) -> SchemaState:
-    """What a ledger's schema is; nothing is changed.
+    """Read the schema of a ledger without changing it.
 
     Raises:
         ConfigurationError: The address is not usable.
@@ -119,7 +119,7 @@ def schema_state(url: str) -> SchemaState:
 
 
 def _engine_of(url: str) -> tuple[sa.Engine, str]:
-    """An engine for the ledger's address, and the address as a person may see it."""
+    """An engine for the ledger's address, and the address without its secrets."""
     parsed = parsed_address(url)
     if parsed.get_backend_name() == "sqlite":
         engine = _open_sqlite(parsed)
@@ -133,7 +133,7 @@ def _engine_of(url: str) -> tuple[sa.Engine, str]:
 
 
 def _answered(engine: sa.Engine, shown: str, work: Callable[[], T], patience: float) -> T:
-    """What the database says; an engine whose database does not answer is closed."""
+    """The result of `work`; the engine is closed if its database does not answer."""
     give_up = time.monotonic() + patience
     while True:
         try:
@@ -156,17 +156,17 @@ def _answered(engine: sa.Engine, shown: str, work: Callable[[], T], patience: fl
 
 
 def _advice(said: str) -> str:
-    """What to do about a server that cannot be reached or refuses us."""
+    """What a person can do about a server that cannot be reached or refuses the connection."""
     if "unsupported startup parameter" in said:
         return "A pooler takes no settings in the address: take `options` out of DAILIES_LEDGER_URL"
     return "Check the address and that the server runs or the folder is writable"
 
 
 def _open_postgresql(url: sa.URL) -> sa.Engine:
-    """An engine whose transactions each say how they are to be treated.
+    """An engine that sets its timeouts in each transaction.
 
-    Nothing is set for a session: a pooler gives every transaction another one, and refuses settings in the first packet of
-    a connection (pgbouncer: "unsupported startup parameter: options"). psycopg2 prepares no statements.
+    It sets nothing for a session: a pooler gives every transaction another session, and refuses settings in the first packet of a
+    connection (pgbouncer: "unsupported startup parameter: options"). psycopg2 prepares no statements.
     """
     engine = sa.create_engine(for_psycopg(url))
 
@@ -180,10 +180,10 @@ def _open_postgresql(url: sa.URL) -> sa.Engine:
 
 
 def _settings(*, reading: bool) -> str:
-    """How long a transaction waits for a lock and may hold what others wait for without doing anything; and its id.
+    """The statement that sets a transaction's lock timeout and idle timeout, and reads its id unless it only reads.
 
-    A process that is frozen in a transaction (SIGSTOP, a suspended machine) would otherwise stop every other for as long
-    as it sleeps. Its transaction is undone, and its next statement fails.
+    Without an idle timeout, a process that is frozen in a transaction (SIGSTOP, a suspended machine) would block all others until
+    it wakes. With one, its transaction is rolled back and its next statement fails.
     """
     lock, idle = BUSY_TIMEOUT_MS, 2 * BUSY_TIMEOUT_MS
     settings = f"set_config('lock_timeout', '{lock}', true), set_config('idle_in_transaction_session_timeout', '{idle}', true)"
@@ -191,17 +191,17 @@ def _settings(*, reading: bool) -> str:
 
 
 class LedgerDialect(pysqlite.dialect):
-    """SQLite whose transactions begin by what they are for: a writer takes the write lock at once.
+    """The dialect of SQLite, with writers that take the write lock when their transaction begins.
 
-    A listener to the engine's `begin` would do the same, and make SQLAlchemy look for listeners at every statement: a small
-    transaction took 160 instead of 100 microseconds.
+    A listener to the engine's `begin` would do the same but make SQLAlchemy look for listeners at every statement: a small
+    transaction took 160 microseconds instead of 100.
     """
 
     driver = "dailies"
     supports_statement_cache = True
 
     def do_begin(self, dbapi_connection: sa.PoolProxiedConnection) -> None:
-        """Begin a transaction, which may write unless it was said before that it only reads."""
+        """Begin a transaction, for writing unless the connection's info says that it only reads."""
         reads = dbapi_connection.info.pop(READING, False)
         cursor = dbapi_connection.cursor()
         cursor.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
@@ -214,7 +214,7 @@ registry.register("sqlite.dailies", __name__, LedgerDialect.__name__)
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError(
-            "the ledger must be a file: what is only in memory is forgotten. Set DAILIES_LEDGER_URL."
+            "the ledger must be a file, since memory is lost when a process ends. Set DAILIES_LEDGER_URL."
         )
     path = Path(url.database).absolute()
     try:
@@ -238,7 +238,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:
-        # pysqlite would open transactions by itself, and late; ours begin where we say
+        # pysqlite would begin transactions by itself, too late; `do_begin` begins ours
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
@@ -250,18 +250,18 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
 
 
 def make_private_file(path: Path) -> None:
-    """Make a database's file, where there is none, that only this user reads; SQLite makes those beside it like it.
+    """Create a database file that only this user can read; SQLite gives its companion files the same mode.
 
-    A ledger holds the key of the webhooks' addresses. What keeps the file from being made is told when it is opened. One that
-    exists is never opened here: to close it again would take every lock that SQLite holds on it for this process, and whoever
-    reads then finds the write-ahead log cut off ("disk I/O error"; sqlite.org/howtocorrupt.html, 2.2).
+    A ledger holds the key of the webhooks' addresses. An error is ignored here, because opening the database reports it. An existing
+    file is never opened: closing it would drop every lock that SQLite holds on it for this process, and a reader would then find the
+    write-ahead log cut off ("disk I/O error"; sqlite.org/howtocorrupt.html, 2.2).
     """
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _filesystem_of(folder: Path) -> str:
-    """The filesystem type of a folder as Linux names it, empty where that cannot be told."""
+    """The filesystem type of a folder as Linux names it; empty if it is not known."""
     with contextlib.suppress(OSError):
         return filesystem_of(folder, Path("/proc/self/mounts").read_text())
     return ""
@@ -303,7 +303,7 @@ def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
 
 
 def _may_be_used(connection: sa.Connection, revision: str | None) -> bool:
-    """Whether a schema is this program's, or a newer one beside which this program may go on."""
+    """Whether this program may work on a schema: its own, or a newer one that still allows this program."""
     if revision is None or revision < SCHEMA_REVISION:
         return False
     if revision == SCHEMA_REVISION:
@@ -324,21 +324,21 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _reads_beside_writes(connection: sa.Connection) -> bool:
-    """Whether readers and the writer do not wait for each other: always on PostgreSQL, on SQLite with a write-ahead log."""
+    """Whether readers and the writer never wait for each other: true on PostgreSQL, and on SQLite with a write-ahead log."""
     if connection.dialect.name != "sqlite":
         return True
     return connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 def _let_read_beside_writes(engine: sa.Engine) -> None:
-    """Give a SQLite file its write-ahead log, which the file then keeps.
+    """Switch a SQLite file to a write-ahead log, which the file then keeps.
 
-    By one process at a time: SQLite does not wait when two switch at once, it tells one that the database is locked.
+    One process at a time: when two switch at once, SQLite does not wait but tells one that the database is locked.
     """
     with outage.reading(engine) as connection:
         if _reads_beside_writes(connection):
             return
-    # past SQLAlchemy, which would begin a transaction, where SQLite does not change it
+    # not through SQLAlchemy: it would begin a transaction, in which SQLite does not switch
     with contextlib.closing(engine.raw_connection()) as raw:
         raw.cursor().execute("PRAGMA journal_mode=WAL")
 
@@ -372,9 +372,9 @@ def _migrate(connection: sa.Connection) -> None:
 
 
 def whereabouts(connection: sa.Connection) -> str:
-    """What database this is and how it is reached, for a person; nothing of its user and password.
+    """Describe the database and how it is reached, without user and password.
 
-    Behind a pooler the session that answers is another than the one that the connection was opened with.
+    Behind a pooler, the session that answers differs from the one that the connection was opened with.
     """
     url = connection.engine.url
     if connection.dialect.name == "sqlite":
@@ -389,7 +389,7 @@ def whereabouts(connection: sa.Connection) -> str:
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Keys in pieces for one statement each."""
+    """Split keys into lists, each for one statement."""
     for start in range(0, len(values), CHUNK):
         yield values[start : start + CHUNK]
 
@@ -400,10 +400,10 @@ def insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:
 
 
 def insert_into(dialect: str, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
-    """An INSERT that can say what happens on a conflict; both dialects have it, each for itself."""
+    """An INSERT that supports ON CONFLICT, of the given dialect."""
     if dialect == "sqlite":
         return sqlite.insert(table)
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - 20 modules, which a ledger in SQLite does not need
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - 20 modules that a ledger in SQLite does not need
 
     return postgresql.insert(table)
 
@@ -411,18 +411,17 @@ def insert_into(dialect: str, table: sa.Table) -> "sqlite.Insert | postgresql.In
 def lock_subject(connection: sa.Connection, key: str) -> None:
     """Let one transaction at a time decide about a subject, from its first look to its commit.
 
-    SQLite's writers go one at a time anyway. PostgreSQL's do not, and one that stalls between look and insert would buy
-    what another has bought and delivered meanwhile.
+    SQLite lets one writer in at a time. On PostgreSQL, a writer that stalls between look and insert would buy a clip that another one
+    has bought and delivered meanwhile.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SUBJECT_LOCKS, sa.func.hashtext(key))))
 
 
 def lock_money(connection: sa.Connection) -> None:
-    """Let one transaction at a time change what is spent, from its first look at the counters to its commit.
+    """Let one transaction at a time change the counters, from its first look at them to its commit.
 
-    Whoever needs several locks takes them in this order, so that nobody waits in a circle: subject, attempts, money,
-    account.
+    A transaction that needs several locks takes them in this order, which prevents deadlocks: subject, attempts, money, account.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MONEY_LOCK)))

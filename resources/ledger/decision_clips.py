@@ -1,8 +1,8 @@
 """The clips of a decision, fixed by name when the decision is first seen.
 
-A run covers a range of partitions, and a range is two positions: when a partition between them is deleted and added again, or
-a new one lies between them, the same range means other clips. The re-execution of an old run once bought a clip of another
-series in that way. Whatever a range, a tag or a page means later, a decision buys only the clips that are written here.
+A run covers a range of partitions, which is two positions: when a partition between them is deleted, added or moved, the same
+range means other clips. The re-execution of an old run once bought a clip of another series in that way. A decision buys only
+the clips that are recorded here, even if its range, tag or page means other clips later.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ def fix_clips(ledger: Ledger, decision: str, clips: Iterable[str]) -> frozenset[
 
 
 def fix_rows(ledger: Ledger, decision: str, rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The same with what else is recorded of each clip, as columns of `decision_clips`."""
+    """Fix the clips of a decision with the other columns of `decision_clips`; see `fix_clips`."""
     with ledger.write() as connection:
         lock_subject(connection, decision)
         known = frozenset(connection.execute(_CLIPS, {"decision": decision}).scalars())
@@ -43,13 +43,13 @@ def fix_rows(ledger: Ledger, decision: str, rows: Sequence[Mapping[str, Any]]) -
 
 
 def fixed_clips(ledger: Ledger, decision: str) -> frozenset[str]:
-    """The clips of a decision; none where it was not seen yet."""
+    """The clips of a decision; empty if it is new."""
     with ledger.read() as connection:
         return frozenset(connection.execute(_CLIPS, {"decision": decision}).scalars())
 
 
 def refusal(connection: sa.Connection, decision: str, clip: str) -> str | None:
-    """Why a decision may not buy a clip; None where the clip is one of its own, or its clips were never fixed."""
+    """Why a decision may not buy a clip; None if the clip is one of its own, or its clips were never fixed."""
     # a decision of 2,000 clips asks this 2,000 times, so never read all of its clips here
     if connection.execute(_ONE_CLIP, {"decision": decision, "clip": clip}).first() is not None:
         return None

@@ -1,7 +1,7 @@
-"""Decisions: before any money moves, each clip is bought, adopted, reused or refused.
+"""Decisions: whether each clip is bought, adopted, reused or refused, before any money moves.
 
-Every purchase belongs to a decision. A decision never buys again what it already has, whoever asks: a retry, a restarted
-worker, a second backfill, another machine.
+Every purchase belongs to a decision. A decision never buys a clip again that it already has, whether a retry, a restarted worker,
+a second backfill or another machine asks.
 """
 
 import time
@@ -48,11 +48,11 @@ class Decision:
     id: str
     """The root run, the schedule's tick or the command."""
     batch: str | None = None
-    """The run that asks. The purchases of one batch are collected together."""
+    """The run that makes the decision. The purchases of one batch are collected together."""
     watched_by: str | None = None
-    """The run that will wait and report, None when it will leave."""
+    """The run that waits for the purchases and reports them; None if no run waits."""
     regenerate: bool = False
-    """Whether to make another take of a delivered, unchanged request."""
+    """Whether to buy another take of a delivered, unchanged request."""
 
 
 def decide(
@@ -61,10 +61,10 @@ def decide(
     """Find or queue the purchase of every take of every clip, in one transaction each.
 
     Raises:
-        UnavailableError: The ledger cannot be written. What was decided before is kept, and will be adopted.
-        RunLostError: The run was given up; it decides nothing more.
+        UnavailableError: The ledger cannot be written. Earlier decisions are kept, and will be adopted.
+        RunLostError: The run was lost; it decides nothing more.
     """
-    # another installation with the same series has the same decisions, and may use the same key: its seeds must differ from ours
+    # another installation may have the same series, decisions and key, yet its seeds must differ from ours
     drawn_from = f"{decision.id} of {ledger.id}"
     return [
         repeat_unrecorded(_decide_traced, ledger, take, decision, run_id)
@@ -94,7 +94,7 @@ def _decide_traced(ledger: Ledger, request: ClipRequest, decision: Decision, run
 
 
 def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str | None) -> Decided:
-    # where another process queued or sent the same clip meanwhile, this is read again, and that purchase adopted
+    # if another process queued or sent the same clip meanwhile, the clip is read again and that purchase adopted
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         heartbeats.require(tx.connection, run_id)
         lock_subject(tx.connection, request.clip)
@@ -122,7 +122,7 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
 
 
 def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
-    """What the ledger already has of this take, or what is to be bought."""
+    """Find this take in the ledger, or queue its purchase."""
     rows = tx.connection.execute(_OF_SUBJECT, {"kind": request.kind, "key": request.clip})
     known = [Attempt.from_row(row) for row in rows]
     outdated = [a for a in known if is_outdated(request, a)]
@@ -157,7 +157,7 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     records the failure does this, so that no reader sees the clip as failed in between.
 
     Returns:
-        The new attempt, None when the clip has failed. Where a cap refuses the next purchase, the attempt's reason says so.
+        The new attempt; None if the clip has failed. If a cap refuses the next purchase, the failed attempt's reason says so.
     """
     request = failed.request
     rows = tx.connection.execute(
@@ -185,7 +185,7 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
 
 
 def _of_money(connection: sa.Connection, request: ClipRequest, decision: str, refusal: str) -> str:
-    """A refusal that does not say "Nothing was bought" of a clip which the same decision has bought before."""
+    """Replace "Nothing was bought" in a refusal if the same decision has bought the clip before."""
     bought = connection.execute(
         sa.select(attempts.c.id)
         .where(
@@ -210,11 +210,11 @@ def _instead_of(request: ClipRequest) -> str:
 def queue_purchase(
     tx: Transaction, request: ClipRequest, decision: Decision, *, again: bool
 ) -> Attempt | str:
-    """Queue a purchase and reserve its money; returns why where that is refused.
+    """Queue a purchase and reserve its money; returns the reason if it is refused.
 
     Args:
         tx: A transaction that has the lock of the request's subject.
-        again: Whether it follows a failed purchase of the decision. Then a host whose settings differ may queue it: the caps are
+        again: Whether it follows a failed purchase of the decision. If so, a host whose settings differ may queue it: the caps are
             the ledger's, and another host sends it.
     """
     price = request.price_micros
@@ -226,7 +226,7 @@ def queue_purchase(
     # a stop that clears by itself leaves the clip queued
     if stop is not None and not stop.kind.reopens:
         return f"{stop} Nothing was bought."
-    # before the policy is read: a cap that somebody lowers meanwhile must hold for this purchase, or this one come first
+    # locked before the policy is read, so that a cap lowered meanwhile holds for this purchase or comes after it
     lock_money(tx.connection)
     policy = tx.policy.read(tx.connection)
     if policy.refusal is not None and not again:
@@ -269,16 +269,16 @@ def queue_purchase(
 
 @dataclass(frozen=True)
 class Standing:
-    """What the ledger has of one clip."""
+    """The purchases of one clip that a plan reads."""
 
     open: tuple[Attempt, ...] = ()
-    """Its open purchases, one in a slot at most."""
+    """Its open purchases, at most one in a slot."""
     current: Attempt | None = None
     """Its current take."""
     newest: Attempt | None = None
-    """Its newest delivered take, where a verdict has made another one current, or none is current yet."""
+    """Its newest delivered take, if another one or none is current."""
     others: tuple[Attempt, ...] = ()
-    """Every other purchase of a clip of which several takes are asked for."""
+    """Every other purchase, if several takes of the clip are asked for."""
 
     @property
     def known(self) -> list[Attempt]:
@@ -290,10 +290,10 @@ class Standing:
 def standings(
     ledger: Ledger, keys: Sequence[str], *, several: Collection[str] = (), kind: str = "clip"
 ) -> dict[str, Standing]:
-    """What the ledger has of each subject, by the subject's key; subjects that were never bought are left out.
+    """Read the purchases of each subject, by its key; subjects that were never bought are left out.
 
     Args:
-        several: The subjects of which several takes are asked for, so that every purchase counts.
+        several: The subjects with several takes, whose purchases are all read.
     """
     opened: dict[str, list[Attempt]] = {}
     others: dict[str, list[Attempt]] = {}

@@ -1,6 +1,6 @@
-"""Deliveries of finished generations: their claims, their ends, the current take, and which ends Dagster has seen.
+"""Deliveries of finished generations: their claims, their ends, the current take, and the ends that Dagster has seen.
 
-What was paid for is fetched: a failed delivery is tried again as a download, never as a generation.
+A paid output is always fetched: a failed delivery is repeated as a download, never as a generation.
 """
 
 from collections.abc import Collection
@@ -21,11 +21,11 @@ from resources.ledger.verdicts import Verdict
 from resources.providers.base import FailureKind
 
 LEASE_SECONDS = 60
-"""How long a delivery belongs to its claimer without a renewal, and so how long the delivery of a dead worker waits."""
+"""The lease of a claimed delivery. After a worker dies, its delivery waits this long."""
 
 
 def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
-    """Claim the delivery of a finished generation; None when another worker has claimed it or it is not to be delivered.
+    """Claim the delivery of a finished generation; None if another worker has claimed it or it is not to be delivered.
 
     Args:
         token: Names this claim; `renew` and `release` need the same one.
@@ -79,7 +79,7 @@ def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
 def record_delivered(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, run_id: str | None = None
 ) -> Attempt:
-    """Record that the video and its manifest are in the bucket, and choose the clip's current take anew."""
+    """Record that the video and its manifest are in the bucket, and choose the clip's current take again."""
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         attempt = tx.attempt_alone(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
@@ -124,11 +124,11 @@ def record_quarantined(
 def record_accepted(ledger: Ledger, attempt_id: str, delivery: dict[str, Any], verdict: Verdict) -> Attempt:
     """Record that a person accepts a take that failed a check, and that the bucket holds it as a video.
 
-    The take is circled, unless nobody asked for it. It is reported to Dagster again where it is the newest of its slot.
+    The take is circled unless it is spare. It is reported to Dagster again if it is the newest of its slot.
 
     Args:
-        delivery: What is stored, as in `record_delivered`.
-        verdict: What the person says; its note is the reason.
+        delivery: The stored objects, as in `record_delivered`.
+        verdict: The person's verdict; its note is the reason.
 
     Raises:
         DailiesError: The take is not in quarantine.
@@ -168,7 +168,7 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
     """The takes that failed a check and wait for a person, oldest first.
 
     Args:
-        clip: All takes of this clip, also replaced and spare ones; None for the newest takes of all clips.
+        clip: Selects all takes of this clip, also replaced and spare ones; None selects the newest takes of all clips.
     """
     query = sa.select(attempts).where(attempts.c.state == AttemptState.QUARANTINED.value, NOT_DELIVERED)
     if clip is not None:
@@ -181,13 +181,13 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
 
 
 def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
-    """Record that the output of a finished generation seems to be gone. It is lost once this was seen over minutes.
+    """Record that the output of a finished generation seems to be gone. After minutes of such sightings, it counts as lost.
 
     Args:
-        why: What was seen, for a person.
+        why: The provider's answer, for a person.
 
     Returns:
-        The attempt afterwards; still `succeeded` where it is to be fetched again.
+        The attempt afterwards; still `succeeded` if it is to be fetched again.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         attempt = tx.attempt(attempt_id)
@@ -227,8 +227,8 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
 def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
     """Keep fresh addresses of a finished generation whose old ones have expired.
 
-    A fresh address also ends the doubt whether the output is gone, unless the provider's retention time is over: then only the
-    file itself does.
+    A fresh address also proves that the output is not gone, unless the provider's retention time is over; after that, only the file
+    itself proves it.
     """
     mine = (attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
     kept_until = sa.func.coalesce(
@@ -246,7 +246,7 @@ def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> 
     """Record that a run has reported to Dagster how these attempts ended."""
     with ledger.write() as connection:
         mine = sa.select(attempts.c.id).where(attempts.c.id.in_(list(attempt_ids)))
-        # one order of rows for every writer, so that no two writers wait for each other
+        # every writer locks rows in one order, which prevents deadlocks
         connection.execute(mine.order_by(attempts.c.id).with_for_update()).all()
         connection.execute(
             sa.update(attempts)

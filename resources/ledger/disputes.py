@@ -35,17 +35,17 @@ class DisputeKind(StrEnum):
 
 
 class StatedAmount(NamedTuple):
-    """What a provider states of a purchase's money, in micro-USD."""
+    """A provider's statement about a purchase's money, in micro-USD."""
 
     charged: int
     refunded: int
     source: str
-    """Where it states so: `bill` or `answer`."""
+    """Where the provider states it: `bill` or `answer`."""
 
 
 @dataclass(frozen=True)
 class Dispute:
-    """A statement about a purchase's money that is not believed."""
+    """A statement about a purchase's money that waits for a person or a later bill."""
 
     attempt: Attempt
     """The purchase as it is now."""
@@ -61,14 +61,14 @@ class Dispute:
     """Since when it is disputed, seconds since the epoch."""
 
     def __str__(self) -> str:
-        """What is stated, what was ordered, and the command that settles it."""
+        """The stated amounts, the ordered amount, and the command that settles the dispute."""
         attempt = self.attempt
         job = f"job {attempt.job_id} of {attempt.subject_key}"
         settle = f"`dailies ledger disputed {attempt.id[:8]} --accept` takes it as true"
         if self.kind is DisputeKind.REFUND:
             return (
                 f"the {self.source} of {attempt.account} refunds {show_usd(self.refunded_micros)} of {job}, which is "
-                f"{attempt.state} and was charged {show_usd(self.charged_micros)}; it counts as spent until you have seen it: {settle}"
+                f"{attempt.state} and was charged {show_usd(self.charged_micros)}; the charge counts as spent until you accept the refund: {settle}"
             )
         back = f", and {show_usd(self.refunded_micros)} of it refunded" if self.refunded_micros else ""
         return (
@@ -84,14 +84,14 @@ def is_believable(quoted: int, micros: int) -> bool:
 
 
 def objection(attempt: Attempt, stated: StatedAmount) -> DisputeKind | None:
-    """Why what a provider states of an ended purchase is not believed, None when it is."""
+    """Why a provider's statement about an ended purchase is disputed; None if it is believed."""
     if stated.charged and not is_believable(attempt.quoted_micros, stated.charged):
         return DisputeKind.AMOUNT
     return DisputeKind.REFUND if stated.refunded and attempt.state in MADE else None
 
 
 def raise_dispute(tx: Transaction, attempt: Attempt, kind: DisputeKind, stated: StatedAmount) -> None:
-    """Write down what is not believed. An amount stops the account; the same figures are written, and stop it, once."""
+    """Record a dispute. A disputed amount stops the account. The same figures are recorded, and stop the account, only once."""
     mine = disputes.c.attempt_id == attempt.id
     row = tx.connection.execute(sa.select(disputes).where(mine)).first()
     figures = (kind.value, stated.charged, stated.refunded)
@@ -111,14 +111,14 @@ def raise_dispute(tx: Transaction, attempt: Attempt, kind: DisputeKind, stated: 
     tx.connection.execute(insert_ignoring(tx.connection, disputes).values(attempt_id=attempt.id, **values))
     tx.connection.execute(sa.update(disputes).where(mine).values(**values))
     if kind is DisputeKind.AMOUNT:
-        # the same transaction may book money next, and locks are taken in the order money, account
+        # the same transaction may book money next, and the lock of money comes before the account's
         lock_money(tx.connection)
         reason = str(Dispute(attempt, kind, *stated, now))
         stops.stop_account(tx.connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
 
 
 def is_accepted(connection: sa.Connection, attempt: Attempt, stated: StatedAmount) -> bool:
-    """Whether a person has accepted these very figures."""
+    """Whether a person has accepted exactly these figures."""
     row = connection.execute(sa.select(disputes).where(disputes.c.attempt_id == attempt.id)).first()
     return (
         row is not None
@@ -135,7 +135,7 @@ def hand_over(connection: sa.Connection, ended: Attempt, heir: Attempt) -> None:
 
 
 def withdraw(tx: Transaction, attempt: Attempt) -> None:
-    """End a dispute, since the provider's later statement is believed; an account that it stopped is used again."""
+    """End a dispute, because a later statement of the provider is believed, and lift the stop of the account that it caused."""
     mine = sa.and_(disputes.c.attempt_id == attempt.id, disputes.c.accepted_at.is_(None))
     if tx.connection.execute(sa.delete(disputes).where(mine)).rowcount:
         _use_again(tx, attempt.account)
@@ -153,9 +153,9 @@ def _use_again(tx: Transaction, account: str) -> None:
 
 
 def believed_cost(tx: Transaction, attempt: Attempt, answered: int | None) -> Booked:
-    """What a finished job is booked at: its answer's amount (micro-USD) where that can be believed, else the quote.
+    """The amount to book for a finished job: the amount of its answer (micro-USD) if that is believable, else the quote.
 
-    Zero is zero in any unit: such a job was free.
+    Zero is always believed, because zero is zero in any unit.
     """
     if answered is None:
         return Booked(attempt.quoted_micros, "quote")
@@ -171,14 +171,14 @@ _OPEN = (
 
 
 def open_disputes(ledger: Ledger, *, account: str | None = None) -> list[Dispute]:
-    """All disputes that nobody has settled, oldest first."""
+    """All open disputes, oldest first."""
     query = _OPEN if account is None else _OPEN.where(disputes.c.account == account)
     with ledger.read() as connection:
         return _with_attempts(ledger, connection.execute(query).all())
 
 
 def take_untold(ledger: Ledger, account: str) -> list[Dispute]:
-    """Claim the alarms about an account's new disputes, so that one process raises each, once."""
+    """Claim an account's new disputes, so that one process alarms once about each."""
     untold = _OPEN.where(disputes.c.account == account, disputes.c.told_at.is_(None))
     with ledger.read() as connection:
         if connection.execute(untold.limit(1)).first() is None:
@@ -222,7 +222,7 @@ def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
         row = tx.connection.execute(sa.select(disputes).where(mine, disputes.c.accepted_at.is_(None))).first()
         if row is None:
             raise DailiesError(
-                f"nothing about {attempt.subject_key} is disputed by now; nothing was changed. `dailies ledger disputed` lists what is."
+                f"nothing about {attempt.subject_key} is disputed now; nothing was changed. `dailies ledger disputed` lists all disputes."
             )
         values = {"accepted_at": tx.now(), "who": who, "why": why}
         tx.connection.execute(sa.update(disputes).where(mine).values(**values))
@@ -238,14 +238,14 @@ def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
 
 @dataclass(frozen=True)
 class Unread:
-    """Rows that were set aside when an account's listing or bill was last read."""
+    """Rows that the last reading of an account's listing or bill set aside."""
 
     account: str
     """Whose."""
     source: str
     """`listing` or `bill`."""
     text: str
-    """How many rows there were, and the first of them."""
+    """The number of rows, and the first of them."""
     at: float
     """When they were read, seconds since the epoch."""
 

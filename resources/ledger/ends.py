@@ -1,12 +1,12 @@
-"""Ends in doubt: when the ledger believes that a paid job has ended without an output.
+"""Doubtful ends: when a paid job counts as ended without an output.
 
 Providers take ends back: a job that was "completed" without an output had one two polls later, one that was "failed" was
 completed after all, and one 404 came from a gateway. A replacement costs money, so an end must be seen again before it
 counts: twice where the provider states that the job failed and why, and over minutes where it only states that there is
 nothing (no output, gone, cancelled without a reason).
 
-The attempt keeps what was seen, so that other processes and a restart continue from it. Any other answer clears it. A
-webhook only brings the next poll forward.
+The attempt keeps these sightings, so that other processes continue from them, also after a restart. Any other answer clears
+them. A webhook only brings the next poll forward.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from resources.ledger.records import Attempt
 from resources.providers.base import FailureKind, JobState, JobStatus
 
 SOON_SECONDS = 5.0
-"""How soon a job is polled again whose failure the provider explains."""
+"""The pause before a job is polled again whose failure the provider explains."""
 APART_SECONDS = 3.0
-"""Two answers that are no further apart count as one: a webhook may have brought the second forward."""
+"""Answers that are no further apart than this count as one: a webhook may have brought the second forward."""
 SILENT_SECONDS = 180.0
-"""How long an end without an explanation must be seen before it is believed."""
+"""How long an unexplained end must be seen before it counts."""
 SILENT_TIMES = 3
-"""How often it must be seen at least."""
+"""How often it must be seen at least before it counts."""
 SILENT_PAUSE_SECONDS = 15.0
 """The first pause between two polls of such an end; each further pause is three times as long."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """An end that a poll has seen, added to what earlier polls have seen."""
+    """A job's end as seen by this poll and earlier ones."""
 
     kind: FailureKind
     """Why there is no output."""
@@ -56,7 +56,7 @@ class Sighting:
 
 
 LATE_SECONDS = 60.0
-"""How long after its end a job without an output is polled once more; then ever more rarely, see `late_jobs.py`."""
+"""How long after its end a job without an output is polled again; later polls follow ever more rarely, see `late_jobs.py`."""
 
 NOTHING_SEEN: dict[str, Any] = {"end_kind": None, "end_said": None, "end_since": None, "end_times": 0}
 """The columns of an attempt whose end is not in doubt."""
@@ -76,10 +76,10 @@ def is_explained(state: JobState) -> bool:
 
 
 def sighting(attempt: Attempt, kind: FailureKind, said: str, *, explained: bool, now: float) -> Sighting:
-    """Add what a poll sees now to what the attempt keeps of earlier polls.
+    """Add this poll's sighting to those of earlier polls.
 
     Args:
-        attempt: The attempt, with what earlier polls have seen.
+        attempt: The attempt, with the sightings of earlier polls.
         kind: Why there is no output.
         said: The provider's own words.
         explained: See `is_explained`.

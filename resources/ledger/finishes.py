@@ -1,7 +1,7 @@
-"""Finishes: the one purchase that a circled draft is worth, at the series' own endpoint.
+"""Finishes: the one purchase that follows a circled draft, at the series' own endpoint.
 
-The circle and the order are one transaction. What is ordered and cannot be bought yet (a cap, a stop, another purchase in its slot)
-is bought later, by whichever process comes first: the unique index `one_finish_per_draft` lets only one of them.
+One transaction circles the draft and orders its finish. If the finish cannot be bought yet (a cap, a stop, another purchase in its
+slot), some process buys it later. The unique index `one_finish_per_draft` allows one purchase.
 """
 
 import logging
@@ -28,28 +28,28 @@ from resources.money import show_usd
 from resources.orders import ClipRequest
 
 PREFIX = "finish:"
-"""The start of the decision of every finish."""
+"""The prefix of the decision of every finish."""
 LONGEST_DECISION = 128
 
 logger = logging.getLogger("dailies")
 
 Limits = Callable[[ClipRequest], ClipRequest]
-"""Gives a draft's request the caps and tries that its series declares now, and its finish the price that the catalogue says now."""
+"""Updates a draft's request with the series' present caps and tries, and its finish with the catalogue's present price."""
 
 
 @dataclass(frozen=True)
 class FinishOrdered:
-    """What came of an order to finish a circled draft."""
+    """The result of ordering the finish of a circled draft."""
 
     draft: Attempt
     finish: Attempt | None
-    """The purchase, None while the order waits."""
+    """The purchase; None while the order waits."""
     why: str | None = None
     """Why it waits."""
 
 
 def as_stored(request: ClipRequest) -> ClipRequest:
-    """The limits and prices that were declared when the draft was bought."""
+    """Keep the caps and prices that were declared when the draft was bought."""
     return request
 
 
@@ -65,7 +65,7 @@ def judge_and_finish(
 
     Args:
         verdict: `Word.CIRCLED`.
-        at_most_micros: The price that the person agreed to, with every try and fallback; a higher one is not bought.
+        at_most_micros: The price that the person agreed to, in micro-dollars, with every try and fallback. A dearer finish waits.
         seen: See `resources.ledger.verdicts.judge`.
 
     Raises:
@@ -84,7 +84,7 @@ def _judge_and_finish(
         is_known = is_recorded(tx.connection, verdict.id)
         judged = record(tx, draft, verdict, seen=seen)
         if is_known and _was_bought(tx.connection, draft.id):
-            # the same request, sent again after its finish failed, is no new order
+            # a repeated request is no new order, even if its finish has failed
             return judged, None
         return judged, order(tx, draft.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits)
 
@@ -114,7 +114,7 @@ def _order_alone(
 def order(
     tx: Transaction, clip: str, *, at_most_micros: int, who: str, limits: Limits = as_stored
 ) -> FinishOrdered | None:
-    """Order the finish of the circled draft of a clip, and buy it if nothing keeps it; None where no finish is lacking.
+    """Order the finish of a clip's circled draft, and buy it if nothing prevents that; None if no finish is missing.
 
     Args:
         tx: A transaction that has the lock of the clip.
@@ -124,7 +124,7 @@ def order(
 
 
 def note_order(tx: Transaction, clip: str, *, at_most_micros: int, who: str) -> WaitingFinish | None:
-    """Order the finish of the circled draft of a clip, and leave it to `buy_ordered`; None where no finish is lacking.
+    """Order the finish of a clip's circled draft, for `buy_ordered` to buy; None if no finish is missing.
 
     Args:
         tx: A transaction that has the lock of the clip.
@@ -143,7 +143,7 @@ def note_order(tx: Transaction, clip: str, *, at_most_micros: int, who: str) -> 
 
 
 def has_ordered(ledger: Ledger) -> bool:
-    """Whether a finish is ordered and not bought."""
+    """Whether an ordered finish was not bought yet."""
     with ledger.read() as connection:
         return (
             connection.execute(sa.select(table.c.clip).where(table.c.decision.is_not(None)).limit(1)).first()
@@ -152,10 +152,10 @@ def has_ordered(ledger: Ledger) -> bool:
 
 
 def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) -> list[FinishOrdered]:
-    """Buy what was ordered and could not be bought, one transaction each; safe in several processes at once.
+    """Buy the ordered finishes that wait, one transaction each; safe in several processes at once.
 
     Returns:
-        What was bought, and what waits for another reason than before.
+        The finishes that were bought, and those that now wait for another reason.
 
     Raises:
         UnavailableError: The ledger does not answer. What was bought before is kept.
@@ -184,9 +184,9 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
 
 
 def _waits(tx: Transaction, clip: str) -> WaitingFinish | None:
-    """The circled draft of a clip that lacks its finish.
+    """The circled draft of a clip whose finish is missing.
 
-    It is read anew: who withdraws a finish has no lock of the clip, and may not have seen a circle that was taken back meanwhile.
+    It is read again: withdrawing a finish takes no lock of the clip, so the circle may have been taken back meanwhile.
     """
     waiting_finishes.note(tx.connection, clip, now=tx.now())
     (waits,) = waiting_finishes.waiting(tx.connection, clip=clip) or (None,)
@@ -194,7 +194,7 @@ def _waits(tx: Transaction, clip: str) -> WaitingFinish | None:
 
 
 def _buy(tx: Transaction, waits: WaitingFinish, limits: Limits) -> FinishOrdered:
-    """Queue an ordered finish; where that is refused, the reason is kept with the order."""
+    """Queue an ordered finish; if that is refused, the order keeps the reason."""
     draft = waits.draft
     request = finish_request(tx.connection, draft, limits)
     if isinstance(request, str):
@@ -221,7 +221,7 @@ def _buy(tx: Transaction, waits: WaitingFinish, limits: Limits) -> FinishOrdered
 def finish_request(
     connection: sa.Connection, draft: Attempt, limits: Limits = as_stored
 ) -> ClipRequest | str:
-    """What finishes a draft, or why it cannot be finished."""
+    """The request that finishes a draft, or the reason why it cannot be finished."""
     frame = _first_frame(draft)
     request = limits(draft.request).finishing(
         draft.id,
@@ -235,21 +235,23 @@ def finish_request(
         and draft.request.finish is not None
         and draft.request.finish.first_frame
     ):
-        return "the first frame of this draft, with which its finish begins, is not kept; circle another take"
+        return (
+            "the finish begins with the first frame of this draft, which is not stored; circle another take"
+        )
     if request is None:
-        return f"{draft.account} did not name this draft, so that it cannot finish it; circle another take"
+        return f"{draft.account} gave this draft no id, so it cannot finish it; circle another take"
     # a finish is one take, whatever its series declares
     return request.with_takes(1)
 
 
 def _first_frame(draft: Attempt) -> FileReference | None:
-    """The stored first frame of a draft, None where none is kept."""
+    """The stored first frame of a draft; None if none is stored."""
     kept = (draft.delivery or {}).get("first_frame")
     return None if kept is None else FileReference(str(kept["key"]), str(kept["sha256"]), is_in_bucket=True)
 
 
 def _sent_seed(connection: sa.Connection, draft: Attempt) -> int | None:
-    """The seed that was sent for a draft: its POST's own one, or the one of its request."""
+    """The seed that was sent for a draft: its POST's own seed, or the seed of its request."""
     query = (
         sa.select(submissions.c.seed)
         .join(jobs, jobs.c.submission_id == submissions.c.id)
@@ -271,7 +273,7 @@ def _in_the_slot(connection: sa.Connection, draft: Attempt) -> Attempt | None:
 
 
 def _was_bought(connection: sa.Connection, draft: str) -> bool:
-    """Whether a finish of a draft was bought before, whatever came of it."""
+    """Whether a finish of a draft was ever bought, even one that failed."""
     return (
         connection.execute(sa.select(attempts.c.id).where(attempts.c.finishes == draft).limit(1)).first()
         is not None
@@ -279,7 +281,7 @@ def _was_bought(connection: sa.Connection, draft: str) -> bool:
 
 
 def _decision(connection: sa.Connection, draft: str) -> str:
-    """The decision of the next finish of a draft: one that ended without a video is followed by another decision only."""
+    """The decision of a draft's next finish. After a finish without a video, the next one needs a new decision."""
     query = sa.select(sa.func.count(attempts.c.decision.distinct())).where(attempts.c.finishes == draft)
     before = connection.execute(query).scalar_one()
     return f"{PREFIX}{draft}" + (f":{before + 1}" if before else "")

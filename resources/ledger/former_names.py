@@ -1,4 +1,4 @@
-"""The names that a series had before: what was spent under them counts in its caps, and its new name chooses what was bought under them."""
+"""The former names of a series. Its caps count the money spent under them, and its new name selects the clips bought under them."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _FORMER = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
 def record_rename(connection: sa.Connection, old: str, new: str) -> None:
-    """Keep the fact that a series has another name now."""
+    """Record that a series was renamed."""
     known = _own(connection, new)
     if old in known:
         return
@@ -24,16 +24,16 @@ def record_rename(connection: sa.Connection, old: str, new: str) -> None:
 
 
 def former_names(connection: sa.Connection, name: str, keys: str | None) -> set[str]:
-    """Every name that a series had before, also those of renamed names.
+    """All former names of a series, through any number of renames.
 
     Args:
-        keys: The start of its keys where that is another name. A series that was renamed by hand has its first name there.
+        keys: The start of its keys if it differs from the name. A series that was renamed manually keeps its first name there.
     """
     found: set[str] = {keys} if keys is not None else set()
     left = [name, *found]
     while left:
         for old in _own(connection, left.pop()):
-            # a series that got its first name back would be followed for ever
+            # a series that got its first name back would be an endless loop
             if old not in found and old != name:
                 found.add(old)
                 left.append(old)
@@ -41,7 +41,7 @@ def former_names(connection: sa.Connection, name: str, keys: str | None) -> set[
 
 
 def later_names(connection: sa.Connection) -> dict[str, set[str]]:
-    """The names that series got later, by each name that they had before. Those of series that were renamed by hand are not known."""
+    """The later names of series, by each former name. Manual renames are not known."""
     found: dict[str, set[str]] = {}
     for (fact,) in connection.execute(_RENAMES):
         name = str(fact).removeprefix(_FACT)
@@ -51,7 +51,7 @@ def later_names(connection: sa.Connection) -> dict[str, set[str]]:
 
 
 def titles_by_every_name(connection: sa.Connection, titles: Mapping[str, str]) -> dict[str, str]:
-    """Titles of series by their present names, and by those under which their earlier clips were bought."""
+    """Titles of series by their present and former names."""
     later = later_names(connection)
     former = {old: titles[new] for old, names in later.items() for new in sorted(names & titles.keys())}
     return {**former, **titles}

@@ -1,4 +1,4 @@
-"""The handover of a run that ends early: its open purchases and their money, which others continue."""
+"""The handover of a run that ends early: its open purchases, which other processes continue, and their money."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -18,15 +18,15 @@ _DOUBTFUL = {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}
 
 @dataclass(frozen=True)
 class Handover:
-    """The purchases that some runs have made or watch."""
+    """The purchases that some runs made or watch."""
 
     open: list[Attempt]
-    """The open ones, which others continue, oldest first."""
+    """The open ones, oldest first; other processes continue them."""
     ended: Counter[str]
     """How many have ended, by state."""
 
     def __str__(self) -> str:
-        """What ended and what others continue, in a sentence for a person."""
+        """The ended and the open purchases, in a sentence for a person."""
         paid = [a for a in self.open if a.state in _PAID]
         doubtful = [a for a in self.open if a.state in _DOUBTFUL]
         queued = [a for a in self.open if a.state is AttemptState.QUEUED]
@@ -47,7 +47,7 @@ class Handover:
 
 
 def handover_of(ledger: Ledger, run_ids: Collection[str]) -> Handover:
-    """What some runs leave to others when they end now."""
+    """The purchases that some runs leave to other processes when they end now."""
     ids = list(run_ids)
     query = (
         sa.select(attempts)

@@ -1,9 +1,9 @@
-"""Heartbeats of runs: which runs are alive by the ledger's clock, whatever Dagster calls them.
+"""Heartbeats of runs: which runs are alive by the ledger's clock, independent of their status in Dagster.
 
-A run renews its claim while it works. An expired claim is read twice: the first reading doubts it, and a later one takes it unless
-it was renewed meanwhile. So nobody is taken for dead who waited for the database together with its readers. From then on the run
-is lost for every process, and for itself when it comes back (a stopped process, a machine that slept): a run and those who
-collect its clips never both continue. All times are those of the ledger's database.
+A run renews its claim while it works. An expired claim is read twice: the first reading marks it as doubted, and a later reading
+takes it unless it was renewed meanwhile. So a run that waited for the database together with its readers does not count as
+dead. Once its claim is taken, the run is lost for every process, and for itself when it wakes (a stopped process, a machine that
+slept): a run and the collectors of its clips never both continue. All times are those of the ledger's database.
 """
 
 from collections.abc import Collection
@@ -19,13 +19,13 @@ from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.ledger.times import CLOCKS_SECONDS
 
 LEASE_SECONDS = 45.0
-"""How long a claim holds without a renewal: a database that vanished without a word is missed after 30 s (`database.py`), and the
-claim is then renewed over a new connection, 41 s after the last renewal at the latest."""
+"""How long a claim lasts without a renewal. A database that vanished is noticed after 30 s (`address.py`); the claim is then renewed
+over a new connection, at the latest 41 s after the last renewal."""
 RENEW_SECONDS = 10.0
 DOUBT_SECONDS = 15.0
-"""How long an expired claim is doubted before it is taken: a run that lives renews it within `RENEW_SECONDS`."""
+"""How long an expired claim is doubted before it is taken: a living run renews it within `RENEW_SECONDS`."""
 GRACE_SECONDS = 90.0
-"""How long a run that Dagster calls started may take to its first claim, or from the end of one step to the next."""
+"""How long a started run may take until its first claim, or from the end of one step to the next."""
 TOMBSTONE_SECONDS = 30 * 86_400.0
 
 _LOST = sa.select(heartbeats.c.lost_at).where(heartbeats.c.run_id == sa.bindparam("run_id"))
@@ -33,7 +33,7 @@ _LOST_LOCKED = _LOST.with_for_update(read=True)
 
 
 class RunLostError(DailiesError):
-    """The run has not renewed its claim in time, and others continue its work."""
+    """The run did not renew its claim in time, and other processes continue its work."""
 
 
 def begin(ledger: Ledger, run_id: str, owner: str) -> None:
@@ -41,7 +41,7 @@ def begin(ledger: Ledger, run_id: str, owner: str) -> None:
 
     Args:
         run_id: Dagster's id.
-        owner: Names the process; `renew` and `end` need the same.
+        owner: Name of the process; `renew` and `end` need the same.
 
     Raises:
         RunLostError: The run was lost before its first claim.
@@ -61,7 +61,7 @@ def begin(ledger: Ledger, run_id: str, owner: str) -> None:
 
 
 def renew(ledger: Ledger, run_id: str, owner: str) -> bool:
-    """Renew the claim for another lease; False when it was taken."""
+    """Renew the claim for another lease; False if it was taken."""
     with ledger.write() as connection:
         renewed = connection.execute(
             sa.update(heartbeats)
@@ -76,7 +76,7 @@ def renew(ledger: Ledger, run_id: str, owner: str) -> bool:
 
 
 def end(ledger: Ledger, run_id: str, owner: str) -> None:
-    """Release the claim at the end of a run's step, and keep when that was. A claim that was taken stays taken."""
+    """Release the claim at the end of a run's step, and record the time. A claim that was taken stays taken."""
     with ledger.write() as connection:
         now = ledger.clock()
         connection.execute(
@@ -105,13 +105,13 @@ def require(connection: sa.Connection, run_id: str | None) -> None:
     lost = connection.execute(_LOST_LOCKED, {"run_id": run_id}).scalar()
     if lost is not None:
         raise RunLostError(
-            f"the run {run_id} gave no sign of life for {LEASE_SECONDS + DOUBT_SECONDS:.0f} s or more, so its clips were left to the completion "
-            "sensor and to its retry. It stops here: it buys and reports nothing more."
+            f"the run {run_id} gave no sign of life for {LEASE_SECONDS + DOUBT_SECONDS:.0f} s or more, so the completion sensor and the run's "
+            "retry continue its clips. This run stops here: it buys and reports nothing more."
         )
 
 
 def check(ledger: Ledger, run_id: str | None) -> None:
-    """`require` in a transaction of its own.
+    """Call `require` in its own transaction.
 
     Raises:
         RunLostError: The claim was taken.
@@ -121,10 +121,10 @@ def check(ledger: Ledger, run_id: str | None) -> None:
 
 
 def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
-    """Which of some runs are lost, and since when.
+    """Find which of some runs are lost, and since when.
 
-    Takes claims that expired and were doubted before, so that their holders cannot renew them, and doubts the others that
-    expired. The jobs that a lost run watched are due for their polls at once.
+    Doubted claims that are still expired are taken, so that their holders cannot renew them; other expired claims become doubted.
+    The jobs that a lost run watched become due for their polls at once.
 
     Args:
         started: Runs that Dagster calls started. A run without a claim has `GRACE_SECONDS` for its first one, from now on.
@@ -146,7 +146,7 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
                 [{"run_id": run_id, "until": now + GRACE_SECONDS} for run_id in some],
             )
             theirs = heartbeats.c.run_id.in_(some)
-            # a clock that was ahead has set this claim: it holds for a lease from now on, since its run may live
+            # a clock that was ahead set this claim; it gets one lease from now on, since its run may be alive
             ahead = heartbeats.c.until > now + GRACE_SECONDS + CLOCKS_SECONDS
             connection.execute(sa.update(heartbeats).where(theirs, ahead).values(until=now + LEASE_SECONDS))
             expired = sa.and_(theirs, heartbeats.c.lost_at.is_(None), heartbeats.c.until < now)
@@ -172,19 +172,16 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
 
 
 class _Claim(NamedTuple):
-    """The claim of one run, as it was read.
-
-    Attributes:
-        lost_at: When it was taken, in seconds since the epoch; None while it was not.
-        is_due: Whether it must be doubted, taken, or corrected after a clock that was ahead.
-    """
+    """The claim of one run."""
 
     lost_at: float | None
+    """When it was taken, in seconds since the epoch; None if it was not."""
     is_due: bool
+    """Whether it must be doubted, taken, or corrected because a clock that was ahead set it."""
 
 
 def _claims(ledger: Ledger, run_ids: Collection[str]) -> dict[str, _Claim]:
-    """The claims of some runs, by the run's id. Nobody waits for this look, which the daemon repeats while runs work."""
+    """Read the claims of some runs, by the run's id. The read takes no lock, since the daemon repeats it while runs work."""
     found: dict[str, _Claim] = {}
     with ledger.read() as connection:
         now = ledger.clock()
@@ -201,7 +198,7 @@ def _claims(ledger: Ledger, run_ids: Collection[str]) -> dict[str, _Claim]:
 
 
 def _release_polls(connection: sa.Connection, run_ids: Collection[str], now: float) -> None:
-    """Make the jobs due that lost runs watched: a poll that was claimed would keep its job for `polls.CLAIM_SECONDS`."""
+    """Make the jobs that lost runs watched due: otherwise a claimed poll would keep its job for `polls.CLAIM_SECONDS`."""
     if run_ids:
         connection.execute(
             sa.update(attempts)
@@ -226,7 +223,7 @@ class RunEnd(NamedTuple):
 def ends(ledger: Ledger, run_ids: Collection[str]) -> dict[str, RunEnd]:
     """The ends of some runs, by the run's id.
 
-    Dagster's own times come from the clocks of the runs' hosts. Runs without a sign of life, and those that work, are left out.
+    Dagster's own times come from the clocks of the runs' hosts. Runs that never had a claim, and those that work, are left out.
     """
     found: dict[str, RunEnd] = {}
     if not run_ids:
@@ -257,7 +254,7 @@ def owners(ledger: Ledger) -> dict[str, str]:
 
 
 def buyers(ledger: Ledger) -> list[str]:
-    """Who may buy at this moment, in words: each living run with its process, and each POST on its way with the one that sends it."""
+    """Describe who may buy at this moment: each living run with its process, and each POST in flight with its process."""
     with ledger.read() as connection:
         now = ledger.clock()
         runs = connection.execute(

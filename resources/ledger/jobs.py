@@ -1,4 +1,4 @@
-"""The jobs of an account: every id that was ever seen, and the purchase that owns it."""
+"""The jobs of an account: every job id ever seen, and the purchase that owns it."""
 
 from typing import NamedTuple
 
@@ -22,18 +22,18 @@ class NamedJob(NamedTuple):
     model: str | None
     """The model that made it, None where the source does not say."""
     source: str
-    """What named it."""
+    """The source that named it."""
 
 
 def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: NamedJob) -> bool:
-    """Write down whose a job is; a second sighting changes nothing.
+    """Record the owner of a job; a second sighting changes nothing.
 
     Args:
         attempt: The purchase the job was made for.
         submission_id: The POST that made it, None where that is not known.
 
     Returns:
-        Whether the job is this purchase's; another one may own it already.
+        Whether this purchase owns the job; another one may own it already.
     """
     tx.connection.execute(
         insert_ignoring(tx.connection, jobs).values(

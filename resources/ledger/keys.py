@@ -1,8 +1,8 @@
-"""Who uses an account's key, as the ledger keeps it: this decides how a lost answer is settled.
+"""Whether an account's key is dedicated to this ledger, which decides how a lost answer is settled.
 
-On a key that is said to be dedicated, every job at the provider is this ledger's, so that a lost one is found by elimination. On
-every other key nothing is guessed. The fact is the ledger's, not one host's environment: what a host says counts at its first use
-of the account, and where two hosts disagree, the key counts as shared until a person says otherwise.
+On a dedicated key, every job at the provider is this ledger's, so that a lost one is found by elimination. On every other key
+nothing is guessed. The ledger keeps this fact, not one host's environment: a host's setting counts at its first use of the
+account, and if two hosts disagree, the key counts as shared until a person decides.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ class KeyUse:
     """What is known of an account's key."""
 
     said: str | None = None
-    """`DEDICATED`, `SHARED`, or None where nobody has said anything: such a key counts as shared."""
+    """`DEDICATED`, `SHARED`, or None if nobody has said anything: such a key counts as shared."""
     since: float = 0.0
-    """Since when, in seconds since the epoch; 0 where it was said before the account's first POST."""
+    """Since when, in seconds since the epoch; 0 if it was said before the account's first POST."""
     by: str | None = None
     """The host or person that said it."""
 
@@ -42,28 +42,28 @@ class KeyUse:
 
     @property
     def dedicated_since(self) -> float:
-        """From when on POSTs are settled by elimination, in seconds since the epoch; never for a shared key."""
+        """The time from which POSTs are settled by elimination, in seconds since the epoch; infinite for a shared key."""
         return self.since if self.dedicated else math.inf
 
     def disagrees_with(self, dedicated: bool | None) -> bool:
-        """Whether a host says that the key is dedicated and the ledger knows it as shared."""
+        """Whether a host says that the key is dedicated, while the ledger counts it as shared."""
         return dedicated is True and self.said == SHARED
 
 
 def use_of(connection: sa.Connection, account: str) -> KeyUse:
-    """What the ledger knows of an account's key."""
+    """Read what the ledger knows about an account's key."""
     row = connection.execute(_KEY, {"account": account}).first()
     return KeyUse() if row is None or row.key_use is None else KeyUse(*row)
 
 
 def look_up(ledger: Ledger, account: str) -> KeyUse:
-    """What the ledger knows of an account's key, in a transaction of its own."""
+    """Read what the ledger knows about an account's key, in its own transaction."""
     with ledger.read() as connection:
         return use_of(connection, account)
 
 
 def declare(ledger: Ledger, account: str, dedicated: bool | None) -> KeyUse:
-    """Take in what this host's setting says of an account's key.
+    """Record what this host's setting says about an account's key.
 
     "Shared" always counts. "Dedicated" counts only where nobody has said "shared". A host without the setting (None) says nothing.
 
@@ -77,7 +77,7 @@ def declare(ledger: Ledger, account: str, dedicated: bool | None) -> KeyUse:
 
 
 def decide(ledger: Ledger, account: str, dedicated: bool, *, who: str) -> KeyUse:
-    """Take a person's word for an account's key; it overrules what hosts have said before.
+    """Record a person's statement about an account's key; it overrules the settings of hosts.
 
     Returns:
         What the ledger knows now.
@@ -86,12 +86,12 @@ def decide(ledger: Ledger, account: str, dedicated: bool, *, who: str) -> KeyUse
 
 
 def distrust_earlier_posts(ledger: Ledger) -> None:
-    """Settle every POST that was sent until now as on a shared key, on all accounts.
+    """Settle every earlier POST as on a shared key, on all accounts.
 
-    A ledger that is rebuilt may have lost other POSTs. Elimination would give a job of theirs to a POST that it knows.
+    A rebuilt ledger may have lost other POSTs, whose jobs elimination would give to a POST that it knows.
     """
     with ledger.write() as connection:
-        # not the row that stops all accounts: a claim of a POST takes that one after its account's
+        # without the row that stops all accounts: claiming a POST locks that row after its account's
         names = sa.select(accounts.c.account).where(accounts.c.key_use == DEDICATED)
         for name in connection.execute(names.order_by(accounts.c.account)).scalars().all():
             lock_account(connection, name)
@@ -103,13 +103,13 @@ def distrust_earlier_posts(ledger: Ledger) -> None:
 
 
 def see_key(ledger: Ledger, account: str, key: str) -> bool:
-    """Remember the key that an account is used with, by its digest.
+    """Record the digest of the key that an account uses.
 
-    Another key may be one of another account, whose listing shows no job of earlier POSTs: from now on their absence is never
-    proved. What was said of the earlier key does not hold for this one.
+    A new key may belong to another account at the provider, whose listing shows no job of earlier POSTs, so their absence can never
+    be proved any more. Statements about the earlier key do not hold for the new one.
 
     Returns:
-        Whether it is another key than before.
+        Whether the key has changed.
     """
     digest, fact = _digest(account, key), _fact(account)
     kept = ledger.fact(fact) or ledger.remember(fact, f"{digest} 0.0")
@@ -128,9 +128,9 @@ def see_key(ledger: Ledger, account: str, key: str) -> bool:
 
 
 def former_account(ledger: Ledger, account: str, provider: str, key: str) -> str | None:
-    """The account of the same provider that has bought with this key under another name; None if there is none.
+    """The account of the same provider that bought with this key under another name; None if there is none.
 
-    Its caps and counters would begin at zero under the new name, and its jobs could not be asked for.
+    Under the new name its caps and counters would begin at zero, and its jobs could not be polled.
     """
     with ledger.read() as connection:
         kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
@@ -154,7 +154,7 @@ def former_account(ledger: Ledger, account: str, provider: str, key: str) -> str
 
 
 def key_since(connection: sa.Connection, account: str) -> float:
-    """Since when an account is used with its present key, in seconds since the epoch; 0 where no other is known."""
+    """Since when an account uses its present key, in seconds since the epoch; 0 if no other key is known."""
     kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
     return 0.0 if kept is None else float(kept.split()[1])
 
@@ -168,10 +168,10 @@ def _fact(account: str) -> str:
 
 
 def disagreement(account: str, known: KeyUse) -> str:
-    """What a person is told where this host says that a key is dedicated and the ledger knows it as shared."""
+    """The warning that this host says that a key is dedicated, while the ledger counts it as shared."""
     return (
         f"this host's setting says that nobody else uses the key of {account}, but {known.by} has said that others do. The key "
-        f"counts as shared: a lost answer is held. If nobody else uses it, set the same on every host and say "
+        f"counts as shared: a lost answer is held. If nobody else uses it, set the same on every host and run "
         f"`dailies key {account} --dedicated`"
     )
 
@@ -182,7 +182,7 @@ def _write(ledger: Ledger, account: str, dedicated: bool, *, by: str, overrule: 
         known = use_of(connection, account)
         if known.said == _word(dedicated) or (known.said == SHARED and not overrule):
             return known
-        # POSTs from before the statement keep the strict reading: others may have used the key until now
+        # POSTs from before the statement stay settled as on a shared key: others may have used the key until now
         first = connection.execute(_ANY_POST, {"account": account}).first() is None
         now = KeyUse(_word(dedicated), 0.0 if first else ledger.clock(), by)
         connection.execute(

@@ -1,6 +1,6 @@
-"""Late jobs: jobs that ended without an output are still polled, ever more rarely, while their provider would keep one.
+"""Late jobs: jobs that ended without an output, polled ever more rarely while their provider would keep an output.
 
-A provider that takes an end back has charged the job. Its output becomes a spare take, which takes the job and its money over
+If a provider takes an end back, it has charged the job. The output becomes a spare take, which takes over the job and its money
 from the purchase that ended. A replacement may have been bought meanwhile, so a spare take is never its clip's current take.
 """
 
@@ -21,12 +21,12 @@ from resources.providers.base import JobState
 from resources.providers.provider import Capabilities
 
 AT_ONCE = 8
-"""How many are polled in one step."""
+"""The most late jobs that one step polls."""
 LONGEST_PAUSE_SECONDS = 86_400.0
 _SHORTEST_PAUSE_SECONDS = max(LATE_SECONDS, CLAIM_SECONDS)
 
 _NOW = sa.bindparam("now", type_=sa.Double)
-# a pause is at most twice the time since the end, so that a longer one was set by a clock that was ahead
+# a pause is at most twice the time since the end, so a clock that was ahead has set any longer one
 _TOO_FAR_AHEAD = sa.and_(
     attempts.c.late_at > _NOW + (_SHORTEST_PAUSE_SECONDS + CLOCKS_SECONDS),
     attempts.c.late_at > _NOW + 2 * (_NOW - attempts.c.finished_at) + CLOCKS_SECONDS,
@@ -42,7 +42,7 @@ _DUE = sa.and_(
     attempts.c.subject_kind.in_([CLIP, SPARE]),
     # a refunded job is no longer ours
     attempts.c.money_state != MoneyState.REFUNDED.value,
-    # a lost spare take had its output: its job would be found and lost again and again
+    # the output of a lost spare take was gone: its job would be found and lost again and again
     sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state != AttemptState.LOST.value),
 )
 _OVERDUE = (
@@ -55,13 +55,13 @@ _FIRST_DUE = sa.select(attempts).where(_DUE).order_by(attempts.c.late_at).limit(
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
-    """Whether a late job of an account is to be polled now, also where no other purchase of it is open."""
+    """Whether a late job of an account is due, even if the account has no open purchase."""
     with ledger.read() as connection:
         return bool(connection.execute(_ANY_DUE, {"account": account, "now": ledger.clock()}).scalar())
 
 
 def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
-    """Claim the late jobs that are due, `AT_ONCE` at most; drops those whose output would be deleted by now."""
+    """Claim the late jobs that are due, `AT_ONCE` at most, and drop those whose output would be deleted by now."""
     if not is_due(ledger, account):
         return []
     with ledger.write() as connection:
@@ -87,11 +87,11 @@ def ask_later(ledger: Ledger, attempt: Attempt) -> None:
 def keep_late(
     ledger: Ledger, attempt: Attempt, state: JobState, capabilities: Capabilities
 ) -> Attempt | None:
-    """Make a spare take of a job that is completed after all; None where its purchase has changed meanwhile.
+    """Make a spare take of a job that is completed after all; None if its purchase has changed meanwhile.
 
     Args:
         attempt: As it was claimed.
-        state: The answer that has its output.
+        state: The answer with its output.
         capabilities: See `resources.ledger.polls.record_end`.
     """
     with ledger.transaction(who="engine", run_id=None) as tx:

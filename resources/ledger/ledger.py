@@ -1,4 +1,4 @@
-"""The ledger: opens transactions, and reads the attempts that people and runs look at."""
+"""The ledger: its transactions, and the reads that several rooms share."""
 
 import contextlib
 import hashlib
@@ -54,9 +54,9 @@ _FACT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
 def machine_name() -> str:
-    """Names the scope in which a process id is unique: the host, and on Linux also its boot and its PID namespace.
+    """The name of the scope in which a process id is unique: the host, and on Linux also its boot and its PID namespace.
 
-    Containers on the host's network all bear the host's name, and their process ids mean nothing to each other.
+    Containers on the host's network all have the host's name, but each counts its own process ids.
     """
     try:
         start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -68,7 +68,7 @@ def machine_name() -> str:
 
 
 def process_name() -> str:
-    """A new name of this process for leases and claims: the machine, the process id and a random part."""
+    """Make a new name of this process for leases and claims: the machine, the process id and a random part."""
     return f"{machine_name()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
@@ -77,10 +77,10 @@ class Ledger:
 
     Args:
         url: See `resources.ledger.database.open_database`.
-        budget: What holds where neither the ledger's policy nor this host says anything.
-        said: What this host says of the policy; nothing, and it follows the ledger. See `resources.ledger.policy`.
-        clock: Seconds since the epoch; tests pass a fake one. Without one, PostgreSQL's clock or on SQLite this machine's.
-        patience: How long to wait for a PostgreSQL server that is away, in seconds; see `resources.ledger.outage`.
+        budget: The default caps, for what neither the ledger's policy nor this host sets.
+        said: This host's policy settings; without any, the host follows the ledger. See `resources.ledger.policy`.
+        clock: Seconds since the epoch, for tests. The default is PostgreSQL's clock, or this machine's on SQLite.
+        patience: How long to wait for a PostgreSQL server that does not answer, in seconds; see `resources.ledger.outage`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Ledger:
         self._database_clock = DatabaseClock() if shared else None
         self.clock: Clock = self._database_clock or clock or time.time
         self.policy = PolicyReader(said or {}, budget)
-        """Reads what is in force."""
+        """Reads the policy in force."""
         self.owner = process_name()
         """Names this process in leases and in the journal."""
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
@@ -121,7 +121,7 @@ class Ledger:
     def write(self) -> Iterator[sa.Connection]:
         """One transaction that may write; on SQLite it holds the write lock from the start.
 
-        What changes the state or the money of an attempt needs `transaction`.
+        To change the state or the money of an attempt, use `transaction`.
 
         Raises:
             UnavailableError: The database is full, gone or locked for too long; see `outage.transaction`.
@@ -153,8 +153,8 @@ class Ledger:
         """One transaction that changes attempts; see `resources.ledger.transaction`.
 
         Args:
-            who: The part of dailies that acts, e.g. `engine`, or `person` and a name.
-            run_id: The Dagster run that acts, None outside of runs.
+            who: The actor: a part of dailies, e.g. `engine`, or `person` and a name.
+            run_id: The acting Dagster run; None outside of runs.
 
         Raises:
             UnavailableError: See `write`.
@@ -170,7 +170,7 @@ class Ledger:
 
     @property
     def budget(self) -> Budget:
-        """The caps in force, and where a day begins, read in a transaction of its own."""
+        """The caps in force and their time zone, read in their own transaction."""
         with self.read() as connection:
             return self.policy.read(connection).budget
 
@@ -204,7 +204,7 @@ class Ledger:
         return found
 
     def shown(self, keys: Collection[str]) -> dict[str, Attempt]:
-        """The current take of each clip, or its newest delivered one where none is chosen yet."""
+        """The current take of each clip, or its newest delivered take if none is chosen yet."""
         found = self.current(keys)
         for attempt in self._select(_OF_SUBJECTS, [key for key in keys if key not in found], kind="clip"):
             if attempt.state is AttemptState.DELIVERED:
@@ -223,7 +223,7 @@ class Ledger:
         return sorted(map(stands_for, found.values()), key=lambda attempt: attempt.seq)
 
     def ordered_by(self, account: str, submission_id: str) -> Attempt | None:
-        """The attempt that a POST ordered, None where there is no such POST of the account."""
+        """The attempt of a POST; None if the account has no such POST."""
         with self.read() as connection:
             row = connection.execute(
                 sa.select(attempts)
@@ -233,7 +233,7 @@ class Ledger:
         return None if row is None else Attempt.from_row(row)
 
     def submission_of(self, account: str, job_id: str) -> str | None:
-        """The id of the POST that created a job, None where the ledger does not know it."""
+        """The id of the POST that created a job; None if the ledger does not know it."""
         with self.read() as connection:
             found = connection.execute(
                 sa.select(jobs.c.submission_id).where(jobs.c.account == account, jobs.c.job_id == job_id)
@@ -241,7 +241,7 @@ class Ledger:
         return None if found is None else str(found)
 
     def seed_of(self, submission_id: str | None) -> int | None:
-        """The seed of a POST of its own; None if the POST has none or is unknown."""
+        """The POST's own seed; None if it has none or is unknown."""
         with self.read() as connection:
             query = sa.select(submissions.c.seed).where(submissions.c.id == submission_id)
             return connection.execute(query).scalar()
@@ -263,24 +263,24 @@ class Ledger:
         return found
 
     def whereabouts(self) -> str:
-        """What database this is and how it is reached, for a person; nothing of its user and password."""
+        """Describe the database and how it is reached, without user and password."""
         with self.read() as connection:
             return whereabouts(connection)
 
     @property
     def is_of_one_machine(self) -> bool:
-        """Whether no other machine can open it: SQLite is refused on a network's filesystem."""
+        """Whether only this machine can open it, as with SQLite, which is refused on a network filesystem."""
         return self._engine.dialect.name == "sqlite"
 
     # Facts about the ledger itself
 
     def fact(self, key: str) -> str | None:
-        """A fact that the ledger keeps about itself, such as its bucket; None where it keeps none."""
+        """Read a fact about the ledger itself, such as its bucket; None if the ledger keeps none."""
         with self.read() as connection:
             return connection.execute(_FACT, {"fact": key}).scalar()
 
     def remember(self, key: str, value: str) -> str:
-        """Keep a fact unless the ledger keeps one under this key already; returns the one it keeps."""
+        """Keep a fact unless the ledger has one under this key already; returns the kept one."""
         with self.write() as connection:
             return self._remember(connection, key, value)
 

@@ -1,9 +1,9 @@
 """Limits of an account across all processes: jobs in flight, submits a minute, pauses, and the spacing of POSTs.
 
-POSTs of one endpoint are spaced, so that one lost answer does not become two and its job can be told from others. A provider
-that echoes our submission id names the POST of every job; its POSTs only slow down while an outcome is unknown. So does one that shows each
-job's request, where the POST has a seed of its own. All other jobs have only time and model: POSTs of one endpoint go one after the
-other, and wait while the job of a lost one may still be created, which its listing ends within seconds.
+POSTs of one endpoint are spaced, so that one lost answer does not become two and its job can be told from other jobs. Some jobs
+name their POST: the provider echoes our submission id, or it shows the job's request and the POST has its own seed. Such POSTs
+only slow down while an outcome is unknown. All other jobs have only a time and a model: POSTs of one endpoint go one after the
+other, and wait while the job of a lost POST may still be created, usually a few seconds until the listing shows it.
 """
 
 from dataclasses import dataclass
@@ -18,27 +18,27 @@ from resources.ledger.stops import Stop
 LEASE_MARGIN_SECONDS = 30
 """How long after the hard deadline of a POST its poster counts as dead."""
 LONGEST_LEASE_SECONDS = 630.0
-"""The longest `submit_deadline_seconds`, and the margin. A clock that was ahead has dated a lease that ends later."""
+"""The longest `submit_deadline_seconds`, and the margin. A lease that ends later was dated by a clock that was ahead."""
 WINDOW_SECONDS = 60
 THROTTLE_SECONDS = 30
 """The pause after a 429 without `Retry-After` (AI/ML API sent none in our probes)."""
 LONGEST_THROTTLE_SECONDS = 600
-"""How long the pause grows when every try after it is throttled again, unless the provider asks for a longer one."""
+"""The longest pause after repeated throttles, unless the provider asks for a longer one."""
 LONGEST_PAUSE_SECONDS = 900.0
-"""The longest `Retry-After` that is obeyed: one answer must not stop all buying for a day. A clock that was ahead has dated a
-pause that ends later."""
+"""The longest `Retry-After` that is obeyed: one answer must not stop all buying for a day. A pause that ends later was dated by a
+clock that was ahead."""
 IN_ORDER_UP_TO = 20
-"""Small accounts get one POST at a time: parallel connections may arrive out of order, and so few POSTs leave time enough to
-have each answered before the next."""
+"""Small accounts get one POST at a time: parallel connections may arrive out of order, and few POSTs a minute leave enough time
+for each answer."""
 ACCEPTANCE_SECONDS = 30.0
-"""The latest time at which a provider creates the job of a POST that broke off, in seconds after the break."""
+"""How long after a POST broke off the provider may still create its job, in seconds."""
 OFFSET_SECONDS = 5.0
-"""How much longer than `ACCEPTANCE_SECONDS` the next POST waits. A provider's clock is known to two seconds and a round trip, and
-each job must lie in the time of one POST only."""
+"""How much longer than `ACCEPTANCE_SECONDS` the next POST waits. A provider's clock is known to within two seconds and a round
+trip, and each job must fall into the time of one POST only."""
 FRESH_SECONDS = 5.0
-"""How long a POST keeps others of an untraceable endpoint waiting; POSTs take about a second."""
+"""How long a POST in flight blocks other POSTs of an untraceable endpoint; POSTs take about a second."""
 POSTING_SECONDS = 20.0
-"""How long a POST keeps others of its endpoint waiting while an outcome is unknown, since its poster may be dead."""
+"""How long a POST in flight blocks other POSTs of its endpoint while an outcome is unknown, since its poster may be dead."""
 
 _UNDECIDED_POSTS = (
     sa.select(
@@ -76,12 +76,12 @@ _FLYING = (
 )
 _DEADLINE = submissions.c.lease_until - LEASE_MARGIN_SECONDS
 _ARRIVED = sa.case((submissions.c.ended_at < _DEADLINE, submissions.c.ended_at), else_=_DEADLINE)
-"""The latest time at which a POST has reached the provider, which counts its minute from there: its answer or deadline."""
+"""The latest time at which a POST can have reached the provider: its answer or its deadline. The provider's minute begins there."""
 _RECENT = (
     sa.select(_ARRIVED)
     .where(
         submissions.c.account == sa.bindparam("account"),
-        # an earlier POST has no deadline within the window; without this line the query reads years of history
+        # an earlier POST has no deadline within the window; without this line, the query reads years of history
         submissions.c.started_at > sa.bindparam("earliest"),
         sa.bindparam("since") < _ARRIVED,
         sa.bindparam("until") >= _ARRIVED,
@@ -94,10 +94,10 @@ _RECENT = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What an account allows across all processes. None is no limit."""
+    """The limits of an account across all processes. None is no limit."""
 
     in_flight: int | None = None
-    """Jobs at the provider at one time. An unknown POST fills a slot until its endpoint's longest time is over."""
+    """The most jobs at the provider at one time. An unknown POST fills a slot until its endpoint's longest job time is over."""
     per_minute: int | None = None
     """Submits in any 60 seconds."""
 
@@ -111,14 +111,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Later:
-    """The queue is not empty, and nothing of it may be sent yet."""
+    """The reason why nothing of a queue may be sent yet."""
 
     at: float
     """When to ask again, seconds since the epoch."""
     why: str
     """One sentence for a person."""
     posting: bool = False
-    """Whether the queue waits for the answer to a POST in flight, which may come any moment."""
+    """Whether the queue waits for the answer to a POST in flight, which may come at any moment."""
     lost: bool = False
     """Whether the queue waits for a lost answer to be found."""
     refused: bool = False
@@ -133,7 +133,7 @@ _NOT_BEFORE = (
 
 
 def lock_account(connection: sa.Connection, account: str) -> float:
-    """Let one transaction at a time claim at an account. Returns when the account's pause ends, 0 where it has none."""
+    """Let one transaction at a time claim POSTs of an account. Returns the end of the account's pause, 0 without one."""
     not_before = connection.execute(_NOT_BEFORE, {"account": account}).scalar()
     if not_before is None:
         insert = insert_ignoring(connection, accounts)
@@ -143,7 +143,7 @@ def lock_account(connection: sa.Connection, account: str) -> float:
 
 
 def over_limit(connection: sa.Connection, account: str, limits: Limits, now: float) -> Later | None:
-    """Why nothing may be sent to an account now, None when it may. The account must be locked."""
+    """Why nothing may be sent to an account now; None if something may. The account must be locked."""
     if limits.in_flight is not None:
         flying = connection.execute(_FLYING, {"account": account, "now": now}).scalar_one()
         if flying >= limits.in_flight:
@@ -168,7 +168,7 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
 
 
 def calm_down(connection: sa.Connection, account: str) -> None:
-    """Forget earlier throttles, since the account has accepted an order."""
+    """Forget earlier throttles, because the account has accepted an order."""
     connection.execute(
         sa.update(accounts).where(accounts.c.account == account, accounts.c.throttles > 0).values(throttles=0)
     )
@@ -180,12 +180,12 @@ def calm_down(connection: sa.Connection, account: str) -> None:
 def blocked_endpoints(
     connection: sa.Connection, account: str, now: float, *, traceable: bool, seeds_tell: bool = False
 ) -> frozenset[str]:
-    """The endpoints of an account to which nothing may be sent now, because of their other POSTs. The account must be locked.
+    """The endpoints of an account that must wait because of their other POSTs. The account must be locked.
 
     Args:
         now: Seconds since the epoch.
         traceable: Whether the provider's listing names our submission ids.
-        seeds_tell: Whether it shows each job's request, which names a POST that has a seed of its own.
+        seeds_tell: Whether the listing shows each job's request, whose seed names the POST if the POST has its own seed.
     """
     posts = connection.execute(_UNDECIDED_POSTS, {"account": account}).all()
     unknown = {post.endpoint for post in posts if post.state == AttemptState.UNKNOWN.value}

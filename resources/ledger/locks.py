@@ -18,8 +18,8 @@ def hold(ledger: Ledger, name: str, *, seconds: float = 60, wait: float = 30) ->
     """Hold a lease while the caller works.
 
     Args:
-        name: Names the work; every caller passes the same `seconds` with it.
-        seconds: How long the lease lasts when its holder dies.
+        name: The name of the work; every caller passes the same `seconds` with it.
+        seconds: How long the lease lasts if its holder dies.
         wait: How many seconds to wait for another holder.
 
     Raises:
@@ -29,7 +29,7 @@ def hold(ledger: Ledger, name: str, *, seconds: float = 60, wait: float = 30) ->
     while not _take(ledger, name, owner, seconds):
         if time.monotonic() > give_up:
             raise UnavailableError(
-                f"another process holds the lock {name!r}; if it was killed, the lock ends {seconds:.0f} s after its beginning. Try again then"
+                f"another process holds the lock {name!r}. If that process was killed, the lock ends {seconds:.0f} s after it began. Try again then"
             )
         time.sleep(0.05)
     try:

@@ -1,4 +1,4 @@
-"""The newest purchase of each subject, by state, series and age: what people and the inventory ask for."""
+"""Queries for the newest purchase of each subject, by state, series and age."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from resources.ledger.schema import IS_NEWEST, NOT_DELIVERED, attempts
 from resources.ledger.states import AttemptState
 
 PAGE = 500
-"""Attempts that are in memory at once."""
+"""The most attempts in memory at once."""
 _EVERY_STATE = frozenset(AttemptState)
 _kind, _series = attempts.c.subject_kind.concat(""), attempts.c.series.concat("")
-"""In a form that no index has: SQLite would prefer the indexes of subjects and series, with all of the history, to the one of what
-is not delivered."""
+"""An expression that no index covers: else SQLite would prefer the indexes of subjects and series, with the whole history, to the
+index of undelivered attempts."""
 
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest purchase of a subject, as far as clips are chosen by it."""
+    """The facts of a subject's newest purchase by which clips are selected."""
 
     id: str
     subject_key: str
@@ -29,11 +29,11 @@ class Newest:
     endpoint: str
     state: AttemptState
     finishes: str | None = None
-    """Id of the draft that it finishes."""
+    """The id of the draft that it finishes."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Of its request; empty where nobody asked for them."""
+    """The request's tags; empty if the query left them out."""
     owner: str | None = None
-    """The owner in its request; None if the query left it out."""
+    """The request's owner; None if the query left it out."""
 
 
 def newest(
@@ -48,12 +48,12 @@ def newest(
 ) -> list[Newest]:
     """The newest purchases that are in some states, oldest first.
 
-    Without delivered ones, only purchases without a delivery are read, which are few.
+    If no asked state is a delivered one, the query reads only undelivered purchases, which are few.
 
     Args:
         where: Another condition, on columns of `attempts`.
-        labels: Whether tags and owner are asked for.
-        last: How many at most: the ones that were asked for last.
+        labels: Whether to read tags and owner.
+        last: The most purchases to return, the newest ones.
     """
     columns: list[sa.ColumnElement[Any]] = [
         attempts.c.id,
@@ -76,7 +76,7 @@ def newest(
         query = query.where(where)
     order: list[sa.ColumnElement[Any]] = [attempts.c.seq]
     if last is not None:
-        # an index of a series is in the order of days; within a day, of no order
+        # a series' index is ordered by day, and unordered within a day
         order = [attempts.c.seq] if series is None else [attempts.c.counted_on, attempts.c.seq]
         query = query.limit(last)
     query = query.order_by(*(column.desc() if last is not None else column for column in order))
@@ -105,7 +105,7 @@ _REPORTED = (
 
 
 def reported_deliveries(ledger: Ledger) -> Iterator[tuple[str, str, float]]:
-    """Delivered clips that a run reported, oldest first, `PAGE` at a time: clip, attempt's id, and when it was delivered."""
+    """Delivered clips that a run reported, oldest first, `PAGE` at a time: clip, attempt id, and time of delivery."""
     after = 0
     while True:
         with ledger.read() as connection:
@@ -133,7 +133,7 @@ def _read(row: Sequence[Any]) -> Newest:
 
 
 def clips_bought(ledger: Ledger, *, series: str | None = None) -> int:
-    """How many clips were ever asked for; reads an index."""
+    """How many clips were ever bought or queued; reads only an index."""
     keys = sa.select(attempts.c.subject_key).distinct()
     if series is None:
         keys = keys.where(attempts.c.subject_kind == "clip")
@@ -144,7 +144,7 @@ def clips_bought(ledger: Ledger, *, series: str | None = None) -> int:
 
 
 def has_bought(ledger: Ledger, series: str) -> bool:
-    """Whether a clip of a series was ever asked for."""
+    """Whether a clip of a series was ever bought or queued."""
     one = sa.select(attempts.c.seq).where(attempts.c.series == series).limit(1)
     with ledger.read() as connection:
         return connection.execute(one).scalar() is not None

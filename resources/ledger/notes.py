@@ -1,6 +1,6 @@
 """Notes about an attempt's output: the provider's NSFW flags, its id of a draft, and the clip's perceptual hash.
 
-A hash is written before it is compared, under a lock of the series: of two clips that are checked at the same moment, the
+A hash is written before it is compared, under a lock of the series. So of two clips that are checked at the same moment, the
 second one sees the first.
 """
 
@@ -19,7 +19,7 @@ NSFW = "nsfw"
 DRAFT_ID = "draft_id"
 LOOK = "look"
 SIBLINGS = 2000
-"""How many takes of a series a new one is compared with: the newest ones."""
+"""With how many takes of its series a new take is compared, newest first."""
 
 
 _CHANGE = (
@@ -34,7 +34,7 @@ def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool |
 
     Args:
         connection: The transaction that records the job's end.
-        flags: One for each output, None where it does not say.
+        flags: One for each output; None if the provider does not say.
     """
     said = [flag for flag in flags if flag is not None]
     if said:
@@ -42,7 +42,7 @@ def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool |
 
 
 def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
-    """Whether the provider has flagged an output as not safe for work, None where it does not say."""
+    """Whether the provider has flagged an output as not safe for work; None if it does not say."""
     with ledger.read() as connection:
         value = connection.execute(
             sa.select(notes.c.value).where(notes.c.attempt_id == attempt_id, notes.c.name == NSFW)
@@ -51,7 +51,7 @@ def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
 
 
 def note_draft_id(connection: sa.Connection, attempt_id: str, draft_id: str | None) -> None:
-    """Record the provider's id of a draft. Arguments as of `note_nsfw`; None where the answer names none."""
+    """Record the provider's id of a draft; None records nothing. Arguments as of `note_nsfw`."""
     if draft_id is not None:
         _note(connection, attempt_id, DRAFT_ID, draft_id)
 
@@ -63,7 +63,7 @@ def draft_id(connection: sa.Connection, attempt_id: str) -> str | None:
 
 
 def draft_id_of(ledger: Ledger, attempt_id: str) -> str | None:
-    """The same, read alone."""
+    """The provider's id of a draft, read in its own transaction."""
     with ledger.read() as connection:
         return draft_id(connection, attempt_id)
 
@@ -79,7 +79,7 @@ class SiblingLook(NamedTuple):
     """Its perceptual hash."""
 
 
-# a rebuilt ledger has no notes; it has the hashes from the manifests
+# a rebuilt ledger has no notes, but it has the hashes from the manifests
 _HASH = sa.func.coalesce(notes.c.value, attempts.c.delivery["look"].as_string())
 _LOOKS = (
     sa.select(attempts.c.subject_key, attempts.c.seq, _HASH.label("look"))
@@ -89,13 +89,13 @@ _LOOKS = (
         attempts.c.state.in_([AttemptState.SUCCEEDED.value, AttemptState.DELIVERED.value]),
     )
 )
-# in the order of the index of a series, which is read as far as the limit: days, and within a day the clips
+# in the order of a series' index (days, then clips), so that the index is read only up to the limit
 _NEWEST = (
     _LOOKS.where(attempts.c.series == sa.bindparam("series"))
     .order_by(attempts.c.counted_on.desc(), attempts.c.subject_kind.desc(), attempts.c.subject_key.desc())
     .limit(SIBLINGS)
 )
-# in a form that no index has, so that no database reads the whole series
+# an expression that no index covers, so that no database reads the whole series
 _in_series = attempts.c.series.concat("") == sa.bindparam("series")
 _FINISHED = _LOOKS.where(NOT_DELIVERED, attempts.c.state == AttemptState.SUCCEEDED.value, _in_series)
 _CHANGED = _LOOKS.where(
@@ -108,11 +108,11 @@ _NEWEST_ENTRY = sa.select(sa.func.max(journal.c.seq))
 def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
     """Record the perceptual hash of a clip, and read those of its series.
 
-    The series is read before the lock. Under the lock only those are read that may have been noted meanwhile: the takes whose check
-    runs now, and those with a later entry in the journal.
+    The series is read before the lock. Under the lock, only takes that may have been noted meanwhile are read: those whose check runs
+    now, and those with a later journal entry.
 
     Returns:
-        Other takes of the series, newest first: delivered ones, and those whose check runs now.
+        Other takes of the series, newest first: delivered takes, and takes whose check runs now.
     """
     which = {"series": attempt.series, "mine": attempt.id}
     since, rows = _newest_looks(ledger, which)

@@ -1,7 +1,7 @@
-"""A PostgreSQL server that goes away for a while: what waits for it, what is repeated, and what became of a lost COMMIT.
+"""Outages of the PostgreSQL server: waiting for it, repeating transactions, and finding out what became of a lost COMMIT.
 
-Whoever begins a transaction waits until the server answers. A transaction that breaks off was never recorded, so it may be
-repeated as a whole (`repeat_unrecorded`). A COMMIT whose answer was lost is never repeated: the server is asked what became of it.
+Beginning a transaction waits until the server answers. A transaction that breaks off was not recorded, so it may be repeated as a
+whole (`repeat_unrecorded`). A COMMIT whose answer was lost is never repeated; the server is asked what became of it.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RIDE_OUT_SECONDS = 120.0
-"""How long a run waits for the database: a server that restarts, moves to another machine or wakes up is back within a minute."""
+"""How long a run waits for the database: a server that restarts, moves to another machine or wakes up needs up to a minute."""
 PATIENCE_SECONDS = 10.0
-"""How long commands and sensors' ticks wait; a tick is ended by Dagster after 60 s."""
+"""How long commands and sensors' ticks wait; Dagster ends a tick after 60 s."""
 PAUSE_SECONDS = 1.0
-"""Between two tries to reach the server."""
+"""The pause between two tries to reach the server."""
 
 TRANSACTION_ID = "transaction id"
 """Key of `Connection.info` under which `database.py` keeps the id of the transaction that is open."""
 READING = "reading"
-"""Key of `Connection.info` under which a transaction that is about to begin is told to take no lock; `database.py` removes it."""
+"""Key of `Connection.info` which tells the next transaction to take no lock; `database.py` removes it."""
 
 SLEPT_TOO_LONG = "25P03"
 _GONE = {
@@ -47,24 +47,24 @@ _REFUSED = re.compile(
     r"|endpoint ID is not specified|permission denied|no password supplied|not permitted to log in",
     re.IGNORECASE,
 )
-"""What a server, a pooler or a host says that will say the same in a minute. SQLAlchemy knows no code for it: libpq gives none
-for a connection that did not come about."""
+"""Errors of a server, a pooler or a hosting service that waiting does not end. They are told by their texts, because libpq gives
+no code for a failed connection."""
 _STATUS = sa.text("SELECT txid_status(:id)")
 
 
 class LedgerAwayError(UnavailableError):
-    """The database went away in the middle of a transaction. Nothing of it was recorded, so all of it may be repeated."""
+    """The database went away in the middle of a transaction. Nothing was recorded, so the transaction may be repeated."""
 
 
 class CommitUnknownError(UnavailableError):
-    """The answer to a COMMIT was lost, and the database could not say what became of it. It must not be repeated blindly."""
+    """The answer to a COMMIT was lost, and the database does not say what became of it. It must not be repeated."""
 
 
 def repeat_unrecorded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a ledger function, and run it again when the database went away in one of its transactions.
 
-    A function of one transaction was not carried out at all then. One of several (one for each clip) has to find what its
-    earlier transactions recorded, as it does when its run is retried.
+    A function of one transaction has then done nothing. A function of several (one for each clip) must find what its earlier
+    transactions recorded, as it does when its run is retried.
 
     Raises:
         UnavailableError: The database stays away.
@@ -87,7 +87,7 @@ def transaction(
     Args:
         engine: From `database.open_database`.
         writing: Whether it may write; a reader takes no lock on SQLite.
-        patience: How long to wait for a server that is away, in seconds.
+        patience: How long to wait for a server that does not answer, in seconds.
         begun: Called as soon as the transaction has begun.
 
     Raises:
@@ -115,7 +115,7 @@ def transaction(
 
 
 def reading(engine: sa.Engine) -> sa.Connection:
-    """A connection in a transaction that takes no lock on SQLite; to close it ends the transaction."""
+    """A connection in a transaction that takes no lock on SQLite; closing the connection ends the transaction."""
     connection = engine.connect()
     connection.info[READING] = True
     connection.begin()
@@ -147,7 +147,7 @@ def _begin(
                     f"{patience:.0f} s). Nothing of this step was recorded. Check that the server runs and that this machine "
                     "reaches it, then run it again."
                 ) from error
-            # a pooled connection may be dead while the server lives: the first try is repeated at once, on a new one
+            # a pooled connection may be dead while the server lives, so repeat the first try at once on a new connection
             if not stale:
                 time.sleep(PAUSE_SECONDS)
             stale = False
@@ -156,7 +156,7 @@ def _begin(
 
 
 def _commit(connection: sa.Connection, *, patience: float) -> None:
-    """Commit; when the answer is lost, find out what became of it."""
+    """Commit; if the answer is lost, find out what became of it."""
     engine, transaction_id = connection.engine, connection.info.pop(TRANSACTION_ID, None)
     try:
         connection.commit()
@@ -169,10 +169,10 @@ def _commit(connection: sa.Connection, *, patience: float) -> None:
 
 
 def _was_committed(engine: sa.Engine, transaction_id: int, *, patience: float) -> bool:
-    """What PostgreSQL's commit log says of a transaction; it knows those of the last months.
+    """Whether a transaction was committed by PostgreSQL's commit log, which covers the last months.
 
-    A transaction that is still in progress belongs to a session whose client the server misses: it ends by
-    `idle_in_transaction_session_timeout`, or its COMMIT arrives.
+    A transaction that is still in progress belongs to a session that lost its client: `idle_in_transaction_session_timeout` ends it,
+    or its COMMIT arrives.
 
     Raises:
         CommitUnknownError: The server stays away, or is another one that never saw the transaction.
@@ -199,7 +199,7 @@ def _was_committed(engine: sa.Engine, transaction_id: int, *, patience: float) -
 
 
 def is_away(engine: sa.Engine, error: sa.exc.DBAPIError) -> bool:
-    """Whether a server is gone that may come back by itself, as opposed to one that refuses or is full or locked."""
+    """Whether the server is gone but may come back by itself, instead of refusing, full or locked."""
     if engine.dialect.name != "postgresql":
         return False
     if error.connection_invalidated:
@@ -211,7 +211,7 @@ def is_away(engine: sa.Engine, error: sa.exc.DBAPIError) -> bool:
 
 
 def first_line(error: Exception, engine: sa.Engine) -> str:
-    """What a driver says, without the password that it may repeat."""
+    """The first line of a driver's error, without the password that it may repeat."""
     said = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
     return name(
         (secrets_of(engine.url).hide(str(said)).splitlines() or [type(said).__name__])[0], longest=500

@@ -1,6 +1,6 @@
 """Outcomes of POSTs: accepted, rejected, not sent, or unknown.
 
-A job id is committed the moment it is seen, whatever the attempt's state is by then.
+A job id is committed the moment it is seen, in any state of the attempt.
 """
 
 from collections.abc import Sequence
@@ -70,11 +70,11 @@ def _named(outcome: Accepted) -> NamedJob:
 
 
 def _as_far_as_known(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> SubmitOutcome:
-    """The answer to a POST together with what other sources said of its job; books the job."""
+    """Complete the answer to a POST with what other sources said about its job, and book the job."""
     attempt = submission.attempt
     if not isinstance(outcome, Accepted):
         heard = _heard_of(tx.connection, submission)
-        # a callback or the listing was faster than the answer, and names the job
+        # a callback or the listing has named the job before the answer came
         return outcome if heard is None else Accepted(heard, None, {})
     if book_job(tx, attempt, submission.id, _named(outcome)):
         return outcome
@@ -84,7 +84,7 @@ def _as_far_as_known(tx: Transaction, submission: Submission, outcome: SubmitOut
 
 
 def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
-    """The job of an unanswered POST, where a callback or a listing has named it."""
+    """The job of an unanswered POST, if a callback or a listing has named it."""
     return connection.execute(
         sa.select(jobs.c.job_id).where(
             jobs.c.submission_id == submission.id, jobs.c.attempt_id == submission.attempt.id
@@ -113,7 +113,7 @@ def _go_on(tx: Transaction, submission: Submission, attempt: Attempt, outcome: S
 
 
 def _close_submission(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> bool:
-    """Record the first answer of a POST; False when it has one already. A lost answer may still be found."""
+    """Record the first answer of a POST; False if it has one already. A lost answer may still be found."""
     match outcome:
         case Accepted():
             state, status, detail = SubmissionState.ACCEPTED, None, outcome.job_id
@@ -171,10 +171,10 @@ def _rejected(tx: Transaction, attempt: Attempt, outcome: Rejected) -> Attempt:
 
 
 def _may_be_sent_again(outcome: Rejected) -> bool:
-    """Whether the refusal concerns the account and not the clip, which then goes back to the queue.
+    """Whether the refusal concerns the account and not the clip, so that the clip goes back to the queue.
 
-    A 401 concerns the key. A 403 may concern this model alone (WaveSpeed contract: some models are not for every level), so
-    its clip must not stay at the head of the queue.
+    A 401 concerns the key. A 403 may concern only this model (WaveSpeed contract: some models need a higher level), so its clip must
+    not stay at the head of the queue.
     """
     return outcome.kind in {FailureKind.THROTTLED, FailureKind.INSUFFICIENT_FUNDS} or (
         outcome.kind is FailureKind.AUTH and outcome.http_status == 401
@@ -182,7 +182,7 @@ def _may_be_sent_again(outcome: Rejected) -> bool:
 
 
 def _heed(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
-    """Pause or stop the account, where the refusal asks for it."""
+    """Pause or stop the account if the refusal asks for it."""
     account = submission.attempt.account
     match outcome.kind:
         case FailureKind.THROTTLED:
@@ -193,7 +193,7 @@ def _heed(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
 
 
 def _not_created(tx: Transaction, attempt: Attempt, why: str, kind: FailureKind | None) -> Attempt:
-    """Queue an attempt again whose POST surely created no job; one that is unknown or held is proved absent by this."""
+    """Queue an attempt again whose POST created no job. An unknown or held attempt becomes absent instead."""
     if attempt.state is AttemptState.SUBMITTING:
         return tx.transition(attempt, AttemptState.QUEUED, why=why, overdue_at=None)
     if attempt.state not in {AttemptState.UNKNOWN, AttemptState.HELD}:
@@ -223,10 +223,10 @@ def _unknown(tx: Transaction, attempt: Attempt, cause: str) -> Attempt:
 
 
 def _redate(ledger: Ledger, account: str) -> None:
-    """Let the leases of POSTs begin now that a clock which was ahead has dated.
+    """Restart the leases of POSTs that were dated by a clock that was ahead: they begin now.
 
-    The offset between that clock and the provider's moves by the same amount, so that the POST keeps its place in the
-    provider's time, in which its job is searched. Without an offset, the search window covers the whole distance.
+    The stored offset to the provider's clock moves by the same amount, so that the POST keeps its place in the provider's time, in
+    which its job is searched. Without an offset, the search window covers the whole distance.
     """
     with ledger.write() as connection:
         now = ledger.clock()
@@ -250,7 +250,7 @@ def _redate(ledger: Ledger, account: str) -> None:
                     clock_high=high + back,
                 )
             )
-            # without this an unknown POST fills its slot until the day that the clock showed
+            # without this, an unknown POST would fill its slot until the day that the clock showed
             connection.execute(
                 sa.update(attempts)
                 .where(attempts.c.id == row.attempt_id, attempts.c.overdue_at.is_not(None))
@@ -259,7 +259,7 @@ def _redate(ledger: Ledger, account: str) -> None:
 
 
 def _too_old(ledger: Ledger, account: str) -> tuple[Sequence[sa.Row[str, str]], bool]:
-    """The POSTs whose lease has run out, by their and their attempts' ids; and whether a clock that was ahead has dated any."""
+    """The POSTs whose lease has expired, with their attempts' ids, and whether a clock that was ahead has dated any POST."""
     with ledger.read() as connection:
         known = {"account": account, "now": ledger.clock()}
         ahead = connection.execute(_AHEAD, known).first() is not None
@@ -267,7 +267,7 @@ def _too_old(ledger: Ledger, account: str) -> tuple[Sequence[sa.Row[str, str]], 
 
 
 def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
-    """Make POSTs unknown whose poster has died: an expired lease permits reading, never a POST."""
+    """Mark POSTs as unknown whose poster has died: an expired lease permits reading, never a POST."""
     overdue, ahead = _too_old(ledger, account)
     if ahead:
         _redate(ledger, account)

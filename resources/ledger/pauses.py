@@ -1,7 +1,7 @@
-"""Pauses of accounts: until when nothing is sent to an account or polled from it, and why.
+"""Pauses of accounts: for a time, nothing is sent to an account or polled from it.
 
-A `Retry-After` is obeyed for `limits.LONGEST_PAUSE_SECONDS` at most: one 429 with a `Retry-After` of a year must not stop
-all buying. A pause ends by itself; `dailies start` lifts it earlier.
+A `Retry-After` is obeyed for `limits.LONGEST_PAUSE_SECONDS` at most: one 429 with a `Retry-After` of a year must not stop all
+buying. A pause ends by itself; `dailies start` ends it earlier.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from resources.ledger.times import has_passed
 from resources.ledger.transaction import Transaction
 
 WORTH_TELLING_SECONDS = 60.0
-"""A shorter pause is normal, and not shown."""
+"""Shorter pauses are normal and not shown."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Pause:
     """One sentence for a person, without its full stop."""
 
     def __str__(self) -> str:
-        """Until when, why, and what lifts it."""
+        """The end of the pause, its reason, and the command that lifts it."""
         at = datetime.fromtimestamp(self.until, UTC)
         return (
             f"nothing is sent to {self.account} until {at:%H:%M:%S} UTC ({self.left:.0f} s): {self.why}. "
-            f"Buying goes on by itself then; `dailies start --account {self.account}` lifts the pause now."
+            f"Then buying goes on by itself; `dailies start --account {self.account}` lifts the pause now."
         )
 
 
@@ -67,7 +67,7 @@ def throttle(tx: Transaction, submission: Submission, retry_after: float | None)
     started_at = tx.connection.execute(
         sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
     ).scalar_one()
-    # several 429 to POSTs that were in flight together count as one
+    # several 429 answers to POSTs that were in flight together count as one
     now = tx.now()
     again = row.throttled_at is None or started_at > row.throttled_at or row.throttled_at > now
     throttles = row.throttles + 1 if again else max(row.throttles, 1)
@@ -126,11 +126,11 @@ def pauses(ledger: Ledger) -> list[Pause]:
 
 
 def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:
-    """End the pauses of one account, or of all, because a person says so; returns the pauses that it ended.
+    """End the pauses of one account or of all, on a person's order; returns the pauses that it ended.
 
     Args:
         account: The account, or `stops.ALL`.
-        who: The person, whom the account's row names from then on.
+        who: The person, for the account's row.
     """
     ended = [one for one in pauses(ledger) if account in {stops.ALL, one.account}]
     with ledger.write() as connection:

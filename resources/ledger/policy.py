@@ -1,9 +1,8 @@
 """The policy in force: caps, limits and settle times, as facts of the ledger.
 
-What a host's settings say counts where nobody has said anything of a setting before. From then on the ledger's word holds: every
-transaction that reserves money or claims a POST reads it, so that a host that was started with older settings cannot exceed
-it. A host whose settings say something else buys nothing until `dailies policy apply` puts them in force or they are changed. A
-host that leaves a setting out follows the ledger.
+The first host that sets a value puts it in force in the ledger. From then on, every transaction that reserves money or claims a
+POST reads the ledger, so that a host with older settings cannot exceed it. A host whose settings differ buys nothing until
+`dailies policy apply` puts them in force or they are changed. A host that leaves a setting out follows the ledger.
 """
 
 import datetime as dt
@@ -23,7 +22,7 @@ from resources.ledger.shared_tables import policy as entries
 from resources.orders import Caps
 
 NAMED = 3
-"""So many differences are named in a refusal."""
+"""The most differences that a refusal names."""
 
 
 class PolicyEntry(NamedTuple):
@@ -32,23 +31,23 @@ class PolicyEntry(NamedTuple):
     seq: int
     """Its place in the history."""
     setting: Setting
-    """What it is about."""
+    """The setting that it concerns."""
     value: Value
-    """What has been in force since."""
+    """The value in force since then."""
     at: float
-    """When it was said, in seconds since the epoch."""
+    """When it was recorded, in seconds since the epoch."""
     who: str
-    """Who said it: a person and a host, or a host at its first use."""
+    """Who set it: a person on a host, or a host at its first use."""
 
 
 class PolicyDifference(NamedTuple):
-    """A setting of which a host says something else than what is in force."""
+    """A setting whose value on a host differs from the value in force."""
 
     setting: Setting
     here: Value
-    """What the host says."""
+    """The host's value."""
     entry: PolicyEntry
-    """What is in force."""
+    """The statement in force."""
 
     def __str__(self) -> str:
         since = f"{dt.datetime.fromtimestamp(self.entry.at, dt.UTC):%Y-%m-%d %H:%M} UTC"
@@ -63,30 +62,30 @@ class PolicyChange(NamedTuple):
 
     setting: Setting
     before: PolicyEntry | None
-    """What was in force before, None if no host had said a value."""
+    """The statement before; None if no host had set a value."""
     value: Value
-    """What is in force now."""
+    """The value in force now."""
 
 
 @dataclass(frozen=True)
 class InForce:
-    """The policy of one moment, as one host follows it."""
+    """The policy at one moment, and the settings of one host."""
 
     entries: Mapping[Setting, PolicyEntry]
-    """What the ledger says: the newest statement about each setting."""
+    """The ledger's policy: the newest statement about each setting."""
     said: Policy
-    """What this host says."""
+    """This host's settings."""
     own: Budget
-    """What holds where neither says anything."""
+    """The default caps, for settings that neither has."""
 
     def value(self, setting: Setting, otherwise: Any = None) -> Any:
-        """The value of a setting; `otherwise` where the ledger keeps none."""
+        """The value of a setting; `otherwise` if the ledger keeps none."""
         entry = self.entries.get(setting)
         return otherwise if entry is None else entry.value
 
     @cached_property
     def differences(self) -> tuple[PolicyDifference, ...]:
-        """What this host says and is not in force."""
+        """The settings of this host that are not in force."""
         return tuple(
             PolicyDifference(setting, here, entry)
             for setting, here in sorted(self.said.items())
@@ -95,7 +94,7 @@ class InForce:
 
     @cached_property
     def refusal(self) -> str | None:
-        """Why this host may buy nothing, for a person; None when it may."""
+        """Why this host may buy nothing, for a person; None if it may."""
         if not self.differences:
             return None
         named = "; ".join(map(str, self.differences[:NAMED]))
@@ -107,7 +106,7 @@ class InForce:
 
     @cached_property
     def budget(self) -> Budget:
-        """The caps in force, without those of each series."""
+        """The caps in force, without those of series."""
 
         def caps(account: str, own: Caps) -> Caps:
             periods = [
@@ -129,14 +128,14 @@ class InForce:
         )
 
     def limits(self, account: str, own: Limits) -> Limits:
-        """The limits of an account in force; `own` are what this host says."""
+        """The limits of an account in force; `own` are this host's settings."""
         return Limits(
             self.value(Setting(account, "max_in_flight"), own.in_flight),
             self.value(Setting(account, "submits_per_minute"), own.per_minute),
         )
 
     def settle_seconds(self, account: str, own: float | None) -> float | None:
-        """The settle time of an account in force, None for its provider's; `own` is what this host says."""
+        """The settle time of an account in force, None for its provider's; `own` is this host's setting."""
         found: float | None = self.value(Setting(account, "settle_seconds"), own)
         return found
 
@@ -148,21 +147,21 @@ _NEWEST = sa.select(entries).where(
 
 
 class PolicyReader:
-    """Reads the policy within a transaction. What it has read is kept until somebody adds to the policy.
+    """Reads the policy within a transaction, and caches it until the policy changes.
 
     Args:
-        said: What this host says.
-        own: What holds where neither the ledger nor the host says anything.
+        said: This host's settings.
+        own: The default caps, for settings that neither the ledger nor the host has.
     """
 
     def __init__(self, said: Policy, own: Budget) -> None:
         self.said = said
         self.own = own
-        # one value, so that a thread never pairs what it read before with a version that another thread has read since
+        # one value, so that a thread never pairs its policy with a version that another thread has read since
         self._known: tuple[int | None, InForce] | None = None
 
     def read(self, connection: sa.Connection) -> InForce:
-        """What is in force. A transaction that reserves money has taken `lock_money` before, as one that changes the policy does."""
+        """Read the policy in force. A transaction that reserves money or changes the policy has taken `lock_money` before."""
         version = connection.execute(_VERSION).scalar()
         known = self._known
         if known is None or known[0] != version:

@@ -1,4 +1,4 @@
-"""The history of the policy: what was said of caps, limits and settle times, when, and by whom. Statements are only added."""
+"""The history of the policy: every statement about caps, limits and settle times, with its time and author. It is append-only."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from resources.ledger.shared_tables import policy as entries
 
 
 def in_force(ledger: Ledger) -> InForce:
-    """What is in force, in a transaction of its own."""
+    """Read the policy in force, in its own transaction."""
     with ledger.read() as connection:
         return ledger.policy.read(connection)
 
@@ -28,13 +28,13 @@ def history(ledger: Ledger) -> list[PolicyEntry]:
 
 
 def take_in(ledger: Ledger) -> InForce:
-    """Put in force what this host says of settings that nobody has said anything of.
+    """Put this host's settings in force where the ledger keeps no value yet.
 
-    A fresh ledger takes the first host's settings in this way, so that one machine needs no command. A host that is refused puts
-    nothing in force: what it was started with may be as old as what it is refused for.
+    In this way a fresh ledger takes the first host's settings, so that one machine needs no command. A refused host puts nothing in
+    force, because its other settings may be outdated, too.
 
     Returns:
-        What is in force now.
+        The policy in force now.
     """
     known = in_force(ledger)
     if known.refusal is not None or not (ledger.policy.said.keys() - known.entries.keys()):
@@ -44,10 +44,10 @@ def take_in(ledger: Ledger) -> InForce:
 
 
 def check(ledger: Ledger) -> InForce:
-    """The same, where this host is about to buy.
+    """Call `take_in`, and check that this host may buy.
 
     Raises:
-        ConfigurationError: This host says something else than what is in force. Nothing was bought.
+        ConfigurationError: This host's settings differ from the policy in force. Nothing was bought.
     """
     known = take_in(ledger)
     if known.refusal is not None:
@@ -58,13 +58,13 @@ def check(ledger: Ledger) -> InForce:
 
 
 def apply(ledger: Ledger, said: Policy, *, who: str) -> list[PolicyChange]:
-    """Put in force what a host says; what it leaves out stays as it is. Returns what changed."""
+    """Put a host's settings in force; settings that it leaves out stay unchanged. Returns the changes."""
     return _write(ledger, said, who=who, overrule=True)
 
 
 def _write(ledger: Ledger, said: Policy, *, who: str, overrule: bool) -> list[PolicyChange]:
     with ledger.write() as connection:
-        # whoever reserves money reads the policy under the same lock, so that a cap that was lowered holds at once
+        # a transaction that reserves money reads the policy under the same lock, so a lowered cap holds at once
         lock_money(connection)
         known = newest(connection)
         if not overrule and any(s in known and known[s].value != value for s, value in said.items()):

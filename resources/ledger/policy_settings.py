@@ -1,4 +1,4 @@
-"""The settings that are part of the policy: how they are named, shown and said by a host."""
+"""The settings of the policy: their names, their texts for people, and reading them from a host."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -8,7 +8,7 @@ from resources.money import show_usd, usd
 from resources.providers.registry import provider_names, spec_of
 
 ALL = "*"
-"""In the place of an account: all of them together."""
+"""Stands for all accounts together."""
 OF_ALL = (
     "max_usd_per_clip",
     "max_usd_per_run",
@@ -26,7 +26,7 @@ OF_ACCOUNTS = (
     "settle_seconds",
 )
 Value = int | float | str | None
-"""Micro-dollars for a cap; None is no cap, no limit, or the provider's usual time."""
+"""Micro-dollars for a cap; None is no cap, no limit, or the provider's own settle time."""
 
 
 class Setting(NamedTuple):
@@ -38,7 +38,7 @@ class Setting(NamedTuple):
     """One of `OF_ALL` or `OF_ACCOUNTS`."""
 
     def __str__(self) -> str:
-        """Where a person sets it: a variable, or a field of a file in `data/accounts/`."""
+        """The place where a person sets it: a variable, or a field of a file in `data/accounts/`."""
         if self.account == ALL:
             return f"DAILIES_{self.name.upper()}"
         if self.account in provider_names():
@@ -64,14 +64,14 @@ class Setting(NamedTuple):
 
 
 Policy = Mapping[Setting, Value]
-"""What a host says, or what is in force."""
+"""The settings of a host, or the policy in force."""
 
 
 def said(account: str, given: Mapping[str, Any]) -> dict[Setting, Value]:
-    """What a host says of an account, or of all together.
+    """Read a host's policy settings of an account, or of all together.
 
     Args:
-        given: What is set, by the names of settings; amounts in US dollars. Other names are passed over.
+        given: The values by the names of settings; amounts in US dollars. Other names are ignored.
     """
     known = OF_ALL if account == ALL else OF_ACCOUNTS
     return {

@@ -1,4 +1,4 @@
-"""Polls: which jobs are due, and what their polls have seen.
+"""Polls: which jobs are due, and the results of their polls.
 
 A claim moves a poll's time forward, so that a sensor and a waiting run never poll the same job.
 """
@@ -25,14 +25,14 @@ from resources.providers.base import JobState, JobStatus
 from resources.providers.provider import Capabilities
 
 CLAIM_SECONDS = 150
-"""How long a claimed poll belongs to its claimer: longer than two requests in a row may take."""
+"""The lease of a claimed poll: longer than two requests in a row may take."""
 
 OBSERVATIONS = 20
 NOTICED_SECONDS = 15.0
-"""How long after its end a job's end is normally seen, in seconds."""
+"""How long after a job's end a poll normally sees it, in seconds."""
 
 LONGEST_POLL_PAUSE_SECONDS = 600.0
-"""The longest delay that `reschedule` sets. A clock that was ahead has dated a poll that is due later."""
+"""The longest delay that `reschedule` sets. A poll that is due later was dated by a clock that was ahead."""
 _NOW: sa.BindParameter[float] = sa.bindparam("now", type_=sa.Double)
 
 _PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account == sa.bindparam("account"))
@@ -52,7 +52,7 @@ _TO_POLL = (
 )
 _DUE = _TO_POLL.where(attempts.c.next_poll_at <= _NOW)
 _MISDATED = _TO_POLL.where(is_misdated(attempts.c.next_poll_at, _NOW, within=LONGEST_POLL_PAUSE_SECONDS))
-"""With `_DUE` the same as `is_past`, but as two ranges of an index: of 10,000 jobs at a provider few are due."""
+"""Together with `_DUE` the same as `is_past`, but as two ranges of an index: few of 10,000 jobs at a provider are due."""
 _DUE_OF_THESE, _MISDATED_OF_THESE = _DUE.where(_THESE), _MISDATED.where(_THESE)
 _CLAIM = sa.update(attempts).where(_THESE).values(next_poll_at=sa.bindparam("claimed_until"))
 _RESCHEDULE = (
@@ -60,7 +60,7 @@ _RESCHEDULE = (
     .where(
         attempts.c.id == sa.bindparam("attempt_id"),
         attempts.c.next_poll_at == sa.bindparam("claim"),
-        # no IN, which SQLAlchemy does not run for many rows at once
+        # no IN, which SQLAlchemy cannot run for many rows at once
         sa.or_(*(attempts.c.state == state.value for state in sorted(AT_PROVIDER))),
     )
     .values(next_poll_at=sa.bindparam("at"))
@@ -107,7 +107,7 @@ def claim_due(
     Args:
         account: The account of the jobs.
         limit: The most polls to claim.
-        only: Ids of attempts to choose from, None for all of the account.
+        only: Ids of the attempts to choose from; None for all attempts of the account.
     """
     with ledger.write() as connection:
         now = ledger.clock()
@@ -126,7 +126,7 @@ def claim_due(
 
 
 def paused_until(connection: sa.Connection, account: str, now: float) -> float:
-    """When an account that answered a poll with 429 may be polled again; 0 where it may now."""
+    """When an account that answered a poll with 429 may be polled again; 0 if it may be polled now."""
     until = float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
     return 0.0 if has_passed(until, now, within=LONGEST_PAUSE_SECONDS) else until
 
@@ -143,11 +143,11 @@ def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled
 
     Args:
         times: Attempts as they were claimed or submitted, each with the seconds since the epoch to poll it at.
-        polled: Whether to count a poll that saw the job running, which clears an end that was in doubt.
+        polled: Whether to count a poll that saw the job running, which clears a doubtful end.
     """
     with ledger.write() as connection:
         latest = ledger.clock() + LONGEST_POLL_PAUSE_SECONDS
-        # one order of rows for every writer, so that no two writers wait for each other
+        # every writer locks rows in one order, which prevents deadlocks
         rows = [
             {"attempt_id": attempt.id, "claim": attempt.next_poll_at, "at": min(at, latest)}
             for attempt, at in sorted(times, key=lambda entry: entry[0].id)
@@ -172,7 +172,7 @@ def see_end(
         capabilities: See `record_end`.
 
     Returns:
-        The attempt afterwards; still at the provider where its end is not believed yet.
+        The attempt afterwards; still at the provider if its end is not believed yet.
     """
     if state.status is not JobStatus.SUCCEEDED:
         with ledger.transaction(who="engine", run_id=run_id) as tx:
@@ -200,7 +200,7 @@ def record_end(
     *,
     run_id: str | None = None,
 ) -> Attempt:
-    """Record a job's end that is believed: succeeded, failed or vanished. An end that is recorded already stays.
+    """Record a job's believed end: succeeded, failed or vanished. A recorded end stays.
 
     A job without an output is still polled, ever more rarely; see `late_jobs.py`. A failure that may pass queues the next
     purchase in the same transaction, if the decision may buy one.
@@ -268,7 +268,7 @@ def record_end(
 
 
 def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
-    """The latest time at which the POST of a job began, by the provider's clock; None where that offset was not measured."""
+    """The latest time at which the POST of a job began, by the provider's clock; None if its offset was not measured."""
     query = (
         sa.select(submissions.c.started_at + submissions.c.clock_high)
         .join(jobs, jobs.c.submission_id == submissions.c.id)
@@ -280,7 +280,7 @@ def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
 
 
 def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
-    """Move jobs that run too long to `overdue`: they free their slot, keep their money and are polled slowly."""
+    """Move jobs that run too long to `overdue`, where they free their slot, keep their money and are polled slowly."""
     with ledger.read() as connection:
         rows = connection.execute(_LATE, {"account": account, "now": ledger.clock()})
         late = [Attempt.from_row(row) for row in rows]
@@ -295,10 +295,10 @@ def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
 
 
 def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> dict[str, float]:
-    """How long jobs of these endpoints took lately on this account: the median of the last twenty, in seconds.
+    """The usual time of jobs of these endpoints on this account: the median of the last twenty, in seconds.
 
-    A job took as long as its provider states, plus `NOTICED_SECONDS` at most: an hour in which nobody polled says nothing
-    about the job. Endpoints with fewer than three finished jobs are left out.
+    The time of a job is the time that its provider states plus `NOTICED_SECONDS` at most, so that an hour without polls does not
+    count. Endpoints with fewer than three finished jobs are left out.
     """
     usual: dict[str, float] = {}
     for endpoint, seconds in _lately(ledger, account, endpoints, _TOOK_LATELY).items():
@@ -308,9 +308,9 @@ def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> d
 
 
 def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str]) -> frozenset[str]:
-    """The endpoints whose jobs were mostly over at their first poll: the first poll comes too late.
+    """The endpoints whose jobs were mostly over at their first poll, so that the first poll comes too late.
 
-    Without this the usual time could only grow, since no job's end is seen before its first poll.
+    Without this, the usual time could only grow, since no poll sees an end before the first one.
     """
     polls = _lately(ledger, account, endpoints, _POLLED_LATELY)
     return frozenset(
@@ -321,7 +321,7 @@ def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str])
 def _lately(
     ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.Select[Any]
 ) -> dict[str, list[float]]:
-    """A value of each of the last twenty finished jobs, by endpoint."""
+    """One value of each of the last twenty finished jobs, by endpoint."""
     found: dict[str, list[float]] = {}
     with ledger.read() as connection:
         for endpoint in endpoints:
@@ -331,7 +331,7 @@ def _lately(
 
 
 def last_confirmation(ledger: Ledger, account: str) -> float | None:
-    """When the last of the jobs whose failure was seen once is polled again, among those within `SOON_SECONDS`."""
+    """The last time at which a failure that was seen once will be confirmed by a poll, within `SOON_SECONDS`."""
     until = ledger.clock() + SOON_SECONDS
     with ledger.read() as connection:
         at = connection.execute(_LAST_IN_DOUBT, {"account": account, "until": until}).scalar()
@@ -339,11 +339,11 @@ def last_confirmation(ledger: Ledger, account: str) -> float | None:
 
 
 def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None = None) -> float | None:
-    """When the next poll of an account is due, None when no job is at the provider.
+    """When the next poll of an account is due; None if no job is at the provider.
 
     Args:
         account: The account of the jobs.
-        only: Ids of attempts to consider, None for all of the account.
+        only: Ids of the attempts to consider; None for all attempts of the account.
     """
     with ledger.read() as connection:
         at = connection.execute(*_among(only, _NEXT, _NEXT_OF_THESE, {"account": account})).scalar()

@@ -1,6 +1,6 @@
 """Dumps of a ledger in PostgreSQL, made and restored by PostgreSQL's own programs.
 
-A program gets the address in a file that only this user reads: its arguments and its environment can be seen by others.
+A program gets the address in a file that only this user can read, because others can see its arguments and its environment.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ _KEPT = ("PATH", "HOME", "LANG", "TZ")
 
 
 def dump(url: str, target: Path) -> None:
-    """Write a ledger that may be in use into a file, as of one moment.
+    """Dump a ledger, which may be in use, into a file as of one moment.
 
     Args:
-        url: The ledger's address; PostgreSQL, past any pooler.
+        url: The ledger's address; the PostgreSQL server itself, not a pooler.
         target: The file to write, in PostgreSQL's custom format.
 
     Raises:
@@ -59,7 +59,7 @@ def scratch_database(url: str, name: str) -> Iterator[str]:
 
     Args:
         url: The ledger's address.
-        name: Of the database. One of that name is left from a process that died, and is replaced.
+        name: The database's name. A database of this name was left by a process that died, and is replaced.
 
     Raises:
         UnavailableError: The server does not answer, or this user may not create databases.
@@ -76,14 +76,14 @@ def scratch_database(url: str, name: str) -> Iterator[str]:
                 connection.exec_driver_sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
         except sa.exc.DBAPIError as error:
             raise UnavailableError(
-                f"no scratch database could be made beside {shown_address(parsed)}: {first_line(error, engine)}. A copy is verified by "
+                f"no scratch database could be created beside {shown_address(parsed)}: {first_line(error, engine)}. A copy is verified by "
                 'restoring it: allow the user to create databases (ALTER ROLE "..." CREATEDB), or set DAILIES_BACKUP_URL to the '
                 "address of a user that may."
             ) from None
         try:
             yield parsed.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
         finally:
-            # one that cannot be dropped is dropped before the next copy
+            # a database that cannot be dropped now is dropped before the next copy
             with contextlib.suppress(sa.exc.DBAPIError), engine.connect() as connection:
                 connection.exec_driver_sql(drop)
     finally:
@@ -95,7 +95,7 @@ def _run(program: str, url: str, folder: Path, arguments: list[str]) -> None:
     if found is None:
         raise ConfigurationError(
             f"{program} is not installed here, so a ledger in PostgreSQL cannot be copied and verified. Install PostgreSQL's client "
-            "programs where runs work, in the server's version or a newer one (Debian: apt install postgresql-client)."
+            "programs on every host of runs, in the server's version or a newer one (Debian: apt install postgresql-client)."
         )
     parsed = parsed_address(url)
     service = folder / "service.conf"
@@ -131,7 +131,7 @@ def _run(program: str, url: str, folder: Path, arguments: list[str]) -> None:
 
 
 def _service_of(url: sa.URL) -> str:
-    """The address as libpq's service file has it: one keyword a line, nothing quoted."""
+    """The address in the format of libpq's service file: one keyword a line, nothing quoted."""
     plain = for_psycopg(url)
     said = {
         "host": plain.host,

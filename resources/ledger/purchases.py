@@ -1,4 +1,4 @@
-"""What a decision has bought so far. Every sentence about a decision's money is made here."""
+"""What a decision has bought so far, in figures and in sentences for a person."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ _ELSEWHERE = (
     .where(
         decision_clips.c.decision == sa.bindparam("decision"),
         sa.exists().where(
-            # every kind that has clips fixed: the index begins with the kind
+            # every kind whose clips are fixed, because the index begins with the kind
             attempts.c.subject_kind.in_(["clip", "character", "probe"]),
             attempts.c.subject_key == decision_clips.c.clip,
             attempts.c.decision != sa.bindparam("decision"),
@@ -56,7 +56,7 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Purchases:
-    """What one decision has bought."""
+    """The purchases of one decision."""
 
     decision: str
     posts: int
@@ -64,19 +64,19 @@ class Purchases:
     jobs: int
     """Jobs that providers have made for it."""
     counted_micros: int
-    """What counts as spent for it, in micro-USD."""
+    """The money that counts as spent for it, in micro-USD."""
     at_providers: int
-    """Clips whose paid job runs, or whose output is still to be fetched."""
+    """Clips whose paid job is running, or whose output is not fetched yet."""
     queued: int
-    """Clips that are still to be sent."""
+    """Clips that were not sent yet."""
     unclear: int
-    """Clips of which it is not known whether they were bought."""
+    """Clips that may or may not be bought."""
     delivered: int
     """Clips that are in the bucket."""
     several: bool = False
-    """Whether it buys several takes of a clip; then the numbers count takes."""
+    """Whether it buys several takes of a clip. If so, the numbers count takes."""
     elsewhere: int = 0
-    """Clips that another decision has bought. This one waits for them and does not buy them again."""
+    """Clips that another decision has bought. This decision waits for them instead of buying them."""
 
     @property
     def goes_on(self) -> bool:
@@ -89,7 +89,7 @@ class Purchases:
         return not self.posts and not self.queued
 
     def __str__(self) -> str:
-        """What was bought, in sentences for a person, with the command that shows what goes on."""
+        """The purchases in sentences for a person, with the commands that show and stop them."""
         if self.is_nothing and self.elsewhere:
             return (
                 f"This decision has bought nothing: another one has bought {_counted(self.elsewhere, 'clip')} of it, and they are "

@@ -1,4 +1,4 @@
-"""The queue of an account: what is sent next, and what is withdrawn unsent.
+"""The queue of an account: the next submission, and withdrawing attempts that were not sent.
 
 A POST is sent only after `claim_next` has committed its submission; `outcomes.py` records its outcome.
 """
@@ -54,15 +54,15 @@ class PostTerms:
     """How the POSTs of one account are sent."""
 
     limits: Limits
-    """What the account allows where the ledger's policy says nothing."""
+    """The account's limits, unless the ledger's policy has others."""
     deadline_seconds: float
     """The hard deadline of a POST; its lease ends a margin after it."""
     traceable: bool = True
     """Whether the provider's listing names our submission ids; see `limits.blocked_endpoints`."""
     seeds_tell: bool = False
-    """Whether it shows each job's request, which names a POST that has a seed of its own."""
+    """Whether the listing shows each job's request, whose seed names the POST if the POST has its own seed."""
     clock_offset: ClockOffset | None = None
-    """How far the provider's clock is ahead now, so that its listing can be searched for this POST later."""
+    """How far the provider's clock is ahead now, for a later search of its listing."""
 
 
 def claim_next(
@@ -70,18 +70,18 @@ def claim_next(
 ) -> Submission | Later | None:
     """Commit the submission of an account's oldest queued attempt. Only after this may the POST be sent.
 
-    The queue is first in, first out over all processes: a process sends the oldest attempt, whoever has queued it.
+    The queue is first in, first out across all processes: a process sends the oldest attempt, even one that another process queued.
 
     Returns:
-        The submission to send now, `Later` when the queue must wait, None when it is empty.
+        The submission to send now, `Later` if the queue must wait, None if it is empty.
 
     Raises:
-        RunLostError: The run was given up; it sends nothing more.
+        RunLostError: The run was lost; it sends nothing more.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         heartbeats.require(tx.connection, run_id)
         not_before = lock_account(tx.connection, account)
-        now = tx.now()  # a time that was read before the wait for the lock would date the submit back
+        now = tx.now()  # a time read before the wait for the lock would antedate the submit
         blocked = blocked_endpoints(
             tx.connection, account, now, traceable=terms.traceable, seeds_tell=terms.seeds_tell
         )
@@ -102,7 +102,7 @@ def claim_next(
         attempt = Attempt.from_row(queued)
         submission_id, offset = uuid.uuid4().hex, terms.clock_offset
         seed = _own_seed(attempt.request)
-        # PostgreSQL may have counted a slot that became free since `now`: no submit is dated before that
+        # PostgreSQL may have counted a slot that became free after `now`, and the submit must be dated after that
         now = tx.now()
         tx.connection.execute(
             _OPEN,
@@ -129,7 +129,7 @@ def claim_next(
 
 
 def _own_seed(request: ClipRequest) -> int | None:
-    """A seed for one POST, that of its take where it has one; None where the series names a seed or the model takes none."""
+    """The seed of one POST: its take's seed if there is one; None if the series names a seed or the model takes none."""
     if request.take_seed is not None:
         return request.sent_seed
     if request.seed is None or request.has_seed:
@@ -153,10 +153,10 @@ def withdraw(
     kind: FailureKind | None = None,
     run_id: str | None = None,
 ) -> list[Attempt]:
-    """Withdraw those of these attempts that are still queued, and release their money. The others stay as they are.
+    """Withdraw the attempts that are still queued, and release their money. Other attempts stay unchanged.
 
     Raises:
-        RunLostError: The run was given up; others continue its queue.
+        RunLostError: The run was lost; other processes continue its queue.
     """
     withdrawn = []
     for attempt_id in attempt_ids:
@@ -180,7 +180,7 @@ def withdraw(
 
 
 def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -> list[Attempt]:
-    """Withdraw attempts that have been queued for so long that nobody expects them any more."""
+    """Withdraw attempts that have been queued for more than `older_than_seconds`."""
     with ledger.read() as connection:
         before = ledger.clock() - older_than_seconds
         ids = list(connection.execute(_QUEUED_BEFORE, {"account": account, "before": before}).scalars())
@@ -193,7 +193,7 @@ def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -
 
 
 def next_price(ledger: Ledger, account: str) -> int | None:
-    """The quote of the next attempt in the queue in micro-USD, None when the queue is empty."""
+    """The quote of the next attempt in the queue, in micro-USD; None if the queue is empty."""
     with ledger.read() as connection:
         return connection.execute(_NEXT_PRICE, {"account": account}).scalar()
 

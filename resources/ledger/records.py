@@ -1,4 +1,4 @@
-"""Records of the ledger's rows: plain and immutable."""
+"""Immutable records of the ledger's rows."""
 
 import math
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from resources.orders import ClipRequest, TakeSlot
 from resources.providers.base import FailureKind
 
 CLIP, SPARE = "clip", "spare"
-"""Kinds of subjects: a clip, and a spare take of a clip, which is a subject of its own (see `spare_takes.py`)."""
+"""Kinds of subjects: a clip, and a spare take of a clip, which is its own subject (see `spare_takes.py`)."""
 
 
 KEPT_SECONDS = 7 * 86_400.0
-"""How long a provider is assumed to keep an output where it does not say: the shortest time that another one states."""
+"""How long a provider is assumed to keep an output if it does not say: the shortest time that another provider states."""
 
 
 def clip_of(subject_key: str) -> str:
@@ -26,7 +26,7 @@ def clip_of(subject_key: str) -> str:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One intended purchase as it was read. Times are seconds since the epoch, money is micro-USD."""
+    """One intended purchase, as read from the ledger. Times are seconds since the epoch, money is micro-USD."""
 
     seq: int
     """Order of creation, which is the order of the queue."""
@@ -46,11 +46,11 @@ class Attempt:
     decision: str
     """Id of the decision it belongs to: a root run, a schedule's tick, a command."""
     batch: str | None
-    """The run that asked for it. The purchases of one batch are collected together."""
+    """The run that ordered it. The purchases of one batch are collected together."""
     watched_by: str | None
-    """The run that waits for it and will report its end, None when no run does."""
+    """The run that waits for it and will report its end; None if no run does."""
     reported_run_id: str | None
-    """The run that reported its end to Dagster, None before that."""
+    """The run that reported its end to Dagster; None before that."""
     reported_at: float | None
     state: AttemptState
     version: int
@@ -59,13 +59,13 @@ class Attempt:
     reason: str | None
     money_state: MoneyState
     quoted_micros: int
-    """Its price in the catalogue or the provider's quote."""
+    """Its price in the catalogue, or the provider's quote."""
     charged_micros: int | None
-    """What it cost, None until that is known."""
+    """What it cost; None until that is known."""
     charge_source: str | None
     """What states `charged_micros`: `answer`, `quote` or `bill`."""
     counted_on: str
-    """The day (YYYY-MM-DD, in the budget's time zone) on which it was queued, and for which it counts."""
+    """The day on which it was queued and for which it counts (YYYY-MM-DD, in the budget's time zone)."""
     created_at: float
     submitted_at: float | None
     finished_at: float | None
@@ -73,7 +73,7 @@ class Attempt:
     next_poll_at: float | None
     polls: int
     overdue_at: float | None
-    """When the job will have taken longer than it should."""
+    """When the job becomes overdue."""
     copy_deadline: float | None
     """When the provider may delete the output."""
     job_id: str | None
@@ -83,9 +83,9 @@ class Attempt:
     delivery_owner: str | None
     delivery_until: float | None
     delivery: dict[str, Any] | None
-    """The facts of its manifest, None until it is delivered or in quarantine."""
+    """The facts of its manifest; None until it is delivered or in quarantine."""
     end_kind: FailureKind | None = None
-    """Why its job seems to have ended without an output, while that end is in doubt; see `ends.py`."""
+    """Why its job seems to have ended without an output, while that end is doubtful; see `ends.py`."""
     end_said: str | None = None
     """That end in the provider's words."""
     end_since: float | None = None
@@ -93,13 +93,13 @@ class Attempt:
     end_times: int = 0
     """How often that end was seen."""
     late_at: float | None = None
-    """When a job that ended without an output is polled once more; see `late_jobs.py`."""
+    """When a job that ended without an output is polled again; see `late_jobs.py`."""
     slot: int = 1
-    """Which of the takes that its decision buys of the clip it is."""
+    """Its number among the takes that its decision buys of the clip, from 1."""
     is_draft: bool = False
-    """Whether it is a cheap take to judge, which is finished when it is circled."""
+    """Whether it is a draft: a cheap take to judge, whose circle buys a finish."""
     finishes: str | None = None
-    """Id of the draft that it finishes, None if it finishes none."""
+    """Id of the draft that it finishes; None if it finishes none."""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> "Attempt":
@@ -114,12 +114,12 @@ class Attempt:
 
     @cached_property
     def request(self) -> ClipRequest:
-        """What was ordered. It is parsed at the first look, since most readers of an attempt never look."""
+        """The order. It is parsed at the first access, since most readers of an attempt never need it."""
         return ClipRequest.model_validate(self.stored_request)
 
     @property
     def named(self) -> dict[str, str | None]:
-        """What a log line about it names."""
+        """The fields that log lines about it contain."""
         return {
             "clip": self.clip,
             "series": self.series,
@@ -130,12 +130,12 @@ class Attempt:
 
     @property
     def traced(self) -> dict[str, str | int | None]:
-        """What a span about it names: nothing that a prompt or a key could be in."""
+        """The fields that spans about it contain; none can hold a prompt or a key."""
         return {**self.named, "provider": self.provider, "endpoint": self.endpoint, "take": self.slot}
 
     @property
     def take_slot(self) -> TakeSlot:
-        """Its subject and slot, which have one open purchase at most."""
+        """Its subject and slot, which have at most one open purchase."""
         return TakeSlot(self.subject_key, self.slot)
 
     @property
@@ -145,49 +145,49 @@ class Attempt:
 
     @property
     def is_spare(self) -> bool:
-        """Whether nobody asked for this take; see `spare_takes.py`."""
+        """Whether it is a spare take, which nobody ordered; see `spare_takes.py`."""
         return self.subject_kind == SPARE
 
     @property
     def confirming(self) -> str | None:
-        """The end of its job that is in doubt, in a sentence for a person; None where none is."""
+        """The doubtful end of its job, in a sentence for a person; None if there is none."""
         if self.end_kind is None or not self.state.is_open:
             return None
         times = "once" if self.end_times == 1 else f"{self.end_times} times"
         return (
             f"{self.account} has said {times} that it ended without an output ({self.end_said or self.end_kind.value}); "
-            "it is being confirmed, and nothing is bought in its place before"
+            "nothing is bought in its place until the end is confirmed"
         )
 
     @property
     def waited_seconds(self) -> float | None:
-        """Seconds from the submit to the poll that saw the end; None before the end, or where a clock was set back meanwhile."""
+        """Seconds from the submit to the poll that saw the end; None before the end, or if a clock was set back meanwhile."""
         if self.submitted_at is None or self.finished_at is None or self.finished_at < self.submitted_at:
             return None
         return self.finished_at - self.submitted_at
 
     def age(self, now: float) -> float:
-        """Seconds since its submit; infinite where a clock that was ahead has dated it, since it may be of any age."""
+        """Seconds since its submit; infinite if it was dated by a clock that was ahead, since it may be of any age."""
         sent_at = self.submitted_at or self.created_at
         return now - sent_at if sent_at <= now else math.inf
 
     @property
     def kept_until(self) -> float:
-        """Until when its provider is assumed to keep the output, seconds since the epoch."""
+        """The time until which its provider is assumed to keep the output, in seconds since the epoch."""
         if self.copy_deadline is not None:
             return self.copy_deadline
         return (self.finished_at or self.created_at) + KEPT_SECONDS
 
     @property
     def cost_micros(self) -> int:
-        """What it costs as far as is known: zero when released or refunded, else the charge, else the quote."""
+        """Its cost as far as known: zero if released or refunded, else the charge, else the quote."""
         if self.money_state in {MoneyState.RELEASED, MoneyState.REFUNDED}:
             return 0
         return self.quoted_micros if self.charged_micros is None else self.charged_micros
 
     @property
     def overcharged_micros(self) -> int:
-        """How much more it cost than was quoted."""
+        """The charge above the quote."""
         return max(0, (self.charged_micros or 0) - self.quoted_micros)
 
 
@@ -196,13 +196,13 @@ class Submission:
     """A POST that is committed and may now be sent."""
 
     id: str
-    """Is sent with the POST, so that a late answer names it."""
+    """The id that is sent with the POST, so that a late answer names it."""
     attempt: Attempt
     """The attempt in state `submitting`."""
     deadline: float
     """When the POST must be over, seconds since the epoch. After that it must not be sent."""
     seed: int | None = None
-    """Its own seed, by which a listing that shows requests names its job; None where the order leaves none open."""
+    """Its own seed, by which a listing that shows requests names its job; None if the order fixes the seed or the model takes none."""
 
     @property
     def body(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Hosts that were refused: a fact of the ledger, so that `doctor`, the alarms and the metrics of any host show it.
+"""Hosts that were refused, kept in the ledger so that `doctor`, alarms and metrics show them on every host.
 
-A row ends when its host agrees again, or a day after it last tried to buy.
+A row is removed when its host agrees again, or a day after the host last tried to buy.
 """
 
 import socket
@@ -13,14 +13,14 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.shared_tables import refused_hosts as rows
 
 MOST_HOSTS = 200
-"""Rows that are kept: hosts of one run each, such as pods, have names of their own."""
+"""The most rows that are kept: hosts of one run each, such as pods, each have another name."""
 SHOWN_SECONDS = 86_400.0
 NOTED_AGAIN_SECONDS = 600.0
 """How often a host that keeps trying renews its row."""
 
 
 class About(StrEnum):
-    """What a host and the ledger disagree about."""
+    """The subject of a disagreement between a host and the ledger."""
 
     POLICY = "policy"
     """Caps, limits or settle times."""
@@ -34,9 +34,9 @@ class RefusedHost(NamedTuple):
     host: str
     """Its name."""
     about: About
-    """What it and the ledger disagree about."""
+    """The subject of the disagreement."""
     why: str
-    """Both values, for a person."""
+    """The host's and the ledger's values, for a person."""
     since: float
     """When it was first refused for this reason, in seconds since the epoch."""
     at: float
@@ -44,7 +44,7 @@ class RefusedHost(NamedTuple):
 
 
 def note(ledger: Ledger, about: About, why: str) -> None:
-    """Note that this host was refused."""
+    """Record that this host was refused."""
     host = _this_host()
     mine = sa.and_(rows.c.host == host, rows.c.about == about.value)
     with ledger.read() as connection:
@@ -65,7 +65,7 @@ def note(ledger: Ledger, about: About, why: str) -> None:
 
 
 def end(ledger: Ledger, about: About) -> None:
-    """Note that this host agrees again."""
+    """Record that this host agrees again."""
     mine = sa.and_(rows.c.host == _this_host(), rows.c.about == about.value)
     with ledger.read() as connection:
         if connection.execute(sa.select(rows.c.host).where(mine)).first() is None:
@@ -81,7 +81,7 @@ def refused(ledger: Ledger) -> list[RefusedHost]:
 
 
 def read(connection: sa.Connection, now: float) -> list[RefusedHost]:
-    """The same, within a transaction."""
+    """The hosts that were refused within the last day, read in the caller's transaction."""
     found = connection.execute(
         sa.select(rows).where(rows.c.at > now - SHOWN_SECONDS).order_by(rows.c.host, rows.c.about)
     )

@@ -1,4 +1,4 @@
-"""The policy of a series for takes that nobody judges in time. It decides as a verdict of its own, once after each delivery."""
+"""The review policy of a series: it gives a verdict on takes that nobody judges in time, once after each delivery."""
 
 import logging
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ logger = logging.getLogger("dailies")
 
 
 def decide_due(ledger: Ledger) -> list[RecordedVerdict]:
-    """Decide the clips whose time for a person is over, one transaction each; safe in several processes at once.
+    """Decide the clips that nobody judged in time, one transaction each; safe in several processes at once.
 
     A clip that cannot be decided is logged, and does not stop the others. A finish is only ordered; `finishes.buy_ordered` buys it.
 
     Raises:
-        UnavailableError: The ledger does not answer. What was decided before is kept.
+        UnavailableError: The ledger does not answer. Earlier verdicts are kept.
     """
     decided: list[RecordedVerdict] = []
     for clip in waiting_clips.due(ledger):
@@ -44,7 +44,7 @@ def decide_due(ledger: Ledger) -> list[RecordedVerdict]:
 
 
 def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
-    """Decide one clip; None where a person or another process came first."""
+    """Decide one clip; None if a person or another process was faster."""
     with ledger.transaction(who=WHO, run_id=None) as tx:
         lock_subject(tx.connection, clip)
         due = sa.select(table.c.attempt_id).where(table.c.clip == clip, table.c.decide_at <= tx.now())
@@ -57,7 +57,7 @@ def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
         chosen = _choose(tx, policy.otherwise, _not_taken_back(tx.connection, clip, takes))
         hours = (policy.within_seconds or 0) / 3_600
         verdict = Verdict(
-            # one for each newest take, so that a ledger which was rebuilt knows it
+            # made of the newest take, so that a rebuilt ledger recognises it
             id=f"policy-{newest}",
             take=(chosen or attempt).id,
             word=Word.CIRCLED if chosen is not None else Word.NOTED,
@@ -67,7 +67,7 @@ def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
         )
         recorded = record(tx, chosen or attempt, verdict).recorded
         if chosen is not None and (finish := chosen.request.planned_finish) is not None:
-            # the series says who chooses if nobody comes, so the price that it had then is agreed to; today's may be another one
+            # the series agreed to this price by declaring its policy; the present price may differ
             finishes.note_order(tx, clip, at_most_micros=finish.ceiling_micros, who=WHO)
         return recorded
 
@@ -84,7 +84,7 @@ def _choose(tx: Transaction, otherwise: Otherwise, takes: Sequence[DeliveredTake
 
 
 def _faults(take: Attempt) -> tuple[int, int]:
-    """How many checks failed and warned."""
+    """The numbers of failed checks and of warnings."""
     outcomes = list(((take.delivery or {}).get("checks") or {}).values())
     return outcomes.count("failed"), outcomes.count("warned")
 
@@ -92,7 +92,7 @@ def _faults(take: Attempt) -> tuple[int, int]:
 def _not_taken_back(
     connection: sa.Connection, clip: str, takes: Sequence[DeliveredTake]
 ) -> list[DeliveredTake]:
-    """The takes without those that the policy has circled before: a person took them back."""
+    """The takes without those that the policy circled before, since a person took them back."""
     query = sa.select(verdicts.c.attempt_id).where(
         verdicts.c.clip == clip,
         verdicts.c.way == waiting_clips.POLICY_WAY,

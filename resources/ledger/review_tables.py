@@ -1,4 +1,4 @@
-"""The tables of what waits: for a person's verdict, for a finish, and to be shown in Dagster; others are in `schema.py`."""
+"""The tables of clips that wait for a verdict, drafts that wait for a finish, and verdicts that wait to be shown in Dagster."""
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ unshown_verdicts = sa.Table(
     metadata,
     sa.Column("verdict_id", Id, primary_key=True),
 )
-"""The verdicts after which Dagster does not show the selects of their clips yet."""
+"""The verdicts that are not shown in Dagster yet."""
 
 waiting_finishes = sa.Table(
     "waiting_finishes",
@@ -42,4 +42,4 @@ _LIVE_FINISH = "finishes IS NOT NULL AND subject_kind = 'clip' AND state IN ({})
     ", ".join(f"'{state.value}'" for state in sorted(FINISHED_BY))
 )
 partial_index("one_finish_per_draft", _LIVE_FINISH, attempts.c.finishes, unique=True)
-"""A draft is finished once: of its finishes at most one is bought, on its way, delivered or in quarantine."""
+"""A draft is finished once: at most one of its finishes is queued, bought, delivered or in quarantine."""

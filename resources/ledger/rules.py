@@ -1,6 +1,6 @@
 """The rules of a decision: whether a clip is bought, adopted, reused or refused, given its attempts.
 
-Nothing here reads or writes the ledger, so that a plan follows the same rules as a decision (see `decisions.py`).
+The rules neither read nor write the ledger, so that a plan follows the same rules as a decision (see `decisions.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ ACCOUNT_TROUBLE = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 
 
 class Ruling(StrEnum):
-    """What was decided about a clip."""
+    """The ruling on a clip."""
 
     NEW = "new"
     """A purchase was queued and its money reserved."""
@@ -44,7 +44,7 @@ class Decided:
 
 
 def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
-    """Whether an attempt is still queued with another request, so that this request replaces it. A finish is never replaced."""
+    """Whether an attempt is still queued with another request, so that this one replaces it. A finish is never replaced."""
     is_queued = attempt.state is AttemptState.QUEUED and attempt.finishes is None
     return is_queued and attempt.fingerprint != request.fingerprint
 
@@ -67,14 +67,14 @@ def stands_for(purchases: Iterable[Attempt]) -> Attempt:
 def ruling_of(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
 ) -> Decided:
-    """Decide about one take of a clip before money is reserved. With `Ruling.NEW`, the request of the ruling is to be bought.
+    """Decide about one take of a clip before money is reserved. After `Ruling.NEW`, the caller buys the ruling's request.
 
     Args:
-        request: The request that is made, in its slot.
+        request: The request, with its slot.
         known: The clip's attempts of all slots, newest first, without outdated ones.
         current: Id of the clip's current take.
-        decision: Id of the decision that asks.
-        regenerate: Whether to make another take of a delivered, unchanged request.
+        decision: Id of the decision.
+        regenerate: Whether to buy another take of a delivered, unchanged request.
     """
     if request.is_draft and any(a.finishes is not None for a in known):
         return _ruling_of_draft(request, known, current, decision=decision, regenerate=regenerate)
@@ -87,8 +87,8 @@ def ruling_of(
         return Decided(request, Ruling.REFUSED, other, _in_the_way(other))
 
     def there(slot: int) -> Attempt | None:
-        """The take that fills a slot, so that nothing is bought for it."""
-        # the first run of a decision without another name may have waited for a purchase of somebody else
+        """The delivered take that fills a slot, so that nothing is bought for it; None if there is none."""
+        # the first run of a decision named after it may have waited for another decision's purchase
         ours = (a for a in known if a.slot == slot and decision in {a.decision, a.watched_by})
         delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
         if delivered is not None or regenerate:
@@ -98,7 +98,7 @@ def ruling_of(
     take = there(request.slot)
     if take is not None:
         return Decided(request, Ruling.REUSED, take)
-    # a purchase on its way in a slot that is no longer asked for fills one that is
+    # an open purchase in a slot that is no longer asked for fills one that is
     beyond = sorted((a for a in going if a.slot > request.takes), key=lambda a: a.slot)
     if beyond:
         filled = {a.slot for a in going}
@@ -113,7 +113,7 @@ def ruling_of(
 def _ruling_of_draft(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
 ) -> Decided:
-    """The ruling on a draft of a clip that has finishes: they are no takes of the draft's request, and share its slot."""
+    """The ruling on a draft of a clip that has finishes: they share the draft's slot but are no takes of its request."""
     finishes = [a for a in known if a.finishes is not None]
     drafts = [a for a in known if a.finishes is None]
     shown = next((a.finishes for a in finishes if a.id == current), current)
@@ -127,9 +127,9 @@ def _ruling_of_draft(
 
 
 def _more_takes(request: ClipRequest, known: Sequence[Attempt], decision: str) -> Decided | None:
-    """The ruling on a take beyond those that a decision asked for when it bought; None where it may buy the take.
+    """The ruling on a take beyond those that a decision asked for when it bought; None if it may buy the take.
 
-    A run may be carried out again years later, when its series asks for more takes.
+    A run may be re-executed years later, when its series asks for more takes.
     """
     ours = [a for a in known if a.decision == decision] if request.slot > 1 else []
     if not ours or request.slot <= (asked := max(a.request.takes for a in ours)):
@@ -143,18 +143,18 @@ def _more_takes(request: ClipRequest, known: Sequence[Attempt], decision: str) -
         request,
         Ruling.REFUSED,
         None,
-        f"this decision asked for {asked} of its takes; `dailies produce {request.clip}` or Materialize is a new decision",
+        f"this decision ordered {asked} takes of the clip; `dailies produce {request.clip}` or Materialize is a new decision",
     )
 
 
 def _take_there(request: ClipRequest, known: Sequence[Attempt], current: str | None) -> Attempt | None:
-    """The delivered take of the same request that fills a slot, None where the take is missing.
+    """The delivered take of the same request that fills a slot; None if the take is missing.
 
-    A take that was bought by a retake fills a slot in which nothing was bought yet, so that a series that asks for more takes
-    than before buys only those that are missing.
+    A retake fills a slot in which nothing was bought yet, so that a series that asks for more takes than before buys only the missing
+    ones.
     """
     there = [a for a in known if a.state is AttemptState.DELIVERED]
-    # a verdict can make an older take current; it must not have a delivered request bought again
+    # a verdict can make an older take current; that must not buy a delivered request again
     shown = [a for a in there if a.id == current or a is there[0]]
     same = next((a for a in shown if a.fingerprint == request.fingerprint), None)
     if same is None or request.takes == 1:
@@ -171,14 +171,14 @@ def _take_there(request: ClipRequest, known: Sequence[Attempt], current: str | N
             filled[attempt.slot] = attempt
     slots = range(1, request.takes + 1)
     bought = {a.slot for a in known if a.fingerprint == request.fingerprint}
-    # what lies in a slot that is no longer asked for fills any other one
+    # a take in a slot that is no longer asked for fills any other one
     filled |= zip([slot for slot in slots if slot not in filled], beyond, strict=False)
     filled |= zip([slot for slot in slots if slot not in {*filled, *bought}], spread, strict=False)
     return filled.get(request.slot)
 
 
 def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
-    """What this decision may still buy of the clip; a refusal when its purchases are used up."""
+    """What this decision may still buy of the clip; a refusal if its tries are used up."""
     spent = [attempt for attempt in ours if not _was_no_purchase(attempt)]
     if not spent:
         return Decided(request, Ruling.NEW, None)
@@ -196,17 +196,17 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
 
 
 def after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipRequest | None:
-    """What a decision buys after a purchase that made no clip, None when it may buy no more.
+    """The request that a decision buys after a purchase that made no clip; None if it may buy no more.
 
     Args:
         failed: The purchase.
         ours: All attempts of the decision in the take's slot, newest first.
-        request: The request as it is now; its file may have changed since the purchase.
+        request: The present request; the series may have changed since the purchase.
     """
     same_clip = failed.fingerprint == request.fingerprint
     if same_clip and not failed.request.is_same_choice(request):
         request = failed.request
-    # purchases of an older version of the clip count too; each fallback has tries of its own
+    # purchases of an older version of the clip count too; each fallback has its own tries
     tries = [
         attempt
         for attempt in ours
@@ -217,14 +217,14 @@ def after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipReq
     may_pass = kind.may_pass if kind is not None else not tries and failed.state is not AttemptState.REJECTED
     if may_pass and len(tries) < request.max_attempts:
         return request
-    # buy a fallback only where the provider has ended the job, never where the outcome is unknown
+    # buy a fallback only if the provider has ended the job, never if the outcome is unknown
     if failed.state in DEFINITE and same_clip:
         return request.fall_back()
     return None
 
 
 def _was_no_purchase(attempt: Attempt) -> bool:
-    """Whether an attempt made no job for a reason that is not the request's. A failed job always counts as a purchase."""
+    """Whether an attempt made no job for a reason outside the request. A failed job always counts as a purchase."""
     match attempt.state:
         case AttemptState.WITHDRAWN:
             return True
@@ -239,12 +239,12 @@ def _was_no_purchase(attempt: Attempt) -> bool:
 def _in_the_way(attempt: Attempt) -> str:
     return (
         f"an earlier purchase of this clip with another request is still {attempt.state} (attempt {attempt.id}, "
-        f"job {attempt.job_id or 'not known yet'}); what was paid for is fetched first. Run this again when it has ended."
+        f"job {attempt.job_id or 'not known yet'}). Its paid output is fetched first. Run this again when it has ended."
     )
 
 
 def unknown_price(request: ClipRequest, *, asked: bool = True) -> str:
-    """Why a clip without a price is not bought, and the next step where the provider was not `asked` for a quote."""
+    """Why a clip without a price is not bought, and the next step; `asked` tells whether the provider was asked for a quote."""
     reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
     if not asked:
         return f"{reason}. `dailies plan --quote` asks its provider, as a purchase does first; that is free."

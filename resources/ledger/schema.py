@@ -1,4 +1,4 @@
-"""The ledger's tables, as SQLAlchemy Core. The migrations build the same; a test holds the two together.
+"""The ledger's tables, as SQLAlchemy Core. The migrations build the same tables, which a test checks.
 
 Times are seconds since the epoch (UTC) in a double, money is micro-dollars in a 64-bit integer: both compare and sum
 the same way in SQLite and PostgreSQL.
@@ -14,14 +14,14 @@ from resources.plain import fit
 metadata = sa.MetaData()
 
 LONGEST_JOB_ID = 512
-"""Characters; what the providers' clients let through."""
+"""The longest text in characters, as the providers' clients cut it."""
 LONGEST_WORDS = 4_000
 
 
 class Words(sa.types.TypeDecorator[str]):
-    """Text of strangers: characters that a database cannot store are replaced, and long text is cut.
+    """Text from outside: characters that a database cannot store are replaced, and long text is cut.
 
-    A provider's odd sentence must never keep the transition it comes with from being recorded.
+    A provider's odd text must never prevent its transition from being recorded.
     """
 
     impl = sa.Text
@@ -37,13 +37,13 @@ Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 OPEN_STATES_SQL = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(OPEN)))
 NOT_DELIVERED = sa.text("attempts.state <> 'delivered'")
-"""Whether an attempt is not delivered, which few are. The condition of a partial index, which SQLite uses only for a query that
-repeats it word for word."""
+"""Selects undelivered attempts, which are few. It is the condition of a partial index, which SQLite uses only for a query that
+repeats the condition word for word."""
 UNBILLED = sa.text(
     "attempts.money_state IN ('confirmed', 'indeterminate', 'refund_expected') AND "
     "(attempts.money_state = 'refund_expected' OR attempts.charge_source IS NULL OR attempts.charge_source <> 'bill')"
 )
-"""Whether a bill may still change what an attempt cost; the condition of a partial index, too."""
+"""Selects attempts whose cost a bill may still change; also the condition of a partial index."""
 
 meta = sa.Table(
     "meta",
@@ -75,9 +75,9 @@ accounts = sa.Table(
     sa.Column("key_use_since", sa.Double),
     sa.Column("key_use_by", Words),
 )
-"""One row per account: when it may be used again, why it is stopped, when its bill was read, who uses its key.
+"""One row per account: its pause, its stop, when its bill was read, and whether its key is dedicated.
 
-Locked while a submit is claimed. The row `*` means all accounts: `dailies stop`.
+The row is locked while a submit is claimed. The row `*` stands for all accounts (`dailies stop`).
 """
 
 spending = sa.Table(
@@ -149,10 +149,10 @@ attempts = sa.Table(
 
 
 def partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:
-    """Declare an index of some rows of a table: of those that are worked on, which do not become more with the years.
+    """Declare a partial index. Its rows are those in work, whose number does not grow with the history.
 
-    Its condition is a note. As `postgresql_where` it would make SQLAlchemy import PostgreSQL's dialect into every command, and
-    only the migrations build indexes.
+    The condition is only a note, because the migrations build the indexes. As `postgresql_where`, it would make SQLAlchemy import
+    PostgreSQL's dialect into every command.
 
     Args:
         where: The condition as SQL; a test compares it with the migrations.
@@ -208,8 +208,8 @@ submissions = sa.Table(
     sa.Column("judged_at", sa.Double),
     sa.Column("seed", sa.BigInteger),
 )
-"""Every POST: its own seed, when it was sent, how far the provider's clock was ahead then, its candidates, and, where it is held, which proof is
-missing and when that was last searched for."""
+"""Every POST: its seed, its time, how far the provider's clock was ahead then, its candidates, and, if it is held, the missing
+proof and the time of the last search for it."""
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)
 sa.Index("submissions_by_state", submissions.c.account, submissions.c.state, submissions.c.started_at)
@@ -224,7 +224,7 @@ jobs = sa.Table(
     sa.Column("source", sa.String(16), nullable=False),
     sa.Column("seen_at", sa.Double, nullable=False),
 )
-"""Every job id ever seen for an account, from whatever answer; written whatever the attempt's state is by then."""
+"""Every job id ever seen for an account, from any answer, written in any state of the attempt."""
 sa.Index("jobs_by_attempt", jobs.c.attempt_id)
 sa.Index("jobs_by_submission", jobs.c.submission_id)
 
@@ -239,8 +239,8 @@ listings = sa.Table(
     sa.Column("failing_since", sa.Double),
     sa.Column("failure", Words),
 )
-"""When an account's listing is read next, whether a reader has claimed it, when it was last read to its end, and since when and
-why the listing (or the bill) cannot be read, if so."""
+"""For each account: when its listing is read next, the claim of its reader, when it was last read to its end, and since when and
+why the listing or the bill cannot be read."""
 
 lags = sa.Table(
     "lags",
@@ -250,7 +250,7 @@ lags = sa.Table(
     sa.Column("seconds", sa.Double),
     sa.Column("seen_at", sa.Double, nullable=False),
 )
-"""How long after its submit a job was first seen in its account's listing, where that could be measured."""
+"""How long after its submit a job was first seen in its account's listing, if that could be measured."""
 sa.Index("lags_by_seconds", lags.c.account, lags.c.seconds)
 sa.Index("lags_by_sight", lags.c.account, lags.c.seen_at)
 
@@ -280,8 +280,8 @@ decision_clips = sa.Table(
     sa.Column("at_most_micros", sa.BigInteger),
     sa.Column("takes", sa.Integer),
 )
-"""Which clips (or characters) each decision is about (see `decision_clips.py`), and what a person has approved of each
-(see `approvals.py`); NULL where nobody was asked."""
+"""The clips or characters of each decision (see `decision_clips.py`), and what a person approved for each (see `approvals.py`);
+NULL if nobody was asked."""
 
 current_takes = sa.Table(
     "current_takes",
@@ -320,7 +320,7 @@ take_verdicts = sa.Table(
     sa.Column("word", sa.String(16), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
-"""The verdict that stands on each take: circled or rejected. It follows from `verdicts`."""
+"""The present verdict on each take: circled or rejected. It is derived from `verdicts`."""
 partial_index("one_circled_take_per_clip", "word = 'circled'", take_verdicts.c.clip, unique=True)
 sa.Index("take_verdicts_by_clip", take_verdicts.c.clip)
 
@@ -387,7 +387,7 @@ disputes = sa.Table(
     sa.Column("who", Words),
     sa.Column("why", Words),
 )
-"""Statements of a provider about a purchase's money that are not believed, and a person's acceptance; see `disputes.py`."""
+"""Disputed statements of a provider about a purchase's money, and a person's acceptance; see `disputes.py`."""
 
 unread_rows = sa.Table(
     "unread_rows",

@@ -1,4 +1,4 @@
-"""Selects: clips with a circled, finished take. Which of them Dagster does not show yet is a list in the ledger."""
+"""Selects: clips with a circled, finished take. The ledger keeps a list of the verdicts that Dagster does not show yet."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from resources.ledger.verdicts import RecordedVerdict
 
 @dataclass(frozen=True)
 class Select:
-    """A clip with a circled take that is no draft."""
+    """A clip with a circled take that is not a draft."""
 
     take: Take
     circle: RecordedVerdict
     spent_micros: int
-    """What all purchases of the clip count as spent, in micro-USD."""
+    """The cost of all purchases of the clip, in micro-USD."""
 
 
 def selects_of(ledger: Ledger, clips: Collection[str]) -> dict[str, Select]:
@@ -33,7 +33,7 @@ def selects_of(ledger: Ledger, clips: Collection[str]) -> dict[str, Select]:
 
 
 def unshown(ledger: Ledger, *, most: int = 500) -> dict[str, list[str]]:
-    """The verdicts after which Dagster was not told of their clips: their ids, by clip, oldest first."""
+    """The ids of the verdicts that Dagster does not show yet, by clip, oldest first."""
     query = (
         sa.select(verdicts.c.clip, verdicts.c.id)
         .join(unshown_verdicts, unshown_verdicts.c.verdict_id == verdicts.c.id)
@@ -48,7 +48,7 @@ def unshown(ledger: Ledger, *, most: int = 500) -> dict[str, list[str]]:
 
 
 def mark_shown(ledger: Ledger, verdict_ids: Collection[str]) -> None:
-    """Record that Dagster shows what follows from these verdicts."""
+    """Record that Dagster shows these verdicts."""
     with ledger.write() as connection:
         connection.execute(
             sa.delete(unshown_verdicts).where(unshown_verdicts.c.verdict_id.in_(list(verdict_ids)))

@@ -1,8 +1,8 @@
 """The sentinel: it stops an account that is charged more than was ordered, for one request or within an hour.
 
-One request is compared with its quote when an answer or the bill states its price. An hour is compared whenever the bill is read. On
-a dedicated key every charge counts, also of jobs that this ledger has not ordered: a leaked key, a program that repeats the paid POST,
-or a provider that errs. On a shared key only jobs of this ledger count. Both factors are in the `Budget`.
+One request is compared with its quote when an answer or the bill states its price. An hour is compared whenever the bill is read.
+On a dedicated key every charge counts, also of jobs that this ledger did not order: they come from a leaked key, a program that
+repeats the paid POST, or a provider's error. On a shared key only jobs of this ledger count. Both factors are in the `Budget`.
 """
 
 from collections.abc import Iterable
@@ -23,11 +23,11 @@ from resources.providers.base import Charge
 
 HOUR_SECONDS = 3600.0
 SMALL_MICROS = usd("5")
-"""An hour's excess up to this amount stops nothing: a job that somebody made by hand, or `dailies verify-provider`."""
+"""An hour's excess up to this amount stops nothing: it may be a job made manually, or by `dailies verify-provider`."""
 LOOK_BACK_SECONDS = 6 * 3600.0
-"""How old the hours may be that are compared."""
+"""The age of the oldest hour that is compared."""
 LONGEST_JOB_SECONDS = 86_400.0
-"""How long before its charge a job may have been ordered."""
+"""The longest time from a job's order to its charge."""
 _OPEN = [state.value for state in (AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD)]
 
 
@@ -53,8 +53,8 @@ _LATE = (
         ),
     )
 )
-"""Spare takes that a POST of ours has made: it was sent once, so one job of it was ordered, however late it turned up. Several jobs of one
-POST are no orders: the provider has repeated it."""
+"""Spare takes made by a POST of ours. A POST was sent once, so one job of it was ordered, even if the job turned up late. Further
+jobs of a POST were not ordered: the provider repeated it."""
 _LOST = sa.select(sa.func.coalesce(sa.func.sum(attempts.c.quoted_micros), 0)).where(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_(_OPEN),
@@ -64,7 +64,7 @@ _FIRST = sa.select(sa.func.min(attempts.c.submitted_at)).where(attempts.c.accoun
 
 
 class Hour(NamedTuple):
-    """What was charged within one hour, and what was ordered."""
+    """The amounts charged and ordered within one hour."""
 
     charged_micros: int
     ordered_micros: int
@@ -73,9 +73,9 @@ class Hour(NamedTuple):
 
 
 def watch_hours(ledger: Ledger, account: str, charges: Iterable[Charge], *, ahead_seconds: float) -> None:
-    """Stop an account if within any hour of a bill more was charged than was ordered, by more than the budget's factor.
+    """Stop an account if the charges within any hour of a bill exceed the orders by more than the budget's factor.
 
-    Hours before the account was last started again do not count, so that one excess stops it once.
+    Hours before the account was last restarted do not count, so that one excess stops it once.
 
     Args:
         charges: The rows of its bill.
@@ -93,7 +93,7 @@ def watch_hours(ledger: Ledger, account: str, charges: Iterable[Charge], *, ahea
         lost = int(connection.execute(_LOST, known).scalar_one())
         dedicated = keys.use_of(connection, account).dedicated
     hour = dearest_hour(rows, orders, dedicated=dedicated)
-    # a POST whose answer was lost has perhaps made one of the jobs
+    # a POST whose answer was lost may have made one of the jobs
     ordered = hour.ordered_micros + (lost if hour.strangers else 0)
     excess = hour.charged_micros - ordered
     if excess <= SMALL_MICROS or hour.charged_micros <= factor * ordered:
@@ -109,7 +109,7 @@ def watch_hours(ledger: Ledger, account: str, charges: Iterable[Charge], *, ahea
 
 
 def _since(connection: sa.Connection, account: str, now: float) -> float:
-    """From when on charges count, in seconds since the epoch."""
+    """The time from which charges count, in seconds since the epoch."""
     reopened = sa.select(accounts.c.reopened_at).where(accounts.c.account == account)
     times = (
         now - LOOK_BACK_SECONDS,
@@ -124,10 +124,10 @@ def _since(connection: sa.Connection, account: str, now: float) -> float:
 
 
 def dearest_hour(rows: list[Charge], orders: dict[str, int], *, dedicated: bool) -> Hour:
-    """The hour in which charges exceed orders most.
+    """Find the hour in which charges exceed orders most.
 
     Args:
-        rows: Of a bill, by time. A refund counts against the charge of its job, wherever it is.
+        rows: The rows of a bill, by time. A refund counts against the charge of its job, in any hour.
         orders: Quotes of this ledger's jobs in micro-USD, by job.
         dedicated: Whether jobs without an order count.
     """
@@ -138,7 +138,7 @@ def dearest_hour(rows: list[Charge], orders: dict[str, int], *, dedicated: bool)
             continue
         net[job] = net.get(job, 0) + (row.micros if row.kind == "charge" else -row.micros)
         first.setdefault(job, row.at)
-    # a price that is not believed is disputed, and stops the account by itself
+    # an unbelievable price is disputed, which stops the account already
     net = {
         job: micros if job not in orders or is_believable(orders[job], micros) else orders[job]
         for job, micros in net.items()

@@ -1,6 +1,6 @@
 """The endpoints that were ordered at an account, and the models that served them: few names in a long history.
 
-Each is found by a search of an index for the next one, since a DISTINCT would read every purchase.
+Each name is found by searching an index for the next one, since a DISTINCT would read every purchase.
 """
 
 from typing import Any

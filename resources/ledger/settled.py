@@ -1,4 +1,4 @@
-"""Which clips are settled: delivered long ago, and with nothing that anybody still waits for."""
+"""Settled clips: those that were delivered long ago and for which nothing is pending."""
 
 from collections.abc import Collection
 from typing import Any
@@ -29,16 +29,16 @@ _DELIVERED, _WITHDRAWN = AttemptState.DELIVERED.value, AttemptState.WITHDRAWN.va
 
 
 def settled_clips(ledger: Ledger, keys: Collection[str], *, before: float) -> set[str]:
-    """Those of the clips that were delivered before a time and that wait for nothing since.
+    """Select the clips that were delivered before a time and for which nothing is pending.
 
-    A clip counts if the newest purchase of each slot is delivered (or was withdrawn after an earlier delivery), no purchase of it is open,
-    no refund is expected, and Dagster was told of every end. Clips that failed, are held, are in
-    quarantine or have a take to judge wait for a person.
+    A clip is settled if the newest purchase of each slot is delivered (or was withdrawn after an earlier delivery), no purchase of it
+    is open, no refund is expected, and every end was reported to Dagster. Clips that failed, are held, are in quarantine or have a take
+    to judge wait for a person.
 
     Args:
         ledger: The ledger.
         keys: The clips.
-        before: Seconds since the epoch; a purchase after it keeps its clip out.
+        before: Seconds since the epoch; a clip with a later purchase is not settled.
     """
     settled: set[str] = set()
     with ledger.read() as connection:
@@ -53,7 +53,7 @@ def settled_clips(ledger: Ledger, keys: Collection[str], *, before: float) -> se
 
 
 def never_bought(ledger: Ledger, keys: Collection[str]) -> set[str]:
-    """Those of the clips of which the ledger has no purchase."""
+    """Select the clips without a purchase in the ledger."""
     known: set[str] = set()
     with ledger.read() as connection:
         for some in chunks(list(keys)):

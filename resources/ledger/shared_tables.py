@@ -1,4 +1,4 @@
-"""The tables of what counts on every host: the policy and the data folder. The ledger's other tables are in `schema.py`."""
+"""The tables of facts that all hosts share, such as the policy and the data folder. The ledger's other tables are in `schema.py`."""
 
 import sqlalchemy as sa
 
@@ -37,7 +37,7 @@ decision_data = sa.Table(
     sa.Column("decision", sa.String(128), primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False),
 )
-"""The digest of the data folder of which each decision was made; see `data_pushes.py`."""
+"""The digest of each decision's data folder; see `data_pushes.py`."""
 
 refused_hosts = sa.Table(
     "refused_hosts",
@@ -48,7 +48,7 @@ refused_hosts = sa.Table(
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
-"""Hosts that may not buy, since their policy or data folder is not the one in force; see `refused_hosts.py`."""
+"""Hosts that may not buy, because their policy or data folder is not the one in force; see `refused_hosts.py`."""
 
 tallies = sa.Table(
     "tallies",
@@ -57,4 +57,4 @@ tallies = sa.Table(
     sa.Column("state", sa.String(16), primary_key=True),
     sa.Column("purchases", sa.BigInteger, nullable=False),
 )
-"""How many purchases have ended, by how; see `tallies.py`."""
+"""How many purchases have ended in each state; see `tallies.py`."""

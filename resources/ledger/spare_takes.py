@@ -1,9 +1,8 @@
 """Spare takes: jobs that turn up after their purchase was closed are booked, counted, polled and fetched.
 
-This must not happen: a purchase is closed without a job only where it is proved that there is none. Where the proof was wrong
-(a provider broke the bounds of its contract, a person erred), the job was charged all the same. It becomes an attempt of its
-own, so that its money is confirmed and its clip fetched like any other. A spare take never blocks another purchase and is
-never its clip's current take.
+A purchase is closed without a job only after proof that there is none. If the proof was wrong (a provider broke its contract, a
+person erred), the job was charged all the same. It becomes an attempt of its own, so that its money is confirmed and its clip
+fetched like any other. A spare take never blocks another purchase and is never its clip's current take.
 """
 
 import logging
@@ -26,11 +25,11 @@ UNDECIDED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptSta
 
 
 def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob) -> None:
-    """Keep a job of one of an attempt's POSTs as a spare take, unless it is the attempt's own or can become its own.
+    """Keep a job of an attempt's POST as a spare take, unless the job is or can become the attempt's own.
 
     Args:
-        tx: The transaction that has booked the job as the attempt's.
-        attempt: As it is now.
+        tx: The transaction that has booked the job for the attempt.
+        attempt: The attempt as it is now.
         submission_id: The POST that made the job.
     """
     if attempt.job_id == job.id:
@@ -45,12 +44,12 @@ def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: Na
 
 
 def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: NamedJob) -> Attempt:
-    """Make a purchase of its own of a job that turned up late.
+    """Make a new purchase of a job that turned up late.
 
     Args:
         tx: The transaction that books the job.
         closed: The purchase whose POST made the job.
-        submission_id: That POST, None where it is not known.
+        submission_id: That POST; None if it is not known.
     """
     mine = sa.and_(attempts.c.account == closed.account, attempts.c.job_id == job.id)
     known = tx.connection.execute(sa.select(attempts.c.id).where(mine)).scalar()

@@ -1,4 +1,4 @@
-"""The statement: every dollar of the ledger by state, series, endpoint and day, and compared with a provider's bill."""
+"""The statement: every dollar of the ledger by state, series, endpoint and day, and its comparison with a provider's bill."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ FREE = [MoneyState.RELEASED, MoneyState.REFUNDED]
 
 @dataclass(frozen=True)
 class Line:
-    """Attempts with something in common, added up."""
+    """The sum of the attempts with one property in common."""
 
     name: str
-    """What they have in common."""
+    """The common property."""
     attempts: int
     micros: int
-    """What they cost as far as is known, in micro-USD."""
+    """Their cost as far as known, in micro-USD."""
     billed_micros: int
-    """How much of that the provider's bill has confirmed, in micro-USD."""
+    """The part of the cost that the provider's bill has confirmed, in micro-USD."""
 
 
 @dataclass(frozen=True)
 class Cap:
-    """A cap as the last reservation has set it."""
+    """A cap as the last reservation set it."""
 
     scope: Scope
     """What the cap limits."""
     spent_micros: int
-    """What counts against it, in micro-USD."""
+    """The money that counts against it, in micro-USD."""
     cap_micros: int
     """The cap, in micro-USD."""
 
@@ -50,7 +50,7 @@ class Statement:
     by_state: list[Line]
     """One line for each state of money."""
     by_series: list[Line]
-    """One for each series; what is released or refunded counts nothing."""
+    """One for each series; released and refunded money counts nothing."""
     by_endpoint: list[Line]
     """One for each endpoint."""
     by_account: list[Line]
@@ -58,15 +58,15 @@ class Statement:
     by_day: list[Line]
     """One for each day, newest first."""
     total: Line
-    """All of it."""
+    """The sum of all attempts."""
     caps: list[Cap]
     """Caps of today, this month, and of series in total."""
     miscounted: list[tuple[Scope, int, int]]
-    """Counters that differ from the attempts, which must be none: scope, counted, real."""
+    """Counters that differ from the attempts: scope, counted, real. There must be none."""
 
 
 def statement(ledger: Ledger) -> Statement:
-    """The statement of one moment."""
+    """Read the statement in one transaction."""
     budget, now = ledger.budget, ledger.clock()
     with ledger.read() as connection:
         total = _lines(connection, sa.literal("total"))
@@ -105,7 +105,7 @@ def _caps(connection: sa.Connection, budget: Budget, day: str) -> list[Cap]:
     found = []
     for row in rows:
         scope = Scope(row.of, row.name, row.period, row.key)
-        # a row keeps the cap of its last purchase; that of a series is in its file, others may have changed since
+        # a row keeps the cap of its last purchase. A series' cap is in its file; other caps may have changed since
         cap = row.cap_micros if row.of == SERIES else budget.cap(scope, Caps())
         if cap is not None:
             found.append(Cap(scope, int(row.spent_micros), int(cap)))
@@ -130,11 +130,11 @@ class Difference:
     job_id: str
     """The job."""
     clip: str | None
-    """The clip it was bought for, None where no attempt has it."""
+    """The clip that it was bought for; None if no attempt has the job."""
     ledger_micros: int
-    """What the ledger counts for it."""
+    """The amount in the ledger, in micro-USD."""
     bill_micros: int
-    """What the bill charges for it, refunds taken off."""
+    """The charge on the bill less its refunds, in micro-USD."""
     why: str
     """One sentence for a person."""
 
@@ -222,7 +222,7 @@ def _compare(
 
 
 def in_doubt(ledger: Ledger) -> list[Attempt]:
-    """Attempts of which it is not known whether they were charged, oldest first. Their money counts."""
+    """Attempts that may or may not have been charged, oldest first. Their money counts as spent."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts)

@@ -1,4 +1,4 @@
-"""The states of an attempt and of its money, and which state may follow which.
+"""The states of an attempt and of its money, and the allowed transitions.
 
 An attempt is one intended purchase. It is *open* while it can still produce a clip. A subject (a clip) has at most one open
 attempt, so that two runs, two sensors or two machines never buy the same clip.
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class AttemptState(StrEnum):
-    """How far a purchase is."""
+    """The progress of a purchase."""
 
     QUEUED = "queued"
     """Its money is reserved; nothing was sent."""
@@ -17,7 +17,7 @@ class AttemptState(StrEnum):
     UNKNOWN = "unknown"
     """The POST may or may not have created a job. It is never repeated without proof of absence."""
     HELD = "held"
-    """Unknown, and nothing could be proved. A person settles it, unless evidence comes first."""
+    """Unknown, and nothing could be proved. A person settles it, unless evidence turns up before."""
     SUBMITTED = "submitted"
     """The provider has the job."""
     OVERDUE = "overdue"
@@ -27,7 +27,7 @@ class AttemptState(StrEnum):
     DELIVERED = "delivered"
     """The verified video and its manifest are in the bucket."""
     QUARANTINED = "quarantined"
-    """A check of the fetched file failed; a person decides about it."""
+    """A check of the fetched file failed; a person decides whether to accept it."""
     WITHDRAWN = "withdrawn"
     """Withdrawn before anything was sent."""
     REJECTED = "rejected"
@@ -101,7 +101,7 @@ TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
 
 
 class MoneyState(StrEnum):
-    """What has become of the money of an attempt."""
+    """The state of an attempt's money."""
 
     RESERVED = "reserved"
     """Reserved at the quoted price."""
@@ -118,7 +118,7 @@ class MoneyState(StrEnum):
 
 
 class SubmissionState(StrEnum):
-    """What became of one POST."""
+    """The outcome of one POST."""
 
     OPEN = "open"
     ACCEPTED = "accepted"

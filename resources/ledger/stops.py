@@ -18,12 +18,12 @@ from resources.ledger.schema import accounts
 from resources.ledger.times import is_past
 
 ALL = "*"
-"""The row of `accounts` that means all of them."""
+"""The row of `accounts` that stands for all of them."""
 
 PROBE_SECONDS = 180.0
-"""How often a stopped account is asked whether it may be used again."""
+"""How often a stopped account is probed, to reopen it."""
 QUIET_SECONDS = 900.0
-"""An account that is stopped again so soon after it was reopened is not probed at once."""
+"""An account that is stopped again within this time after it was reopened is not probed at once."""
 
 
 class LedgerAccess(Protocol):
@@ -53,24 +53,24 @@ class StopKind(StrEnum):
     PERSON = "person"
     """`dailies stop`. Until `dailies start`."""
     OVERCHARGED = "overcharged"
-    """More was charged than was ordered, for one request or within an hour. Until `dailies start`."""
+    """The charge exceeds the order, for one request or within an hour. Until `dailies start`."""
     UNBELIEVABLE = "unbelievable"
     """A bill or an answer states an amount that cannot be the price. Until that is settled, or `dailies start`."""
     INSUFFICIENT_FUNDS = "insufficient_funds"
-    """The account cannot pay. Until its balance is enough again."""
+    """The account cannot pay. Until its balance suffices again."""
     AUTH = "auth"
     """The key is refused. Until it is accepted again."""
 
     @property
     def reopens(self) -> bool:
-        """Whether the stop clears by itself once the provider accepts the key or the balance is enough."""
+        """Whether the stop clears by itself once the provider accepts the key or the balance suffices."""
         return self in {StopKind.INSUFFICIENT_FUNDS, StopKind.AUTH}
 
     @property
     def gives_way_to(self) -> frozenset["StopKind"]:
         """The kinds that replace this one: a stop that clears by itself gives way to one that needs a person.
 
-        A charge above what was ordered also replaces a person's stop: it is seen once, and who ends the stop must learn of it.
+        A charge above the order also replaces a person's stop: it is seen only once, and the person who ends the stop must learn of it.
         """
         persons = frozenset({StopKind.PERSON, StopKind.OVERCHARGED})
         if self in persons:
@@ -87,7 +87,7 @@ class Stop:
     """A stop of one account or of everything."""
 
     account: str
-    """What is stopped; `*` is everything."""
+    """The stopped account; `*` is all accounts."""
     kind: StopKind
     """Why."""
     reason: str
@@ -96,7 +96,7 @@ class Stop:
     """Since when, seconds since the epoch."""
 
     def __str__(self) -> str:
-        """What is stopped, why, and what ends the stop."""
+        """The stopped account, the reason, and what ends the stop."""
         whose = "all buying is" if self.account == ALL else f"the account {self.account} is"
         if self.is_of_rebuild:
             return (
@@ -123,7 +123,7 @@ class Stop:
 
     @property
     def is_of_rebuild(self) -> bool:
-        """Whether `dailies ledger rebuild` made it, which ends it. One that is left belongs to a rebuild that was killed."""
+        """Whether `dailies ledger rebuild` made the stop. A rebuild ends its stop, unless it is killed."""
         return self.kind is StopKind.PERSON and self.reason.startswith(REBUILDING)
 
     @property
@@ -133,7 +133,7 @@ class Stop:
 
 
 def stop_for(connection: sa.Connection, account: str) -> Stop | None:
-    """The stop that holds for an account in this transaction; `dailies stop` waits until the transaction ends."""
+    """The stop of an account, or of all accounts, in this transaction; `dailies stop` waits until the transaction ends."""
     for query, whose in ((_ROW_OF_ALL, ALL), (_ROW, account)):
         row = connection.execute(query, {"whose": whose}).first()
         if row is not None and row.stopped_kind is not None:
@@ -164,7 +164,7 @@ def end_stop(connection: sa.Connection, account: str, kind: StopKind, *, now: fl
 
 
 def stop(ledger: LedgerAccess, *, reason: str, account: str = ALL) -> Stop:
-    """Stop everything, or one account, because a person says so. When it returns, nothing more is reserved or sent."""
+    """Stop everything, or one account, on a person's order. After it returns, nothing more is reserved or sent."""
     with ledger.write() as connection:
         stop_account(connection, account, StopKind.PERSON, reason, now=ledger.clock())
         row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
@@ -172,7 +172,7 @@ def stop(ledger: LedgerAccess, *, reason: str, account: str = ALL) -> Stop:
 
 
 def start(ledger: LedgerAccess, *, account: str = ALL) -> Stop | None:
-    """End a stop, whatever its kind; returns it, None when there was none."""
+    """End a stop of any kind; returns it, or None if there was none."""
     with ledger.write() as connection:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == account).with_for_update()
@@ -184,7 +184,7 @@ def start(ledger: LedgerAccess, *, account: str = ALL) -> Stop | None:
 
 
 def stops(ledger: LedgerAccess) -> list[Stop]:
-    """All stops that hold now."""
+    """All present stops."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(accounts).where(accounts.c.stopped_kind.is_not(None)).order_by(accounts.c.account)
@@ -193,18 +193,18 @@ def stops(ledger: LedgerAccess) -> list[Stop]:
 
 
 def stop_of(ledger: LedgerAccess, account: str) -> Stop | None:
-    """The stop that holds for an account now, None where none does."""
+    """The present stop of an account, or of all accounts; None if there is none."""
     with ledger.read() as connection:
         return stop_for(connection, account)
 
 
 def take_alarm(ledger: LedgerAccess, account: str) -> Stop | None:
-    """Claim the alarm about an account's stop, so that one process raises it, once; None where there is none to raise."""
+    """Claim the alarm about an account's stop, so that one process raises it once; None if there is no alarm to raise."""
     return _take(ledger, _UNTOLD, {"alarmed_at": accounts.c.stopped_at}, whose=account)
 
 
 def claim_probe(ledger: LedgerAccess, account: str) -> Stop | None:
-    """Claim the probe whether an account's stop has cleared, for one process every few minutes; None where none is due."""
+    """Claim the probe of a stopped account, for one process every few minutes; None if no probe is due."""
     now = ledger.clock()
     return _take(ledger, _MAY_HAVE_ENDED, {"probe_at": now + PROBE_SECONDS}, whose=account, now=now)
 
@@ -224,7 +224,7 @@ _MAY_HAVE_ENDED = sa.and_(
 def _take(
     ledger: LedgerAccess, mine: sa.ColumnElement[bool], values: Mapping[str, Any], **known: str | float
 ) -> Stop | None:
-    """Claim something about a stop, once. A read comes first: usually there is no stop, and no reason to take the write lock."""
+    """Claim a task about a stop once. A read comes first, because usually there is no stop and no reason to take the write lock."""
     with ledger.read() as connection:
         if not connection.execute(_is_any(mine), known).scalar():
             return None
@@ -240,7 +240,7 @@ def _is_any(where: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 def reopen(ledger: LedgerAccess, stopped: Stop) -> bool:
-    """End exactly this stop; False when it has ended already or another stop has replaced it."""
+    """End exactly this stop; False if it has ended already or another stop has replaced it."""
     with ledger.write() as connection:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == stopped.account).with_for_update()

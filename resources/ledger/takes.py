@@ -1,4 +1,4 @@
-"""The takes of clips with the verdicts on them, as people look at them."""
+"""The takes of clips with their verdicts, as people see them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Take:
     """Its place among the clip's takes, from 1."""
     attempt: Attempt
     verdict: RecordedVerdict | None
-    """What stands: circled, rejected, or nothing."""
+    """The present verdict: circled, rejected, or None."""
     is_current: bool
     notes: tuple[RecordedVerdict, ...] = ()
-    """Every remark on it, oldest first."""
+    """All remarks on it, oldest first."""
 
     @property
     def is_circled(self) -> bool:
@@ -47,21 +47,21 @@ class ClipTakes:
 
     clip: str
     takes: tuple[Take, ...]
-    """Delivered ones and those in quarantine, oldest first; takes that nobody asked for come last."""
+    """Delivered takes and those in quarantine, oldest first; spare takes come last."""
     open: tuple[Attempt, ...]
-    """Purchases on their way."""
+    """Open purchases."""
     seen: int
     """Number of the newest verdict on its takes, 0 without one."""
     spent: int
-    """What all its purchases count as spent, failed ones and those on their way too; micro-USD."""
+    """The cost of all its purchases, failed and open ones too, in micro-USD."""
 
     @property
     def series(self) -> str:
-        """Whose it is; empty without a take."""
+        """The clip's series; empty without a take."""
         return self.takes[-1].attempt.series if self.takes else ""
 
     def find(self, named: str | None) -> Take:
-        """A take by its number or the beginning of its id; without a name, the only one.
+        """Find a take by its number or the beginning of its id; without a name, the only take.
 
         Raises:
             DailiesError: No take, or more than one, has this name.

@@ -1,4 +1,4 @@
-"""How many purchases have ended, by how: counted when they end, so that nobody who watches reads the history."""
+"""Tallies of ended purchases by state, counted when they end, so that metrics do not read the history."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _ALL = sa.select(tallies.c.account, tallies.c.state, tallies.c.purchases).order_
 def add(connection: sa.Connection, ended: Iterable[Attempt]) -> None:
     """Count attempts that this transaction has ended.
 
-    Its rows are the last that a transaction locks, so that no two of them wait for each other.
+    A transaction locks these rows last, which prevents deadlocks.
     """
     for (account, state), purchases in sorted(Counter((a.account, a.state.value) for a in ended).items()):
         insert = insert_into(connection.dialect.name, tallies).values(
@@ -32,5 +32,5 @@ def add(connection: sa.Connection, ended: Iterable[Attempt]) -> None:
 
 
 def read(connection: sa.Connection) -> list[tuple[str, str, int]]:
-    """Account, state and how many purchases have ended in it."""
+    """Each account and state, with the number of purchases that have ended in it."""
     return [(row.account, row.state, row.purchases) for row in connection.execute(_ALL)]

@@ -1,8 +1,8 @@
 """Times in the ledger, and the clock that sets them.
 
-A clock that was ahead may have written a time that lies further ahead than its writer ever sets one. Such a time means
-nothing: what waits for it is due now. Every query about a due time, a pause or a lease therefore asks `is_past` or
-`has_passed`, with the longest interval that the writer sets.
+A clock that was ahead may have written a time that lies further ahead than its writer ever sets one. Such a time is ignored, and
+what waits for it is due now. So every query about a due time, a pause or a lease calls `is_past` or `has_passed` with the longest
+interval that the writer sets.
 
 On PostgreSQL the database's clock counts, so that hosts whose clocks differ or jump agree on leases and due times. SQLite
 has one machine, whose clock counts.
@@ -15,11 +15,11 @@ import sqlalchemy as sa
 MEASURE_SECONDS = 15.0
 """How often the database is asked for its time."""
 SLOW_SECONDS = 1.0
-"""A measurement that took longer than this is too inexact to replace the last one."""
+"""A measurement that took longer than this is too imprecise to replace the last one."""
 
 CLOCKS_SECONDS = 5.0
-"""How far apart two readings of one clock may lie: processes measure the database's time to half a second, and NTP sets a
-machine's clock back by moments. Without this margin, a reader took a fresh lease for one that a clock ahead had dated."""
+"""How far apart two readings of one clock may lie: processes measure the database's time to half a second, and NTP may set a
+machine's clock back slightly. Without this margin, a reader took a fresh lease for one dated by a clock that was ahead."""
 
 _DATABASE_TIME = sa.text("SELECT extract(epoch FROM clock_timestamp())")
 
@@ -50,15 +50,15 @@ def has_passed(at: float, now: float, *, within: float) -> bool:
 
 
 def steady() -> float:
-    """Seconds of a clock that nobody sets. It also counts while the machine sleeps, where the system offers such a clock."""
+    """Seconds of a monotonic clock, which also counts while the machine sleeps if the system has such a clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class DatabaseClock:
-    """Seconds since the epoch by the database's clock, measured on connections that are in use anyway.
+    """Seconds since the epoch by the database's clock, measured on connections that are open anyway.
 
-    Between two measurements this machine's steady clock carries the time on. The query asks `clock_timestamp()`, because
-    `now()` is the time at which the transaction began, before it waited for a lock.
+    Between two measurements, this machine's steady clock counts. The query reads `clock_timestamp()`, because `now()` is the time at
+    which the transaction began, before it waited for a lock.
     """
 
     def __init__(self) -> None:

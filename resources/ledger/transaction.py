@@ -1,7 +1,7 @@
 """Transactions that change attempts: the state, its journal entry and the counters of money change together or not at all.
 
-`Ledger.transaction` opens one and says who acts in which run. The verbs that use it are in `decisions.py`, `queue.py`,
-`outcomes.py`, `polls.py`, `deliveries.py`, `bills.py` and `lost/`.
+`Ledger.transaction` opens one for an actor and a run. The functions that use it are in `decisions.py`, `queue.py`, `outcomes.py`,
+`polls.py`, `deliveries.py`, `bills.py` and `lost/`.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _CHANGE = sa.update(attempts).where(
 )
 _ENTER = sa.insert(journal)
 _ORDER = sa.insert(attempts)
-"""Made once: their columns are the names of the parameters."""
+"""Built once; the names of the columns are the names of the parameters."""
 
 
 TRIES = 3
@@ -39,11 +39,11 @@ T = TypeVar("T")
 
 
 class StaleAttemptError(DailiesError):
-    """Another process changed the attempt after it was read. Nothing was written; the writer must read it again."""
+    """Another process changed the attempt after it was read. Nothing was written; read it again."""
 
 
 CONTESTED = (sa.exc.IntegrityError, StaleAttemptError)
-"""How a transaction ends when another process has changed what it read, before it wrote."""
+"""The errors of a transaction whose rows another process changed between its read and its write."""
 
 
 def repeat_contested(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,33 +60,33 @@ def repeat_contested(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 
 
 class ForbiddenTransitionError(DailiesError):
-    """`states.TRANSITIONS` does not allow this change of state. It is a bug of dailies, never the user's mistake."""
+    """`states.TRANSITIONS` does not allow this transition. This is a bug in dailies."""
 
 
 class Booked(NamedTuple):
-    """What an attempt cost, as the ledger books it."""
+    """The booked cost of an attempt."""
 
     micros: int | None
     """In micro-USD; None while the amount is not known."""
     source: str | None
-    """What states the amount: `quote`, `answer` or `bill`."""
+    """The source of the amount: `quote`, `answer` or `bill`."""
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction that changes attempts, and whose it is."""
+    """One transaction that changes attempts, with its actor and its run."""
 
     connection: sa.Connection
     now: Callable[[], float]
-    """Reads the clock, in seconds since the epoch. Read it after the last lock: what was read before a wait dates rows back."""
+    """The clock, in seconds since the epoch. Read it after the last lock: a time read before a wait would antedate rows."""
     policy: PolicyReader
-    """Reads what is in force."""
+    """Reads the policy in force."""
     who: str
-    """Who acts and in which process, as the journal shows it."""
+    """The actor and its process, for the journal."""
     run_id: str | None
-    """The Dagster run that acts, None outside of runs."""
+    """The acting Dagster run; None outside of runs."""
     ended: list[Attempt]
-    """Collects the attempts that it closes: they are tallied at its end, and their traces are completed once it is committed."""
+    """The attempts that it closes. They are tallied at its end, and their traces completed after the commit."""
 
     def attempt(self, attempt_id: str) -> Attempt:
         """The attempt with this id, locked until the transaction ends.
@@ -102,7 +102,7 @@ class Transaction:
         return Attempt.from_row(row)
 
     def attempt_alone(self, attempt_id: str) -> Attempt:
-        """The same, after the lock of its subject: for changes that read the subject's other attempts.
+        """Read an attempt under the lock of its subject, for changes that read the subject's other attempts.
 
         Raises:
             DailiesError: There is none.
@@ -126,7 +126,7 @@ class Transaction:
         Args:
             attempt: As it was read; the row must still have its version.
             to: The new state.
-            money: The new state of its money, None to leave it.
+            money: The new state of its money; None leaves it unchanged.
             why: One sentence for a person.
             values: Further columns to set.
 
@@ -149,14 +149,14 @@ class Transaction:
         why: str,
         served_model: str | None = None,
     ) -> Attempt:
-        """Write what an attempt cost; its state stays.
+        """Book the cost of an attempt; its state stays.
 
         Args:
             attempt: As it was read; the row must still have its version.
             money: The new state of its money.
-            booked: What it cost, and what states that.
+            booked: The cost and its source.
             why: One sentence for a person.
-            served_model: The model that the bill names, None to leave it.
+            served_model: The model that the bill names; None leaves it unchanged.
 
         Raises:
             StaleAttemptError: The row has another version.
@@ -167,7 +167,7 @@ class Transaction:
         return self._change(attempt, attempt.state, money, why, values)
 
     def note(self, attempt: Attempt, why: str) -> Attempt:
-        """Write into the journal what a person says of an attempt; its state and its money stay.
+        """Write a person's statement about an attempt into the journal; its state and money stay.
 
         Raises:
             StaleAttemptError: The row has another version.
@@ -178,7 +178,7 @@ class Transaction:
         """Queue a purchase whose price `counters.reserve` has counted in this transaction.
 
         Args:
-            request: What to order.
+            request: The order.
             why: One sentence for a person.
             values: Further columns; `decision`, `quoted_micros`, `counted_on` and `created_at` among them.
         """
@@ -187,12 +187,12 @@ class Transaction:
     def add_found(
         self, request: ClipRequest, state: AttemptState, money: MoneyState, *, why: str, **values: Any
     ) -> Attempt:
-        """Write down a purchase that was made already: found in the bucket or its mark, or by a late job.
+        """Record a purchase that was made before: found in the bucket, in the bucket's mark, or by a late job.
 
-        Its money counts from now on; caps give way, since it is spent.
+        Its money counts from now on. Caps give way, because the money is spent.
 
         Args:
-            request: What was ordered.
+            request: The order.
             state: The purchase's state.
             money: The state of its money.
             why: One sentence for a person.
@@ -288,7 +288,7 @@ def trace_life(attempt: Attempt, now: float) -> None:
 
 
 def ordered(request: ClipRequest) -> dict[str, Any]:
-    """The columns of an attempt that say what was ordered."""
+    """The columns of an attempt that describe its order."""
     return {
         "subject_kind": request.kind,
         "subject_key": request.clip,

@@ -1,4 +1,4 @@
-"""Uploads of local files to an account's storage: each content is uploaded once while its last upload lives."""
+"""Uploads of local files to an account's storage: each content is uploaded once until its upload expires."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from resources.ledger.times import has_passed
 from resources.orders import ClipRequest
 
 CLAIM_SECONDS = 400.0
-"""How long a claimed upload belongs to its process: longer than the upload's own deadline."""
+"""The lease of a claimed upload: longer than the upload's own deadline."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the ledger knows of a file at an account. Without `url` and not `mine`, another process is uploading it."""
+    """The state of a file's upload at an account. Without `url` and with `mine` false, another process is uploading it."""
 
     url: str | None
-    """The uploaded file's address, None where no upload lives."""
+    """The uploaded file's address; None if no upload is valid."""
     mine: bool
     """Whether the caller uploads the file now."""
 
 
 def address(ledger: Ledger, account: str, sha256: str) -> str | None:
-    """The address of a content at an account, None where no upload of it lives."""
+    """The address of a content at an account; None if no upload of it is valid."""
     with ledger.read() as connection:
         return connection.execute(
             sa.select(uploads.c.url).where(
@@ -40,7 +40,7 @@ def address(ledger: Ledger, account: str, sha256: str) -> str | None:
 
 
 def claim(ledger: Ledger, account: str, sha256: str) -> Claim:
-    """Find an upload that lives, or claim the upload unless another process has claimed it."""
+    """Find a valid upload, or claim the upload unless another process has claimed it."""
     mine = (uploads.c.account == account, uploads.c.sha256 == sha256)
     with ledger.write() as connection:
         now = ledger.clock()
@@ -59,7 +59,7 @@ def claim(ledger: Ledger, account: str, sha256: str) -> Claim:
 
 
 def record(ledger: Ledger, account: str, sha256: str, url: str | None, *, lives_seconds: float) -> None:
-    """End a claim: write the content's address and how long it lives, or None where the upload failed."""
+    """End a claim: record the content's address and lifetime, or None if the upload failed."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(uploads)
@@ -73,7 +73,7 @@ def record(ledger: Ledger, account: str, sha256: str, url: str | None, *, lives_
 
 
 def forget(ledger: Ledger, account: str, contents: Collection[str]) -> None:
-    """Expire these uploads, so that the next request uploads the files again: the provider refused a request with them."""
+    """Expire uploads after a provider refused a request with them, so that the next request uploads the files again."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(uploads)

@@ -1,7 +1,7 @@
-"""Verdicts: what people say of takes. They are only added, never changed, and none of them buys anything.
+"""Verdicts: people's judgements of takes. They are only added, never changed, and recording one buys nothing.
 
-A clip has at most one circled take: the unique index `one_circled_take_per_clip` holds that. Which verdict stands on which
-take follows from the clip's verdicts in their order.
+A clip has at most one circled take, by the unique index `one_circled_take_per_clip`. The present verdict on each take follows from
+the clip's verdicts in their order.
 """
 
 import re
@@ -33,16 +33,16 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,63}", re.ASCII)
 
 
 class Word(StrEnum):
-    """What a person says of a take."""
+    """The kind of a verdict."""
 
     CIRCLED = "circled"
-    """It is the chosen take of its clip; it replaces an earlier circled one."""
+    """The take is the chosen one of its clip, and replaces an earlier circled one."""
     REJECTED = "rejected"
-    """It is not good, for these reasons."""
+    """The take is not good, for the given reasons."""
     NOTED = "noted"
-    """A remark; what stood before still stands."""
+    """A remark, which leaves the present verdict."""
     TAKEN_BACK = "taken_back"
-    """What was said of the take stands no more."""
+    """The verdict on the take is taken back."""
 
 
 class VerdictWay(StrEnum):
@@ -51,21 +51,21 @@ class VerdictWay(StrEnum):
     TERMINAL = "terminal"
     ROOM = "room"
     POLICY = POLICY_WAY
-    """By nobody: the series' policy has decided; see `review_policy.py`."""
+    """The series' policy decided, because nobody judged in time; see `review_policy.py`."""
     FINISH = "finish"
-    """By nobody: the finish of a circled draft takes over its circle."""
+    """The finish of a circled draft took over its circle."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word on one take, of a person or of the series' policy.
+    """A judgement of one take, by a person or by the series' policy.
 
     Raises:
         DailiesError: The id cannot be part of a key, or a text is too long.
     """
 
     id: str
-    """Made by whoever asks, so that a request that is sent twice is one verdict. Part of a key in the bucket."""
+    """Chosen by the caller, so that a request that is sent twice is one verdict. It is part of a key in the bucket."""
     take: str
     """Id of the take's attempt."""
     word: Word
@@ -106,23 +106,23 @@ class RecordedVerdict:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a verdict."""
+    """The result of a verdict."""
 
     recorded: RecordedVerdict
     replaced: RecordedVerdict | None = None
-    """The circle of another take that it has replaced."""
+    """The circle of another take that it replaced."""
     others: tuple[RecordedVerdict, ...] = ()
-    """What other people have said of the clip since the person last looked."""
+    """Other people's verdicts on the clip since the person last looked."""
 
 
 def judge(ledger: Ledger, verdict: Verdict, *, seen: int | None = None) -> Judged:
-    """Record a verdict on a delivered take, and choose its clip's current take anew.
+    """Record a verdict on a delivered take, and choose its clip's current take again.
 
     Args:
-        seen: Number of the newest verdict that the person had seen; None where that is not known.
+        seen: Number of the newest verdict that the person had seen; None if it is not known.
 
     Raises:
-        DailiesError: There is no such take, it cannot be judged so, or the id belongs to another verdict. Nothing was changed.
+        DailiesError: There is no such take, it cannot get this verdict, or the id belongs to another verdict. Nothing was changed.
     """
     with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
         attempt = tx.attempt_alone(verdict.take)
@@ -130,7 +130,7 @@ def judge(ledger: Ledger, verdict: Verdict, *, seen: int | None = None) -> Judge
 
 
 def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | None = None) -> Judged:
-    """The same, in a transaction that has the lock of the clip."""
+    """Record a verdict as `judge` does, in a transaction that has the lock of the clip."""
     given = _of_clip(tx.connection, attempt.clip)
     recorded = next((one for one in given if one.verdict.id == verdict.id), None)
     if recorded is not None and recorded.verdict != verdict:
@@ -167,7 +167,7 @@ def in_words(verdict: Verdict) -> str:
 
 
 def standing(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
-    """The verdict that stands on each take of one clip, by the attempt's id.
+    """The present verdict on each take of one clip, by the attempt's id.
 
     Args:
         given: All verdicts on the clip's takes, in their order.
@@ -238,7 +238,7 @@ def known_ids(ledger: Ledger) -> set[str]:
 
 
 def take_in(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
-    """Record a verdict that was found in the bucket; False where the ledger does not know its take.
+    """Record a verdict that was found in the bucket; False if the ledger does not know its take.
 
     Args:
         at: When it was given, seconds since the epoch.
@@ -278,7 +278,7 @@ def _check(attempt: Attempt, verdict: Verdict) -> None:
         return
     if attempt.is_spare:
         raise DailiesError(
-            f"nobody asked for this take of {attempt.clip}: a spare take never becomes its clip's current one"
+            f"this take of {attempt.clip} is spare: nobody ordered it, and it never becomes the clip's current take"
         )
     if attempt.state is AttemptState.QUARANTINED:
         raise DailiesError(f"this take of {attempt.clip} is in quarantine; it is circled when it is accepted")
@@ -301,7 +301,7 @@ def passed_circle(finish: str) -> str:
 
 
 def pass_circle_on(tx: Transaction, finish: Attempt) -> None:
-    """Circle a finish that was just delivered, if its draft is circled still.
+    """Circle a finish that was just delivered, if its draft is still circled.
 
     Args:
         tx: A transaction that has the lock of the clip.
@@ -346,9 +346,9 @@ def _restand(
     *,
     later_by: Any = "seq",
 ) -> None:
-    """Write which verdicts stand, which take is current, and whether the clip waits for a person."""
+    """Write the present verdicts, the current take, and whether the clip waits for a person."""
     clip = attempt.clip
-    # a remark changes no verdict that stands
+    # a remark changes no present verdict
     if given[-1].verdict.word is not Word.NOTED or later_by != "seq":
         connection.execute(sa.delete(take_verdicts).where(take_verdicts.c.clip == clip))
         for take, one in standing(given).items():

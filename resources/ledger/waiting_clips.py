@@ -1,6 +1,6 @@
 """The clips that wait for a person's verdict: their series asks for review, and no take is circled.
 
-The row of a clip is written with each of its deliveries and verdicts, so that nobody searches all clips for those that wait.
+Each delivery and verdict writes the row of its clip, so that a reader need not search all clips.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class WaitingTake:
     delivered_at: float
     """Seconds since the epoch."""
     within_seconds: int | None
-    """How long a person has; None for as long as it takes."""
+    """How long a person has to judge it; None for no limit."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class WaitingClip:
     decision: str
     """The decision that bought this take."""
     since: float
-    """When that take was delivered or somebody last said something of the clip, seconds since the epoch."""
+    """When that take was delivered or the clip last got a verdict, in seconds since the epoch."""
     decide_at: float | None
-    """When the series' policy decides; None if a person has all time, or the policy has held the clip."""
+    """When the series' policy decides; None if there is no time limit, or the policy has held the clip."""
     held_at: float | None
-    """When the policy held the clip, because nobody came; None before."""
+    """When the policy held the clip because nobody judged it; None before."""
     spent_micros: int
-    """What all purchases of the clip count as spent, in micro-USD."""
+    """The cost of all purchases of the clip, in micro-USD."""
     draft_ends_at: float | None = None
-    """When the provider forgets that take, a draft that only it can finish; seconds since the epoch, None for any other take."""
+    """When the provider deletes that take, if it is a draft that only this provider can finish, in seconds since the epoch; else None."""
     drafts_micros: int = 0
-    """What the drafts of the clip that are delivered count as spent, in micro-USD."""
+    """The cost of the clip's delivered drafts, in micro-USD."""
 
 
 def note(connection: sa.Connection, clip: str, take: WaitingTake | None) -> None:
-    """Write whether a clip waits.
+    """Record whether a clip waits.
 
     Args:
         connection: A transaction that has the lock of the clip.
-        take: Its newest take that nobody has judged; None where the clip does not wait.
+        take: Its newest take that nobody has judged; None if the clip does not wait.
     """
     connection.execute(sa.delete(table).where(table.c.clip == clip))
     if take is None:
@@ -69,7 +69,7 @@ def note(connection: sa.Connection, clip: str, take: WaitingTake | None) -> None
     ).where(verdicts.c.clip == clip)
     policy_at, person_at = connection.execute(query).one()
     since = max(take.delivered_at, person_at or 0.0)
-    # the policy decides once after each delivery: what a person takes back is not circled again
+    # the policy decides once after each delivery, so it does not circle a take again that a person took back
     held_at = policy_at if policy_at is not None and policy_at >= take.delivered_at else None
     waits = take.within_seconds is not None and held_at is None
     connection.execute(
@@ -94,7 +94,7 @@ _DRAFT_ENDS_AT = sa.case(
 
 
 def waiting(ledger: Ledger) -> list[WaitingClip]:
-    """The clips that wait for a person, those first that are decided first, then the longest wait."""
+    """The clips that wait for a person: first those that the policy decides soonest, then those that have waited longest."""
     mine = attempts.alias("mine")
     free = mine.c.money_state.in_(["released", "refunded"])
     cost = sa.case((free, 0), else_=sa.func.coalesce(mine.c.charged_micros, mine.c.quoted_micros))
@@ -118,7 +118,7 @@ def waiting(ledger: Ledger) -> list[WaitingClip]:
 
 
 def due(ledger: Ledger, *, most: int = 500) -> list[str]:
-    """The clips whose time for a person is over, the first one first."""
+    """The clips that nobody judged in time, earliest first."""
     query = (
         sa.select(table.c.clip)
         .where(table.c.decide_at <= ledger.clock())

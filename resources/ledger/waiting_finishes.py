@@ -1,6 +1,6 @@
-"""The circled drafts whose finish is not bought: nobody ordered it yet, something keeps it from being bought, or it failed.
+"""The circled drafts whose finish is not bought: it was not ordered, it cannot be bought yet, or it failed.
 
-The row of a clip is written with each verdict and with each change of a finish, so that nobody searches all drafts.
+Each verdict and each change of a finish writes the row of its clip, so that a reader need not search all drafts.
 """
 
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ class WaitingFinish:
     since: float
     """Since when it waits, seconds since the epoch."""
     ends_at: float | None
-    """When the provider forgets the draft, seconds since the epoch; None where the finish does not need it."""
+    """When the provider deletes the draft, in seconds since the epoch; None if the finish does not need it."""
     decision: str | None
-    """The order to buy the finish, None while nobody who may buy has given one."""
+    """The order to buy the finish; None while nobody who may buy has given one."""
     at_most_micros: int | None
     """The price that was agreed to, with every try and fallback, in micro-USD."""
     ordered_by: str | None
     """Who gave the order."""
     reason: str | None
-    """Why it is not bought although it was ordered, or why the last one failed."""
+    """Why an ordered finish is not bought, or why the last one failed."""
 
 
 def end_of(draft: Attempt) -> float | None:
-    """When its provider forgets a draft, seconds since the epoch; None where its finish does not need it."""
+    """When the provider deletes a draft, in seconds since the epoch; None if its finish does not need it."""
     order = draft.request.finish
     if order is None or order.days is None:
         return None

@@ -25,16 +25,16 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class TakeFiles:
-    """The stored objects of a take, and what is known of its video."""
+    """The stored objects of a take, with the facts and checks of its video."""
 
     video: StoredObject
     poster: StoredObject | None
     strip: StoredObject | None
     inspection: Inspection | None
-    """None where the video cannot be read."""
+    """None if the video cannot be read."""
     checks: Sequence[Check]
     first_frame: StoredObject | None = None
-    """Of a draft whose finish begins with it."""
+    """The draft's first frame, if its finish begins with that frame."""
 
 
 def describe(
@@ -47,13 +47,13 @@ def describe(
     run_id: str,
     now: float,
 ) -> Manifest:
-    """The manifest of a stored take.
+    """Build the manifest of a stored take.
 
     Args:
-        files: What is stored of it.
-        submission: The POST that the provider accepted, None where it is not known.
-        seed: That POST's own seed, None where its request has one or the model takes none.
-        draft_id: The provider's id of a draft, None where it named none.
+        files: The take's stored objects.
+        submission: Id of the accepted POST; None if it is not known.
+        seed: The POST's own seed; None if the request sets the seed or the model takes none.
+        draft_id: The provider's id of a draft; None if the provider named none.
         run_id: The run that stores the take.
         now: When the take is delivered, in seconds since the epoch.
     """
@@ -107,7 +107,7 @@ def describe(
 
 
 def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
-    """The facts of a manifest that the ledger keeps: enough to show the clip without reading the bucket."""
+    """Select the facts that the ledger keeps of a manifest: enough to show the clip without reading the bucket."""
     key = manifest_key(manifest.clip, manifest.attempt)
     apart, said = manifest.quarantined_for is not None, manifest.accepted
     credentials = manifest.disclosure.credentials
@@ -130,20 +130,20 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
 
 
 def frame_facts(frame: StoredObject | None) -> dict[str, Any]:
-    """The first frame of a draft, as the ledger keeps it for the draft's finish; nothing where there is none."""
+    """Describe a draft's first frame as the ledger keeps it for the draft's finish; empty without a frame."""
     if frame is None:
         return {}
     return {"first_frame": {"key": frame.key, "size": frame.size, "sha256": frame.sha256}}
 
 
 def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> bool:
-    """Write into the bucket which take is current. The ledger decides that, so a failure here is only logged.
+    """Write `current.json`, which shows the clip's current take. The ledger decides, so a failure here is only logged.
 
     Args:
-        attempt: A take of the clip; nothing is written for a take that is not delivered, or for a spare one.
+        attempt: A take of the clip. Nothing is written for a spare take, or one that is not delivered.
 
     Returns:
-        Whether the bucket shows what the ledger says.
+        Whether the bucket agrees with the ledger.
     """
     if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
         return True
@@ -151,7 +151,7 @@ def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> bool:
     for _ in range(TRIES):
         key = current_key(attempt.clip)
         if shown is None:
-            # a series with review: nobody has chosen a take, or the choice was taken back
+            # in a series with review, no take is circled yet, or the circle was taken back
             if store.head(key) is not None and not store.discard(key):
                 return False
         else:
@@ -162,7 +162,7 @@ def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> bool:
             except DailiesError as error:
                 logger.warning("%s is delivered, but %s was not updated: %s", attempt.clip, key, error)
                 return False
-        # another process may have made another take current and shown it before this write
+        # another process may have changed the current take and written it before this write
         now = ledger.current([attempt.clip]).get(attempt.clip)
         if (now and now.id) == (shown and shown.id):
             return True

@@ -1,4 +1,4 @@
-"""The sandbox's own routes, for tests, benchmarks and people: its books, faults and pace. Only this machine may use them."""
+"""The sandbox's admin routes: its books, faults and pace. Only this machine may use them."""
 
 import ipaddress
 import math
@@ -26,7 +26,7 @@ class Admin:
         self._workshop = workshop
 
     def routes(self) -> list[BaseRoute]:
-        """Every route; the guard keeps web pages in a browser on this machine away from them."""
+        """All routes, behind a guard that refuses requests from web pages in a browser on this machine."""
         routes = [
             Route("/books", _local(self._books), methods=["GET"]),
             Route("/faults", _local(self._faults), methods=["GET", "POST", "DELETE"]),

@@ -1,4 +1,4 @@
-"""The data folder, and the accounts: a provider's own variables make one, and each file of `data/accounts` another."""
+"""Settings of the data folder and of the accounts. A provider's variables declare one account, each file in `data/accounts` another."""
 
 import os
 from collections.abc import Mapping
@@ -78,11 +78,11 @@ class KnownAccounts(ClientSettings):
 
     @property
     def accounts_with_key(self) -> list[AccountSettings]:
-        """The accounts that can be used."""
+        """The accounts that have a key."""
         return [account for account in map(self.account, self.account_names) if account.api_key is not None]
 
     def key_variables(self, provider: str | None = None) -> str:
-        """The variables of the accounts' keys, of all accounts or of one provider's, for a sentence."""
+        """Name the variables of the accounts' keys, of all accounts or of one provider's, joined by "or"."""
         found = [self.account(name) for name in self.account_names]
         return " or ".join(one.key_variable for one in found if provider in {None, one.provider})
 
@@ -120,7 +120,7 @@ class KnownAccounts(ClientSettings):
             raise ConfigurationError(f"Invalid settings of the account {name!r}: {in_words(error)}") from None
 
     def given(self, name: str) -> AccountVariables:
-        """What is set for one account, before it is checked whether the account can be used.
+        """The variables of one account, not yet checked together.
 
         Raises:
             ConfigurationError: A value is invalid.
@@ -146,7 +146,7 @@ class KnownAccounts(ClientSettings):
             self.given(name)
 
     def _same_key(self, name: str) -> str | None:
-        """Why an account cannot be used because another one of its provider has its key: each would take the other's jobs for strangers'."""
+        """Why an account that shares its key with another one cannot be used: each would take the other's jobs for a stranger's."""
         accounts = self.declared_accounts
         key = self.given(name).api_key
         if key is None or not key.get_secret_value():
@@ -169,12 +169,12 @@ class KnownAccounts(ClientSettings):
         return spec_of(name).key_variable if declared is None else declared.key
 
     def at_sandbox(self, url: str, key: str) -> Self:
-        """These settings with a sandbox in the place of every provider."""
+        """A copy of these settings in which a sandbox replaces every provider."""
         changed = self.model_copy(update={"allowed_origins_setting": url})
         return changed.through(self.network, {**self._variables, **self.sandbox_variables(url, key)})
 
     def sandbox_variables(self, url: str, key: str) -> dict[str, str]:
-        """The variables that put a sandbox in the place of every provider; each declared account gets a key of its own."""
+        """The variables that replace every provider by a sandbox. Each declared account gets its own key."""
         declared = self.declared_accounts.found.values()
         found = sandbox_variables(url, key) | {one.key: f"{key}.{one.name}" for one in declared}
         admin = {one.admin_key: sandbox_admin_key(f"{key}.{one.name}") for one in declared if one.admin_key}

@@ -1,7 +1,7 @@
-"""The body of an answer, decompressed within bounds.
+"""Reading the body of a response, decompressed within bounds.
 
-dailies never asks for compression, and some servers compress all the same. The bytes decide, not the label: an MP4 is taken as
-it is, whatever its Content-Encoding says.
+dailies never asks for compression, yet some servers compress. The bytes decide, not the label: an MP4 is never decompressed,
+whatever its Content-Encoding says.
 """
 
 import zlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 _PIECE = 128 << 10
 _NO_ENCODINGS = {"", "identity", "aws-chunked"}
-"""Labels without a meaning. S3 servers keep `aws-chunked` from an upload that was signed piece by piece."""
+"""Labels that mean no compression. S3 servers keep `aws-chunked` from an upload that was signed chunk by chunk."""
 _ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 
 
@@ -26,7 +26,7 @@ class UnknownEncodingError(Exception):
 
 
 class Inflater:
-    """Decompresses gzip or deflate, never more than the caller asks for: a bomb does not grow in memory.
+    """Decompress gzip or deflate, at most as many bytes as the caller asks for, so that a bomb cannot fill memory.
 
     Args:
         encoding: `gzip` or `deflate`. Servers send deflate with and without zlib's frame (RFC 9110, 8.4.1.2); both are read.
@@ -41,10 +41,10 @@ class Inflater:
         """Whether the end was reached. Bytes after it are ignored."""
 
     def undo(self, data: bytes, most: int) -> bytes:
-        """The next decompressed bytes, `most` of them at most; none when more `data` is needed, or at the end.
+        """Return at most `most` decompressed bytes; none when more `data` is needed, or at the end.
 
         Raises:
-            zlib.error: The data is not what the label says, or is damaged.
+            zlib.error: The data is damaged, or compressed in another way.
         """
         data = self._rest + data
         self._rest = b""
@@ -69,7 +69,7 @@ class Inflater:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the data is complete if nothing more comes."""
+        """Whether the data that was read so far is complete."""
         return self.ended or (self._engine.eof and not self._rest.startswith(_GZIP))
 
     def _decompressed(self, data: bytes, most: int) -> bytes:
@@ -88,22 +88,22 @@ class Inflater:
 
 
 class Body:
-    """The body of an answer, read piece by piece.
+    """The body of a response, read piece by piece.
 
     Args:
-        response: The answer. Nothing of its body was read yet.
+        response: The response, before any of its body was read.
         is_part: Whether the body is the rest of a file that was not compressed.
 
     Raises:
-        UnknownEncodingError: The body is compressed, and neither with gzip nor with deflate.
+        UnknownEncodingError: The body is compressed with neither gzip nor deflate.
         OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: The body could not be read.
     """
 
     def __init__(self, response: "HTTPResponse", *, is_part: bool = False) -> None:
         self.wire_bytes = 0
-        """Bytes that were read, before decompression."""
+        """Bytes read, before decompression."""
         self.at_end = False
-        """Whether the answer was read to its end. Its connection can be used again then."""
+        """Whether the response was read to its end, so that its connection can be reused."""
         self._response = response
         self._ahead = b""
         self._inflater: Inflater | None = None
@@ -114,7 +114,7 @@ class Body:
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the body is compressed. Its Content-Length is not the size of the file then."""
+        """Whether the body is compressed. If so, its Content-Length is not the size of the file."""
         return self._inflater is not None
 
     @property
@@ -123,7 +123,7 @@ class Body:
         return self._inflater is None or self._inflater.is_whole
 
     def read(self, amount: int) -> bytes:
-        """The next bytes, `amount` of them at most; none at the end."""
+        """Return at most `amount` bytes; none at the end."""
         if self._inflater is None:
             return self._take(amount)
         piece = self._undone(b"", amount)
@@ -157,7 +157,7 @@ def encoding_of(headers: "Mapping[str, str]") -> str | None:
     """The compression that the headers name: `gzip`, `deflate` or None.
 
     Raises:
-        UnknownEncodingError: They name another one, or several, as bombs do.
+        UnknownEncodingError: They name another compression, or several, as bombs do.
     """
     said = headers.get("content-encoding", "").lower()
     named = [name for part in said.split(",") if (name := part.strip()) not in _NO_ENCODINGS]

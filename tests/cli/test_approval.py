@@ -145,7 +145,7 @@ def test_what_a_cap_would_refuse_later_is_left_out_and_named(
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "1.00")
     code, out, err = dailies("produce", "bay", "--yes")
     assert code == 1
-    assert "every clip is refused" in err
+    assert "every clip was refused" in err
     assert len(asked) == 1
 
 
@@ -155,7 +155,7 @@ def test_a_ledger_that_may_not_buy_ends_the_command(
     def older(_settings: object, _ledger: object, plan: Plan) -> Plan:
         return dataclasses.replace(plan, may_not_buy="the bucket knows more than this ledger")
 
-    monkeypatch.setattr(planning, "_if_it_may_buy", older)
+    monkeypatch.setattr(planning, "_with_refusal", older)
     code, _, err = dailies("produce", "bay", "--yes")
     assert code == 2
     assert "nothing was bought: the bucket knows more" in err

@@ -55,7 +55,7 @@ def test_another_order_or_a_higher_price_is_refused(
     refused = decided(ledger, a_request(**changes), decision=DECISION)
     assert (refused.ruling, refused.attempt) == (Ruling.REFUSED, None)
     assert said in (refused.reason or "")
-    assert "for at most $0.40, declared now is" in (refused.reason or "")
+    assert "for at most $0.40 was approved, request " in (refused.reason or "")
     assert "`dailies produce city-sunset` shows the price and asks again" in (refused.reason or "")
     assert ledger.latest(["city-sunset"]) == {}
     assert decided(ledger, a_request(**changes), decision="a tick").ruling is Ruling.NEW
@@ -80,7 +80,7 @@ def test_a_clip_that_the_plan_did_not_buy_is_not_bought(ledger: Ledger) -> None:
     approve(ledger, a_request(), 0)
     refused = decided(ledger, a_request(), decision=DECISION, regenerate=True)
     assert refused.ruling is Ruling.REFUSED
-    assert "approved was no purchase" in (refused.reason or "")
+    assert "no purchase was approved" in (refused.reason or "")
     assert "`dailies retake city-sunset`" in (refused.reason or "")
 
 

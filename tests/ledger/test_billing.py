@@ -336,7 +336,7 @@ def test_a_disputed_amount_goes_with_its_job_to_the_take_to_spare(ledger: Ledger
     assert spare is not None
     (dispute,) = disputes.open_disputes(ledger)
     assert dispute.attempt.id == spare.id
-    with pytest.raises(DailiesError, match="is disputed by now"):
+    with pytest.raises(DailiesError, match="is disputed now"):
         disputes.accept(ledger, failed.id, who="person mira", why="it would count twice")
     assert billed(ledger, spare, QUOTE).cost_micros == QUOTE
     assert stops.stops(ledger) == [], "a later bill that is right settles it"
@@ -381,7 +381,7 @@ def test_a_refund_of_what_was_delivered_frees_no_cap_until_a_person_has_seen_it(
     assert disputes.take_untold(ledger, ACCOUNT) == []
     bill = {"job-1": Billed(QUOTE, usd(refunded))}
     (difference,) = statement.differences(ledger, ACCOUNT, bill, window(clock))
-    assert "until you have seen it" in difference.why
+    assert "until you accept the refund" in difference.why
     after = disputes.accept(ledger, attempt.id, who="person mira", why="they gave it back")
     assert after.cost_micros == usd(left)
     assert billed(ledger, after, QUOTE, usd(refunded)) == after

@@ -324,7 +324,7 @@ def test_a_draft_without_a_name_cannot_be_finished_as_the_same_shot(ledger: Ledg
     (draft,) = bought(ledger, a_draft(same_shot=True))
     ordered = circled(ledger, draft)
     assert ordered is not None
-    assert "did not name this draft" in (ordered.why or "")
+    assert "gave this draft no id" in (ordered.why or "")
 
 
 def test_a_policy_that_chooses_a_draft_buys_its_finish(ledger: Ledger, clock: Clock) -> None:

@@ -33,7 +33,7 @@ def test_an_expired_claim_is_taken_where_it_is_read_and_does_not_come_back(
 ) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     clock.forward(LEASE_SECONDS + 1)
-    assert heartbeats.lost(ledger, [RUN, "another"]) == {}, "the first reading doubts it"
+    assert heartbeats.lost(ledger, [RUN, "another"]) == {}, "the first reading only doubts the claim"
     clock.forward(DOUBT_SECONDS - 0.001)
     assert heartbeats.lost(ledger, [RUN, "another"]) == {}
     died_at = clock.forward(0.001)

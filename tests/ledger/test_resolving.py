@@ -16,7 +16,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import closures
-from resources.ledger.lost.settle import adopt_by_hand, buy_again_by_hand, unsettled, write_off
+from resources.ledger.lost.settle import adopt_named_job, buy_again, unsettled, write_off
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, listings, submissions
 from resources.ledger.states import AttemptState, MoneyState
@@ -40,7 +40,7 @@ def held(ledger: Ledger, clock: Clock) -> Attempt:
         tx.connection.execute(
             sa.update(submissions).where(submissions.c.id == submission.id).values(candidates=[CANDIDATE])
         )
-        return closures.hold(tx, attempt, "two jobs may be its", [CANDIDATE])
+        return closures.hold(tx, attempt, "two jobs may belong to it", [CANDIDATE])
 
 
 def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:
@@ -60,7 +60,7 @@ def test_a_job_that_a_person_names_is_polled_like_any_other(
     ledger: Ledger, clock: Clock, state: AttemptState
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
-    adopted = adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
+    adopted = adopt_named_job(ledger, CLIP, "job-x", **SAYS)
     assert (adopted.state, adopted.money_state, adopted.job_id) == (S.SUBMITTED, MoneyState.RESERVED, "job-x")
     assert adopted.next_poll_at == clock()
     the_journal_is_whole(ledger, read(ledger, attempt))
@@ -77,7 +77,7 @@ def test_a_job_of_another_purchase_is_refused(ledger: Ledger, clock: Clock) -> N
     outcomes.record_outcome(ledger, claimed(ledger), accepted("job-x"))
     attempt = held(ledger, clock)
     with pytest.raises(DailiesError, match="belongs to another purchase"):
-        adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
+        adopt_named_job(ledger, CLIP, "job-x", **SAYS)
     assert read(ledger, attempt) == attempt
 
 
@@ -85,7 +85,7 @@ def test_a_clip_that_a_person_says_has_no_job_is_bought_again_in_its_decision(
     ledger: Ledger, clock: Clock
 ) -> None:
     attempt = held(ledger, clock)
-    absent, again = buy_again_by_hand(ledger, CLIP, **SAYS)
+    absent, again = buy_again(ledger, CLIP, **SAYS)
     assert (absent.id, absent.state, absent.money_state) == (attempt.id, S.ABSENT, MoneyState.RELEASED)
     assert (again.state, again.decision, again.subject_key) == (S.QUEUED, attempt.decision, CLIP)
     the_journal_is_whole(ledger, absent)
@@ -94,7 +94,7 @@ def test_a_clip_that_a_person_says_has_no_job_is_bought_again_in_its_decision(
 
 def test_a_late_answer_after_that_is_booked_as_a_job_of_the_old_attempt(ledger: Ledger, clock: Clock) -> None:
     submission, attempt = put_into(ledger, clock, S.HELD)
-    buy_again_by_hand(ledger, CLIP, **SAYS)
+    buy_again(ledger, CLIP, **SAYS)
     outcomes.record_outcome(ledger, submission, accepted("late"))
     assert read(ledger, attempt).state is S.ABSENT
     assert ledger.submission_of("wavespeed", "late") == submission.id
@@ -113,10 +113,10 @@ def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_a
     assert new.ruling is Ruling.NEW
 
 
-@pytest.mark.parametrize("verb", [buy_again_by_hand, write_off])
+@pytest.mark.parametrize("verb", [buy_again, write_off])
 def test_what_is_still_looked_for_can_only_be_given_a_job(ledger: Ledger, clock: Clock, verb: Any) -> None:
     _, attempt = put_into(ledger, clock, S.UNKNOWN)
-    with pytest.raises(DailiesError, match="still being looked for"):
+    with pytest.raises(DailiesError, match="still being searched for"):
         verb(ledger, CLIP, **SAYS)
     assert read(ledger, attempt) == attempt
 
@@ -125,7 +125,7 @@ def test_a_person_who_knows_that_it_is_still_looked_for_settles_it_all_the_same(
     ledger: Ledger, clock: Clock
 ) -> None:
     _, attempt = put_into(ledger, clock, S.UNKNOWN)
-    absent, again = buy_again_by_hand(ledger, CLIP, anyway=True, **SAYS)
+    absent, again = buy_again(ledger, CLIP, anyway=True, **SAYS)
     assert (absent.state, absent.money_state, again.state) == (S.ABSENT, MoneyState.RELEASED, S.QUEUED)
     the_journal_is_whole(ledger, absent)
     told = [
@@ -157,8 +157,8 @@ def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
 def test_nothing_else_can_be_settled(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
     _, attempt = put_into(ledger, clock, state)
     with pytest.raises(DailiesError, match="nothing of city-sunset is unknown or held"):
-        adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
-    for verb in (buy_again_by_hand, write_off):
+        adopt_named_job(ledger, CLIP, "job-x", **SAYS)
+    for verb in (buy_again, write_off):
         with pytest.raises(DailiesError, match="nothing of city-sunset is unknown or held"):
             verb(ledger, CLIP, **SAYS)
     assert read(ledger, attempt) == attempt

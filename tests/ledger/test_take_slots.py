@@ -24,7 +24,7 @@ from resources.ledger.decisions import Decided, Decision, Ruling, decide, standi
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.closures import hold
 from resources.ledger.lost.posts import find_undecided
-from resources.ledger.lost.settle import adopt_by_hand
+from resources.ledger.lost.settle import adopt_named_job
 from resources.ledger.newest import newest
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.purchases import purchases_of
@@ -264,9 +264,9 @@ def test_a_person_gives_a_job_to_the_take_whose_candidate_it_is(ledger: Ledger) 
                 .values(candidates=[{"job": job, "model": None}])
             )
             hold(tx, lost, "two look alike", [{"job": job}])
-    adopted = adopt_by_hand(ledger, CLIP, "job-of-1", who="mara", why="the time fits")
+    adopted = adopt_named_job(ledger, CLIP, "job-of-1", who="mara", why="the time fits")
     assert (adopted.slot, adopted.job_id) == (1, "job-of-1")
-    assert adopt_by_hand(ledger, CLIP, "job-of-2", who="mara", why="the other").slot == 2
+    assert adopt_named_job(ledger, CLIP, "job-of-2", who="mara", why="the other").slot == 2
 
 
 def test_fewer_takes_wait_for_a_purchase_in_a_slot_that_is_no_longer_asked_for(ledger: Ledger) -> None:

@@ -75,8 +75,8 @@ def test_what_was_edited_after_the_answer_is_not_bought_and_the_rest_is(house: H
     assert set(ran.failed_clips) == set(edited) == set(EDITED)
     for clip, reason in ran.failed_clips.items():
         assert EDITED[clip] in reason
-        assert "approved was request " in reason
-        assert "declared now is request " in reason
+        assert "changed after the approval: request " in reason
+        assert " was approved, request " in reason
         assert f"Nothing was bought. `dailies produce {clip}` shows the price and asks again." in reason
     assert house.bought() == [subject(key) for key in rest]
     with nothing_bought(house):

@@ -74,7 +74,7 @@ def test_an_edited_prompt_waits_until_what_was_paid_for_is_home(house: House, ui
     with nothing_bought(house):
         ran = house.run("submit_clips", keys)
     assert set(ran.failed_clips) == {"bay-west"}
-    assert "what was paid for is fetched first" in ran.failed_clips["bay-west"]
+    assert "Its paid output is fetched first" in ran.failed_clips["bay-west"]
     bars = ui.bars()
     assert (bars["submissions"].green, bars["submissions"].red) == ({"bay-east"}, {"bay-west"})
 

@@ -220,7 +220,7 @@ def test_a_frame_that_is_not_what_was_stored_is_not_sent(
         refused = finish_request(connection, without)
     assert (
         refused
-        == "the first frame of this draft, with which its finish begins, is not kept; circle another take"
+        == "the finish begins with the first frame of this draft, which is not stored; circle another take"
     )
     finish = circled(ledger, draft)
     lost(store, key)

@@ -119,7 +119,7 @@ def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(ano
     anonymous.run(anonymous.engine().step("wavespeed"))
     assert anonymous.newest("clip-b").state is S.HELD
     assert job in (anonymous.newest("clip-b").reason or "")
-    settle.adopt_by_hand(anonymous.ledger, "clip-a", job, who="person ann", why="it is mine")
+    settle.adopt_named_job(anonymous.ledger, "clip-a", job, who="person ann", why="it is mine")
     soon(anonymous, is_made(anonymous, "clip-a", "clip-b"), within=120)
     everything_is_accounted_for(anonymous, "clip-a", "clip-b", "clip-c")
 

@@ -1,4 +1,4 @@
-"""Commands about takes: takes, circle, reject, take-back, edit, retake, fetch, disclosure, yield, room."""
+"""Commands about takes: takes, circle, finish, reject, take-back, edit, retake, fetch, disclosure, yield, room."""
 
 import datetime as dt
 import time
@@ -28,7 +28,7 @@ Clip = Annotated[str, typer.Argument(help="The clip's key.", autocompletion=comp
 Named = Annotated[
     str | None, typer.Argument(help="The take's number or the beginning of its id; by default the only one.")
 ]
-Note = Annotated[str, typer.Option(help="What you want to say about it.")]
+Note = Annotated[str, typer.Option(help="A note, kept with the verdict.")]
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -302,7 +302,7 @@ def disclosure(
 
 
 class By(StrEnum):
-    """What the lines of `dailies yield` are about."""
+    """What each line of `dailies yield` sums up."""
 
     SERIES = "series"
     MODEL = "model"

@@ -1,4 +1,4 @@
-"""POSTs whose answer was lost: the evidence about each, the search for its job, and how it is settled.
+"""POSTs whose answer was lost: the evidence about each, the search for its job, and its settlement.
 
-What a provider shows (listing, bill, clock) is judged here. Whoever reads it from the provider is in `resources.production`.
+This package judges the listing, the bill and the clock of a provider. `resources.production` reads them from the provider.
 """

@@ -1,4 +1,4 @@
-"""The ends of the doubt about a lost POST: its attempt adopts a job, is closed as absent, or is held."""
+"""Closing the question about a lost POST: its attempt adopts a job, is closed as absent, or is held."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ RESUBMISSIONS = 3
 def adopt(
     tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob, *, why: str
 ) -> Attempt | None:
-    """Continue an unknown or held attempt with the job that was found for it; None when another attempt owns the job."""
+    """Continue an unknown or held attempt with the job that was found for it; None if another attempt owns the job."""
     if not book_job(tx, attempt, submission_id, job):
         return None
     now = tx.now()
@@ -49,14 +49,14 @@ def adopt(
 def close_absent(
     tx: Transaction, attempt: Attempt, submission_id: str, *, why: str, again: int
 ) -> list[Attempt]:
-    """Close an attempt that has no job, and queue its clip anew within the same decision.
+    """Close an attempt that has no job, and queue its clip again within the same decision.
 
     Args:
         tx: The transaction, which has locked the subject.
         attempt: Unknown or held.
         submission_id: Its POST.
-        why: What proves that there is no job, or why a person says so.
-        again: How often at most the decision buys the clip again after a POST that came to nothing.
+        why: The proof that there is no job, or a person's reason.
+        again: How often the decision buys the clip again at most after a POST without a job.
     """
     now = tx.now()
     _close(tx.connection, submission_id, SubmissionState.ABSENT, now, why)
@@ -65,7 +65,7 @@ def close_absent(
         AttemptState.ABSENT,
         money=MoneyState.RELEASED,
         why=why,
-        reason=f"the order came to nothing at {attempt.account}: {why}",
+        reason=f"{attempt.account} created no job for the order: {why}",
         reason_kind=None,
         finished_at=now,
     )
@@ -90,9 +90,9 @@ def hold(
     *,
     lack: Lack | None = None,
 ) -> Attempt:
-    """Hold an unknown attempt of which nothing is proved, or update the reason of a held one.
+    """Hold an unknown attempt without proof, or update the reason of a held one.
 
-    Its money stays counted. It goes on when the missing proof arrives, or when a person settles it.
+    Its money stays counted. It continues when the missing proof arrives, or when a person settles it.
     """
     named = ", ".join(str(candidate["job"]) for candidate in candidates[:5])
     reason = (
@@ -134,19 +134,19 @@ def _close(
 def match_callback(
     ledger: Ledger, account: str, submission_id: str, job_id: str, *, model: str | None
 ) -> Attempt | None:
-    """Record whose job a provider has called back about, and have it polled now.
+    """Record the owner of a job that a callback names, and make its poll due.
 
-    The callback is not believed about the job's end; the poll that follows sees it.
+    The job's end in the callback is not believed; the poll that follows reads it.
 
     Args:
-        ledger: The record.
+        ledger: The ledger.
         account: The account of the job.
         submission_id: The POST that the callback's address names.
-        job_id: The job, which the provider has confirmed.
+        job_id: The job, as confirmed by the provider.
         model: The model that the provider names.
 
     Returns:
-        The attempt, None where the ledger knows no such POST.
+        The attempt; None if the ledger knows no such POST.
     """
     why = f"job {job_id}: a verified callback names its POST"
     with ledger.transaction(who="webhook", run_id=None) as tx:
@@ -170,7 +170,7 @@ def match_callback(
 def take_named(
     tx: Transaction, account: str, submission_id: str, job: NamedJob, *, why: str
 ) -> Attempt | None:
-    """Record a job that names a POST of ours, whatever the state of its attempt.
+    """Record a job that names a POST of ours, in any state of the attempt.
 
     An unknown POST adopts the job; a POST in flight records it; a closed attempt keeps it as a spare take.
 
@@ -182,7 +182,7 @@ def take_named(
         why: One sentence for a person.
 
     Returns:
-        The attempt afterwards, None where the ledger knows no such POST.
+        The attempt afterwards; None if the ledger knows no such POST.
     """
     query = (
         sa.select(submissions.c.attempt_id, submissions.c.state, attempts.c.subject_key)

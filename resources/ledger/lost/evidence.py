@@ -1,11 +1,11 @@
 """What a provider's listing and bill prove about POSTs whose answer was lost. Pure functions, without a database.
 
-All times are by the provider's clock. A job is given to a POST only if it can belong to no other. A listing that echoes our id or
-shows our request settles that. Where a listing shows neither, jobs are matched by elimination on a dedicated key, and not at all on
-a shared one: the POST is held.
+All times are by the provider's clock. A job is matched to a POST only if it can belong to no other, which a listing proves by
+echoing our id or showing our request. If a listing shows neither, jobs are matched by elimination on a dedicated key; on a shared
+key the POST is held.
 
-Absence is proved on a shared key too. Listing and bill show the jobs of everybody who uses the key, so that a job of the POST
-would be among those without an owner in this ledger.
+Absence can be proved on a shared key too: listing and bill show the jobs of all users of the key, so that a job of the POST would be
+among those without an owner in this ledger.
 """
 
 import math
@@ -19,28 +19,28 @@ from resources.providers.base import Candidate
 from resources.providers.rows import SetAside, in_words
 
 LOOK_BACK_SECONDS = 900
-"""A stranger's job so near a POST makes the POST's own job suspect. The listing is read from so long before the oldest POST in
-question, which also shows a job that a wrong clock has misdated."""
+"""A stranger's job within this time of a POST makes the POST's own job suspect. The listing is read from this long before the
+oldest POST in question, so that it also shows jobs dated by a wrong clock."""
 
 
 class Proof(StrEnum):
-    """What is proved about a POST."""
+    """The proof about a POST."""
 
     ADOPT = "adopt"
     """It created this job."""
     ABSENT = "absent"
     """It created no job."""
     HOLD = "hold"
-    """Everything was read and nothing is proved. A person must settle it."""
+    """Everything was read and nothing is proved. A person must settle the POST."""
     WAIT = "wait"
-    """It is too early for a verdict."""
+    """It is too early to judge."""
 
 
 class Lack(StrEnum):
     """The proof that a held POST lacks. The POST is judged again when that proof may have arrived."""
 
     LAGS = "lags"
-    """The listing is not known to show jobs soon enough for a miss to mean anything."""
+    """The listing is not known to show jobs soon enough for a miss to prove anything."""
     LATER_JOB = "later_job"
     """The listing shows no job of ours that was accepted later."""
     OWNER = "owner"
@@ -64,7 +64,7 @@ class Post:
     body: dict[str, object]
     """The request as it was sent."""
     in_question: bool
-    """Whether a verdict is wanted. Other POSTs (in flight, or held and not searched for) only claim jobs."""
+    """Whether it is to be judged. Other POSTs (in flight, or held and not searched for) only claim jobs."""
     not_before: float
     """The earliest moment at which it can have created a job."""
     broke_off: float
@@ -72,11 +72,11 @@ class Post:
     created_by: float
     """The latest moment at which it may create a job."""
     settled_from: float
-    """From when on a miss proves something."""
+    """The time from which a miss proves something."""
     give_up_from: float
-    """From when on it is held if nothing is proved."""
+    """The time from which it is held if nothing is proved."""
     shared: bool
-    """Whether others may have used the key when it was sent. Then only the listing itself can give it a job."""
+    """Whether others may have used the key when it was sent. If so, only a job that names it can be matched to it."""
     seeded: bool = False
     """Whether its request has a seed that no other POST has, so that a listed job with that request is its own."""
     other_key: bool = False
@@ -87,14 +87,14 @@ class Post:
     """Ids of its candidates in earlier readings."""
 
     def may_own(self, job: Candidate) -> bool:
-        """Whether model, time and request allow that this POST created the job."""
+        """Whether this POST can have created the job, by model, time and request."""
         return self.fits(job) and self._in_time(job)
 
     def may_be_given(self, job: Candidate) -> bool:
-        """Whether a job that no other POST can have created belongs to this one: not where it may be a stranger's.
+        """Whether a job that no other POST can have created belongs to this one, and cannot be a stranger's.
 
-        On a key that others may use, an equal request is not enough: a second installation with the same series orders the same in
-        the same second.
+        On a shared key an equal request is not enough: a second installation with the same series sends the same request in the same
+        second.
         """
         return not (self.shared or self.other_key) or (self.seeded and job.body is not None)
 
@@ -116,19 +116,19 @@ class Post:
         return not known and (row.at is None or self.not_before <= row.at <= self.created_by)
 
     def makes_suspect(self, stranger: Candidate) -> bool:
-        """Whether a stranger's job is so near that this POST's candidates may be the stranger's too."""
+        """Whether a stranger's job is so near in time that this POST's candidates may be the stranger's too."""
         until = max(self.created_by, self.settled_from) + LOOK_BACK_SECONDS
         near = self.not_before - LOOK_BACK_SECONDS <= stranger.created_at.timestamp() <= until
         return near and stranger.body is None and self.fits(stranger)
 
     def may_be_substituted(self, job: Candidate) -> bool:
-        """Whether the job may be this POST's if the provider ran another model without saying so."""
+        """Whether the job may belong to this POST if the provider silently ran another model."""
         return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
 
     def may_be_rewritten(self, job: Candidate) -> bool:
-        """Whether the job may be this POST's if the provider shows another request than was sent: cleaned, completed or re-addressed.
+        """Whether the job may belong to this POST if the provider shows a changed request: cleaned, completed or with other addresses.
 
-        On a key that others may use, only a job with our prompt, our seed or our draft may be: others do buy the same model.
+        On a shared key, only a job with our prompt, seed or draft may belong to it, since others buy the same model.
         """
         if job.submission_id is not None or job.body is None or self.fits(job) or not self._in_time(job):
             return False
@@ -143,7 +143,7 @@ class Post:
 
 
 def _differs(asked: object, echoed: object) -> bool:
-    """Whether an echoed value differs from the one asked for. A local file is sent as an address that only its host knows."""
+    """Whether an echoed value differs from the one sent. Local files are not compared, since they were sent as addresses."""
     if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
         return any(map(_differs, asked, echoed))
     return asked != echoed and (FileReference.parse(asked) is None or not isinstance(echoed, str))
@@ -151,22 +151,22 @@ def _differs(asked: object, echoed: object) -> bool:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A complete reading of an account, and what the ledger knew afterwards."""
+    """A complete reading of an account, and the ledger's knowledge afterwards."""
 
     jobs: Sequence[Candidate]
     """Every listed job, and every billed one that the listing does not show."""
     owned: Collection[str]
     """Ids of jobs whose attempt is known."""
     read_from: float
-    """The latest time by the provider's clock at which the reading can have begun."""
+    """The latest time at which the reading can have begun, by the provider's clock."""
     billed: bool
     """Whether the bill was read too."""
     echoes: bool
     """Whether the listing names our submission ids."""
     misdated: bool = False
-    """Whether jobs of ours show that the listing's times are wrong. Then no job is matched by its time."""
+    """Whether jobs of ours show that the listing's times are wrong. If so, no job is matched by its time."""
     doubt: str | None = None
-    """Why a miss proves nothing on this account, None when it does."""
+    """Why a miss proves nothing on this account; None if it proves absence."""
     aside: Sequence[SetAside] = ()
     """Rows that were set aside."""
 
@@ -178,18 +178,18 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is proved about one POST."""
+    """The judgement of one POST."""
 
     post: Post
     finding: Proof
     job: Candidate | None = None
     """The job to adopt."""
     candidates: tuple[Candidate, ...] = ()
-    """Jobs that may be the POST's, without proof."""
+    """Jobs that may belong to the POST, without proof."""
     why: str = ""
     """One sentence for a person."""
     lack: Lack | None = None
-    """The missing proof of a POST that is to be held."""
+    """The missing proof, if the POST is to be held."""
     vanished: frozenset[str] = frozenset()
     """Ids of earlier candidates that this reading does not show."""
 
@@ -204,10 +204,10 @@ def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The jobs without an owner, sorted by what is known of them."""
+    """The jobs without an owner, sorted by what the evidence says about them."""
 
     posts: list[Post]
-    """All POSTs that may own one."""
+    """All POSTs that may own a job."""
     exact: dict[str, Candidate]
     """By POST: the job that names it."""
     proved: dict[str, Candidate]
@@ -259,11 +259,10 @@ def _groups(posts: list[Post], jobs: list[Candidate]) -> list[tuple[list[Post], 
 
 
 def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candidate]:
-    """Match by elimination: a job belongs to a POST if the jobs cannot be dealt out to the POSTs in any other way.
+    """Match by elimination: a job belongs to a POST if there is no other way to assign the jobs to the POSTs.
 
-    A POST creates one job at most. One that was sent while others may have used the key keeps its claim to every job and is given
-    none, since a job that fits it may be a stranger's. A job without a POST is a stranger's. Then any job of its group may be, and
-    nothing is proved.
+    A POST creates at most one job. A POST on a shared key claims every job that fits it but is assigned none, since the job may be a
+    stranger's. A job without a POST is a stranger's; then any job of its group may be, and nothing is proved about the group.
     """
     claims = {job.job_id: [n for n, post in enumerate(posts) if post.may_own(job)] for job in jobs}
     roomy = {n for n, post in enumerate(posts) if post.shared or post.other_key}
@@ -285,11 +284,11 @@ def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candi
 
 
 def _deal(claims: Mapping[str, Sequence[int]], roomy: Collection[int]) -> dict[str, int] | None:
-    """Deal every job to a POST that may own it; None where that is impossible.
+    """Assign every job to a POST that may own it; None if that is impossible.
 
     Args:
         claims: By job: the POSTs that may own it.
-        roomy: POSTs that may be dealt any number of jobs; every other gets one at most.
+        roomy: POSTs that may get any number of jobs; every other gets at most one.
     """
     owner: dict[str, int] = {}
     holds: dict[int, str] = {}
@@ -315,11 +314,11 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
-        why = "the only job that nobody owns and that no other submit can have created"
+        why = "it is the only job without an owner, and no other submit can have created it"
         return Judgement(post, Proof.ADOPT, proved, why=why)
     candidates = [job for job in known.unclear if post.may_own(job)] + ([proved] if proved else [])
     if evidence.read_from < post.settled_from:
-        return Judgement(post, Proof.WAIT, candidates=tuple(candidates), why="it may still turn up")
+        return Judgement(post, Proof.WAIT, candidates=tuple(candidates), why="its job may still turn up")
     substituted = [job for job in known.strangers if post.may_be_substituted(job)]
     rewritten = [job for job in known.strangers if post.may_be_rewritten(job)]
     doubt = _doubt(post, candidates, strangers, substituted, evidence)
@@ -336,7 +335,7 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
 
 
 def _unread(post: Post, known: _Sorted, evidence: Evidence) -> Judgement | None:
-    """The judgement where an unreadable row may describe this POST's job: neither the job nor its absence is proved."""
+    """The judgement if an unreadable row may describe this POST's job, so that neither the job nor its absence is proved."""
     proved = known.proved.get(post.submission_id)
     aside = [row for row in evidence.aside if post.may_be_about(row, evidence)]
     if not aside or post.submission_id in known.exact or (proved is not None and proved.body is not None):
@@ -359,22 +358,26 @@ def _doubt(
     substituted: list[Candidate],
     evidence: Evidence,
 ) -> tuple[Lack, str] | None:
-    """Why neither a job nor its absence is proved. None when no listed job can be this POST's."""
+    """Why neither a job nor its absence is proved; None if no listed job can belong to this POST."""
     if evidence.echoes:
-        return (Lack.OWNER, "a job that carries no id may be its") if candidates else None
+        return (Lack.OWNER, "a job without our id may belong to it") if candidates else None
     if evidence.misdated and candidates:
-        why = "a job may be its, but the listing dates jobs by another clock than the provider's answers"
+        why = (
+            "a job may belong to it, but the listing dates jobs by another clock than the provider's answers"
+        )
         return Lack.CLOCK, why
     reason: str | None = None
     if len(candidates) > 1:
-        reason = f"{len(candidates)} jobs may be its, and nothing tells them apart"
+        reason = f"{len(candidates)} jobs may belong to it, and nothing tells them apart"
     elif candidates and (post.shared or post.other_key):
-        reason = "one job may be its, but others may use this key, and nothing names the job as ours"
+        reason = "one job may belong to it, but others may use this key, and nothing names the job as ours"
     elif candidates:
         other = (
-            "somebody else buys the same model with this key" if strangers else "it may be another submit's"
+            "somebody else buys the same model with this key"
+            if strangers
+            else "the job may be another submit's"
         )
-        reason = f"one job may be its, but {other}"
+        reason = f"one job may belong to it, but {other}"
     elif strangers:
         reason = "jobs of the same model that nobody ordered here are listed near it"
     elif substituted:
@@ -383,7 +386,7 @@ def _doubt(
 
 
 def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
-    """Judge a miss in everything that was read."""
+    """Judge a POST whose job was not found anywhere."""
     if not evidence.billed:
         return Judgement(post, Proof.WAIT, why="the bill is still to be read")
     hidden = _hidden(post, evidence)
@@ -400,9 +403,9 @@ def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
 
 
 def _hidden(post: Post, evidence: Evidence) -> str | None:
-    """Why the listing and the bill may not show a job of a POST, None where they would."""
+    """Why the listing and the bill may not show a job of a POST; None if they would."""
     if vanished := post.seen - evidence.known:
-        return f"{', '.join(sorted(vanished))} may be its, was listed before and is not shown any more"
+        return f"{', '.join(sorted(vanished))} may belong to it, was listed before and is not shown any more"
     if post.other_key:
         return "the account's key was changed since, and the listing may not show jobs of the earlier key"
     return None

@@ -1,7 +1,7 @@
-"""The clock by which a provider dates its jobs, where it differs from the clock in the `Date` headers of its answers.
+"""The clock by which a provider dates its jobs, if it differs from the clock of its `Date` headers.
 
-A gateway may stamp the answers and a service behind it the jobs. The window of a POST is measured by `Date`, so that a job dated by
-the other clock would fit no POST. Jobs of ours show the difference: each was created while its POST was in flight.
+A gateway may date the answers, and a service behind it the jobs. The window of a POST is measured by `Date`, so a job dated by the
+other clock would fit no POST. Jobs of ours show the difference: each was created while its POST was in flight.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from resources.ledger.schema import jobs, submissions
 from resources.providers.base import Candidate, Charge, ClockOffset
 
 ENOUGH = 2
-"""So many jobs of ours must agree. A single one may be dated late for a reason of its own."""
+"""How many jobs of ours must agree. A single job may be dated late for another reason."""
 ROUNDING_SECONDS = 1.0
 SAME_SECONDS = 5.0
-"""Offsets below this count as the same clock: the windows of POSTs are wide enough."""
+"""Offsets below this count as the same clock, because the windows of POSTs are wide enough."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Dating:
     """What jobs of ours show about the times of an account's listing."""
 
     ahead: ClockOffset | None = None
-    """How far the clock that dates jobs is ahead of the `Date` headers, in seconds; None where the two agree."""
+    """How far the clock that dates jobs is ahead of the `Date` headers, in seconds; None if the two agree."""
     reliable: bool = True
-    """Whether the times can be used, with that correction. Not where only one job contradicts the headers, or where jobs contradict
-    each other, as with a service that dates a job when it begins."""
+    """Whether the corrected times can be used. They cannot if only one job contradicts the headers, or if jobs contradict each other,
+    as with a service that dates a job when it begins."""
 
 
 def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> Dating:
@@ -38,7 +38,7 @@ def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate])
     Args:
         connection: A view of the ledger.
         account: Whose listing.
-        listed: The listed jobs. Those of ours whose POST was answered count.
+        listed: The listed jobs. Only jobs of ours whose POST was answered count.
     """
     created = {job.job_id: job.created_at.timestamp() for job in listed}
     between: list[ClockOffset] = []

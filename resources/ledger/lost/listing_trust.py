@@ -1,7 +1,7 @@
 """The lag of an account's listing: how long it takes to show a new job. Absence is proved only against a known lag.
 
-Nothing is bought again because of a miss before enough jobs were seen to appear, and only while the settle time is a multiple of
-the slowest of them.
+A miss leads to a new purchase only after enough jobs were seen to appear, and only while the settle time is a multiple of the
+largest lag.
 """
 
 import math
@@ -15,17 +15,17 @@ from resources.ledger.lost.readings import Reading
 from resources.ledger.schema import attempts, jobs, lags, submissions
 
 ENOUGH = 20
-"""So many lags must be known before a miss counts."""
+"""How many lags must be known before a miss counts."""
 MARGIN = 3.0
-"""The settle time must be so many times the largest lag."""
+"""The settle time must be at least this many times the largest lag."""
 EXACT_SECONDS = 20.0
-"""A job's lag lies between the last reading without it and the first one with it. Readings that are further apart than this give
-only a lower bound."""
+"""A job's lag lies between the last reading without the job and the first one with it. Readings that are further apart than this
+give only a lower bound."""
 EARLY_SECONDS = 5.0
-"""A job that is listed so long before its own time was dated by another clock."""
+"""A job that is listed this long before its own time was dated by another clock."""
 MEASURED_FOR_SECONDS = 900.0
 LOOKED_BACK_SECONDS = 900.0
-"""A reading covers at least this much time before it. A new job that is older says nothing about the lag."""
+"""A reading covers at least this much time before it. An older new job says nothing about the lag."""
 
 _MEASURED = sa.and_(lags.c.account == sa.bindparam("account"), lags.c.seconds >= 0)
 _LARGEST = sa.select(lags.c.seconds).where(_MEASURED).order_by(lags.c.seconds.desc()).limit(ENOUGH)
@@ -44,15 +44,15 @@ _UNMEASURED_SINCE = sa.select(sa.func.min(attempts.c.submitted_at)).where(
 
 @dataclass(frozen=True)
 class Lags:
-    """What is known of an account's lag after a reading."""
+    """The lags of an account that are known after a reading."""
 
     known: int
-    """How many lags are known, counted as far as is `ENOUGH`."""
+    """The number of known lags, counted up to `ENOUGH`."""
     largest: float
-    """The largest of them in seconds, or the age of a job of ours that is still not listed."""
+    """The largest lag in seconds, or the age of a job of ours that is still not listed."""
     new: Mapping[str, float | None]
-    """Jobs that were listed for the first time, with their lag in seconds: None where the reading before was too long ago to
-    tell, negative for a job that was listed before its own time."""
+    """Jobs that were listed for the first time, with their lag in seconds: None if the last reading was too long ago, negative for a
+    job that was listed before its own time."""
     early: bool = False
     """Whether the listing has a job with a negative lag."""
 
@@ -72,7 +72,7 @@ class Lags:
 
 
 def are_known(connection: sa.Connection, account: str, settle_seconds: float, *, since: float) -> bool:
-    """Whether the lags of an account let a miss prove absence, with one measured since a given time."""
+    """Whether the known lags of an account let a miss prove absence, at least one of them measured since `since`."""
     count, largest = _seen(connection, account)
     if Lags(count, largest, {}).doubt(settle_seconds) is not None:
         return False
@@ -92,8 +92,8 @@ def unmeasured_since(connection: sa.Connection, account: str, now: float) -> flo
 def measure(connection: sa.Connection, account: str, reading: Reading, last_read_at: float | None) -> Lags:
     """Measure the lag by a reading.
 
-    Strangers' jobs count too, and a job of ours may be recognised only long after it was listed. An older part of the listing
-    measures no new lag, but a job of ours that is missing from it is hidden.
+    Strangers' jobs count too, since a job of ours may be recognised only long after it was listed. A reading of an older part measures
+    no new lag, but it shows that a job of ours is hidden if the job is missing from it.
 
     Args:
         connection: A view of the ledger.
@@ -164,6 +164,6 @@ def _measured(connection: sa.Connection, account: str, job_ids: Collection[str])
 
 
 def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:
-    """How many lags are known, counted as far as is enough, and the largest of all."""
+    """The number of known lags, counted up to `ENOUGH`, and the largest of all."""
     largest = connection.execute(_LARGEST, {"account": account}).scalars().all()
     return len(largest), float(largest[0]) if largest else 0.0

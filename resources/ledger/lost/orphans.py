@@ -1,7 +1,6 @@
 """Jobs at a provider that this ledger does not know: found by an hourly sweep, recorded, shown, and never adopted on a guess.
 
-On a shared key they are expected. On a dedicated key they are money that somebody spends beside the ledger, or orders that the
-ledger has lost.
+On a shared key they are expected. On a dedicated key somebody spends money outside the ledger, or the ledger has lost orders.
 """
 
 import json
@@ -23,7 +22,7 @@ SWEEP_SECONDS = 3600.0
 SETTLED_SECONDS = 900.0
 """Younger jobs are left out: they may belong to a POST that is still in flight."""
 SHOWN_WITHIN_SECONDS = 7_200.0
-"""How much of the last window a sweep reads again, since AI/ML API's logs may show a job only when it has ended."""
+"""How much of the last window a sweep reads again, because AI/ML API's logs may show a job only when it has ended."""
 FIRST_SWEEP_SECONDS = 86_400.0
 LISTING, BILL = "listing", "bill"
 
@@ -61,7 +60,7 @@ class Sweep:
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
-    """Whether an account's sweep is due, also where none of its jobs is running."""
+    """Whether an account's sweep is due, even if none of its jobs is running."""
     return _due(ledger, account)[0] is not None
 
 

@@ -17,7 +17,7 @@ from resources.providers.base import ClockOffset
 
 CLOCK_SLACK_SECONDS = 1.0
 GIVE_UP_SETTLES = 4
-"""After so many settle times an unknown POST is held, whether or not its listing could be read."""
+"""After this many settle times, an unknown POST is held, whether or not its listing could be read."""
 UNMEASURED_SECONDS = 120.0
 """The assumed offset of a provider's clock from ours where no `Date` header shows it."""
 
@@ -94,7 +94,7 @@ class Undecided:
         return self.clock_high - self.clock_low + CLOCK_SLACK_SECONDS
 
     def give_up_at(self, contract: Contract) -> float:
-        """When it is held at the latest. A reading that begins then proves everything that can be proved."""
+        """The latest time to hold it. A reading that begins then proves everything that can be proved."""
         settled_at = max(
             self.deadline_at + contract.settle(self.attempt.request), self.broke_off + ACCEPTANCE_SECONDS
         )
@@ -147,16 +147,16 @@ class ListingView:
     offset: ClockOffset
     """The offset of the provider's clock from the reader's."""
     dedicated_since: float
-    """From when on nobody else uses the key, in seconds since the epoch. The clocks' difference is added, since a stranger's
-    last job before that may be dated later than our first POST after it."""
+    """The time from which nobody else uses the key, in seconds since the epoch. The clocks' difference is added, since a stranger's
+    last job before that time may be dated later than our first POST after it."""
     key_since: float = 0.0
-    """Since when the account is used with its present key, in seconds since the epoch."""
+    """Since when the account uses its present key, in seconds since the epoch."""
     misdated_by: float = 0.0
     """The error of the listing's times, in seconds."""
 
 
 def _comparable(body: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request that a listing can show unchanged. Local files are left out: they were sent as addresses."""
+    """The fields of a request that a listing can show unchanged. Local files are left out, since they were sent as addresses."""
     return {name: value for name, value in body.items() if not FileReference.of({name: value})}
 
 

@@ -1,4 +1,4 @@
-"""Readings of an account's listing and bill: what to read, and what was read."""
+"""Readings of an account's listing and bill: the search to make, and its result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,18 +18,18 @@ class Search:
     """A claimed reading of a listing. Times are by our clock."""
 
     since: float
-    """When the oldest POST that it is read for was sent."""
+    """When the oldest POST in question was sent."""
     bill: bool
     """Whether the bill must be read too, since absence may be proved now."""
     until: float | None = None
-    """The end of the part to read, None for now."""
+    """The end of the part to read; None for now."""
     later: float | None = None
-    """When a job of ours was accepted after `until`, None where none is needed."""
+    """When a job of ours was accepted after `until`; None if none is needed."""
     given_up: Sequence[Undecided] = ()
     """POSTs that stayed unknown although a reading began late enough to settle them: the listing could not be read."""
 
     def covers(self, one: Undecided, contract: Contract) -> bool:
-        """Whether the reading includes everything that can concern a POST."""
+        """Whether the reading covers all times at which a job of the POST can be listed."""
         return self.since <= one.started_at and (
             self.until is None or shown_until(one, contract) <= self.until
         )
@@ -47,13 +47,13 @@ class Reading:
     offset: ClockOffset
     """The offset of the provider's clock from the reader's."""
     jobs: Sequence[Candidate]
-    """All listed jobs since a while before the search's start."""
+    """All listed jobs, beginning some time before the search's start."""
     charges: Sequence[Charge] | None
-    """The bill of the same time, None where it was not read."""
+    """The bill of the same time; None if it was not read."""
     unread: str | None = None
     """Why a bill that was needed could not be read."""
     aside: Sequence[SetAside] = ()
-    """Rows of both that were set aside."""
+    """Rows of listing and bill that were set aside."""
 
     @cached_property
     def shown(self) -> list[Candidate]:
@@ -66,5 +66,5 @@ class Reading:
 
 
 def shown_until(one: Undecided, contract: Contract) -> float:
-    """By when a job of a POST is listed and charged, by our clock."""
+    """The time by which a job of a POST is listed and charged, by our clock."""
     return one.deadline_at + contract.settle(one.attempt.request) + HELD_WINDOW_SECONDS

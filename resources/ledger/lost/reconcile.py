@@ -1,7 +1,7 @@
-"""Recording what the listing of an account proves about POSTs whose outcome is unknown.
+"""Reconciliation: it records what an account's listing proves about POSTs whose outcome is unknown.
 
-`search_schedule.py` decides who reads a listing and when, `evidence.py` judges, and `closures.py` ends the doubt about an attempt.
-Here the reading is joined with what the ledger knows.
+`search_schedule.py` decides which process reads a listing and when, `evidence.py` judges the reading, and `closures.py` closes the
+attempt. This module joins the reading with the ledger.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,19 +30,19 @@ from resources.providers.base import Candidate
 
 WHO = "reconciler"
 EXPECTED_FOR_SECONDS = 86_400.0
-"""For so long after its decision a clip is bought again when its order proves to be absent: as long as it may wait in the queue."""
+"""How long after its decision a clip whose order is proved absent is bought again: as long as it may wait in the queue."""
 NO_LONGER_EXPECTED = (
-    "It was decided more than a day ago and is not bought again by itself: `dailies retry` asks for it."
+    "Its decision is more than a day old, so it is not bought again by itself: `dailies retry` buys it."
 )
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the ledger knows when it judges a reading."""
+    """The ledger's knowledge when it judges a reading."""
 
     undecided: Sequence[Undecided]
     owned: Collection[str]
-    """Ids of jobs in the reading that a purchase owns."""
+    """Ids of the jobs in the reading that a purchase owns."""
     lags: Lags
     misdated: bool
     """Whether the listing's times prove nothing."""
@@ -63,7 +63,7 @@ def record(
         owned = _owned(connection, account, reading, undecided)
         late = _named_but_settled(connection, account, reading, owned, undecided)
         seen = listing_trust.measure(connection, account, reading, last_read_at(connection, account))
-        # an echoed id settles whose a job is, whatever its time
+        # an echoed id proves the owner of a job, whatever the job's time
         doubtful = not told.reliable or (told.ahead is None and seen.early)
         misdated = doubtful and not contract.echoes
         known = _Known(undecided, owned, seen, misdated)
@@ -88,7 +88,7 @@ def record(
 def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None = None) -> list[Attempt]:
     """Hold every attempt that would be settled by now if the listing and the bill could be read.
 
-    The search for its job goes on, and so does the attempt when they can be read.
+    The search for its job goes on, and the attempt continues once they can be read.
     """
     if not search.given_up:
         return []
@@ -113,7 +113,7 @@ def hold_unlisted(
     """Hold the unknown attempts of an account whose provider lists no jobs: no search can settle them.
 
     Args:
-        key_seconds: How long the provider remembers an idempotency key: so long a repetition may still bring the answer.
+        key_seconds: How long the provider remembers an idempotency key. Until then, a repeated POST may still bring the answer.
     """
     with ledger.read() as connection:
         now = ledger.clock()
@@ -134,7 +134,7 @@ def hold_unlisted(
 
 
 def _redated(reading: Reading, told: Dating) -> Reading:
-    """The reading with all times by one clock, as far as jobs of ours show the difference."""
+    """The reading with all times converted to one clock, if jobs of ours show the difference."""
     if told.ahead is None:
         return reading
     listed, charges = job_times.by_date_header(reading.jobs, reading.charges, told.ahead)
@@ -146,7 +146,7 @@ def _redated(reading: Reading, told: Dating) -> Reading:
 def _owned(
     connection: sa.Connection, account: str, reading: Reading, undecided: Sequence[Undecided]
 ) -> set[str]:
-    """Ids of jobs whose attempt is known, among those of this reading and the candidates of earlier ones."""
+    """Ids of owned jobs among the jobs of this reading and the candidates of earlier ones."""
     ids = sorted(
         {job.job_id for job in reading.jobs}
         | {row.job_id for row in reading.charges or ()}
@@ -234,7 +234,7 @@ def _judge(
 def _apply(
     ledger: Ledger, one: Undecided, found: Judgement, reading: Reading, run_id: str | None
 ) -> list[Attempt]:
-    """Carry out one judgement, unless the attempt has changed since it was read; returns what changed."""
+    """Carry out one judgement unless the attempt has changed since it was read; returns the changed attempts."""
     candidates = [_as_document(job, reading) for job in found.candidates]
     candidates += [kept for kept in one.candidates if kept["job"] in found.vanished]
     with ledger.transaction(who=WHO, run_id=run_id) as tx:

@@ -1,7 +1,7 @@
-"""When an account's listing is searched for lost jobs, and by whom: one reader at a time, soon after a loss, then ever more rarely.
+"""The schedule of searches for lost jobs in an account's listing: one reader at a time, soon after a loss, then ever more rarely.
 
-Held POSTs are searched for again, in the part of the listing that can show their jobs: soon when the missing proof may have
-arrived, else with growing pauses, for as long as providers show their jobs.
+Jobs of held POSTs are searched for again in the part of the listing that can show them: soon if the missing proof may have arrived,
+else with growing pauses, as long as providers show their jobs.
 """
 
 import math
@@ -23,7 +23,7 @@ from resources.ledger.states import AttemptState, SubmissionState
 from resources.ledger.times import has_passed, is_past
 
 CLAIM_SECONDS = 30
-"""How long a listing belongs to its reader. Two readers of a long one do no harm: attempts have versions."""
+"""The lease of a listing's reader. Two readers of a long listing do no harm, because attempts have versions."""
 FIRST_READS_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 HELD_SOON_SECONDS = 30.0
@@ -53,14 +53,14 @@ class Failure:
     """The last error."""
 
     def __str__(self) -> str:
-        """Since when and why, for a person."""
+        """Since when and why it fails, for a person."""
         return f"since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M} UTC ({self.why})"
 
 
 def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
-    """Claim an account's listing, if there is a reason to read it now and unless another reader has claimed it.
+    """Claim an account's listing if there is a reason to read it now and no other reader has claimed it.
 
-    Reasons, most pressing first: an unknown POST, a held POST that may be settled by now, lags that are still to be measured.
+    The reasons, most urgent first: an unknown POST, a held POST that may be settled by now, lags that were not measured yet.
     """
     with ledger.read() as connection:
         found = _wanted(connection, account, contract, ledger.clock())
@@ -89,16 +89,16 @@ def release(ledger: Ledger, account: str, *, again_in: float, why: str | None = 
     """Release a listing that could not be read.
 
     Args:
-        ledger: Where the claim is.
-        account: Whose listing.
+        ledger: The ledger that has the claim.
+        account: The account of the listing.
         again_in: Seconds until the next reading.
-        why: The error, None where the reader was interrupted.
+        why: The error; None if the reader was interrupted.
     """
     _give_back(ledger, account, ledger.clock() + again_in, {} if why is None else _failing(ledger, why))
 
 
 def failure_of(ledger: Ledger, account: str) -> Failure | None:
-    """Why the last reading of an account's listing or bill failed, None where it did not."""
+    """Why the last reading of an account's listing or bill failed; None if it did not."""
     with ledger.read() as connection:
         row = connection.execute(_LISTING, {"account": account}).first()
     return None if row is None or row.failing_since is None else Failure(row.failing_since, row.failure or "")
@@ -107,7 +107,7 @@ def failure_of(ledger: Ledger, account: str) -> Failure | None:
 def _wanted(
     connection: sa.Connection, account: str, contract: Contract, now: float
 ) -> tuple[Search, Collection[str]] | None:
-    """The reading that is due, and the held POSTs that it is for."""
+    """The reading that is due, and its held POSTs."""
     row = connection.execute(_LISTING, {"account": account}).first()
     if row is not None and not has_passed(row.claimed_until, now, within=CLAIM_SECONDS):
         return None
@@ -172,7 +172,7 @@ def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract
 def _look_back(
     connection: sa.Connection, held: Sequence[Undecided], contract: Contract, now: float
 ) -> tuple[Search, Collection[str]]:
-    """The part of the listing that can settle the oldest of some held POSTs, and the POSTs that were lost about then."""
+    """The part of the listing that can settle the oldest of some held POSTs, and the POSTs that were lost around the same time."""
     first = min(held, key=lambda one: one.started_at)
     together = [one for one in held if one.started_at <= first.started_at + HELD_WINDOW_SECONDS]
     until = max(shown_until(one, contract) for one in together)
@@ -188,19 +188,19 @@ def _look_back(
 def _accepted_after(
     connection: sa.Connection, lost: Sequence[Undecided], *, told_since: float = 0.0
 ) -> float | None:
-    """When the first POST was sent that was surely accepted later than some lost ones and answered since a given time."""
+    """When the first POST was sent that was surely accepted later than the lost ones and answered since `told_since`."""
     after = max(one.broke_off + one.clock_spread for one in lost)
     known = {"account": lost[0].attempt.account, "after": after, "told_since": told_since}
     return connection.execute(_ACCEPTED_AFTER, known).scalar()
 
 
 def last_read_at(connection: sa.Connection, account: str) -> float | None:
-    """When the listing was last read to its end, by the provider's clock: the one clock that all readers share."""
+    """When the listing was last read to its end, by the provider's clock, which all readers share."""
     return connection.execute(sa.select(listings.c.read_at).where(listings.c.account == account)).scalar()
 
 
 def pause(ledger: Ledger, unknown: Sequence[Undecided]) -> float:
-    """Seconds until the next reading: few after a loss, then ever more."""
+    """Seconds until the next reading: few after a loss, then growing."""
     youngest = ledger.clock() - max((u.broke_off for u in unknown), default=0.0)
     return min(max(FIRST_READS_SECONDS, 0.3 * youngest), LONGEST_PAUSE_SECONDS)
 
@@ -209,10 +209,10 @@ def reschedule(ledger: Ledger, account: str, at: float, *, read_at: float | None
     """Release a listing that was read, and set the time of the next reading.
 
     Args:
-        ledger: Where the claim is.
-        account: Whose listing.
+        ledger: The ledger that has the claim.
+        account: The account of the listing.
         at: When to read it again, in seconds since the epoch.
-        read_at: When the complete reading began, by the provider's clock; None where only a part was read.
+        read_at: When the complete reading began, by the provider's clock; None if only a part was read.
         unread: Why a bill that was needed could not be read.
     """
     values = {} if read_at is None else {"read_at": read_at}

@@ -19,7 +19,7 @@ from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import Transaction
 
 PERSONS_RESUBMISSIONS = 1_000
-"""No limit in practice: each of them is a person's own decision."""
+"""No limit in practice, because each one is a person's own decision."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Unsettled:
     sent_at: float
     """When the POST was sent, in seconds since the epoch."""
     candidates: list[dict[str, Any]]
-    """Jobs that may be its: `job`, `model`, `created_at`, `status`, `charged_usd`."""
+    """Jobs that may belong to it: `job`, `model`, `created_at`, `status`, `charged_usd`."""
 
 
 def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
@@ -59,11 +59,11 @@ def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
     return [Unsettled(known[attempt_id], *rest) for attempt_id, *rest in found]
 
 
-def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str) -> Attempt:
+def adopt_named_job(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str) -> Attempt:
     """Give a clip the job that a person names.
 
     Raises:
-        DailiesError: Nothing of the clip is unknown or held, or the job is another clip's. Nothing was changed.
+        DailiesError: No purchase of the clip is unknown or held, or the job is another clip's. Nothing was changed.
     """
     one = _the_one(ledger, clip, job_id)
     with ledger.transaction(who=who, run_id=None) as tx:
@@ -79,24 +79,22 @@ def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str)
         return adopted
 
 
-def buy_again_by_hand(
-    ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False
-) -> list[Attempt]:
+def buy_again(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False) -> list[Attempt]:
     """Close a clip's purchase as absent, because a person says that no job exists, and queue the clip within its decision.
 
     Args:
-        ledger: The record.
-        clip: Its key.
+        ledger: The ledger.
+        clip: The clip's key.
         who: The person.
-        why: What the journal says of it.
-        anyway: Whether the person knows that its job is still being looked for.
+        why: The person's reason, for the journal.
+        anyway: Whether to settle an unknown purchase, whose job is still being searched for.
 
     Returns:
-        The closed attempt, and the new one unless the decision or a cap stands against it.
+            The closed attempt, and the new one unless the decision or a cap forbids it.
 
     Raises:
-        DailiesError: Nothing of the clip is unknown or held, or it is unknown and not to be settled `anyway`. Nothing was
-            changed.
+            DailiesError: No purchase of the clip is unknown or held, or it is unknown and not to be settled `anyway`. Nothing was
+                changed.
     """
     one = _the_one(ledger, clip)
     with ledger.transaction(who=who, run_id=None) as tx:
@@ -105,9 +103,9 @@ def buy_again_by_hand(
 
 
 def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False) -> Attempt:
-    """Give a clip up. Its money stays counted as perhaps spent, and a new decision may buy the clip again.
+    """Write off a clip's purchase. Its money stays counted as possibly spent, and a new decision may buy the clip again.
 
-    Arguments and errors are those of `buy_again_by_hand`.
+    Arguments and errors are those of `buy_again`.
     """
     one = _the_one(ledger, clip)
     with ledger.transaction(who=who, run_id=None) as tx:
@@ -123,11 +121,11 @@ def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
 
 
 def _the_one(ledger: Ledger, clip: str, job_id: str | None = None) -> Unsettled:
-    """The clip's purchase that a person settles: of several takes the one whose candidate the job is, else the newest."""
+    """The clip's purchase that a person settles: if several takes are unsettled, the one with this job as a candidate, else the newest."""
     found = unsettled(ledger, clip=clip)
     if not found:
         raise DailiesError(
-            f"nothing of {clip} is unknown or held; nothing was changed. `dailies resolve` lists what is."
+            f"no purchase of {clip} is unknown or held; nothing was changed. `dailies resolve` lists those that are."
         )
     named = [one for one in found if any(candidate["job"] == job_id for candidate in one.candidates)]
     return (named or found)[-1]
@@ -138,20 +136,20 @@ def _unchanged(tx: Transaction, one: Unsettled) -> Attempt:
     attempt = tx.attempt(one.attempt.id)
     if attempt.version != one.attempt.version:
         raise DailiesError(
-            f"{attempt.subject_key} is {attempt.state} by now; nothing was changed. Look again with `dailies resolve`."
+            f"{attempt.subject_key} is {attempt.state} now; nothing was changed. Look again with `dailies resolve`."
         )
     return attempt
 
 
 def _held(tx: Transaction, one: Unsettled, *, anyway: bool) -> Attempt:
-    """The held attempt. One whose job is still being searched for is held first, where the person wants that."""
+    """The held attempt. With `anyway`, an unknown attempt is held first."""
     attempt = _unchanged(tx, one)
     if attempt.state is AttemptState.HELD:
         return attempt
     if not anyway:
         raise DailiesError(
-            f"{attempt.subject_key} is still being looked for at {attempt.account}, and is held if that comes to nothing; "
-            "nothing was changed. Until then a job can be named (--adopt JOB), or it is settled although nothing is known yet."
+            f"the job of {attempt.subject_key} is still being searched for at {attempt.account}, and the clip is held if it is not found; "
+            "nothing was changed. Until then you can name a job (--adopt JOB) or settle the clip although nothing is known yet."
         )
-    why = "a person settles it while its job is still being looked for"
+    why = "a person settles it while its job is still being searched for"
     return hold(tx, attempt, why, one.candidates)

@@ -1,7 +1,7 @@
-"""The mark that a ledger leaves in its bucket: how far its journal goes, and which paid purchases are not stored yet.
+"""The mark that a ledger leaves in its bucket: its newest journal entry, and the paid purchases that are not stored yet.
 
-The number of the newest entry is not enough, because a restored copy counts on. The mark also names that entry itself, so that
-a ledger with another history is recognised however long its journal is.
+The number of the newest entry is not enough, because a restored copy continues the numbers. The mark also identifies the entry
+itself, so that a ledger with another history is recognised whatever the length of its journal.
 """
 
 import uuid
@@ -24,7 +24,7 @@ ON_THEIR_WAY = (
     AttemptState.OVERDUE,
     AttemptState.SUCCEEDED,
 )
-"""States of purchases that are or may be paid for, and are not in the bucket."""
+"""States of purchases that are or may be paid for and are not in the bucket yet."""
 
 
 _NEWEST_ENTRY = sa.select(journal).where(
@@ -39,11 +39,11 @@ class OnItsWay(BaseModel):
 
     clip: str
     slot: int = 1
-    """Which take of the clip it is; see `resources.orders.TakeSlot`."""
+    """The take's slot; see `resources.orders.TakeSlot`."""
     seed: int | None = None
-    """The seed that was sent, None where the provider chose one."""
+    """The seed that was sent; None if the provider chose one."""
     finishes: FinishedDraft | None = None
-    """The draft that it finishes, None where it finishes none."""
+    """The draft that it finishes; None if it finishes none."""
     draft: bool = False
     """Whether it is a draft."""
     series: str
@@ -59,7 +59,7 @@ class OnItsWay(BaseModel):
     submission: str
     """Id of the POST."""
     job: str | None
-    """The provider's own id, None while it is not known."""
+    """The provider's id of the job; None while it is not known."""
     sent_at: float
     """When the POST was sent, seconds since the epoch."""
     quoted_micros: int
@@ -67,7 +67,7 @@ class OnItsWay(BaseModel):
 
 
 class Mark(BaseModel):
-    """How far a ledger was when it last wrote its mark."""
+    """The state of a ledger when it last wrote its mark."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -76,7 +76,7 @@ class Mark(BaseModel):
     seq: int = 0
     """Number of its newest journal entry, 0 for none."""
     entry: str | None = None
-    """That entry: its attempt, version and time."""
+    """The attempt, version and time of that entry."""
     at: float | None = None
     """When that entry was written, seconds since the epoch."""
     on_their_way: tuple[OnItsWay, ...] = ()
@@ -84,7 +84,7 @@ class Mark(BaseModel):
 
 
 def mark_of(ledger: Ledger) -> Mark:
-    """The ledger's mark as it is now."""
+    """The ledger's present mark."""
     with ledger.read() as connection:
         name = connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one()
         newest = connection.execute(_NEWEST_ENTRY).first()
@@ -100,7 +100,7 @@ def mark_of(ledger: Ledger) -> Mark:
 
 
 def knows(ledger: Ledger, mark: Mark) -> bool:
-    """Whether a mark is part of this ledger's own history: then the ledger knows everything that was bought by then."""
+    """Whether a mark is part of this ledger's history. If so, the ledger knows everything that was bought before the mark."""
     if mark.seq == 0:
         return True
     with ledger.read() as connection:
@@ -123,7 +123,7 @@ def renew_id(ledger: Ledger) -> str:
 
 
 def replace_fact(ledger: Ledger, key: str, value: str) -> None:
-    """Keep a fact, also where the ledger keeps another one under its key."""
+    """Keep a fact, replacing the fact that the ledger keeps under its key."""
     with ledger.write() as connection:
         connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
         connection.execute(sa.update(meta).where(meta.c.key == key).values(value=value))

@@ -1,7 +1,7 @@
-"""The rebuild of a lost ledger: delivered takes, and purchases whose output is still to come.
+"""The rebuild of a lost ledger: delivered takes, and purchases whose output was not fetched yet.
 
-Everything here records what was bought already. Nothing is queued, and the queue of a restored copy is withdrawn, since its
-clips may have been bought after the copy was made. A rebuild may be repeated: what the ledger knows stays as it is.
+The rebuild only records purchases that were made. It queues nothing, and it withdraws the queue of a restored copy, whose clips
+may have been bought after the copy was made. A rebuild may be repeated: what the ledger knows stays unchanged.
 """
 
 import uuid
@@ -41,7 +41,7 @@ _ONWARD = {
     _S.SUBMITTED: _S.SUCCEEDED,
     _S.OVERDUE: _S.SUCCEEDED,
 }
-"""The next state on the way of an attempt that an old copy has in an earlier state."""
+"""The next state of an attempt that an old copy has in an earlier state."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,25 @@ class ManifestTake:
     decision: str
     """Id of the decision."""
     submission: str | None
-    """Id of the POST, where the manifest names it."""
+    """Id of the POST, if the manifest names it."""
     job: str | None
-    """The provider's own id, where the manifest names it."""
+    """The provider's id of the job, if the manifest names it."""
     money: MoneyState
     charged_micros: int | None
     """What it cost, in micro-USD."""
     charge_source: str | None
-    """What stated `charged_micros`."""
+    """The source of `charged_micros`."""
     submitted_at: float
     finished_at: float
     """When its job was seen finished."""
     delivered_at: float
     served_model: str | None
     inference_seconds: float | None
-    """How long the provider worked on it, as it states."""
+    """The provider's own statement of its working time, in seconds."""
     delivery: dict[str, Any]
-    """What the ledger keeps of the manifest."""
+    """The facts of the manifest that the ledger keeps."""
     quarantined: str | None
-    """Why it is in quarantine, None where it is delivered."""
+    """Why it is in quarantine; None if it is delivered."""
     run_id: str | None
     """The run that stored it."""
     draft_id: str | None = None
@@ -82,20 +82,20 @@ class ManifestTake:
     draft: bool = False
     """Whether it is a draft, which is never its clip's current take."""
     spare: bool = False
-    """Whether nobody asked for it, so that it is never its clip's current take."""
+    """Whether it is a spare take, which is never its clip's current take."""
 
 
 class Taken(StrEnum):
-    """What a rebuild did with a take or a purchase that it found."""
+    """The result of recording a take or a purchase that a rebuild found."""
 
     KNOWN = "known"
-    """The ledger had it; nothing was changed."""
+    """The ledger had it already; nothing was changed."""
     LED_ON = "led_on"
-    """The ledger had it in an earlier state, and has it in the later one now."""
+    """The ledger had it in an earlier state, and now has the later state."""
     ADOPTED = "adopted"
-    """The ledger did not have it, and has it now."""
+    """The ledger did not have it before."""
     BLOCKED = "blocked"
-    """Another purchase of the same clip must end first; repeat the rebuild then."""
+    """Another purchase of the same clip must end before the rebuild is repeated."""
 
 
 def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
@@ -182,7 +182,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
 
 
 def withdraw_queued(ledger: Ledger) -> list[Attempt]:
-    """Withdraw everything that is queued: it may have been bought after the copy was made."""
+    """Withdraw all queued purchases, since they may have been bought after the copy was made."""
     with ledger.read() as connection:
         ids = connection.execute(
             sa.select(attempts.c.id).where(attempts.c.state == _S.QUEUED.value)
@@ -193,7 +193,7 @@ def withdraw_queued(ledger: Ledger) -> list[Attempt]:
 
 
 def withdraw_orders(ledger: Ledger) -> list[str]:
-    """Take back every order to finish a draft: its finish may have been bought after the copy was made; returns the clips."""
+    """Withdraw every order to finish a draft, since the finish may have been bought after the copy was made; returns the clips."""
     with ledger.write() as connection:
         is_ordered = ordered_finishes.c.decision.is_not(None)
         changed = connection.execute(
@@ -213,7 +213,7 @@ def withdraw_orders(ledger: Ledger) -> list[str]:
 def pass_circles_on(ledger: Ledger) -> list[str]:
     """Circle every delivered finish whose draft is still circled, which `record_delivered` did in the lost ledger.
 
-    Call it when the verdicts in the bucket are recorded.
+    Call this after the bucket's verdicts were recorded.
 
     Returns:
         The clips.
@@ -240,12 +240,12 @@ def pass_circles_on(ledger: Ledger) -> list[str]:
 
 
 def _subject(clip: str, attempt: str, *, spare: bool) -> dict[str, str]:
-    """The columns that make a purchase a spare take; none for another one, whose request has them."""
+    """The columns that make a purchase a spare take; empty for another purchase, whose request has them."""
     return {"subject_kind": SPARE, "subject_key": f"{clip}~{attempt[:12]}"} if spare else {}
 
 
 def _same(tx: Transaction, attempt_id: str, account: str, job: str | None) -> list[Attempt]:
-    """The attempts that the ledger has of a purchase, by its id or its job."""
+    """The ledger's attempts with this id or this job."""
     same = attempts.c.id == attempt_id
     if job is not None:
         same = sa.or_(same, sa.and_(attempts.c.account == account, attempts.c.job_id == job))
@@ -269,14 +269,14 @@ def _go_on(tx: Transaction, mine: Attempt, item: OnItsWay) -> Taken:
         sent,
         _S.UNKNOWN,
         money=MoneyState.INDETERMINATE,
-        why="its answer was not known when the lost ledger last showed itself",
+        why="its answer was not known when the lost ledger last wrote its mark",
         **values,
     )
     return Taken.LED_ON
 
 
 def _in_the_way(tx: Transaction, item: OnItsWay) -> bool:
-    """Whether another purchase in the slot is open; withdraws one that is only queued."""
+    """Whether another purchase in the slot is open; withdraws it if it is only queued."""
     rows = tx.connection.execute(
         sa.select(attempts).where(
             attempts.c.subject_kind == "clip",
@@ -293,9 +293,9 @@ def _in_the_way(tx: Transaction, item: OnItsWay) -> bool:
 
 
 def _other_finish(tx: Transaction, request: ClipRequest, behind: Attempt | None) -> Attempt | None:
-    """The finish that the ledger has of the same draft: one that was bought after the copy was made is refused beside it.
+    """Another finish of the same draft in the ledger, so that the found one cannot be recorded as its finish; None if there is none.
 
-    One that is only queued is withdrawn. What was bought beside a fetched one is a spare take.
+    A queued finish is withdrawn. If the found finish is in the bucket beside this one, it becomes a spare take.
     """
     if request.finishes is None:
         return None
@@ -346,7 +346,7 @@ def _lead_on(
     values: dict[str, Any],
     money: MoneyState,
 ) -> Attempt:
-    """Move an attempt to its known state by allowed transitions, so that its journal shows each of them."""
+    """Move an attempt to its known state by allowed transitions, each with its journal entry."""
     while attempt.state is not to:
         following = _ONWARD.get(attempt.state, to)
         last = following is to
@@ -366,7 +366,7 @@ def _money_on_the_way(state: AttemptState) -> MoneyState:
 
 def _book_submission(tx: Transaction, item: OnItsWay, attempt: Attempt) -> None:
     state = SubmissionState.UNKNOWN if item.job is None else SubmissionState.ACCEPTED
-    # a request without a seed of its own was sent with one that only the mark knows
+    # a request without its own seed was sent with one that only the mark knows
     seed = None if attempt.request.has_seed else item.seed
     _submission(tx.connection, item.submission, attempt, item.sent_at, state, seed)
     if item.job is not None:
