@@ -1,4 +1,4 @@
-"""Acceptance: a person accepts a take in quarantine, and its objects are stored as a video's, the manifest last."""
+"""Acceptance: a person accepts a take in quarantine, and its objects are copied to where videos are, the manifest last."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ def circle(
     scratch: Path,
     seen: int | None = None,
 ) -> Judged:
-    """Circle a take. One in quarantine is accepted with it.
+    """Circle a take. A take in quarantine is accepted first.
 
     Args:
         verdict: `Word.CIRCLED` on this take.
@@ -68,7 +68,7 @@ def accept(
 
     Args:
         attempt: A take in quarantine.
-        verdict: What the person says; its note is the reason.
+        verdict: The person's verdict; its note is the reason.
         scratch: Folder for the file in transfer.
 
     Returns:
@@ -89,7 +89,7 @@ def accept(
 def _move(
     ledger: Ledger, store: ObjectStore, attempt: Attempt, acceptance: Acceptance, scratch: Path
 ) -> Manifest:
-    """Copy the objects in quarantine to where a video's objects are."""
+    """Copy the objects in quarantine to the keys of a video."""
     key = manifest_key(attempt.clip, attempt.id)
     apart = _manifest(store, quarantined(key))
     if apart is None:
@@ -119,7 +119,7 @@ def _move(
 
 
 def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> StoredObject:
-    """Copy the video through this machine, which checks its digest, on every S3 server."""
+    """Copy the video through this machine, which checks its digest whatever the S3 server supports."""
     found = store.get_file(apart.object.key, path)
     if found is None or found.sha256 != apart.object.sha256:
         state = "is gone" if found is None else "is no longer what was stored"
@@ -129,7 +129,7 @@ def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> St
 
 
 def _copy(store: ObjectStore, picture: StoredObject | None, key: str) -> StoredObject | None:
-    """Copy a picture, None where it is gone, since it can be made again."""
+    """Copy a picture; None if it is gone, since it can be made again."""
     data = None if picture is None else store.get_bytes(picture.key)
     if picture is None or data is None:
         return None

@@ -1,4 +1,4 @@
-"""An account at a provider as an engine uses it, its binding to the ledger, and the result of one step at it."""
+"""An account at a provider: its client and limits, its binding to the ledger, and the result of one step."""
 
 import functools
 import ipaddress
@@ -30,13 +30,13 @@ class Account:
     provider: Provider
     """The client."""
     limits: Limits = field(default_factory=Limits)
-    """What the account allows across processes."""
+    """The account's limits across processes."""
     submit_deadline_seconds: float = 30.0
     """Hard total deadline of one POST."""
     settle_seconds: float | None = None
-    """How long the provider takes at most to list a job that it may list, None for what its contract says."""
+    """The longest time that the provider takes to list a job, in seconds; None for the settle time of its contract."""
     output_key: OutputKey | None = None
-    """The key that the provider's own hosts may want for outputs, None where they want none."""
+    """The key for outputs on the provider's own hosts; None if they need none."""
 
     @property
     def name(self) -> str:
@@ -45,9 +45,9 @@ class Account:
 
     @property
     def contract(self) -> Contract:
-        """What its listing can prove."""
+        """The facts that decide what its listing can prove."""
         offers = self.provider.capabilities
-        # what the listing leaves out while a job waits or runs is the provider's, whatever settle time the account has
+        # how long a waiting or running job may be missing from the listing depends on the provider, not on the account's settle time
         return Contract(
             offers.echoes_submission_id,
             self.settle_seconds or offers.settle_seconds,
@@ -56,14 +56,14 @@ class Account:
         )
 
     def patience(self, request: ClipRequest) -> float:
-        """Seconds after which a submit with a lost answer has been settled or held, while the listing can be read."""
+        """Seconds after which a submit with a lost answer is settled or held, if the listing can be read."""
         unheard = self.submit_deadline_seconds + LEASE_MARGIN_SECONDS
         return unheard + 2 * self.contract.settle(request) + 2 * LONGEST_PAUSE_SECONDS
 
 
 @dataclass
 class StepResult:
-    """What a step did, for the sensor's tick message."""
+    """The result of a step, for the sensor's tick message."""
 
     submitted: list[Attempt] = field(default_factory=list)
     reconciled: list[Attempt] = field(default_factory=list)
@@ -75,20 +75,20 @@ class StepResult:
     orphans: list[str] = field(default_factory=list)
     """Ids of new jobs at the provider that this ledger has not ordered."""
     refused: str | None = None
-    """Why the queue may not be sent: the ledger is older than its bucket, or the bucket cannot be asked."""
+    """Why the queue may not be sent: the ledger is older than its bucket, or the bucket does not answer."""
 
 
 def contract_in_force(ledger: Ledger, account: Account) -> Contract:
-    """What an account's listing can prove by the policy in force, whatever settle time this host was started with."""
+    """The account's contract with the settle time of the policy in force, which may differ from this host's setting."""
     seconds = policy_history.in_force(ledger).settle_seconds(account.name, account.settle_seconds)
     return replace(account, settle_seconds=seconds).contract
 
 
 def bind_account(ledger: Ledger, account: AccountSettings) -> None:
-    """Check that an account is the one from which this ledger has bought; the first use binds them.
+    """Check that this ledger has bought from this account before; the first use binds them.
 
-    A purchase at the sandbox is no video, and must not count as one once the real provider is set. The ledger also learns what this
-    host's settings say about the account's key.
+    A purchase at the sandbox must not count once the real provider is set. The ledger also records whether this host's settings call
+    the account's key dedicated.
 
     Raises:
         ConfigurationError: The ledger knows the account at another address, or the key under another name. Nothing was bought.
@@ -105,12 +105,12 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
     if key is not None and (former := keys.former_account(ledger, name, account.provider, key)) is not None:
         raise ConfigurationError(
             f"the key of the account {name} is the one with which this ledger has bought as {former}. Under another name its caps would "
-            f"begin at zero, and nobody would ask for its jobs. Nothing was bought. Name it {former} again, or give {name} a key of its own."
+            f"begin at zero, and its jobs would not be polled. Nothing was bought. Name it {former} again, or give {name} its own key."
         )
     if key is not None and keys.see_key(ledger, name, key):
         _warn_once(
             f"{name} is used with another key than before. A POST of the earlier key whose answer was lost is held, since the "
-            "listing may not show its job, and what was said of the earlier key (`dailies key`) does not hold for this one"
+            "listing may not show its job, and statements about the earlier key (`dailies key`) do not hold for this one"
         )
     use = keys.declare(ledger, name, account.dedicated)
     if use.disagrees_with(account.dedicated):
@@ -119,12 +119,12 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
 
 @functools.cache
 def _warn_once(text: str) -> None:
-    """Log a warning, once for each process: accounts are bound at every step of a sensor."""
+    """Log a warning once in each process, because accounts are bound at every step of a sensor."""
     logger.warning("%s", text)
 
 
 def _place(base_url: str) -> str:
-    """An address as the ledger keeps it: its host, or for a sandbox this machine, since its port changes."""
+    """The ledger's text for an address: its host, or "this machine" for a sandbox, whose port changes."""
     host = urlsplit(base_url).hostname or base_url
     try:
         local = ipaddress.ip_address(host).is_loopback

@@ -1,7 +1,7 @@
-"""A batch of clips, followed to the stage that its run waits for: submitted, generated, or delivered.
+"""Following a batch of clips to the stage that its run waits for: submitted, generated or delivered.
 
-One loop carries the whole batch. A callback reports each stage of each clip once, so that the caller (a Dagster step, a test)
-shows it as it happens.
+One loop follows the whole batch. A callback reports each stage of each clip once, so that the caller (a Dagster step, a test) can
+show it as it happens.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from resources.unforeseen import UnforeseenError, in_our_words
 __all__ = ["Followed", "Follower", "Report", "Stage"]
 
 LOOK_SECONDS = 2.0
-"""How often the ledger is read for what other processes did."""
+"""How often the ledger is read for changes by other processes."""
 RECONCILE_SECONDS = 1.0
-"""How often the ledger is asked whether a search of the listing is due."""
+"""How often the ledger is checked for a search of the listing that is due."""
 DELIVERIES = 4
 QUEUE_PATIENCE_SECONDS = 20.0
-"""How long a run that only submits waits for a free slot before it leaves the rest of its queue to the sensor."""
+"""How long a run that only submits waits for a free slot before it leaves its queue to the sensor."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Followed:
     failed: dict[str, str] = field(default_factory=dict)
     """Why clips failed, by clip."""
     left: list[str] = field(default_factory=list)
-    """Clips whose purchases are open and were left to the sensor."""
+    """Clips with open purchases, which were left to the sensor."""
 
 
 _REACHED: dict[AttemptState, Stage] = {
@@ -111,7 +111,7 @@ class Follower:
         self._result = Followed()
 
     async def follow(self, decided: list[Decided]) -> Followed:
-        """Follow the clips from the ruling on each."""
+        """Follow the clips of these rulings."""
         for ruling in decided:
             # an adopted purchase may lie in another slot than the one that was asked for
             adopted = ruling.attempt if ruling.ruling is Ruling.ADOPTED else None
@@ -133,7 +133,7 @@ class Follower:
         """Follow attempts that are already in the ledger.
 
         Raises:
-            ValueError: One is a spare take, which is fetched and never followed: the newest purchase of a slot is never one.
+            ValueError: One is a spare take, which `fetch_spares` fetches instead.
         """
         if any(attempt.is_spare for attempt in attempts):
             raise ValueError("a spare take cannot be followed; `fetch_spares` fetches it")
@@ -141,7 +141,7 @@ class Follower:
         self._pending = set(self._ids)
         for slot in self._pending:
             self._stages.follow(slot)
-        # all accounts of the engine: a clip may fall back to another account than its first one
+        # all accounts of the engine, since a clip may fall back to another account
         accounts = sorted(self._engine.accounts) if attempts else []
         workers: list[asyncio.Task[None]] = []
         reconcilers: list[asyncio.Task[None]] = []
@@ -167,7 +167,7 @@ class Follower:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # POSTs of other runs' clips may be in flight: only an interrupted run does not wait for their answers
+            # POSTs of other runs' clips may be in flight; only an interrupted run does not wait for their answers
             await self._engine.submitter.finish(interrupted=bool(self._pending))
         return self._result
 
@@ -184,10 +184,10 @@ class Follower:
         self._result.left = sorted({slot.clip for slot in self._pending})
         self._pending.clear()
 
-    # What the loop does for each account
+    # The loops of each account
 
     async def _work(self, loop: Callable[[str], Awaitable[None]], name: str) -> None:
-        """Run one of an account's loops. An unforeseen error fails the clips that wait for this loop, and no others."""
+        """Run one loop of an account. An unforeseen error fails only the clips that wait for this loop."""
         try:
             with about(account=name, run_id=self._run_id), in_our_words(f"{name} could not be worked with"):
                 await loop(name)
@@ -219,7 +219,7 @@ class Follower:
             await engine.sleep(LOOK_SECONDS if later is None else min(max(later.at - now, 0.2), LOOK_SECONDS))
 
     async def _give_up_queue(self, name: str, stop: Stop) -> None:
-        """Withdraw the clips of a run that waits, since a stop would keep it for ever. A run that leaves keeps its queue."""
+        """Withdraw the queued clips of a run that waits, since a stop would block it for ever. A run that leaves keeps its queue."""
         kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
         await self._withdraw_queue(name, why=f"not sent: {stop}", kind=kind)
         self._engine.ledger.changed.set()
@@ -241,23 +241,23 @@ class Follower:
             await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
 
     async def _reconcile(self, name: str) -> None:
-        """Search for lost answers: one may be of this run's clips, or keep them in the queue."""
+        """Search for lost answers, which may concern this run's clips or block them in the queue."""
         engine = self._engine
         while self._pending:
             await engine.ledger.run(outcomes.expire_submissions, name)
             await engine.reconcile(name, run_id=self._run_id)
             await engine.sleep(RECONCILE_SECONDS)
 
-    # What the ledger says of each clip
+    # Reading the ledger
 
     async def _look(self) -> None:
-        # other runs have taken over the clips of a process that was stopped for long
+        # fails if the run was lost while its process was stopped, because other runs have taken over its clips
         await self._engine.ledger.run(heartbeats.check, self._run_id)
         changed = await self._engine.ledger.run(self._read_changes)
         self._newest.update(changed)
         self._ids.update({slot: attempt.id for slot, attempt in changed.items()})
         now = self._engine.ledger.clock()
-        # patience ends and deliveries are tried again without a change in the ledger
+        # patience runs out, and deliveries are tried again, without a change in the ledger
         if not 0 <= now - self._considered_at < LOOK_SECONDS:
             self._considered_at = now
             changed = {slot: self._newest[slot] for slot in self._pending if slot in self._newest}
@@ -291,7 +291,7 @@ class Follower:
             self._fail(slot, Stage.GENERATED, attempt, why)
 
     def _waited_long_enough(self, slot: TakeSlot, attempt: Attempt) -> bool:
-        """Whether the run has waited for an overdue job as long again as its endpoint needs: an endless job must keep no run."""
+        """Whether the run has waited for an overdue job twice the longest time of its endpoint: an endless job must not block a run."""
         now = self._engine.ledger.clock()
         return now - self._overdue_since.setdefault(slot, now) > attempt.request.max_seconds
 
@@ -312,7 +312,7 @@ class Follower:
         return Stage(min(reached + 1, Stage.DELIVERED))
 
     def _refused_stage(self, refused: Decided) -> Stage:
-        """The first stage that a refused clip lacks; a purchase of another request gives it none."""
+        """The first stage that a refused clip has not reached; a purchase of another request does not count."""
         attempt = refused.attempt
         if attempt is None or attempt.fingerprint != refused.request.fingerprint:
             return Stage.SUBMITTED
@@ -333,9 +333,9 @@ class Follower:
             failed[slot.clip] = f"{failed[slot.clip]}; {why}" if slot.clip in failed else why
 
     async def _show(self) -> None:
-        """Report the stages that were reached. An unforeseen error in a report fails its clip, and no other.
+        """Report the stages that were reached. An unforeseen error in a report fails only its clip.
 
-        Off the loop: a report asks the ledger, whose database may be away for a minute.
+        Reports run outside the event loop, because they read the ledger, whose database may be away for a minute.
         """
         while self._untold:
             report = self._untold.pop(0)
@@ -353,14 +353,14 @@ class Follower:
             return
         now = self._engine.ledger.clock()
         task = self._deliveries.get(slot)
-        # a task that ended without a result found another worker's claim, and that worker may have died since
+        # a task without a result found another worker's claim, but that worker may have died since
         if task is None or (task.done() and not 0 <= now - self._asked_at[slot] < LOOK_SECONDS):
             self._asked_at[slot] = now
             self._deliveries[slot] = asyncio.create_task(self._deliver_one(slot, attempt))
 
     async def _deliver_one(self, slot: TakeSlot, attempt: Attempt) -> None:
         if self._deliverer is None:
-            raise RuntimeError("a batch that is followed until it is delivered needs a deliverer")
+            raise RuntimeError("following a batch until it is delivered needs a deliverer")
         async with self._turns:
             try:
                 with in_our_words(f"{slot} could not be delivered"):

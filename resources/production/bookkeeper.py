@@ -1,4 +1,4 @@
-"""The bookkeeper: it reads a provider's bill when amounts are unconfirmed, and reports what the bill changes."""
+"""The bookkeeper: it reads a provider's bill when amounts are unconfirmed, and reports the changes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,20 @@ logger = logging.getLogger("dailies")
 
 
 async def watch_hours(ledger: LedgerThread, provider: Provider, charges: Sequence[Charge]) -> None:
-    """Stop the account if its bill has an hour that is too dear."""
+    """Stop the account if the charges of an hour on its bill exceed the orders."""
     offset = provider.clock_offset
     ahead = 0.0 if offset is None else offset.high
     await ledger.run(sentinel.watch_hours, provider.name, charges, ahead_seconds=ahead)
 
 
 class Bookkeeper:
-    """Confirms what was spent against the bills."""
+    """Confirms the ledger's amounts by the bills."""
 
     def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
 
     async def confirm(self, provider: Provider) -> list[Confirmed]:
-        """Read the account's bill if it is due; a bill that cannot be read now is read next time.
+        """Read the account's bill if it is due; a failed reading is repeated next time.
 
         Returns:
             The attempts whose money the bill has changed or confirmed.
@@ -51,7 +51,7 @@ class Bookkeeper:
         return await self.book(provider, window, bill)
 
     async def read(self, provider: Provider, window: Window) -> dict[str, Billed]:
-        """The account's bill, by the core of the job's id; rows that prove nothing are counted and kept for a person.
+        """Read the account's bill, by the core of the job's id; rows that were set aside are counted and kept for a person.
 
         Raises:
             DailiesError: The bill could not be read to its end.
@@ -67,7 +67,7 @@ class Bookkeeper:
         return bills.by_job(charges)
 
     async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
-        """Record what a bill states; returns what that changes."""
+        """Record a bill's amounts; returns the changes."""
         confirmed = await self._ledger.run(
             bills.record,
             provider.name,
@@ -84,7 +84,7 @@ class Bookkeeper:
 
 
 def _say(change: Confirmed) -> None:
-    """Log what a bill says otherwise than the ledger."""
+    """Log a difference between a bill and the ledger."""
     after = change.after
     if change.swapped is not None:
         logger.warning(
@@ -94,7 +94,7 @@ def _say(change: Confirmed) -> None:
             after.endpoint,
             after.job_id,
         )
-    # a refund is expected, and no news
+    # an expected refund is not worth a warning
     if change.difference_micros > 0 or (
         change.difference_micros < 0 and after.money_state is MoneyState.CONFIRMED
     ):

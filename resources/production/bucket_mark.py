@@ -1,8 +1,8 @@
-"""The ledger's mark in its bucket, which keeps a ledger that is older than the world from buying.
+"""The ledger's mark in its bucket, which prevents an outdated ledger from buying.
 
-`ledger.json` holds how far the ledger was that buys for the bucket. A ledger without that part of the history (restored from a
-copy, emptied, or a copy that went on by itself) would buy again what it has no record of. The mark is advanced after orders
-were placed, at most every few seconds: `docs/reliability.md` names the window that this leaves.
+`ledger.json` records how far the bucket's ledger was. A ledger without that history (restored from a copy, emptied, or a copy
+that was used separately) would buy clips again that it does not know. The mark is advanced after orders were placed, at most every
+few seconds: `docs/reliability.md` names the window that this leaves.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ PATIENCE_SECONDS = 5.0
 BUCKET_FACT = "bucket"
 TRIAL_FACT = "bucket trial"
 TRIAL_SECONDS = 86_400.0
-"""How long a trial of the bucket is believed."""
+"""How long the result of a trial of the bucket is valid."""
 _MOST_TRIALS = 8
-"""How many addresses are remembered; the embedded S3 has another port after each start."""
+"""How many addresses are kept; the embedded S3 has another port after each start."""
 
 
 class LedgerBehindError(ConfigurationError):
-    """The bucket has seen more than the ledger knows; the ledger may not buy before it is rebuilt."""
+    """The bucket's mark is newer than the ledger, which may not buy until it is rebuilt."""
 
 
 class BucketMark:
@@ -62,10 +62,10 @@ class BucketMark:
         """Check that ledger and bucket belong together; the first use binds them.
 
         Args:
-            buying: Whether something is to be bought. A ledger that is older than its bucket may not buy.
+            buying: Whether the caller will buy, which a ledger that is older than its bucket may not.
 
         Raises:
-            LedgerBehindError: The ledger is older than its bucket, and something is to be bought. Nothing was.
+            LedgerBehindError: The ledger is older than its bucket, and the caller will buy. Nothing was bought.
             ConfigurationError: The bucket has another ledger, or the ledger another bucket. Nothing was bought.
             resources.errors.UnavailableError: The bucket does not answer.
         """
@@ -73,7 +73,7 @@ class BucketMark:
             self._look(buying=buying)
 
     def refusal(self) -> DailiesError | None:
-        """Why nothing may be bought now, None when it may; reads the mark again after `CHECK_SECONDS`."""
+        """Why nothing may be bought now; None if something may. Reads the mark again after `CHECK_SECONDS`."""
         with self._turn:
             if time.monotonic() - self._checked_at <= CHECK_SECONDS:
                 return None
@@ -95,11 +95,11 @@ class BucketMark:
 
     @property
     def rests_for(self) -> float:
-        """Seconds until the mark may be advanced again, so that many orders cost the bucket few requests."""
+        """Seconds until the mark may be advanced again, so that many orders cause few requests."""
         return max(0.0, self._advanced_at + ADVANCE_SECONDS - time.monotonic())
 
     def advance(self) -> None:
-        """Advance the mark to where the ledger is.
+        """Advance the mark to the ledger's newest entry.
 
         Raises:
             DailiesError: The ledger is behind, or the bucket does not answer; nothing was written.
@@ -110,7 +110,7 @@ class BucketMark:
                 self._write()
 
     def replace(self) -> None:
-        """Write the ledger's mark whatever the bucket holds: only for a ledger that was just rebuilt from it."""
+        """Write the ledger's mark, replacing any mark in the bucket. Only for a ledger that was just rebuilt from the bucket."""
         with self._turn:
             self._write()
 
@@ -124,7 +124,7 @@ class BucketMark:
             self._checked_at = time.monotonic()
 
     def _compared(self, *, buying: bool) -> tuple[str | None, str, Mark | None]:
-        """The bucket that the ledger knows, its present bucket, and the mark there, if they belong together."""
+        """The bucket that the ledger knows, the present bucket, and the mark in it, if they belong together."""
         place = place_of(self._store)
         kept = self._ledger.fact(BUCKET_FACT)
         if kept is not None and kept != place:
@@ -163,15 +163,15 @@ class BucketMark:
 
 
 def place_of(store: ObjectStore) -> str:
-    """The bucket as a ledger remembers it."""
+    """The ledger's text for a bucket."""
     return store.uri("").rstrip("/")
 
 
 class MarkKeeper:
-    """Asks for the mark before orders and advances it after them, without keeping an event loop waiting for the bucket.
+    """Checks the mark before orders and advances it after them, without blocking the event loop.
 
     Args:
-        mark: The mark, None for a ledger without a bucket, as tests have.
+        mark: The mark; None for a ledger without a bucket, as in tests.
     """
 
     def __init__(self, mark: BucketMark | None) -> None:
@@ -180,11 +180,11 @@ class MarkKeeper:
         self._behind = False
 
     async def refusal(self) -> DailiesError | None:
-        """Why nothing may be bought now, None when it may."""
+        """Why nothing may be bought now; None if something may."""
         return None if self._mark is None else await asyncio.to_thread(self._mark.refusal)
 
     def progressed(self) -> None:
-        """Orders were placed: advance the mark now, or as soon as it may be advanced again."""
+        """Advance the mark after orders were placed, now or as soon as it may be advanced again."""
         if self._mark is None:
             return
         self._behind = True
@@ -192,7 +192,7 @@ class MarkKeeper:
             self._advancing = asyncio.create_task(self._advance_soon(self._mark))
 
     async def aclose(self) -> None:
-        """Advance the mark a last time."""
+        """Advance the mark for the last time."""
         if self._mark is None or self._advancing is None:
             return
         self._advancing.cancel()
@@ -202,7 +202,7 @@ class MarkKeeper:
     async def _advance_soon(self, mark: BucketMark) -> None:
         while self._behind:
             await asyncio.sleep(mark.rests_for)
-            # orders that are placed from here on may miss this round
+            # orders placed from here on may need another advance
             self._behind = False
             await self._advance(mark)
 
@@ -215,7 +215,7 @@ class MarkKeeper:
 
 
 def read_mark(store: ObjectStore) -> Mark | None:
-    """The mark in a bucket, None where there is none. A mark that cannot be read belongs to no ledger."""
+    """The mark in a bucket; None if there is none. A mark that cannot be read belongs to no ledger."""
     data = store.get_bytes(ledger_key())
     if data is None:
         return None
@@ -260,13 +260,13 @@ def bind_bucket(ledger: Ledger, store: ObjectStore, *, buying: bool = True) -> N
     if kept is not None:
         store.learn(kept.ways)
     BucketMark(ledger, store).bind(buying=buying)
-    # a trial in the future is too old as well: the clock was set
+    # a trial in the future counts as too old: the clock was set back
     if buying and not (kept is not None and abs(ledger.clock() - kept.at) < TRIAL_SECONDS):
         try_and_keep(ledger, store).refuse(store)
 
 
 def try_and_keep(ledger: Ledger, store: ObjectStore) -> BucketTrial:
-    """Try the bucket, and keep in the ledger how objects are stored there. A bucket that does not fit is tried before each purchase.
+    """Try the bucket, and keep the supported ways of storing in the ledger. A bucket that fails is tried before each purchase.
 
     Raises:
         resources.errors.UnavailableError: The bucket does not answer.
@@ -278,7 +278,7 @@ def try_and_keep(ledger: Ledger, store: ObjectStore) -> BucketTrial:
 
 
 class _Kept(BaseModel):
-    """What the last trial of a bucket has shown."""
+    """The result of the last trial of a bucket."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -288,7 +288,7 @@ class _Kept(BaseModel):
 
 
 class _Trials(BaseModel):
-    """The trials that the ledger keeps, by address: two hosts may reach one bucket by different addresses."""
+    """The trials that the ledger keeps, by address, since two hosts may reach one bucket by different addresses."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -296,14 +296,14 @@ class _Trials(BaseModel):
 
     @classmethod
     def of(cls, ledger: Ledger) -> "_Trials":
-        """The trials that the ledger keeps, none where they cannot be read."""
+        """The trials that the ledger keeps; empty if they cannot be read."""
         try:
             return cls.model_validate_json(ledger.fact(TRIAL_FACT) or "{}")
         except ValidationError:
             return cls()
 
     def keep(self, ledger: Ledger, place: str, ways: Ways | None) -> None:
-        """Replace the trial of a bucket. None forgets it, so that the next purchase tries again."""
+        """Replace the trial of a bucket. None removes it, so that the next purchase tries again."""
         others = {name: kept for name, kept in self.trials.items() if name != place}
         if ways is None and len(others) == len(self.trials):
             return

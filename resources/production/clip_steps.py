@@ -16,8 +16,8 @@ def clip_step(
     """Do one step of an attempt.
 
     Args:
-        name: The span's: `POST`, `poll`, `deliver`.
-        submission: The id of its POST, where the step is one.
+        name: The name of the span: `POST`, `poll`, `deliver`.
+        submission: The id of the POST, if the step is a POST.
     """
     with (
         about(**attempt.named, run_id=run_id, submission=submission),
@@ -40,7 +40,7 @@ def note_outcome(outcome: SubmitOutcome) -> None:
 
 
 def note_poll(seen: JobState | PollFailed) -> None:
-    """Show what a poll has seen in its span, without the provider's own words."""
+    """Show the result of a poll in its span, without the provider's own words."""
     if isinstance(seen, PollFailed):
         spans.note(failed=seen.kind.value)
     else:
@@ -48,5 +48,5 @@ def note_poll(seen: JobState | PollFailed) -> None:
 
 
 def note_state(attempt: Attempt) -> None:
-    """Show in the step's span what became of an attempt."""
+    """Show the attempt's state in the step's span."""
     spans.note(state=attempt.state.value)

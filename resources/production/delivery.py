@@ -1,7 +1,7 @@
 """Delivery of a finished generation: fetch it, check it, store it, write its manifest last, record it in the ledger.
 
-A clip is delivered when its manifest exists. Whatever fails before that is tried again as a download and never as a generation:
-the clip is paid for.
+A clip is delivered when its manifest exists. The clip is paid for, so a failure before that is repeated as a download, never as
+a generation.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ INSPECTORS = 2
 
 @dataclass
 class _Looked:
-    """The inspection of a file; the thread that transfers the file fills it in."""
+    """The inspection of a file, filled in by the thread that transfers the file."""
 
     inspection: Inspection | None = None
     checks: list[Check] = field(default_factory=list)
@@ -73,12 +73,12 @@ class _Looked:
 
 
 class Deliverer:
-    """Fetches, checks and stores clips. A context manager: its inspecting processes end with it.
+    """Fetches, checks and stores clips. It is a context manager, which ends the inspecting processes.
 
     Args:
-        engine: For the ledger, and to ask a provider for a fresh address.
-        policy: What may be fetched from where.
-        scratch: Folder for files in transfer; files of dead processes there are removed.
+        engine: The engine, for its ledger and for fresh addresses from providers.
+        policy: The rules for addresses and sizes of downloads.
+        scratch: Folder for files in transfer; files of dead processes are removed from it.
     """
 
     def __init__(self, engine: Engine, store: ObjectStore, *, policy: DownloadPolicy, scratch: Path) -> None:
@@ -106,7 +106,7 @@ class Deliverer:
         """Deliver one finished generation, unless another worker has claimed it.
 
         Raises:
-            DailiesError: It could not be delivered now; the claim is released and the reason kept.
+            DailiesError: It could not be delivered now; the claim was released and the reason kept.
         """
         token = f"{self._engine.ledger.blocking.owner}:{secrets.token_hex(4)}"[:64]
         claimed = await self._engine.ledger.run(deliveries.claim, attempt.id, token=token)
@@ -156,7 +156,7 @@ class Deliverer:
             )
 
     async def write_sheets(self) -> list[Sheet]:
-        """Write the contact sheets of every series and day of which something was delivered.
+        """Write the contact sheet of each series and day with new deliveries.
 
         A sheet only shows what is stored, so a failure is only logged.
         """
@@ -184,7 +184,7 @@ class Deliverer:
 
     @contextlib.asynccontextmanager
     async def _claimed(self, attempt: Attempt, token: str, stop: threading.Event) -> AsyncIterator[None]:
-        """Renew the claim during the delivery. A lost claim (a laptop slept) ends the delivery."""
+        """Renew the claim during the delivery. A lost claim (after a laptop's sleep) ends the delivery."""
 
         async def renew() -> None:
             while True:
@@ -221,7 +221,7 @@ class Deliverer:
         await asyncio.to_thread(repeat_unrecorded, show_current, ledger, self._store, delivered)
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
-        """The manifest of a worker that died between storing it and recording the delivery."""
+        """The manifest left by a worker that died between storing it and recording the delivery."""
         key = manifest_key(attempt.clip, attempt.id)
         for place in (key, quarantined(key)):
             data = await asyncio.to_thread(self._store.get_bytes, place)
@@ -252,7 +252,7 @@ class Deliverer:
         try:
             stored = await self._fetcher.fetch(attempt, path, decide, stop)
         except (DeliveryError, ObjectConflictError):
-            # a worker that died may have stored the video and not its manifest
+            # a dead worker may have stored the video but not its manifest
             recovered = None if stop.is_set() else await self._fetcher.recover(attempt, path, decide)
             if recovered is None:
                 raise
@@ -286,7 +286,7 @@ class Deliverer:
     # Inspecting and storing
 
     def _look(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
-        """Inspect a whole file and compare it with the order; called in the thread that transfers the file."""
+        """Inspect a whole file and compare it with the order, in the thread that transfers the file."""
         try:
             looked.inspection = inspection = self._inspect(path, attempt.request)
         except UnreadableVideoError as error:
@@ -313,9 +313,9 @@ class Deliverer:
         return self._inspector
 
     async def _first_frame(self, attempt: Attempt, path: Path) -> StoredObject | None:
-        """Store the first frame of a draft whose finish begins with it; None for any other take, or where it cannot be decoded.
+        """Store the first frame of a draft whose finish begins with it; None for any other take, or if it cannot be decoded.
 
-        It is stored with the draft, so that the circle and the order of the finish stay one transaction of the ledger.
+        It is stored with the draft, so that circling the draft and ordering the finish remain one transaction of the ledger.
         """
         order = attempt.request.finish
         if order is None or not order.first_frame:
@@ -338,7 +338,7 @@ class Deliverer:
         return self._object(key, len(data), hashlib.sha256(data).hexdigest(), "image/webp")
 
     async def _put_manifest(self, key: str, manifest: Manifest) -> Manifest:
-        """Write the manifest, last of all; returns the one in the bucket, which may be another worker's."""
+        """Write the manifest after all other objects; returns the manifest in the bucket, which may be another worker's."""
         try:
             await asyncio.to_thread(
                 self._store.put_bytes, key, manifest.to_json_bytes(), content_type="application/json"

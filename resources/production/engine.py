@@ -31,25 +31,25 @@ from resources.unforeseen import UnforeseenError, in_our_words
 
 QUEUE_HOURS = 24.0
 POLLS_SECONDS = 10.0
-"""For how long polls begin before the rest of a step has its turn."""
+"""How long a step begins polls before it continues with its other parts."""
 POLL_AGAIN_SECONDS = 1.0
-"""How often jobs that became due are polled while the queue is sent."""
+"""How often due jobs are polled while the queue is sent."""
 STEP_SECONDS = 35.0
-"""When a step begins nothing new: Dagster ends a sensor's tick after 60 s, and POSTs in flight are lost then."""
+"""The time after which a step begins nothing new. Dagster ends a sensor's tick after 60 s, which would lose POSTs in flight."""
 LOST_PATIENCE_SECONDS = 10.0
-"""How long a step searches for a lost answer that keeps its queue waiting."""
+"""How long a step searches for a lost answer that blocks its queue."""
 
 
 class Engine:
     """Drives the accounts: claims work in the ledger, calls the providers, records their answers.
 
     Args:
-        ledger: Its clock is the engine's.
-        accounts: By their names in the ledger.
+        ledger: The ledger, whose clock the engine uses.
+        accounts: The accounts by their names in the ledger.
         sleep: `asyncio.sleep`, or a test's fake.
-        rng: For jitter.
-        mark: The ledger's mark in its bucket; without one, a ledger that is older than its bucket is not noticed.
-        files: The files that requests name; without it, a clip that names one is refused.
+        rng: The source of jitter.
+        mark: The ledger's mark in its bucket; without one, an outdated ledger is not noticed.
+        files: Reads the files that requests name; without it, a clip that names a file is refused.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Engine:
 
         Args:
             name: The account.
-            only: Ids of attempts to choose from, None for all.
-            result: Collects what ended.
-            until: When to begin no more polls, seconds since the epoch.
+            only: Ids of the attempts to choose from; None for all.
+            result: Collects the attempts that ended.
+            until: When to begin no more polls, in seconds since the epoch.
         """
         polled = 0
         until = min(until, self.ledger.clock() + POLLS_SECONDS)
@@ -118,7 +118,7 @@ class Engine:
         return polled
 
     def unforeseen(self, attempt: Attempt) -> str | None:
-        """The unforeseen error that ends the polls of a job again and again, None where none does."""
+        """The unforeseen error with which the polls of a job fail repeatedly; None if they do not."""
         return self._poller.unforeseen.get(attempt.id)
 
     # Reconciling
@@ -130,7 +130,7 @@ class Engine:
 
         Args:
             name: The account.
-            result: Collects what was settled.
+            result: Collects the attempts that were settled.
         """
         account = self.accounts[name]
         repeated = await self._repeater.repeat(account, run_id=run_id)
@@ -146,7 +146,7 @@ class Engine:
     # One bounded step, for the completion sensor
 
     async def step(self, name: str, *, submit: bool = True) -> StepResult:
-        """Do what is due at an account: expired and lost POSTs, polls, late jobs, the bill, stops, the sweep, the queue.
+        """Do the due work of an account: expired and lost POSTs, polls, late jobs, the bill, stops, the sweep, the queue.
 
         A step begins nothing new after `STEP_SECONDS`; the next step continues.
         """
@@ -174,7 +174,7 @@ class Engine:
 
     @staticmethod
     async def _part(name: str, what: str, work: Awaitable[object]) -> None:
-        """Do one part of a step. An unforeseen error in it is logged, and the other parts follow."""
+        """Do one part of a step. An unforeseen error in it is logged, and the other parts still run."""
         with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {what}"):
             await work
 
@@ -187,9 +187,10 @@ class Engine:
         result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
 
     async def _poll_and_confirm(self, name: str, result: StepResult, until: float) -> None:
-        """Poll what is due, and poll again within the step where a failure was seen once: the next step is a while off.
+        """Poll the due jobs, and poll those again within the step whose failure was seen once.
 
-        The second poll waits for the last of them, so that one slow answer does not split a batch into several collecting runs.
+        Without the second poll, they would wait for the next step. It waits for the last such job, so that one slow answer does not split
+        a batch into several collecting runs.
         """
         await self.poll_due(name, result=result, until=until)
         at = await self.ledger.run(polls.last_confirmation, name)
@@ -202,13 +203,13 @@ class Engine:
         result.orphans.extend(found)
 
     async def _submit_and_poll(self, name: str, result: StepResult, until: float) -> None:
-        """Send the queue, and poll meanwhile: a queue of slow POSTs takes the whole step, and ends free places for it."""
+        """Send the queue and poll meanwhile: a queue of slow POSTs takes the whole step, and ended jobs free slots for it."""
         sending = asyncio.create_task(self._submit_all(name, result, until))
         try:
             while not await self._ends_within(sending, POLL_AGAIN_SECONDS):
                 await self._part(name, "polling jobs", self.poll_due(name, result=result, until=until))
         except DailiesError:
-            # a poll that the ledger did not take must not cut off a POST, whose answer would be lost
+            # a poll that could not be recorded must not cut off a POST, whose answer would be lost
             await asyncio.wait({sending})
             raise
         finally:
@@ -225,7 +226,7 @@ class Engine:
         return work.done()
 
     async def _submit_all(self, name: str, result: StepResult, until: float) -> None:
-        """Send the queue, and search for answers that are lost meanwhile, since the rest of the queue waits for them."""
+        """Send the queue, and search for answers that get lost meanwhile, since they block the rest of the queue."""
         account = self.accounts[name]
         give_up = min(self.ledger.clock() + LOST_PATIENCE_SECONDS, until)
         while True:

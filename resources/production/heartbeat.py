@@ -1,8 +1,8 @@
 """The heartbeat of one run: a thread renews the run's claim, and the event loop vouches that work goes on.
 
-A thread alone would keep a run alive whose loop hangs for ever; the loop alone would lose a run whose loop waits for a slow
-bucket. So the thread renews, and while the run buys, watches or collects, it renews only if the loop and the ledger thread have
-answered within `STALL_SECONDS`.
+A thread alone would keep a run alive whose loop hangs for ever. The loop alone would lose a run that waits for a slow bucket. So the
+thread renews the claim, and while the run buys, watches or collects, only if the loop and the ledger thread have answered within
+`STALL_SECONDS`.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Heartbeat:
     Args:
         open_ledger: Opens another connection to the ledger, for the thread.
         run_id: Dagster's id of the run.
-        monotonic: Seconds of a clock that nobody sets.
+        monotonic: Seconds of a monotonic clock.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Heartbeat:
     def start(self) -> None:
         """Claim the run and keep renewing the claim.
 
-        A ledger that does not answer yet is asked again; the step itself reports what is wrong with it.
+        If the ledger does not answer yet, the thread tries again; the step itself reports the problem.
 
         Raises:
             RunLostError: The run was lost before it began.
@@ -71,12 +71,12 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop renewing, and release the claim."""
         self._ended.set()
-        # a locked ledger must not delay the run's end: the claim then expires
+        # a locked ledger must not delay the end of the run; its claim then expires by itself
         self._thread.join(STOP_SECONDS)
 
     @contextlib.asynccontextmanager
     async def vouched_for(self, engine: Engine) -> AsyncIterator[None]:
-        """While the block runs, renew only if its loop and the engine's ledger thread answer."""
+        """While the block runs, renew the claim only if its loop and the engine's ledger thread answer."""
 
         async def vouch() -> None:
             while True:

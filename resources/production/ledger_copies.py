@@ -1,7 +1,7 @@
 """Copies of the ledger in the bucket: each is restored into a scratch database and compared before it counts as verified.
 
-A copy in the bucket protects against a lost disk or server, not against a lost bucket; `resources.ledger.recovery` keeps a ledger
-that was put back from buying until it is rebuilt.
+A copy in the bucket protects against a lost disk or server, not against a lost bucket. `resources.ledger.recovery` prevents a
+restored ledger from buying until it is rebuilt.
 """
 
 import gzip
@@ -32,20 +32,20 @@ from resources.storage.objects import ObjectStore
 from resources.storage.scratch import scratch_folder
 
 GROWING = (attempts, submissions, jobs, journal, verdicts)
-"""Tables whose rows are never removed: a copy has no fewer than the ledger before it was made, and no more than after."""
+"""Tables that only grow: a copy has at least the rows of the ledger before the copy was made, and at most those after."""
 SPARED = 3
-"""So many of the newest verified copies are kept however old they are: a clock that was set must not remove all."""
+"""How many of the newest verified copies are kept at any age, so that a wrong clock cannot remove all."""
 _DAY = 86_400.0
 _LEASE_SECONDS = 3600.0
 _PACKED, _DUMP, _RECORD = "db.gz", "dump", "json"
 
 
 class CopyNotVerifiedError(DailiesError):
-    """A copy of the ledger is damaged or holds something else than the ledger."""
+    """A copy is damaged or differs from the ledger."""
 
 
 class CopyRecord(BaseModel):
-    """What a verified copy holds."""
+    """The record of a verified copy."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -69,7 +69,7 @@ class CopyRecord(BaseModel):
 
 @dataclass(frozen=True)
 class LedgerCopy:
-    """A copy of a ledger in the bucket, as the listing shows it."""
+    """A copy of a ledger in the bucket, as listed."""
 
     name: str
     """Its key without prefix and ending."""
@@ -88,18 +88,18 @@ class LedgerCopy:
 
 
 def store_copy(ledger: Ledger, store: ObjectStore, url: str, *, scratch: Path) -> CopyRecord:
-    """Copy a ledger that may be in use into its bucket, restore the copy from there, and compare it with the ledger.
+    """Copy a ledger, which may be in use, into its bucket, restore the copy from there, and compare it with the ledger.
 
     Args:
-        url: The ledger's address; for PostgreSQL one past any pooler, whose user may create databases.
-        scratch: A folder for temporary files, which take some three times the ledger's size.
+        url: The ledger's address. For PostgreSQL: the server itself, not a pooler, with a user that may create databases.
+        scratch: A folder for temporary files, which take about three times the ledger's size.
 
     Raises:
-        CopyNotVerifiedError: What was restored is not the ledger. The copy stays in the bucket without a record.
-        ConfigurationError: The ledger is not that of the bucket or older than it, or a program is missing.
+        CopyNotVerifiedError: The restored copy differs from the ledger. The copy stays in the bucket without a record.
+        ConfigurationError: The bucket has another ledger, the ledger is older than its bucket, or a program is missing.
         resources.errors.UnavailableError: Bucket or database do not answer.
     """
-    # a ledger that was emptied or put back would push the good copies out
+    # copies of an emptied or restored ledger would displace the good ones
     bind_bucket(ledger, store, buying=False)
     BucketMark(ledger, store).examine()
     scratch.mkdir(parents=True, exist_ok=True)
@@ -152,10 +152,10 @@ def copies(store: ObjectStore) -> list[LedgerCopy]:
 
 
 def remove_old(store: ObjectStore, *, days: int, now: float) -> int:
-    """Remove copies older than some days, but never the newest verified ones. Returns how many were removed.
+    """Remove copies older than `days`, but never the newest verified ones. Returns how many were removed.
 
     Args:
-        days: Age of copies to remove.
+        days: The age from which copies are removed.
         now: Seconds since the epoch.
     """
     listed = copies(store)
@@ -163,25 +163,25 @@ def remove_old(store: ObjectStore, *, days: int, now: float) -> int:
     removed = 0
     for copy in listed:
         if copy.name not in spared and now - copy.at > days * _DAY:
-            # without its record it is no verified copy, should the second request fail
+            # the record first: if the second request fails, the copy no longer counts as verified
             gone = store.discard(copy.record_key) if copy.is_verified else True
             removed += gone and store.discard(copy.key)
     return removed
 
 
 def fetch_copy(store: ObjectStore, copy: LedgerCopy, target: Path) -> None:
-    """Write a verified copy into a file, as `dailies ledger restore` (SQLite) or `pg_restore` (PostgreSQL) take it.
+    """Write a verified copy into a file for `dailies ledger restore` (SQLite) or `pg_restore` (PostgreSQL).
 
     Args:
-        target: The file to write; one that is there is never overwritten.
+        target: The file to write; an existing file is never overwritten.
 
     Raises:
         CopyNotVerifiedError: The object is not the one that was verified.
-        ConfigurationError: The file is there.
+        ConfigurationError: The file exists.
     """
     if target.exists():
         raise ConfigurationError(
-            f"{target} is there already; a copy is never written over another. Name a new file."
+            f"{target} exists already, and a copy never overwrites a file. Name a new file."
         )
     try:
         record = CopyRecord.model_validate_json(store.get_bytes(copy.record_key) or b"")
@@ -216,7 +216,7 @@ def _made(url: str, folder: Path) -> tuple[Path, str]:
 
 @contextmanager
 def _restored(url: str, copy: Path, folder: Path, name: str) -> Iterator[Ledger]:
-    """The copy as a ledger in a scratch database, by the way in which a person restores it."""
+    """Restore the copy into a scratch database, in the same way as a person restores it."""
     if is_postgresql(parsed_address(url)):
         with scratch_database(url, name) as place:
             with _must_restore():
@@ -255,7 +255,7 @@ def _unpacked(copy: Path, folder: Path) -> Path:
 def _compared(
     ledger: Ledger, restored: Ledger, before: dict[str, int], after: dict[str, int], seq: int, uri: str
 ) -> dict[str, int]:
-    """The rows of the restored copy, which must be part of the ledger's own history and lack nothing of before."""
+    """The numbers of rows of the restored copy, after checking that it is part of the ledger's history and complete."""
     mark, rows = mark_of(restored), _rows_of(restored)
     wrong = []
     if mark.ledger != ledger.id:

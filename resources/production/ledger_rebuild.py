@@ -1,7 +1,7 @@
-"""`dailies ledger rebuild`: a lost ledger learns from the bucket, the providers' listings and their bills what was bought.
+"""`dailies ledger rebuild`: it records in a lost ledger what the bucket, the providers' listings and their bills show as bought.
 
 A rebuild never buys. Takes in the bucket are recorded as delivered, open purchases of the mark are polled again, and unknown
-jobs are recorded as orphans. Then the bucket's mark is the ledger's again, and the ledger may buy.
+jobs are recorded as orphans. Then the ledger writes its own mark into the bucket, and may buy.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ from resources.storage.objects import ObjectStore
 
 READERS = 16
 LISTED_DAYS = 30.0
-"""How far back listings and bills are read where a provider does not say how long it keeps outputs."""
+"""How far back listings and bills are read if a provider does not say how long it keeps outputs."""
 LOCK_SECONDS = 300.0
 NAMED = 3
-"""So many runs and POSTs are named in a refusal."""
+"""The most runs and POSTs that a refusal names."""
 
 
 @dataclass
 class Rebuilt:
-    """What a rebuild has found and done."""
+    """The result of a rebuild."""
 
     manifests: int = 0
     """Manifests in the bucket."""
@@ -57,21 +57,21 @@ class Rebuilt:
     led_on: int = 0
     """Takes and jobs that the ledger had in an earlier state."""
     back: int = 0
-    """Open purchases of the mark that the ledger has again."""
+    """Open purchases of the mark that were recorded again."""
     withdrawn: list[str] = field(default_factory=list)
-    """Clips that were queued and are withdrawn."""
+    """Clips whose queued purchase was withdrawn."""
     unordered: list[str] = field(default_factory=list)
-    """Clips whose finish was ordered and not bought yet; the order is taken back."""
+    """Clips whose finish was ordered but not bought; the order was withdrawn."""
     orphans: dict[str, list[str]] = field(default_factory=dict)
     """New jobs that no purchase owns, by account."""
     blocked: list[str] = field(default_factory=list)
-    """Clips whose later purchase waits for the end of an earlier one; nothing may be bought before that."""
+    """Clips whose later purchase must wait for the end of an earlier one. Until then nothing may be bought."""
     problems: list[str] = field(default_factory=list)
     """What could not be read, in sentences."""
 
     @property
     def may_buy(self) -> bool:
-        """Whether the ledger knows everything that was bought, as far as it can be read."""
+        """Whether the ledger knows every purchase that bucket and providers show."""
         return not self.blocked
 
 
@@ -83,18 +83,18 @@ async def rebuild_ledger(
     take_over: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Rebuilt:
-    """Record in a ledger what the bucket and the providers know.
+    """Record in a ledger the purchases that the bucket and the providers show.
 
     Args:
-        ledger: Restored from a copy, or new.
+        ledger: A ledger that was restored from a copy, or a new one.
         providers: The accounts to read, by name.
-        take_over: Whether the bucket may belong to another ledger, which it refuses from then on.
+        take_over: Whether the bucket may belong to another ledger, which the bucket refuses from then on.
         tell: Called with a line for a person at every step.
 
     Raises:
         ConfigurationError: The bucket belongs to another ledger and is not to be taken over, or the ledger to another.
-        UnavailableError: A run works with this ledger, or a POST is on its way. Nothing was changed. Or the bucket, a listing or a bill could not be read to its end. What was read
-            before is kept, and nothing may be bought yet: run it again.
+        UnavailableError: A run works with this ledger, or a POST is in flight; nothing was changed. Or the bucket, a listing or a
+            bill could not be read to its end; what was read before is kept, and nothing may be bought before another rebuild.
     """
     mark = read_mark(store)
     _check_ownership(ledger, store, mark, take_over=take_over)
@@ -122,9 +122,9 @@ async def rebuild_ledger(
 
 @contextlib.contextmanager
 def _alone(ledger: Ledger) -> Iterator[None]:
-    """Stop all buying for the block, also that of a daemon on another host which has nothing to do now.
+    """Stop all buying during the block, also by an idle daemon on another host.
 
-    A stop that somebody else made stays. One that a rebuild left which was killed ends with this one.
+    A stop that somebody else made stays. A stop that a killed rebuild left ends with this one.
     """
     made = stops.stop(ledger, reason=f"{stops.REBUILDING} on {socket.gethostname()}")
     try:
@@ -141,7 +141,7 @@ def _alone(ledger: Ledger) -> Iterator[None]:
 
 
 def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, take_over: bool) -> None:
-    """Refuse a bucket of another ledger unless it is to be taken over."""
+    """Refuse a bucket of another ledger, unless it is to be taken over."""
     place, kept = place_of(store), ledger.fact(BUCKET_FACT)
     if kept is not None and kept != place:
         raise ConfigurationError(
@@ -158,10 +158,10 @@ def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, t
 
 
 def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:
-    """Write the ledger's mark into the bucket, which from now on refuses a copy that is in use elsewhere."""
+    """Write the ledger's mark into the bucket, so that the bucket refuses a copy that is in use elsewhere."""
     if mark is None or mark.ledger != ledger.fact("ledger_id") or not knows(ledger, mark):
         if mark is not None:
-            # a rebuild after the death of this process then knows that the bucket is its own
+            # if this process dies, the next rebuild knows that the bucket is its own
             ledger.remember(f"formerly {mark.ledger}", "rebuilt")
         renew_id(ledger)
     BucketMark(ledger, store).replace()
@@ -172,7 +172,7 @@ def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:
 
 
 async def _take_in_manifests(ledger: Ledger, store: ObjectStore, done: Rebuilt) -> set[str]:
-    """Record every take that has a manifest; returns the attempts that the manifests name."""
+    """Record every take that has a manifest; returns the ids of the attempts."""
     places = await asyncio.to_thread(_manifests, store)
     done.manifests = len(places)
     known = {a.id for a in ledger.attempts(list(places)).values() if a.state in FETCHED}
@@ -205,7 +205,7 @@ def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> ManifestTake | No
         return None
     asked = _asked(store, manifest)
     bought = asked.as_bought(manifest.provider, manifest.endpoint) if asked is not None else None
-    # two ways to the same endpoint may differ in the account
+    # two choices of one endpoint may differ in the account
     request = (bought or _request_of(manifest)).at_account(manifest.account)
     request = request.taken_as(manifest.slot, manifest.seed)
     return _take(manifest, request, store)
@@ -223,7 +223,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
         decision=manifest.decision,
         submission=manifest.submission,
         job=manifest.job,
-        # a stored take was finished, and a finished job is charged
+        # a stored take comes from a finished job, which is charged
         money=MoneyState.CONFIRMED,
         charged_micros=manifest.cost.micros,
         charge_source=manifest.cost.source,
@@ -242,7 +242,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
 
 
 def _asked(store: ObjectStore, of: Manifest | OnItsWay) -> ClipRequest | None:
-    """The order as it was rendered; that of a finish is part of its draft's. None where it is gone."""
+    """The rendered order; a finish's order is part of its draft's. None if it is gone."""
     if of.finishes is None:
         return _prompt(store, of.clip, of.fingerprint)
     draft = _prompt(store, of.clip, of.finishes.fingerprint)
@@ -255,7 +255,7 @@ def _asked(store: ObjectStore, of: Manifest | OnItsWay) -> ClipRequest | None:
 
 
 def _prompt(store: ObjectStore, clip: str, fingerprint: str) -> ClipRequest | None:
-    """The request as it was rendered, None where it is gone or this version cannot read it."""
+    """The rendered request; None if it is gone or this version cannot read it."""
     data = store.get_bytes(prompt_key(clip, fingerprint))
     try:
         return None if data is None else ClipRequest.model_validate_json(data)
@@ -264,7 +264,7 @@ def _prompt(store: ObjectStore, clip: str, fingerprint: str) -> ClipRequest | No
 
 
 def _request_of(manifest: Manifest) -> ClipRequest:
-    """The request as far as a manifest alone has it; enough to recognise the clip."""
+    """The request as far as the manifest has it; enough to recognise the clip."""
     return ClipRequest(
         clip=manifest.clip,
         series=manifest.series,
@@ -279,7 +279,7 @@ def _request_of(manifest: Manifest) -> ClipRequest:
     )
 
 
-# What was on its way
+# Open purchases of the mark
 
 
 async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], done: Rebuilt) -> None:
@@ -337,7 +337,7 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
     before = now + timedelta(hours=1)
     while before > now - timedelta(days=days):
         after = before - timedelta(days=1)
-        # dozens of reads while a person waits: one that fails must not restart all of them
+        # a person waits for dozens of reads, so one that fails must not restart them all
         if offers.lists_jobs:
             listed = await retry_free_call(
                 functools.partial(provider.list_jobs, after=after, before=before, endpoints=ordered)
@@ -373,12 +373,12 @@ def report(done: Rebuilt) -> list[str]:
         lines.append(f"{done.verdicts} verdicts of people on takes are back")
     if done.withdrawn:
         lines.append(
-            f"{len(done.withdrawn)} clips were queued and are not any more, since they may have been bought meanwhile: "
-            "ask for them again"
+            f"{len(done.withdrawn)} queued clips were withdrawn, since they may have been bought meanwhile: "
+            "order them again"
         )
     if done.unordered:
         lines.append(
-            f"{len(done.unordered)} finishes were ordered and are not any more, since they may have been bought meanwhile: "
+            f"{len(done.unordered)} ordered finishes were withdrawn, since they may have been bought meanwhile: "
             "`dailies finish` orders them again"
         )
     for account, jobs in done.orphans.items():
@@ -389,8 +389,8 @@ def report(done: Rebuilt) -> list[str]:
     lines += done.problems
     if done.blocked:
         lines.append(
-            f"not finished: {', '.join(done.blocked[:5])} must wait for an earlier purchase to end, which the completion sensor "
-            "sees to. Nothing may be bought until then: run `dailies ledger rebuild` again in a few minutes"
+            f"not finished: {', '.join(done.blocked[:5])} must wait until the completion sensor has ended an earlier purchase. "
+            "Nothing may be bought until then: run `dailies ledger rebuild` again in a few minutes"
         )
     else:
         lines.append("the ledger knows what was bought; it may buy again")

@@ -14,23 +14,23 @@ T = TypeVar("T")
 
 
 class LedgerThread:
-    """Runs ledger functions off the event loop, one after the other.
+    """Runs ledger functions outside the event loop, one after the other.
 
-    A lock in the database may take seconds, and an answer to a POST must be read in time meanwhile.
+    A lock in the database may take seconds, during which the loop must still read the answer to a POST in time.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self.blocking = ledger
-        """The ledger itself, for whoever has a thread of their own. Its methods wait for the database."""
+        """The ledger itself, for callers with their own thread. Its methods wait for the database."""
         self.changed = asyncio.Event()
-        """Set when this process has written something that a waiting batch looks for."""
+        """Set after this process has written a change that a waiting batch looks for."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
     async def run(
         self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `function(ledger, *args, **kwargs)` in the thread, through an outage of the database; see `outage.repeat_unrecorded`."""
-        # log lines of the thread are about the same clip
+        """Run `function(ledger, *args, **kwargs)` in the thread; after an outage of the database, repeat it (`outage.repeat_unrecorded`)."""
+        # log lines of the thread name the same clip
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(
             self._thread,
@@ -38,9 +38,9 @@ class LedgerThread:
         )
 
     def clock(self) -> float:
-        """Seconds since the epoch by the ledger's clock, which asks no database."""
+        """Seconds since the epoch by the ledger's clock; sends no query."""
         return self.blocking.clock()
 
     def close(self) -> None:
-        """Wait for what runs, then end the thread. The ledger stays open."""
+        """Wait for the running functions, then end the thread. The ledger stays open."""
         self._thread.shutdown(wait=True)

@@ -24,11 +24,11 @@ logger = logging.getLogger("dailies")
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 15.0
-"""How long each reading of a sweep may take, since a sensor's tick has other work; a longer reading is tried again."""
+"""How long each reading of a sweep may take, since a sensor's tick has other work. A reading that takes longer is tried again."""
 
 
 async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
-    """Sweep an account if it is time.
+    """Sweep an account if its sweep is due.
 
     On a shared key, only jobs of models that were ordered here are recorded.
 
@@ -74,14 +74,14 @@ def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
     what = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
     if dedicated:
         return (
-            f"{account} lists {what} that this ledger has not ordered ({sample}), although its key is said to be used by "
-            "nobody else: look at them at the provider, and change the key if they are not yours"
+            f"{account} lists {what} that this ledger has not ordered ({sample}), although its key is set as dedicated: "
+            "look at them at the provider, and change the key if they are not yours"
         )
     return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
 
 
 async def _read_in_time(reading: Awaitable[T], what: str, account: str) -> T | None:
-    """What is read, None where it cannot be or takes too long."""
+    """The result of a reading; None if it fails or takes too long."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             with in_our_words("reading it"):

@@ -1,4 +1,4 @@
-"""The output of a finished generation: it is fetched into the bucket, from a fresh address where the old one expired."""
+"""The output of a finished generation: it is fetched into the bucket, from a fresh address if the old one has expired."""
 
 import asyncio
 import functools
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 DOWNLOAD_TRIES = 3
 ENDING_SECONDS = 5.0
-"""How long a transfer that is cancelled may take to notice."""
+"""How long a cancelled transfer may take to stop."""
 
 
 class DeliveryError(DailiesError):
@@ -31,15 +31,15 @@ class DeliveryError(DailiesError):
 
 
 class NoLongerThereError(DeliveryError):
-    """The provider seems to have deleted a paid output, which is lost once this was seen over minutes."""
+    """The provider seems to have deleted a paid output. After minutes of such answers, the output counts as lost."""
 
 
 class Fetcher:
     """Moves outputs from their provider into the bucket.
 
     Args:
-        engine: For the ledger, and to ask a provider for a fresh address.
-        policy: What may be fetched from where.
+        engine: The engine, for its ledger and for fresh addresses from providers.
+        policy: The rules for addresses and sizes of downloads.
     """
 
     def __init__(self, engine: Engine, store: ObjectStore, policy: DownloadPolicy) -> None:
@@ -50,13 +50,13 @@ class Fetcher:
     async def fetch(
         self, attempt: Attempt, path: Path, decide: Callable[[Path], str], stop: threading.Event
     ) -> Transferred:
-        """Fetch a finished generation into the bucket; a failure that may pass is tried again.
+        """Fetch a finished generation into the bucket; a temporary failure is tried again.
 
         Args:
-            attempt: Whose output.
-            path: A file for it here.
+            attempt: The attempt of the output.
+            path: A local file for the output.
             decide: Inspects the file and returns its key.
-            stop: Ends the transfer once it is set.
+            stop: Ends the transfer when set.
 
         Raises:
             DeliveryError: The output cannot be fetched now.
@@ -93,7 +93,7 @@ class Fetcher:
         def passes(error: Exception) -> bool | float:
             if not isinstance(error, DownloadError) or stop.is_set():
                 return False
-            # an address that has expired is renewed at once, and then with pauses
+            # an expired address is renewed at once the first time, then with pauses
             return 0.0 if error.expired and not renewed else error.expired or error.retryable
 
         try:
@@ -106,7 +106,7 @@ class Fetcher:
     async def recover(
         self, attempt: Attempt, path: Path, decide: Callable[[Path], str]
     ) -> Transferred | None:
-        """The video that is already in the bucket, inspected again; it is whole, since S3 stores no half objects."""
+        """The video that is already in the bucket, inspected again. It is whole, because S3 stores no partial objects."""
         key = video_key(attempt.clip, attempt.id)
         for place in (key, quarantined(key)):
             found = await asyncio.to_thread(self._store.get_file, place, path)
@@ -148,14 +148,14 @@ class Fetcher:
         return seen.outputs[0]
 
     def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:
-        """The error for an output that cannot be fetched although the provider knows its job; it is tried until its time is up."""
+        """The error for an output that cannot be fetched although the provider knows its job. It is tried again while the provider keeps it."""
         if self._engine.ledger.clock() < attempt.kept_until:
             return DeliveryError(f"{why}; it is tried again later")
         return NoLongerThereError(f"{why}, and the provider keeps it no longer")
 
 
 async def _in_a_thread(stop: threading.Event, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread; when the wait for it is cancelled, tell it to stop and let it end."""
+    """Run blocking work in a thread. When the caller is cancelled, set `stop` and wait for the work's end."""
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(working)

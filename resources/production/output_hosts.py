@@ -1,7 +1,7 @@
-"""Whether outputs could be fetched from where providers put them, looked at before anything is bought.
+"""Checking before a purchase that outputs can be fetched from the providers' hosts.
 
-A VPN that gives names fake addresses lets the purchase through and has every download refused. So has a filter that answers
-0.0.0.0 for a provider's CDN.
+A VPN with fake addresses lets the purchase through, but every download is then refused. A filter that answers 0.0.0.0 for a
+provider's CDN has the same effect.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddres
 
 
 class OutOfReachError(ConfigurationError):
-    """What would be bought could not be fetched. Nothing was bought."""
+    """The outputs of an account could not be fetched. Nothing was bought."""
 
 
 def closed_hosts(account: AccountSettings, policy: DownloadPolicy) -> dict[str, str]:
-    """Hosts of an account's outputs that must not be fetched from as they are seen from here, each with the reason.
+    """The hosts of an account's outputs from which this machine may not download, each with the reason.
 
-    A name that cannot be resolved now is left out: hosts come and go, and a name server may be down for a moment.
+    A name that cannot be resolved now is left out, because a name server may be down for a moment.
     """
     closed = {}
     for host in output_hosts(account):
@@ -33,10 +33,10 @@ def closed_hosts(account: AccountSettings, policy: DownloadPolicy) -> dict[str, 
 
 
 def check_outputs(accounts: Iterable[AccountSettings], policy: DownloadPolicy) -> None:
-    """Make sure that outputs of these accounts could be fetched, as far as their hosts are known.
+    """Check that the outputs of these accounts can be fetched, as far as their hosts are known.
 
     Raises:
-        OutOfReachError: They could not; the text names the settings that help. Nothing was bought.
+        OutOfReachError: They cannot; the text names the settings that help. Nothing was bought.
     """
     for account in accounts:
         closed = closed_hosts(account, policy)

@@ -1,4 +1,4 @@
-"""Poll times: when a job is polled next. Pure functions, so that they can be tested alone.
+"""Poll times: when a job is polled next. Pure functions.
 
 At first nothing is known about an endpoint: the first poll comes after 5 seconds, the next ones at growing intervals, as
 WaveSpeed's docs advise for video. Once three jobs have ended, the first poll comes when they usually end.
@@ -21,17 +21,17 @@ def next_poll_in(
     """Seconds until the next poll of a running job.
 
     Args:
-        elapsed: Seconds since its submit; negative where a clock was set back.
+        elapsed: Seconds since its submit; negative if a clock was set back.
         polls: How often it was polled already.
-        usual: How many seconds jobs of its endpoint took lately, None where that is not known.
-        overdue: Whether it has taken longer than it should.
+        usual: How many seconds jobs of its endpoint took lately; None if that is not known.
+        overdue: Whether the job is overdue.
         rng: For the jitter of ten percent, which spreads the polls of a batch.
     """
     elapsed = max(elapsed, 0.0)
     if overdue:
         delay = OVERDUE_SECONDS
     elif usual is None:
-        # after ten polls the interval is the longest anyway, and a larger power would overflow
+        # after ten polls the interval has its maximum, and a larger power would overflow
         delay = min(SCOUT_SECONDS * SCOUT_GROWTH ** min(polls, 10), LONGEST_SECONDS)
     elif elapsed < 0.9 * usual:
         delay = max(0.95 * usual - elapsed, 1.0)
@@ -42,7 +42,7 @@ def next_poll_in(
 
 
 def next_poll_after_failure(*, failures: int, retry_after: float | None, rng: random.Random) -> float:
-    """Seconds until the next poll after one that failed; the provider's `Retry-After` counts first."""
+    """Seconds until the next poll after a failed one; the provider's `Retry-After` has priority."""
     if retry_after is not None:
         return min(max(1.0, retry_after), OVERDUE_SECONDS)
     return min(FAILED_POLL_SECONDS * 2.0 ** min(failures, 10), 60.0) * rng.uniform(1 - JITTER, 1 + JITTER)

@@ -22,18 +22,18 @@ from resources.unforeseen import UnforeseenError, in_our_words
 logger = logging.getLogger("dailies")
 
 PARALLEL_REQUESTS = 32
-"""Polls at once: with answers after 0.3 s, a hundred a second, as many as one process can record."""
+"""The most polls at one time. With answers after 0.3 s they are a hundred a second, as many as one process can record."""
 UNFORESEEN_POLLS = 3
-"""After how many polls that end in an unforeseen error a waiting run gives the clip up."""
+"""After how many polls with an unforeseen error a waiting run gives up the clip."""
 POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 """How many polls are claimed together: two rounds of requests fit into `resources.ledger.polls.CLAIM_SECONDS`."""
 
 USUAL_FOR_SECONDS = 10.0
 """How long the usual times of an account's endpoints are kept, in seconds: about one step. They are medians of twenty jobs."""
 SOONER = 0.7
-"""The factor by which the first poll comes sooner where most jobs of an endpoint were over at their first poll."""
+"""The factor by which the first poll comes sooner if most jobs of an endpoint were over at their first poll."""
 FIRST_POLL_SECONDS = 120.0
-"""The latest time of a first poll. After a while in which nobody had polled, jobs of 7 s were first polled after 85 s."""
+"""The latest time of a first poll. Without it, after a time without polls, jobs of 7 s were first polled after 85 s."""
 
 
 class Poller:
@@ -41,7 +41,7 @@ class Poller:
 
     Args:
         uploader: Forgets the uploads of a job that failed for its files.
-        rng: For jitter.
+        rng: The source of jitter.
     """
 
     def __init__(self, ledger: LedgerThread, uploader: Uploader, *, rng: random.Random) -> None:
@@ -53,14 +53,14 @@ class Poller:
         self._usual: dict[tuple[str, str], _Usual] = {}
         self._unforeseen_times: dict[str, int] = {}
         self.unforeseen: dict[str, str] = {}
-        """The unforeseen error of each attempt whose polls end in one again and again."""
+        """The unforeseen error of each attempt whose polls fail repeatedly with one."""
 
     async def poll(self, provider: Provider, due: list[Attempt], *, run_id: str | None) -> list[Attempt]:
-        """Poll jobs that were claimed. An error of one job does not keep the others from being scheduled.
+        """Poll claimed jobs. An error of one job does not prevent scheduling the others.
 
         Args:
-            provider: Where they are.
-            due: As `resources.ledger.polls.claim_due` returned them.
+            provider: The provider of the jobs.
+            due: The attempts that `resources.ledger.polls.claim_due` returned.
 
         Returns:
             The attempts whose jobs have ended.
@@ -86,7 +86,7 @@ class Poller:
     async def poll_late(self, provider: Provider) -> list[Attempt]:
         """Poll late jobs that are due; returns the spare takes that they became."""
         due = await self._ledger.run(late_jobs.claim_late, provider.name)
-        # side by side, because eight answers that each time out would outlast a sensor's tick
+        # in parallel, because eight timeouts one after the other would outlast a sensor's tick
         seen = await asyncio.gather(
             *(self._poll_late_one(provider, attempt) for attempt in due), return_exceptions=True
         )
@@ -118,7 +118,7 @@ class Poller:
         return await self._ledger.run(late_jobs.keep_late, attempt, seen, provider.capabilities)
 
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
-        """Poll one job; the attempt where it has ended or seems to have, None where it runs or the poll failed."""
+        """Poll one job; returns the attempt if the job has or seems to have ended, None if it runs or the poll failed."""
         try:
             with (
                 clip_step("poll", attempt, run_id=run_id),
@@ -154,7 +154,7 @@ class Poller:
         return await self._ledger.run(polls.see_end, attempt, seen, provider.capabilities, run_id=run_id)
 
     async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:
-        """Schedule the next poll of a job after a poll that failed."""
+        """Schedule the next poll of a job after a failed poll."""
         failures = self._failures.get(attempt.id, 0)
         self._failures[attempt.id] = failures + 1
         delay = next_poll_after_failure(failures=failures, retry_after=failed.retry_after, rng=self._rng)
@@ -169,7 +169,7 @@ class Poller:
     async def _ask_again_if_young(
         self, provider: Provider, attempt: Attempt, gone: JobState
     ) -> JobState | PollFailed:
-        """Poll a job that seems gone once more, where it is new by the provider's own clock: another host dated its submit."""
+        """Poll a job that seems gone once more if it is new by the provider's clock, since another host dated its submit."""
         posted_at = await self._ledger.run(polls.posted_at_provider, attempt)
         offset = provider.clock_offset
         if posted_at is None or offset is None:
@@ -206,7 +206,7 @@ class Poller:
     async def _usual_seconds(
         self, name: str, endpoints: set[str], *, polled: bool
     ) -> dict[str, float | None]:
-        """By endpoint: how long its jobs take until the poll that sees their end, None where that is not known."""
+        """By endpoint: seconds until the poll that sees the end of its jobs; None if that is not known."""
         now = self._ledger.clock()
         unread = {
             endpoint
@@ -225,7 +225,7 @@ class Poller:
 
 @dataclass(frozen=True)
 class _Usual:
-    """How long jobs of one endpoint took lately."""
+    """The usual time of one endpoint's jobs."""
 
     seconds: float | None
     late: bool

@@ -1,4 +1,4 @@
-"""Quotes of the provider for prices that the catalogue does not have. A quote is free; without a price nothing is bought."""
+"""Providers' quotes for orders without a price in the catalogue. A quote is free; without a price nothing is bought."""
 
 import asyncio
 import json
@@ -17,12 +17,13 @@ AT_ONCE = 4
 
 
 async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provider]) -> list[ClipRequest]:
-    """The requests and their fallbacks; those of unknown price have the provider's quote, where it gives one.
+    """Fill in the unknown prices of requests and fallbacks with the providers' quotes, if they give one.
 
-    Requests to one account that differ only in their prompts share one quote: accounts may have prices of their own. A quote of zero is not believed.
+    Requests to one account that differ only in their prompts share one quote; accounts may have their own prices. A quote of zero is
+    not believed.
 
     Args:
-        providers: By name; requests of another provider stay as they are.
+        providers: The providers by name; requests of other providers stay unchanged.
 
     Raises:
         resources.errors.ConfigurationError: A provider refuses the key.

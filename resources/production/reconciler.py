@@ -1,4 +1,4 @@
-"""Searches accounts for jobs whose answer was lost: reads the listing that was claimed, and has it judged by `ledger.lost`."""
+"""The reconciler: it searches accounts for jobs whose answer was lost. It reads claimed listings, which `ledger.lost` judges."""
 
 import asyncio
 import logging
@@ -24,11 +24,11 @@ BILL_SECONDS = 12.0
 READ_SECONDS = 25.0
 """How long a listing and a bill may take together, since a sensor's step also polls and submits."""
 AGAIN_SECONDS = 10.0
-"""The pause after a listing that could not be read."""
+"""The pause after a failed reading of a listing."""
 
 
 async def measure_clock(provider: Provider) -> ClockOffset | None:
-    """The offset of a provider's clock from ours. A free request measures it where no answer has shown it yet."""
+    """The offset of a provider's clock from ours. If no answer has shown it yet, a free request measures it."""
     if provider.clock_offset is None:
         try:
             with in_our_words("asking it"):
@@ -48,10 +48,10 @@ class Reconciler:
     async def reconcile(
         self, provider: Provider, contract: Contract, *, run_id: str | None = None
     ) -> list[Attempt]:
-        """Read an account's listing once, if there is a reason and unless another reader has claimed it.
+        """Read an account's listing once, if there is a reason and no other reader has claimed it.
 
         Returns:
-            The attempts that changed: adopted, absent, queued anew, held.
+            The attempts that changed: adopted, absent, queued again, held.
         """
         name = provider.name
         if not provider.capabilities.lists_jobs:
@@ -64,7 +64,7 @@ class Reconciler:
             return []
         refusal = await self._mark.refusal()
         if isinstance(refusal, ConfigurationError):
-            # the POSTs that this ledger does not know own some of the jobs that it would find
+            # an outdated ledger would find jobs that belong to POSTs it does not know
             await self._ledger.run(
                 search_schedule.release, name, again_in=CHECK_SECONDS, why=f"nothing is settled: {refusal}"
             )
@@ -99,7 +99,7 @@ class Reconciler:
         return changed
 
     async def _claim(self, name: str, contract: Contract) -> Search | None:
-        """The reading that is due. A claim that an interruption overtakes is released at once."""
+        """Claim the reading that is due. If an interruption comes first, the claim is released at once."""
         claiming = asyncio.ensure_future(self._ledger.run(search_schedule.claim, name, contract))
         try:
             claimed: Search | None = await asyncio.shield(claiming)
@@ -125,7 +125,7 @@ class Reconciler:
                 *await provider.list_jobs(after=max(later, before), before=until, endpoints=ordered),
             ]
         charges, unread = await self._bill(provider, search, after, before)
-        # these answers have measured the clock again, which may have been set meanwhile
+        # these answers have measured the offset again, in case the clock was set meanwhile
         ended_at = self._ledger.clock()
         aside = [*aside, *set_aside(charges or ())]
         if aside:
@@ -137,7 +137,7 @@ class Reconciler:
     async def _bill(
         self, provider: Provider, search: Search, after: datetime, before: datetime
     ) -> tuple[list[Charge] | None, str | None]:
-        """The bill where it is needed, or why it could not be read."""
+        """The bill if it is needed, or the reason why it could not be read."""
         if not search.bill:
             return None, None
         if not provider.capabilities.bills_jobs:
@@ -152,7 +152,7 @@ class Reconciler:
 
 
 def _window(since: float, until: float, offset: ClockOffset) -> tuple[datetime, datetime]:
-    """The window to read, by the provider's clock. It is widened, since the sender's clock may differ from ours."""
+    """The window to read, by the provider's clock, widened because the sender's clock may differ from ours."""
     return (
         datetime.fromtimestamp(since + offset.low - LOOK_BACK_SECONDS, UTC),
         datetime.fromtimestamp(until + offset.high + LOOK_BACK_SECONDS, UTC),

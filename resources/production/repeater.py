@@ -1,7 +1,7 @@
-"""Sends a POST again whose answer was lost, where the provider takes an idempotency key.
+"""The repeater: it sends a POST with a lost answer again, if the provider supports an idempotency key.
 
-The key is the submission's id: the same POST creates no second job, so the answer to a repetition names the first one's. Nothing else
-is read from a repetition. A refusal, or a request that was not sent, says nothing about the first POST.
+The key is the submission's id. The same POST creates no second job, so the answer to a repetition names the first one's job.
+Nothing else is concluded from a repetition: a refusal, or a request that was not sent, says nothing about the first POST.
 """
 
 import logging
@@ -29,18 +29,18 @@ LONGEST_PAUSE_SECONDS = 300.0
 
 @dataclass
 class Repeater:
-    """Repeats the unknown POSTs of accounts whose provider has an idempotency key."""
+    """Repeats the unknown POSTs of accounts whose provider supports an idempotency key."""
 
     ledger: LedgerThread
     mark: MarkKeeper
     _due: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """When a submission is repeated next (seconds since the epoch), and the pause after that."""
+    """By submission: the time of the next repetition (seconds since the epoch), and the pause after it."""
 
     async def repeat(self, account: Account, *, run_id: str | None = None) -> list[Attempt]:
-        """Send each unknown POST again that is due and still within the key's terms.
+        """Send each unknown POST again that is due and whose key is still valid.
 
         Returns:
-            The attempts that are submitted now.
+            The attempts that became submitted.
         """
         seconds = account.provider.capabilities.idempotency_seconds
         if seconds is None:
@@ -92,8 +92,8 @@ class Repeater:
 def _repeatable(ledger: Ledger, account: str, seconds: float) -> list[Undecided]:
     """The unknown POSTs of an account that are younger than some seconds; none while the account is stopped.
 
-    A request with a local file is left out: its file may have another address by now, and the idempotency key belongs to one body. So is a
-    POST that was sent with another API key: to another account it would be a new order.
+    A request with a local file is left out, because the file's address may have changed and the idempotency key belongs to one body.
+    A POST that was sent with another API key is left out, because it would be a new order at another account.
     """
     if stops.stop_of(ledger, account) is not None:
         return []

@@ -1,4 +1,4 @@
-"""The files that requests name: those of the data folder, and the first frames of drafts in the bucket."""
+"""The files that requests name: files of the data folder, and first frames of drafts in the bucket."""
 
 import contextlib
 import hashlib
@@ -17,9 +17,9 @@ class RequestFiles:
     """Reads the files that requests name.
 
     Args:
-        store: The bucket; None where no request may name an object in it.
-        earlier: Data folders of which requests were made before the current one was pushed. They are looked for only when a file
-            is no longer in the current one.
+        store: The bucket; None if no request may name an object in it.
+        earlier: The data folders of requests from before the current one was pushed, read only if a file is no longer in the
+            current one.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class RequestFiles:
         self._earlier = earlier
 
     def read(self, reference: FileReference) -> tuple[LocalFile, bytes]:
-        """The bytes of a file, unchanged since the request was made.
+        """Read a file, and check that it is unchanged since the request was made.
 
         Raises:
-            ProblemsError: The file is gone or has changed, or is none that a request may name.
+            ProblemsError: The file is gone or has changed, or a request may not name it.
             resources.errors.UnavailableError: The bucket does not answer.
         """
         if not reference.is_in_bucket:
             return self._read_local(reference)
         if self._store is None or not reference.path.startswith(FRAMES):
-            raise _refused(reference, "is no file that a request may name")
+            raise _refused(reference, "is not a file that a request may name")
         data = self._store.get_bytes(reference.path)
         if data is None:
             raise _refused(reference, "is gone from the bucket; circle another take")

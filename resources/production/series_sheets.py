@@ -51,20 +51,20 @@ def write_sheet(
     """Write the sheet of a series and a day from the posters in the bucket.
 
     Args:
-        ledger: Says which clips there are.
-        store: Has their posters, and gets the sheet.
-        inspector: Composes it.
-        series: Whose clips.
-        day: As in `Attempt.counted_on`.
-        posters: Those at hand, by their keys in the bucket; the others are read there.
+        ledger: The ledger, for the clips of the day.
+        store: The bucket of the posters and the sheet.
+        inspector: Composes the sheet.
+        series: The series of the clips.
+        day: The day, as in `Attempt.counted_on`.
+        posters: Posters in memory, by their keys in the bucket; the others are read from the bucket.
 
     Returns:
-        The sheet; None where no clip has a poster yet.
+        The sheet; None if no clip has a poster yet.
 
     Raises:
         DailiesError: The bucket, the ledger or the composing process does not answer.
     """
-    # the last process to get the lock sees the deliveries of all before it
+    # the last process that gets the lock sees the deliveries of all processes before it
     name = hashlib.sha256(f"{series} {day}".encode()).hexdigest()[:32]
     with locks.hold(ledger, f"sheet:{name}"):
         of_day = newest(ledger, series=series, where=attempts.c.counted_on == day)

@@ -1,4 +1,4 @@
-"""Spare takes are fetched because they were paid for, although nobody asked for them; see `resources.ledger.spare_takes`."""
+"""Fetching spare takes, which are paid for although nobody ordered them; see `resources.ledger.spare_takes`."""
 
 import logging
 from collections.abc import Collection
@@ -14,12 +14,12 @@ logger = logging.getLogger("dailies")
 
 
 async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[str], *, run_id: str) -> None:
-    """Deliver the finished spare takes of some clips; a later run tries again what fails.
+    """Deliver the finished spare takes of some clips; a later run tries failed deliveries again.
 
     Args:
-        engine: Takes of accounts that this engine does not have are left alone.
-        deliverer: Stores them.
-        clips: Keys of clips.
+        engine: The engine; takes of accounts that it does not have are left out.
+        deliverer: Stores the takes.
+        clips: The keys of the clips.
     """
     for spare in await engine.ledger.run(deliveries.spares_to_fetch, clips):
         if spare.account not in engine.accounts:

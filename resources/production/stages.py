@@ -1,4 +1,4 @@
-"""The stages of clips that a run follows: each take's own, and the clip's, which all of its takes have reached that did not fail."""
+"""The stages of followed clips. A clip has reached a stage when all of its takes that did not fail have reached it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from resources.orders import TakeSlot
 
 
 class Stage(IntEnum):
-    """How far a clip is. A run waits for the last stage that it selects."""
+    """The progress of a clip. A run waits for the last stage that it selects."""
 
     DECIDED = 0
     SUBMITTED = 1
@@ -31,11 +31,11 @@ class Report:
     attempt: Attempt | None
     """The take's attempt as it is now."""
     error: str | None = None
-    """Why the take has not reached the stage, None when it has."""
+    """Why the take has not reached the stage; None if it has."""
     reused: bool = False
     """Whether nothing was bought or fetched for the take now."""
     shown: Attempt | None = None
-    """The attempt that stands for the clip, which has reached the stage with this report. None while another take is to reach it."""
+    """The attempt that stands for the clip, if the clip reaches the stage with this report; None while another take is missing."""
 
 
 @dataclass
@@ -46,10 +46,10 @@ class _TakeStage:
 
 
 class ClipStages:
-    """What the takes of each followed clip have reached.
+    """The stages that the takes of each followed clip have reached.
 
     Args:
-        until: The last stage that is waited for.
+        until: The last stage to wait for.
     """
 
     def __init__(self, until: Stage) -> None:
@@ -58,13 +58,13 @@ class ClipStages:
         self._shown: dict[str, Stage] = {}
 
     def follow(self, slot: TakeSlot) -> None:
-        """Count a take among those that its clip waits for."""
+        """Add a take to those that its clip waits for."""
         self._takes.setdefault(slot.clip, {}).setdefault(slot, _TakeStage())
 
     def reach(
         self, slot: TakeSlot, attempt: Attempt | None, stage: Stage, *, reused: bool = False
     ) -> Iterator[Report]:
-        """Report every stage up to this one that a take has reached now."""
+        """Report every stage up to this one that a take newly reached."""
         self.follow(slot)
         take = self._takes[slot.clip][slot]
         for step in STEPS:
@@ -74,10 +74,10 @@ class ClipStages:
                 yield Report(slot.clip, step, attempt, reused=reused, shown=shown)
 
     def fail(self, slot: TakeSlot, stage: Stage, attempt: Attempt | None, error: str) -> Iterator[Report]:
-        """Report that a take will not reach a stage, and what the others have reached without it."""
+        """Report that a take will not reach a stage, and the stages that its clip reaches without it."""
         self.follow(slot)
         takes = self._takes[slot.clip]
-        # a stage that an earlier purchase of the same decision has reached stays reached
+        # a stage that an earlier purchase of the decision has reached remains reached
         stage = max(stage, Stage(min(takes[slot].stage + 1, Stage.DELIVERED)))
         if stage > self._until:
             return
@@ -91,7 +91,7 @@ class ClipStages:
                 yield Report(slot.clip, step, None, shown=shown)
 
     def _complete(self, clip: str, step: Stage) -> Attempt | None:
-        """The newest attempt of a clip that reaches a stage now, None if it does not."""
+        """The newest attempt of a clip that reaches a stage now; None if the clip does not."""
         takes = [take for take in self._takes[clip].values() if not take.failed]
         there = [take.attempt for take in takes if take.stage >= step and take.attempt is not None]
         if self._shown.get(clip, Stage.DECIDED) >= step or not there or len(there) < len(takes):

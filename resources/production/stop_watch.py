@@ -21,14 +21,14 @@ class StopWatch:
         self._ledger = ledger
 
     async def alarm(self, name: str) -> Stop | None:
-        """Raise the alarm of a stopped account, once for each stop, however many clips wait."""
+        """Raise the alarm of a stopped account, once for each stop."""
         stop = await self._ledger.run(stops.take_alarm, name)
         if stop is not None:
             logger.error("ALARM: %s", stop)
         return stop
 
     async def reopen(self, provider: Provider) -> bool:
-        """End the stop of an account that can pay or whose key is accepted again; asks the provider every few minutes."""
+        """End the stop of an account if it can pay or its key is accepted again; asks the provider every few minutes."""
         stop = await self._ledger.run(stops.claim_probe, provider.name)
         if stop is None:
             return False
@@ -51,7 +51,7 @@ class StopWatch:
             return True
         balance = await retry_free_call(provider.balance)
         if balance is None:
-            # the provider shows no balance: the next clip finds out, and a refusal costs nothing
+            # the provider shows no balance, so the next clip tries; a refusal costs nothing
             return True
         needed = await self._ledger.run(queue.next_price, provider.name)
         if balance < (needed or 1):

@@ -1,7 +1,7 @@
 """The submitter: it sends the queue of an account and records every answer.
 
-A POST is claimed in the ledger, sent, and recorded. On an interruption, an unsent claim is given back, and an answer that was
-read is recorded all the same.
+A POST is claimed in the ledger, sent, and recorded. On an interruption, an unsent claim is released, and an answer that was read
+is still recorded.
 """
 
 import asyncio
@@ -46,10 +46,10 @@ class Submitter:
     """Sends the queues of one engine's accounts.
 
     Args:
-        ledger: Its event `changed` is set after every answer.
+        ledger: The ledger; its event `changed` is set after every answer.
         poller: Schedules the first poll of each job.
         uploader: Uploads local files before their clips are claimed.
-        mark: Says whether the ledger may buy.
+        mark: Tells whether the ledger may buy.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
@@ -80,20 +80,20 @@ class Submitter:
         result: StepResult | None = None,
         until: float = math.inf,
     ) -> Later | None:
-        """Send everything that is queued at an account and may be sent now.
+        """Send all queued attempts of an account that may be sent now.
 
         Interrupted, it leaves POSTs in flight to `finish`.
 
         Args:
-            ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
-            result: Collects what was submitted.
-            until: When to claim nothing more, seconds since the epoch.
+            ours: Ids of the caller's attempts, which are withdrawn if the account cannot be reached.
+            result: Collects the submitted attempts.
+            until: When to claim nothing more, in seconds since the epoch.
 
         Returns:
-            When and why to come again, None when nothing is queued.
+            When and why to call again; None if nothing is queued.
 
         Raises:
-            UnavailableError: The ledger cannot be read or written. An answer that it did not take is in the log.
+            UnavailableError: The ledger cannot be read or written. An answer that was not recorded is in the log.
         """
         if not await self._ledger.run(queue.queue_length, account.name):
             return None
@@ -112,7 +112,7 @@ class Submitter:
                 result.submitted.extend(
                     attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED
                 )
-            # throttled and unsent clips are queued again, and clips that waited for our own POSTs need not wait longer
+            # throttled and unsent clips are queued again, and clips that waited for our own POSTs may go now
             again = any(attempt.state is AttemptState.QUEUED for attempt in sent)
             if self._ledger.clock() >= until and (again or later is not None):
                 return later or _next_time(self._ledger.clock())
@@ -126,7 +126,7 @@ class Submitter:
     async def _claim_and_post(
         self, account: Account, *, run_id: str | None, ours: Collection[str], until: float
     ) -> tuple[list[asyncio.Task[Attempt | None]], Later | None]:
-        """Send what may be sent now, each POST in a task; and when and why to come again, None when the queue is empty."""
+        """Send the POSTs that may go now, each in a task; also returns when and why to call again, None if the queue is empty."""
         tasks: list[asyncio.Task[Attempt | None]] = []
         while self._ledger.clock() < until:
             if len(tasks) % CLIPS_AHEAD == 0:
@@ -143,7 +143,7 @@ class Submitter:
         return tasks, _next_time(self._ledger.clock())
 
     async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
-        """The next submission. One that is claimed during an interruption is given back, since it surely was not sent."""
+        """Claim the next submission. A claim that is interrupted is released, since it was surely not sent."""
         claiming = asyncio.ensure_future(
             self._ledger.run(
                 queue.claim_next,
@@ -172,7 +172,7 @@ class Submitter:
     ) -> Attempt | None:
         """Send one submission and record its outcome; None after an unforeseen error.
 
-        An outcome that was not recorded is unknown once the lease has expired, like that of a process that died.
+        An outcome that was not recorded becomes unknown when its lease expires, as after the death of a process.
         """
         try:
             with (
@@ -200,9 +200,9 @@ class Submitter:
         return attempt
 
     async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
-        """POST within what is left of the deadline: a process that slept since the claim may count as dead by now.
+        """POST within the rest of the deadline: a process that slept since the claim may count as dead by now.
 
-        A clock that was ahead has set a deadline that lies too far ahead, and others may have expired its lease since.
+        A deadline that is too far ahead was set by a clock that was ahead, and another process may have expired its lease.
         """
         request = submission.attempt.request
         if (retired := request.retired_at(self._ledger.clock())) is not None:
@@ -232,9 +232,9 @@ class Submitter:
             return Unknown(f"{error}. The request may have been received")
 
     async def _record(self, submission: Submission, outcome: SubmitOutcome, run_id: str | None) -> Attempt:
-        """Record an answer, even if the ledger is locked for minutes: nothing else may know of the paid job.
+        """Record an answer, even if the ledger is locked for minutes: nothing else may know about the paid job.
 
-        An answer that cannot be written as it came is written without the provider's own words.
+        An answer that cannot be recorded in full is recorded without the provider's own words.
         """
         clip = submission.attempt.subject_key
         tried = 1
@@ -263,13 +263,13 @@ class Submitter:
     async def _stop_if_hopeless(
         self, account: Account, outcome: SubmitOutcome, *, run_id: str | None, ours: Collection[str]
     ) -> None:
-        """Raise the alarm of a stopped account; withdraw the caller's queue when the account cannot be reached."""
+        """Raise the alarm of a stopped account; withdraw the caller's queue if the account cannot be reached."""
         name = account.name
         tries, since = self._not_sent.get(name, (0, 0.0))
         if not isinstance(outcome, NotSent):
             self._not_sent.pop(name, None)
         elif not 0 <= self._ledger.clock() - since < NOT_SENT_SECONDS / 2:
-            # POSTs that fail side by side count as one try: a short network failure must not end a batch
+            # POSTs that fail in parallel count as one try, so that a short network failure does not end a batch
             tries += 1
             self._not_sent[name] = (tries, self._ledger.clock())
         if isinstance(outcome, Rejected) and outcome.kind in STOPS_THE_ACCOUNT:
@@ -282,8 +282,8 @@ class Submitter:
         """Wait for the answers to POSTs in flight.
 
         Args:
-            interrupted: Wait for `POSTS_GRACE_SECONDS` only; a POST without an answer then becomes unknown by its lease. An
-                answer that was read is recorded all the same.
+            interrupted: Wait only for `POSTS_GRACE_SECONDS`. A POST without an answer then becomes unknown when its lease expires;
+                an answer that was read is still recorded.
         """
         if self._posts:
             grace = POSTS_GRACE_SECONDS if interrupted else None
@@ -294,7 +294,7 @@ class Submitter:
 
 
 async def _uninterrupted(work: "asyncio.Future[T]") -> T:
-    """Wait for the end of some work, also when interrupted meanwhile; the interruption takes effect afterwards."""
+    """Wait for the end of some work even if interrupted; the interruption takes effect afterwards."""
     interrupted: asyncio.CancelledError | None = None
     while not work.done():
         try:

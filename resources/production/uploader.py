@@ -1,7 +1,6 @@
-"""The uploader: it uploads the files of clips that are about to be bought, once per content and account.
+"""The uploader: it uploads the files of clips before they are bought, once per content and account.
 
-Uploads come before the claim of a purchase and cost nothing. A file that cannot be uploaded fails its own clip; the other clips
-of the queue go on.
+Uploads come before the claim of a purchase and cost nothing. A file that cannot be uploaded fails only its own clip.
 """
 
 import asyncio
@@ -27,15 +26,15 @@ from resources.unforeseen import UnforeseenError, in_our_words
 logger = logging.getLogger("dailies")
 
 CLIPS_AHEAD = 32
-"""Clips of the queue whose files are uploaded together."""
+"""How many clips of the queue have their files uploaded together."""
 AT_ONCE = 4
 TRIES = 3
 LONGEST_PAUSE_SECONDS = 10.0
-"""How long a batch waits for one file, whatever the provider asks for."""
+"""The longest time that a batch waits for one file, even if the provider asks for a longer pause."""
 FAILED_SECONDS = 60.0
-"""How long a file whose upload failed is not tried again."""
+"""How long to wait before a failed upload is tried again."""
 LOOK_SECONDS = 0.5
-"""How often to look whether another process's upload of the same content has ended."""
+"""How often to check whether another process's upload of the same content has ended."""
 
 
 class _UploadError(Exception):
@@ -47,7 +46,7 @@ class _UploadError(Exception):
 
 
 def _passes(error: Exception) -> bool | float:
-    """Whether an upload may be tried again; after the pause that the provider asks for, if it names one."""
+    """Whether an upload may be tried again, or the pause in seconds that the provider asks for."""
     if not isinstance(error, _UploadError) or error.failed.kind in {FailureKind.INVALID, FailureKind.AUTH}:
         return False
     asked = error.failed.retry_after
@@ -55,10 +54,10 @@ def _passes(error: Exception) -> bool | float:
 
 
 class Uploader:
-    """The files of one engine's clips.
+    """Uploads the files of one engine's clips.
 
     Args:
-        files: Reads them; None where no clip may name one.
+        files: Reads the files; None if no clip may name one.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
@@ -75,9 +74,9 @@ class Uploader:
         self._failed: dict[tuple[str, str], tuple[float, UploadFailed]] = {}
 
     async def upload_files(self, provider: Provider) -> None:
-        """Upload the files of the next clips in an account's queue, unless an upload of them lives.
+        """Upload the files of the next clips in an account's queue that have no valid upload.
 
-        A failure raises nothing here: `resolve_body` refuses the clip that needs the file.
+        A failure raises nothing here; `resolve_body` refuses the clip that needs the file.
         """
         if provider.capabilities.upload_seconds is None or self._files is None:
             return
@@ -95,10 +94,10 @@ class Uploader:
     async def resolve_body(
         self, provider: Provider, body: dict[str, Any]
     ) -> dict[str, Any] | NotSent | Rejected:
-        """The body of a POST as it is sent, with the address of each local file, or its content where the provider takes files in the body.
+        """The body of a POST with the address of each local file, or its content if the provider takes files in the body.
 
         Returns:
-            The body; why the clip cannot be bought; or that its file is not uploaded yet.
+            The body, `Rejected` if the clip cannot be bought, or `NotSent` if its file is not uploaded yet.
         """
         texts: dict[str, str] = {}
         references = FileReference.of(body)
@@ -110,7 +109,7 @@ class Uploader:
                 try:
                     failure = await self._inside(reference, texts)
                 except UnavailableError as error:
-                    # only of a picture in the bucket, which will answer again; the clip stays queued
+                    # only for a picture in a bucket that does not answer now; the clip stays queued
                     return NotSent(f"{reference.path} cannot be read now: {error}; nothing was sent")
             else:
                 url = await self._ledger.run(uploads.address, provider.name, reference.sha256)
@@ -128,7 +127,7 @@ class Uploader:
         return FileReference.replaced(body, lambda reference: texts[reference.sha256])
 
     async def forget_uploads(self, account: str, request: ClipRequest) -> None:
-        """Upload the request's files again next time: the provider refused the request, and may have deleted them."""
+        """Forget the uploads of a refused request, since the provider may have deleted them; the next request uploads them again."""
         contents = [reference.sha256 for reference in FileReference.of(request.body)]
         if contents:
             await self._ledger.run(uploads.forget, account, contents)
@@ -145,7 +144,7 @@ class Uploader:
     async def _upload_once(self, provider: Provider, reference: FileReference) -> None:
         claim = await self._ledger.run(uploads.claim, provider.name, reference.sha256)
         while claim.url is None and not claim.mine:
-            # another process is uploading it; if that one has died, its claim ends and becomes ours
+            # another process is uploading it; if that process has died, its claim expires and becomes ours
             await self._sleep(LOOK_SECONDS)
             claim = await self._ledger.run(uploads.claim, provider.name, reference.sha256)
         if claim.url is not None:
@@ -167,7 +166,7 @@ class Uploader:
         if files is None:
             return UploadFailed("no data folder is known here", FailureKind.INVALID)
         try:
-            # not in the ledger's thread: a folder that is fetched from the bucket would keep the outcomes of POSTs waiting
+            # not in the ledger's thread, because fetching a folder from the bucket would delay the outcomes of POSTs
             read = await asyncio.to_thread(files.read, reference)
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
@@ -176,7 +175,7 @@ class Uploader:
     async def _upload_or_fail(
         self, provider: Provider, reference: FileReference
     ) -> Uploaded | UploadFailed | None:
-        """Upload a file; None where the bucket does not answer, so that its clip stays queued."""
+        """Upload a file; None if the bucket does not answer, so that its clip stays queued."""
         try:
             with in_our_words("uploading it"):
                 return await self._upload(provider, reference)

@@ -1,4 +1,4 @@
-"""Verdicts in the bucket: one object each, so that a lost ledger gets them back."""
+"""Verdicts in the bucket, one object each, so that a rebuild restores them in a lost ledger."""
 
 import logging
 from collections.abc import Iterable
@@ -59,10 +59,10 @@ class StoredVerdict(BaseModel):
 
     @property
     def verdict(self) -> Verdict:
-        """What the person said.
+        """The object as a verdict.
 
         Raises:
-            DailiesError: The object holds what no verdict can be.
+            DailiesError: The object is not a valid verdict.
         """
         return Verdict(
             id=self.id,
@@ -79,10 +79,10 @@ class StoredVerdict(BaseModel):
 def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
     """Store every verdict that the bucket does not hold yet, and show the current takes of their clips.
 
-    The ledger decides and keeps a list of what is not stored. So a failure here is only logged, and the next call makes up for it.
+    The ledger keeps a list of verdicts that are not stored yet. So a failure here is only logged, and the next call tries again.
 
     Returns:
-        How many verdicts are still to be stored.
+        How many verdicts are not stored yet.
     """
     left = verdicts.unstored(ledger)
     by_clip: dict[str, list[RecordedVerdict]] = {}
@@ -95,7 +95,7 @@ def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
                 data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
                 store.put_bytes(verdict_key(clip, one.verdict.id), data, content_type="application/json")
             delivered = ledger.shown([clip]).get(clip)
-            # last of all: what dies before this is done again
+            # last, so that a process that died before this is repeated
             if delivered is None or show_current(ledger, store, delivered):
                 for one in given:
                     verdicts.mark_stored(ledger, one.verdict.id)
@@ -111,7 +111,7 @@ def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]
     """Record the verdicts in the bucket that a ledger does not know.
 
     Returns:
-        How many were recorded, and what could not be read, in sentences.
+        How many were recorded, and sentences about objects that could not be read.
     """
     known, problems = verdicts.known_ids(ledger), []
     found: list[StoredVerdict] = []

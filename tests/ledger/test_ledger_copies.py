@@ -93,7 +93,7 @@ def test_a_copy_is_never_written_over_another(ledger_url: str, tmp_path: Path) -
         pass
     there = tmp_path / "monday.db"
     there.write_text("the only copy")
-    with pytest.raises(ConfigurationError, match="is there already"):
+    with pytest.raises(ConfigurationError, match="exists already"):
         back_up(ledger_url, there)
     assert there.read_text() == "the only copy"
 

@@ -107,7 +107,7 @@ def test_a_copy_is_stored_restored_compared_and_can_be_put_back(
         with scratch_database(ledger_url, "dailies_drill") as place:
             restore_dump(place, file)
             assert clips_in(place) == ["clip-a", "clip-b"]
-    with pytest.raises(ConfigurationError, match="is there already"):
+    with pytest.raises(ConfigurationError, match="exists already"):
         fetch_copy(store, copy, file)
 
 

@@ -156,10 +156,10 @@ def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
 @pytest.mark.parametrize("state", [S.QUEUED, S.SUBMITTED, S.SUCCEEDED, S.DELIVERED, S.ABSENT, S.ABANDONED])
 def test_nothing_else_can_be_settled(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
     _, attempt = put_into(ledger, clock, state)
-    with pytest.raises(DailiesError, match="nothing of city-sunset is unknown or held"):
+    with pytest.raises(DailiesError, match="no purchase of city-sunset is unknown or held"):
         adopt_named_job(ledger, CLIP, "job-x", **SAYS)
     for verb in (buy_again, write_off):
-        with pytest.raises(DailiesError, match="nothing of city-sunset is unknown or held"):
+        with pytest.raises(DailiesError, match="no purchase of city-sunset is unknown or held"):
             verb(ledger, CLIP, **SAYS)
     assert read(ledger, attempt) == attempt
 

@@ -234,7 +234,7 @@ def test_a_frame_that_is_not_what_was_stored_is_not_sent(
 def test_a_request_reads_no_other_object_of_the_bucket(store: ObjectStore, data: Path) -> None:
     store.put_bytes("ledger.json", b"{}", content_type="application/json", overwrite=True)
     secret = FileReference("ledger.json", hashlib.sha256(b"{}").hexdigest(), is_in_bucket=True)
-    with pytest.raises(ProblemsError, match="no file that a request may name"):
+    with pytest.raises(ProblemsError, match="not a file that a request may name"):
         RequestFiles(DataFolder(data), store).read(secret)
 
 

@@ -90,11 +90,11 @@ def buy_again(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
         anyway: Whether to settle an unknown purchase, whose job is still being searched for.
 
     Returns:
-            The closed attempt, and the new one unless the decision or a cap forbids it.
+        The closed attempt, and the new one unless the decision or a cap forbids it.
 
     Raises:
-            DailiesError: No purchase of the clip is unknown or held, or it is unknown and not to be settled `anyway`. Nothing was
-                changed.
+        DailiesError: No purchase of the clip is unknown or held, or it is unknown and not to be settled `anyway`. Nothing was
+            changed.
     """
     one = _the_one(ledger, clip)
     with ledger.transaction(who=who, run_id=None) as tx:
