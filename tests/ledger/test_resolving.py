@@ -277,7 +277,7 @@ def test_the_command_settles_a_clip(command: Any, options: list[str], state: Att
     assert command.state() is state
     again = command(CLIP, *options, "--yes")
     assert again.exit_code != 0
-    assert "nothing of city-sunset" in str(again.exception)
+    assert "no purchase of city-sunset" in str(again.exception)
 
 
 @pytest.mark.parametrize(
