@@ -30,7 +30,7 @@ def program_file(path: str) -> Path:
 def models_beside(data: Path) -> Path:
     """The program's entries that count beside the `models/` of a data folder: those that were pushed with it, else this version's.
 
-    So hosts with two versions of dailies buy by one catalogue.
+    So hosts with two versions of dailies buy by one catalogue. A folder that holds no file was not pushed: it hid every model.
     """
     pushed = data / SHIPPED_MODELS
-    return pushed if pushed.is_dir() else program_file("data/models")
+    return pushed if any(pushed.glob("[!.]*")) else program_file("data/models")

@@ -7,10 +7,9 @@ folder of which its decision was made, whatever was pushed since.
 import contextlib
 import datetime as dt
 import logging
-import os
+import secrets
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -57,7 +56,8 @@ def bring(settings: Settings, ledger: Ledger | None = None) -> Settings:
     folder = fetch(settings, push.digest)
     pointer = settings.home / POINTER
     if not (pointer.is_file() and pointer.read_text() == push.digest):
-        written = pointer.with_name(f".{pointer.name}-{os.getpid()}-{threading.get_ident()}")
+        # containers that share a home have the same process ids
+        written = pointer.with_name(f".{pointer.name}-{secrets.token_hex(8)}")
         written.write_text(push.digest)
         written.rename(pointer)
     return settings.reading(folder)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipelines.cli.data_folders import secrets_of
 from resources.errors import ConfigurationError, UnavailableError
-from resources.program_files import program_file
+from resources.program_files import models_beside, program_file
 from resources.settings import load_settings
 from resources.shared_data import archive as archives
 from resources.shared_data import snapshot as snapshots
@@ -72,6 +72,16 @@ def test_the_digest_is_that_of_paths_and_contents_alone(folder: Path, tmp_path: 
     assert first.digest == hashlib.sha256(lines.encode()).hexdigest()
     (other / "edits" / "bay.yaml").write_bytes(b"bay-east: words of the room\n")
     assert take_snapshot(other).digest != first.digest
+
+
+def test_an_empty_folder_of_pushed_models_hides_no_model(folder: Path) -> None:
+    plain = take_snapshot(folder).digest
+    (folder / "shipped-models").mkdir()
+    (folder / "shipped-models" / ".DS_Store").write_text("hidden")
+    assert take_snapshot(folder).digest == plain
+    assert models_beside(folder) == program_file("data/models")
+    (folder / "shipped-models" / "one.yaml").write_text("{}")
+    assert models_beside(folder) == folder / "shipped-models"
 
 
 def test_a_link_counts_as_what_it_leads_to_and_one_that_leads_out_is_not_stored(
