@@ -157,7 +157,13 @@ def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
     ]
 
 
-def _own_words(answer: httpx.Response, *, buys: bool, is_direct: bool) -> tuple[_Answer, list[str]]:
+class _WebPageError(ValueError):
+    """A web page came instead of data."""
+
+
+def _own_words(
+    answer: httpx.Response, *, buys: bool, is_direct: bool, has_login: bool
+) -> tuple[_Answer, list[str]]:
     """The data and the errors of an answer of any status.
 
     Dagster answers 400 to a query that it does not understand, and says in the body what is wrong.
@@ -165,12 +171,19 @@ def _own_words(answer: httpx.Response, *, buys: bool, is_direct: bool) -> tuple[
     Args:
         buys: Whether runs may have come of an answer above 499 although it has errors.
         is_direct: Whether no proxy of ours lies between, whose own refusals say nothing of Dagster.
+        has_login: Whether a login was sent.
 
     Raises:
         httpx.HTTPStatusError: The status is an error and the body is not Dagster's.
+        ValueError: The body is not Dagster's.
         ConfigurationError: A proxy before Dagster wants a login.
     """
     if is_direct and (answer.status_code in {401, 403} or answer.is_redirect):
+        if has_login:
+            raise ConfigurationError(
+                f"a proxy before Dagster answers {answer.status_code}: it does not take the login that was sent. Nothing was bought. Correct "
+                "DAILIES_DAGSTER_TOKEN or DAILIES_DAGSTER_HEADER."
+            )
         raise ConfigurationError(
             f"a proxy before Dagster answers {answer.status_code}, which asks for a login. Nothing was bought. Set DAILIES_DAGSTER_TOKEN, or "
             "DAILIES_DAGSTER_HEADER for the header that your proxy takes."
@@ -180,6 +193,10 @@ def _own_words(answer: httpx.Response, *, buys: bool, is_direct: bool) -> tuple[
             # what a mutation says of its own failure is data, with the status 500
             return _said_by(answer)
     answer.raise_for_status()
+    if answer.headers.get("content-type", "").startswith("text/html"):
+        raise _WebPageError(
+            "it is a web page, such as a proxy's login, which DAILIES_DAGSTER_TOKEN or DAILIES_DAGSTER_HEADER passes"
+        )
     return _said_by(answer)
 
 
@@ -208,6 +225,7 @@ class DagsterApi:
         network = network or Network()
         self._proxy = network.proxy_to(self.url)
         self._client = client(network, self.url, timeout_seconds=30)
+        self._has_login = bool(headers)
         self._client.headers.update(headers or {})
 
     @classmethod
@@ -248,9 +266,13 @@ class DagsterApi:
                 raise ConfigurationError(
                     f"Dagster at {self.url} refused the request and did nothing: {answer.text[:300].strip()}"
                 )
-            data, wrong = _own_words(answer, buys=buys, is_direct=self._proxy is None)
+            data, wrong = _own_words(
+                answer, buys=buys, is_direct=self._proxy is None, has_login=self._has_login
+            )
         except (httpx.HTTPError, ValueError, TypeError, RecursionError) as error:
-            what, is_unsent = cause_of(error, self._proxy)
+            what, is_unsent = (
+                (str(error), False) if isinstance(error, _WebPageError) else cause_of(error, self._proxy)
+            )
             if buys and not is_unsent:
                 raise UnavailableError(
                     f"Dagster's answer at {self.url} was lost ({what}). The run may have started: look at "

@@ -124,9 +124,13 @@ def _run(program: str, url: str, folder: Path, arguments: list[str]) -> None:
         service.unlink(missing_ok=True)
     if done.returncode:
         said = secrets_of(parsed).hide(done.stderr.decode(errors="replace"))
+        remedy = (
+            f"Install a {program} of the server's version or a newer one."
+            if "version mismatch" in said
+            else "A pooler cannot be dumped through: set DAILIES_BACKUP_URL to the server's own address."
+        )
         raise UnavailableError(
-            f"{program} failed for {shown_address(parsed)}: {shown(said, longest=1000)}. A pooler cannot be dumped through: set "
-            "DAILIES_BACKUP_URL to the server's own address."
+            f"{program} failed for {shown_address(parsed)}: {shown(said, longest=1000)}. {remedy}"
         )
 
 

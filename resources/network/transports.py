@@ -14,6 +14,7 @@ import httpcore
 import httpx
 
 from resources.network.proxies import Proxy
+from resources.network.trust import is_untrusted
 from resources.network.way_out import Network
 from resources.plain import shown
 
@@ -61,6 +62,8 @@ def cause_of(error: Exception, proxy: Proxy | None) -> tuple[str, bool]:
         return f"HTTP {status}", False
     if isinstance(error, httpx.ProxyError) and proxy is not None:
         return shown(f"the proxy {proxy} answers {error}", longest=120), True
+    if is_untrusted(error):
+        return "its TLS certificate is not trusted; SSL_CERT_FILE names the file of a private authority", True
     return type(error).__name__, isinstance(error, _NOT_SENT)
 
 

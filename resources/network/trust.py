@@ -191,3 +191,15 @@ def _unusable(source: Source, why: str) -> ConfigurationError:
         f"{source.name} names {source.place}, which {why}: no server can be believed by it. Correct it, or take it out to "
         "trust the system's certificates. Nothing was bought."
     )
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether a certificate was refused, somewhere below an error of botocore or httpx."""
+    seen: list[object] = [error]
+    for one in seen:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(one, BaseException) and len(seen) < 20:
+            inner = (one.__cause__, one.__context__, getattr(one, "kwargs", {}).get("error"), *one.args)
+            seen += [found for found in inner if isinstance(found, BaseException)]
+    return False

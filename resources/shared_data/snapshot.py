@@ -66,6 +66,10 @@ def take_snapshot(folder: Path) -> Snapshot:
     Raises:
         ConfigurationError: It holds a file with an odd name, too many files or too many bytes, or cannot be read.
     """
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"there is no data folder {folder}. Run this in the folder of the project, or set DAILIES_DATA."
+        )
     files: dict[str, DataFile] = {}
     left = MOST_BYTES
     try:

@@ -1,7 +1,6 @@
 """Which S3 errors pass by themselves, and what the others mean, in words for a person."""
 
 import re
-import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -12,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.network.proxies import Proxy
+from resources.network.trust import is_untrusted
 from resources.plain import name, shown, without_queries
 from resources.storage.answers import UnreadableAnswerError
 from resources.storage.errors import (
@@ -154,7 +154,7 @@ def is_transient(error: Exception) -> bool:
         code, status = _answer(error)
         return code in _PASSING_CODES or status == 429 or (status >= 500 and status != 501)
     if isinstance(error, boto.SSLError):
-        return not _is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
+        return not is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
     if isinstance(error, boto.ProxyConnectionError):
         # a refusal does not mend itself; a proxy that is away, or cannot reach the server, does
         return (_tunnel_refusal(error) or 502) >= 500
@@ -263,18 +263,6 @@ def _tunnel_refusal(error: "ProxyConnectionError") -> int | None:
     """The status of a proxy's answer to CONNECT, None where it gave none."""
     found = re.search(r"Tunnel connection failed: ([0-9]{3})", str(error.kwargs.get("error", "")))
     return int(found[1]) if found else None
-
-
-def _is_untrusted(error: BaseException) -> bool:
-    """Whether a certificate was refused, somewhere below botocore's error."""
-    seen: list[object] = [error]
-    for one in seen:
-        if isinstance(one, ssl.SSLCertVerificationError):
-            return True
-        if isinstance(one, BaseException) and len(seen) < 20:
-            inner = (one.__cause__, one.__context__, getattr(one, "kwargs", {}).get("error"), *one.args)
-            seen += [found for found in inner if isinstance(found, BaseException)]
-    return False
 
 
 def _said(code: str, status: int) -> str:

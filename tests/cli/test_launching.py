@@ -1,6 +1,7 @@
 """Asking Dagster for runs: what is said when its answer is lost, or when it takes only some of them."""
 
 import json
+import ssl
 from pathlib import Path
 from typing import Any, cast
 
@@ -229,6 +230,40 @@ def test_a_proxy_that_wants_a_login_is_told_from_dagster(status: int) -> None:
         with pytest.raises(
             ConfigurationError, match=r"login\. Nothing was bought. Set DAILIES_DAGSTER_TOKEN"
         ):
+            api.launch("submit_clips", tags={})
+
+
+@pytest.mark.parametrize("status", [302, 401, 403])
+def test_a_login_that_the_proxy_does_not_take_is_told_from_one_that_is_missing(status: int) -> None:
+    with respx.mock, DagsterApi(URL, headers={"Authorization": "Bearer canary"}) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(status, headers={"location": "/login"}))
+        with pytest.raises(
+            ConfigurationError,
+            match=rf"{status}: it does not take the login that was sent\. Nothing was bought\.",
+        ) as caught:
+            api.launch("submit_clips", tags={})
+    assert "canary" not in str(caught.value)
+
+
+def test_a_login_page_is_named_instead_of_the_error_of_reading_it() -> None:
+    """Some proxies send the page at once, with 200; a launch may all the same have passed, so nothing is said of money."""
+    page = httpx.Response(200, html="<html><title>Please sign in</title></html>")
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=page)
+        with pytest.raises(UnavailableError, match="it is a web page, such as a proxy's login") as caught:
+            api.launch("submit_clips", tags={})
+        assert "othing was bought" not in str(caught.value)
+        with pytest.raises(UnavailableError, match="DAILIES_DAGSTER_HEADER"):
+            api.run_status("run-1")
+
+
+def test_a_certificate_that_is_not_trusted_is_named() -> None:
+    def refused(_request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("handshake") from ssl.SSLCertVerificationError("self-signed certificate")
+
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(side_effect=refused)
+        with pytest.raises(UnavailableError, match=r"not trusted; SSL_CERT_FILE .* Nothing was bought"):
             api.launch("submit_clips", tags={})
 
 

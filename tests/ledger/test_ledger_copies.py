@@ -13,6 +13,7 @@ from resources.ledger import keys
 from resources.ledger.backup import back_up, restore
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
+from resources.ledger.postgres_dump import dump
 
 SECRET = "hunter2-canary"
 
@@ -171,3 +172,27 @@ def test_postgresql_is_left_to_its_own_tools(
     assert SECRET not in str(told.value)
     assert "db.example.com" in str(told.value)
     assert "psycopg2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (
+            "error: aborting because of server version mismatch",
+            "Install a pg_dump of the server's version or a newer one",
+        ),
+        ("error: connection to server failed", "set DAILIES_BACKUP_URL to the server's own address"),
+    ],
+)
+def test_a_dump_that_fails_is_told_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
+) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(f"#!/bin/sh\necho 'pg_dump: {said}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError) as told:
+        dump(f"postgresql://me:{SECRET}@db.example.com/dailies", tmp_path / "copy.dump")
+    assert remedy in str(told.value)
+    assert SECRET not in str(told.value)
+    assert ("pooler" in str(told.value)) is ("version" not in said)

@@ -74,6 +74,11 @@ def test_the_digest_is_that_of_paths_and_contents_alone(folder: Path, tmp_path: 
     assert take_snapshot(other).digest != first.digest
 
 
+def test_a_folder_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no data folder .*gone\. Run this in the folder"):
+        take_snapshot(tmp_path / "gone")
+
+
 def test_an_empty_folder_of_pushed_models_hides_no_model(folder: Path) -> None:
     plain = take_snapshot(folder).digest
     (folder / "shipped-models").mkdir()
