@@ -22,10 +22,12 @@ from pipelines.schedules import series_schedule
 from pipelines.sensors import account_names, completion_sensor
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
+from resources.garbage import collect_rarely
 from resources.log_lines import use_setting
 from resources.series import Series
 
 # the process that holds the code and each run worker import this module first
+collect_rarely()
 use_setting()
 logger = logging.getLogger("dailies")
 
