@@ -1,6 +1,6 @@
 """The accounts in `data/accounts/`: more than one at a provider, each with its own key, limits and caps.
 
-An account that no file declares is the provider's own, which has the provider's name and is set by variables.
+A provider's own account has the provider's name and is set by variables, not by a file.
 """
 
 import functools
@@ -45,7 +45,7 @@ class AccountDeclaration(Declared):
     )
     """Its name in series and in the ledger: lower-case letters, digits and hyphens."""
     provider: ProviderName
-    """Whose account it is."""
+    """The provider of the account."""
     key: Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_another_variable)] = Field(
         examples=["TEAM_B_KEY"]
     )
@@ -53,7 +53,7 @@ class AccountDeclaration(Declared):
     admin_key: (
         Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_another_variable)] | None
     ) = Field(default=None, examples=["TEAM_B_ADMIN_KEY"])
-    """The environment variable of its second key, where the provider's bill needs one; without it, costs are estimates."""
+    """The environment variable of its second key, if the provider's bill needs one; without it, costs are estimates."""
     dedicated: bool | None = None
     """Whether nobody but this ledger uses the key. Left out, it counts as shared, and nothing is guessed about a lost answer."""
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
@@ -95,7 +95,7 @@ class DeclaredAccounts:
     """Mistakes of the other files; their accounts do not exist."""
 
     def provider_of(self, name: str) -> str | None:
-        """The provider of an account, declared or a provider's own; None where there is no such account."""
+        """The provider of an account, declared or a provider's own; None if there is no such account."""
         if name in provider_names():
             return name
         found = self.found.get(name)
@@ -106,7 +106,7 @@ class DeclaredAccounts:
 
         Args:
             name: None for the provider's own account.
-            provider: Who sells what is to be bought.
+            provider: The provider of the purchase.
 
         Raises:
             ProblemsError: With the accounts of the provider; the field is `account`.
@@ -131,7 +131,7 @@ def load_accounts(data_dir: Path) -> DeclaredAccounts:
 
 @functools.lru_cache(maxsize=4)
 def _load(data_dir: Path, files: tuple[tuple[Path, int, int], ...]) -> DeclaredAccounts:
-    """Settings are read some thirty times in a step; files are parsed when they change."""
+    """Parse the files, cached until they change, since a step reads settings about thirty times."""
     found: dict[str, AccountDeclaration] = {}
     problems: list[Problem] = []
     for file, *_ in files:

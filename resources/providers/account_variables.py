@@ -13,7 +13,7 @@ from resources.providers.spec import ProviderSpec
 
 
 def none_if_empty(value: Any) -> Any:
-    """An empty variable is one that is not set."""
+    """Read an empty variable as not set."""
     return None if value == "" else value
 
 
@@ -35,7 +35,7 @@ class AccountVariables(BaseModel):
     api_key: SecretStr | None = None
     """The account's key."""
     admin_key: SecretStr | None = None
-    """The account's second key, for its bill, where the provider has such a key."""
+    """The account's second key, for its bill, if the provider has such a key."""
     url: str
     """The provider's address."""
     max_in_flight: Limit = None
@@ -43,7 +43,7 @@ class AccountVariables(BaseModel):
     submits_per_minute: Limit = None
     """Submits a minute."""
     dedicated: Truth = None
-    """Whether only this ledger uses the key; None is not known."""
+    """Whether only this ledger uses the key; None if not known."""
     settle_seconds: Seconds = None
     """Seconds after a lost submit before a miss in the listing proves anything."""
     max_usd_per_day: Cap = None
@@ -90,7 +90,7 @@ def known_variables() -> frozenset[str]:
 
 
 def sandbox_variables(url: str, key: str) -> dict[str, str]:
-    """The variables that put a sandbox in the place of every provider. Nobody else buys at a sandbox whose key this home has made."""
+    """The variables that replace every provider by a sandbox. The key is dedicated, since this home has made it."""
     found: dict[str, str] = {}
     for spec in registered().values():
         found |= {

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class AccountSettings(BaseModel):
-    """One account at one provider: where it is, its key and its limits. Its repr never shows the key."""
+    """One account at one provider: its address, its key and its limits. Its repr never shows the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
     """The account's name in the ledger, e.g. `wavespeed` or `wavespeed-team-b`."""
     provider: ProviderName
-    """The client for it."""
+    """The provider."""
     base_url: str
     """Address without the API's path; https, or http for this machine (the sandbox)."""
     key_variable: str = ""
@@ -36,7 +36,7 @@ class AccountSettings(BaseModel):
     api_key: SecretStr | None = None
     """The account's key, None if none is set."""
     admin_key: SecretStr | None = None
-    """The account's second key, for its bill, where the provider has such a key."""
+    """The account's second key, for its bill, if the provider has such a key."""
     max_in_flight: int | None = Field(default=None, ge=1)
     """Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2."""
     submits_per_minute: int | None = Field(default=None, ge=1)
@@ -44,7 +44,7 @@ class AccountSettings(BaseModel):
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
     """Hard total time of one submit in seconds."""
     dedicated: bool | None = None
-    """Whether nobody but this ledger uses the key, None where this host does not say; see `resources.ledger.keys`."""
+    """Whether nobody but this ledger uses the key; None if this host does not say; see `resources.ledger.keys`."""
     dedicated_by: str = ""
     """Where `dedicated` is set, for messages: a variable, or a field of a file."""
     settle_seconds: float | None = Field(default=None, gt=0)
@@ -53,11 +53,11 @@ class AccountSettings(BaseModel):
     unusable: str | None = None
     """Why nothing may be bought or read with its key, None if it may."""
     network: Network = Field(default=Network(), exclude=True, repr=False)
-    """The way out."""
+    """Proxies and trusted certificates."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What its provider offers, also without a key. A bill that needs a second key is none without it."""
+        """The provider's capabilities, also without a key. Without its second key, an account has no bill."""
         spec = spec_of(self.provider)
         if spec.admin_key and self.admin_key is None:
             return spec.capabilities.without_bill()
@@ -65,7 +65,7 @@ class AccountSettings(BaseModel):
 
     @property
     def output_key(self) -> OutputKey | None:
-        """The key for outputs at hosts of its provider, None where they need none."""
+        """The key for outputs at hosts of its provider; None if they need none."""
         spec = spec_of(self.provider)
         if not spec.keyed_hosts or self.api_key is None:
             return None
@@ -79,7 +79,7 @@ class AccountSettings(BaseModel):
         """Raise if its key must not be used.
 
         Raises:
-            ConfigurationError: With the reason and the cure.
+            ConfigurationError: With the reason and the remedy.
         """
         if self.unusable is not None:
             raise ConfigurationError(self.unusable)
@@ -108,11 +108,11 @@ def build_provider(
     Args:
         settings: The account.
         transport: Replaces the network in tests.
-        clock: Seconds since the epoch; what the provider's clock is compared with.
-        webhook_url: Builds the address that is called back for a submission id, None for no callbacks.
+        clock: Seconds since the epoch, for comparison with the provider's clock.
+        webhook_url: Builds the callback address of a submission id; None for no callbacks.
 
     Raises:
-        ConfigurationError: There is no key, it cannot be one, or another account has the same. The text names the variable and how to run without.
+        ConfigurationError: The key is missing or malformed, or another account has it. The text names the variable and how to run without one.
     """
     settings.check_usable()
     spec = spec_of(settings.provider)

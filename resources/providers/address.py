@@ -8,13 +8,13 @@ from resources.errors import ConfigurationError
 from resources.plain import without_queries
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
-"""A host that every client reads alike; one with other letters is written in its `xn--` form."""
+"""A host that every client parses alike; a host with other letters is written in its `xn--` form."""
 
 
 def checked_base_url(url: str) -> str:
     """The address without a trailing slash, if a key may be sent to it.
 
-    Plain http is for this machine only (the sandbox). Elsewhere everybody on the way could read the key.
+    Plain http is for this machine only (the sandbox), since others on the network could read the key.
 
     Raises:
         ConfigurationError: It is not an http(s) address, carries a user, query or fragment, or is plain http to
@@ -46,10 +46,10 @@ def checked_base_url(url: str) -> str:
 
 
 def checked_key(key: str) -> str:
-    """The key, if it can be a header value.
+    """Check that a key can be a header value, and return it.
 
     Raises:
-        ConfigurationError: It is empty or holds a space, a line break or a character no key has. The key is not shown.
+        ConfigurationError: It is empty or has a space, a line break or a character that no key has. The text never shows the key.
     """
     if not key:
         raise ConfigurationError("the API key is empty; paste the key from the provider's dashboard")

@@ -1,6 +1,6 @@
-"""Readers for fields of providers' answers. They tolerate variants, trust nothing, and return only what is safe to store.
+"""Readers for fields of providers' answers. They accept variants, trust nothing, and return only values that are safe to store.
 
-Everything in here takes any value at all and never raises for it.
+Every reader accepts any value and raises nothing for it.
 """
 
 import json
@@ -20,7 +20,7 @@ from resources.providers.base import FailureKind, JobStatus
 from resources.spellings import Spellings
 
 MESSAGE_LIMIT = 500
-"""Characters of a provider's message that are kept."""
+"""The longest message of a provider that is kept, in characters."""
 
 STATUS_WORDS: Mapping[str, JobStatus] = {
     **dict.fromkeys(
@@ -36,8 +36,8 @@ STATUS_WORDS: Mapping[str, JobStatus] = {
     **dict.fromkeys(("cancelled", "canceled", "aborted"), JobStatus.FAILED),
     **dict.fromkeys(("expired", "deleted"), JobStatus.GONE),
 }
-"""Known words for a job's state. Gateways pass on the words of the models behind them (contract table: status synonyms).
-Each provider's client adds its own words."""
+"""Known status words of jobs. Gateways pass on the words of the models behind them (contract table: status synonyms). Each
+provider's client adds its own words."""
 
 NO_FUNDS = re.compile(
     r"insufficient(?!\s+(?:permission|privilege|scope|role|access))|not (?:have )?enough credits?"
@@ -62,7 +62,7 @@ _MOST_DOLLARS = 10**9
 
 
 class Scrubber:
-    """Hides one account's key, in every spelling, in everything that a provider may echo."""
+    """Hides one account's key, in every spelling, in text that a provider may echo."""
 
     __slots__ = ("_spellings",)
 
@@ -79,12 +79,12 @@ class Scrubber:
 
     def message(self, value: object, limit: int = MESSAGE_LIMIT) -> str:
         """One line for a person: no key, no URL query, no control characters, at most `limit` characters."""
-        # cut first: walking through a megabyte of text takes too long
+        # cut first, since searching a megabyte of text takes too long
         text = " ".join(plain.legible(without_queries(self.hide(reason(value))[: limit * 20])).split())
         return text if len(text) <= limit else text[: limit - 1] + "…"
 
     def document(self, body: bytes) -> Any:
-        """The parsed JSON of a body with the key hidden in every name and text; None where it cannot be read."""
+        """The parsed JSON of a body with the key hidden in every name and text; None if it cannot be parsed."""
         try:
             # NaN and infinity are not JSON, and no database stores them
             document = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)

@@ -1,9 +1,9 @@
-"""What a provider's answers mean: four outcomes of a submit, one normalized state of a job, rows of listings and bills.
+"""The meaning of providers' answers: four outcomes of a submit, one normalized state of a job, rows of listings and bills.
 
-The four outcomes exist because providers have no idempotency key: the difference between "surely not sent" and
-"perhaps sent" is the difference between a free retry and a clip paid twice.
+There are four outcomes because providers have no idempotency key: after "surely not sent" a retry is free, after "perhaps sent" it
+may pay for a clip twice.
 
-Their texts come from strangers, so each class cleans its own names and sentences.
+The texts come from outside, so each class cleans its own names and sentences.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from resources.plain import clean_fields
 
 
 class FailureKind(StrEnum):
-    """Why something failed. The reader of the answer decides it; nothing matches text later."""
+    """Why something failed. The reader of the answer decides; no later code searches the text."""
 
     MODERATION = "moderation"
     """The provider refuses the content. Final for this prompt."""
@@ -28,7 +28,7 @@ class FailureKind(StrEnum):
     THROTTLED = "throttled"
     """The provider refuses more requests for now, before it created anything. The request may be sent again later."""
     PROVIDER = "provider"
-    """The provider had a fault of its own; another purchase may succeed."""
+    """The provider has failed; another purchase may succeed."""
     NO_OUTPUT = "no_output"
     """The job is completed and has no output."""
     GONE = "gone"
@@ -68,9 +68,9 @@ class Rejected:
     http_status: int
     """Status of the answer."""
     retry_after: float | None = None
-    """Seconds the provider asks to wait, where it says so."""
+    """Seconds that the provider asks to wait, if it says so."""
     raw: dict[str, Any] | None = None
-    """The answer as received, where it was readable."""
+    """The answer as received, if it was readable."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("message",))
@@ -94,7 +94,7 @@ class Unknown:
     cause: str
     """One sentence for a person, without secrets."""
     http_status: int | None = None
-    """Status of the answer, where there was one."""
+    """Status of the answer, if there was one."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))
@@ -135,11 +135,11 @@ class JobState:
     failure: FailureKind | None = None
     """Why, when the status is FAILED or GONE."""
     cost_micros: int | None = None
-    """The charge in micro-dollars where the answer carries one."""
+    """The charge in micro-dollars, if the answer has one."""
     may_be_charged: bool = False
     """Whether a failed job may be charged all the same; then it counts as spent until a bill says otherwise."""
     inference_seconds: float | None = None
-    """Seconds of work, as the provider says."""
+    """The provider's statement of its working time, in seconds."""
     nsfw: tuple[bool | None, ...] = ()
     """For each output whether it is NSFW; None if the provider does not say, which is not the same as no."""
     draft_id: str | None = None
@@ -158,7 +158,7 @@ class PollFailed:
     cause: str
     """One sentence for a person, without secrets."""
     retry_after: float | None = None
-    """Seconds the provider asks to wait, where it says so."""
+    """Seconds that the provider asks to wait, if it says so."""
     kind: FailureKind = FailureKind.PROVIDER
     """AUTH when the key is refused, THROTTLED on 429, else PROVIDER."""
 
@@ -179,11 +179,11 @@ class Candidate:
     status: JobStatus
     """The state in our vocabulary."""
     submission_id: str | None = None
-    """Our own id where the provider echoes it: proof, not a guess."""
+    """Our own id, if the provider echoes it, which proves the POST of the job."""
     body: dict[str, Any] | None = None
-    """The request where the provider echoes it."""
+    """The request, if the provider echoes it."""
     charged_micros: int | None = None
-    """What the bill says it cost, in micro-dollars, None where that was not read or shows nothing."""
+    """Its cost on the bill, in micro-dollars; None if the bill was not read or does not show it."""
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("model", "submission_id"))
@@ -194,7 +194,7 @@ class Charge:
     """One row of a provider's bill."""
 
     job_id: str
-    """What it is for."""
+    """The job of the row."""
     micros: int
     """The amount in micro-dollars, never negative."""
     kind: Literal["charge", "refund"]
@@ -204,7 +204,7 @@ class Charge:
     model: str | None = None
     """The model it names, None where it names none."""
     submission_id: str | None = None
-    """Ours, where the bill echoes it."""
+    """Our own id, if the bill echoes it."""
     row_id: str | None = field(default=None, compare=False)
     """The row's own id, None where it has none: two equal charges of a job are two."""
 
@@ -237,7 +237,7 @@ class UploadFailed:
     kind: FailureKind
     """INVALID when the file is refused, AUTH when the key is, else THROTTLED or PROVIDER, which may pass."""
     retry_after: float | None = None
-    """Seconds the provider asks to wait, where it says so."""
+    """Seconds that the provider asks to wait, if it says so."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))

@@ -1,4 +1,4 @@
-"""What a provider's callback says once its signature is verified. It is a hint: a poll confirms it before anything is believed."""
+"""Callbacks of providers, with their signature verified. A callback is only a hint: a poll confirms it before it counts."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from resources.errors import DailiesError
 BODY_LIMIT = 1_000_000
 """Bytes; a callback carries the request and the addresses of its outputs."""
 ASK_AGAIN_SECONDS = 300.0
-"""How soon a provider is asked again for what verifies its callbacks, which a forger could otherwise provoke."""
+"""The shortest time between two requests for the secret or keys that verify callbacks, so that forgeries cannot cause many."""
 
 
 class UnverifiedWebhookError(DailiesError):
-    """A webhook is not the provider's, too old, or unreadable. Nothing of it was believed."""
+    """A webhook is not the provider's, too old, or unreadable. It was ignored."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class VerifiedCallback:
 
 
 class CallbackSecret:
-    """The secret that signs an account's callbacks. A receiver runs for months, and the secret may be changed meanwhile.
+    """The secret that signs an account's callbacks. It is fetched again after a change, since a receiver runs for months.
 
     Args:
         ask: Asks the provider for the secret.
@@ -39,10 +39,10 @@ class CallbackSecret:
         self._asked_at = 0.0
 
     async def verified(self, check: Callable[[str], VerifiedCallback], now: float) -> VerifiedCallback:
-        """What `check` reads with the secret. A refusal asks for the secret once more, at most every `ASK_AGAIN_SECONDS`.
+        """Call `check` with the secret. If it refuses, fetch the secret again, at most every `ASK_AGAIN_SECONDS`.
 
         Raises:
-            DailiesError: `check` refuses the newest secret, or the secret cannot be had now.
+            DailiesError: `check` refuses the newest secret, or the secret cannot be fetched now.
         """
         if self._secret is not None:
             try:
@@ -61,7 +61,7 @@ class CallbackReader(Protocol):
     async def read(
         self, headers: Mapping[str, str], body: bytes, *, endpoint: str | None, now: float
     ) -> VerifiedCallback:
-        """The callback, if the provider signed it and it is recent.
+        """Verify that the provider signed the callback and that it is recent.
 
         Args:
             headers: With lower-case names.
@@ -72,6 +72,6 @@ class CallbackReader(Protocol):
 
         Raises:
             UnverifiedWebhookError: It is not signed, too old, or names no job.
-            DailiesError: What is needed to verify it cannot be had now.
+            DailiesError: The secret or the keys cannot be fetched now.
         """
         ...

@@ -1,4 +1,4 @@
-"""What the clients of all providers have in common; each adds its provider's wire."""
+"""The base class of the providers' clients; each client adds its provider's wire format."""
 
 from typing import Any, ClassVar
 
@@ -18,10 +18,10 @@ from resources.providers.spec import Connection
 
 
 class ProviderClient:
-    """One account at a provider, without the provider's wire.
+    """One account at a provider, without the provider's wire format.
 
     Args:
-        connection: How the account is reached.
+        connection: The account's address, key and network.
 
     Attributes:
         name: Name of the account in the ledger.
@@ -33,7 +33,7 @@ class ProviderClient:
     title: ClassVar[str]
     """The provider's name in messages."""
     key_advice: ClassVar[str]
-    """What a person does when the key is refused: a sentence without its full stop."""
+    """What a person can do when the key is refused: a sentence without its full stop."""
     key_scheme: ClassVar[str] = "Bearer"
     """The word before the key in the header `Authorization`."""
     job_word: ClassVar[str] = "job"
@@ -92,7 +92,7 @@ class ProviderClient:
         return answer.status
 
     def _no_state(self, answer: Answer) -> PollFailed:
-        """What an answer without a state comes to."""
+        """The result of a poll whose answer has no state."""
         status, kind = self._status(answer), FailureKind.PROVIDER
         if status == 429:
             kind = FailureKind.THROTTLED
@@ -101,12 +101,12 @@ class ProviderClient:
         return PollFailed(self._said(answer), answer.retry_after, kind)
 
     def _not_uploaded(self, answer: Answer | PollFailed, what: str, *, refused: bool) -> UploadFailed:
-        """What a refused upload comes to.
+        """The result of a refused upload.
 
         Args:
-            answer: The provider's.
-            what: What it did not do, e.g. `gives no ticket`.
-            refused: Whether the provider itself said that it takes no such file.
+            answer: The provider's answer.
+            what: What the provider did not do, e.g. `gives no ticket`.
+            refused: Whether the provider itself said that it does not accept the file.
         """
         failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
         kind = FailureKind.INVALID if refused else failed.kind
@@ -116,8 +116,8 @@ class ProviderClient:
         """The answer to a question about the account.
 
         Args:
-            answer: The provider's.
-            task: What it was asked to do, e.g. `list its jobs`.
+            answer: The provider's answer.
+            task: The request, e.g. `list its jobs`.
 
         Raises:
             ConfigurationError: The key is refused.

@@ -1,6 +1,6 @@
-"""Verifies Ed25519 signatures (RFC 8032, section 5.1.7). Only public values are computed with, so its time tells nothing.
+"""Verifies Ed25519 signatures (RFC 8032, section 5.1.7). All values are public, so its timing reveals nothing.
 
-A library for this would be a dependency with native code for one callback a job.
+A library would be a dependency with native code for one callback a job.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ Point = tuple[int, int, int, int]
 
 
 def is_signed(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether a message has a signature of a public key; False also where key or signature cannot be one."""
+    """Whether a signature of a message fits a public key; False also for a malformed key or signature."""
     if len(key) != 32 or len(signature) != 64:
         return False
     public, commitment = _point(key), _point(signature[:32])

@@ -1,9 +1,8 @@
 """The HTTP client of a provider's account, and what its errors prove about a purchase.
 
-A purchase is one POST without an idempotency key, so every error raises the question whether the provider can have read
-the request. httpx names the step that failed, and httpcore's trace says whether the first byte of the request was about
-to be written. The outcome is `NotSent` only if both prove it, else `Unknown`: a wrong `NotSent` buys a clip twice, a wrong
-`Unknown` delays one.
+A purchase is one POST without an idempotency key, so after every error the provider may have read the request. httpx names the
+step that failed, and httpcore's trace shows whether the client was about to write the first byte. The outcome is `NotSent` only if
+both prove it, else `Unknown`: a wrong `NotSent` buys a clip twice, a wrong `Unknown` delays one.
 """
 
 import asyncio
@@ -36,15 +35,15 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 """Seconds without a byte after which a GET fails (as in the WaveSpeed Python SDK)."""
 ASK_SECONDS = 60.0
-"""Seconds for a whole GET, so that an answer of a byte now and then ends."""
+"""Seconds for a whole GET, so that a very slow answer ends."""
 CONNECTIONS = 48
-"""Connections of an account for everything but purchases: 32 polls at once, and the listing, the bill and prices beside them."""
+"""Connections of an account besides those of purchases: 32 parallel polls, and the listing, the bill and prices."""
 IDLE_SECONDS = 20.0
-"""How long an idle one is used again."""
+"""How long an idle connection can be reused, in seconds."""
 DATE_SECONDS = 2.0
 """Seconds by which an answer may be later than its `Date` header."""
 BODY_LIMIT = 1_000_000
-"""Bytes of an answer that are read. Real ones are a few kB, a full page of a listing about 100 kB."""
+"""The most bytes of an answer that are read. Real answers have a few kB, a full page of a listing about 100 kB."""
 
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -65,9 +64,9 @@ class Answer:
     headers: Mapping[str, str]
     """Names in lower case."""
     document: Any
-    """The parsed JSON with our key hidden, None where there is none or it is not JSON."""
+    """The parsed JSON with our key hidden; None if there is no body or it is not JSON."""
     problem: str | None = None
-    """Why there is no document, for a person."""
+    """The reason for a missing document, for a person."""
 
     @property
     def ok(self) -> bool:
@@ -81,22 +80,22 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds the provider asks to wait, None where it does not say."""
+        """Seconds that the provider asks to wait; None if it does not say."""
         return wait_seconds(self.headers)
 
 
 class ProviderHttp:
     """The HTTP client of one account. It tells whether a purchase was sent.
 
-    The key goes to this address only: redirects are not followed, the environment's netrc is ignored, and a proxy is a
-    tunnel that cannot read it. Belongs to one event loop.
+    The key goes to this address only: redirects are not followed, the environment's netrc is ignored, and a proxy is a tunnel that
+    cannot read the key. A client belongs to one event loop.
 
     Args:
         base_url: Address without the API's path, e.g. `https://api.wavespeed.ai`; see `checked_base_url`.
         api_key: Sent in the header `Authorization`.
         network: The way out.
         transport: Replaces the network in tests.
-        clock: Seconds since the epoch; what the provider's clock is compared with.
+        clock: Seconds since the epoch, for comparison with the provider's clock.
         scheme: The word before the key.
 
     Attributes:
@@ -123,7 +122,7 @@ class ProviderHttp:
         self.network.proxy_to(self.base_url)  # an unusable proxy is refused here, before anything is bought
         self.host = urlsplit(self.base_url).netloc
         self.scrub = Scrubber(checked_key(api_key))
-        # a new connection for every purchase: the server may close an idle one while we write to it
+        # a new connection for every purchase, since the server may close an idle one while we write to it
         once = httpx.Limits(max_keepalive_connections=0)
         self._submits = _client(f"{scheme} {api_key}", transport or network_transport(self.network, once))
         asking = asking_transport(self.network, CONNECTIONS, idle_seconds=IDLE_SECONDS)
@@ -141,7 +140,7 @@ class ProviderHttp:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer | NotSent | Unknown:
-        """POST once, on a connection of its own, within a hard total deadline.
+        """POST once, on a new connection, within a hard total deadline.
 
         Args:
             path: Percent-encoded path below the base address.
@@ -195,10 +194,10 @@ class ProviderHttp:
         limit: int = BODY_LIMIT,
         seconds: float = ASK_SECONDS,
     ) -> Answer | PollFailed:
-        """Send a request that changes nothing. It reuses connections and repeats nothing; the engine does.
+        """Send a request that changes nothing, on a reused connection. Retries are the engine's task.
 
         Args:
-            method: `GET`, or `POST` where a provider lists that way.
+            method: `GET`, or `POST` if the provider's listing needs it.
             path: Percent-encoded path below the base address.
             params: Query parameters.
             content: The JSON body, where there is one.
@@ -240,7 +239,7 @@ class ProviderHttp:
         seen = ClockOffset(said - now, said + DATE_SECONDS - sent_at)
         known = self.offset
         agree = known is not None and known.low <= seen.high and seen.low <= known.high
-        # a slow answer measures badly; a clock that was changed is believed at once
+        # a slow answer measures imprecisely; a change of the clock is believed at once
         if known is None or not agree or seen.high - seen.low <= known.high - known.low + 1:
             self.offset = seen
 
@@ -301,7 +300,7 @@ class _Watch:
         self._sending = False
 
     def left(self) -> float:
-        """Seconds left by the clock that says less: the monotonic clock stops while a laptop sleeps."""
+        """Seconds left, by the clock that shows fewer, since the monotonic clock stops while a laptop sleeps."""
         passed = max(time.monotonic() - self._started[0], time.time() - self._started[1])
         return self._deadline - passed
 

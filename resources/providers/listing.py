@@ -11,7 +11,7 @@ from resources.providers.base import Candidate, Charge, JobStatus
 from resources.providers.rows import Row, Rows, SetAside
 
 PAGE_SIZE = 100
-"""Rows per page, the most that both providers allow."""
+"""Rows per page, the most that the providers allow."""
 MAX_PAGES = 200
 """Pages after which reading fails: a window with 20,000 jobs is too long."""
 
@@ -71,9 +71,8 @@ async def _every_row(
 ) -> Rows[Row]:
     """All rows of all pages.
 
-    A provider that says whether more follows is believed. Otherwise a short page is not yet the end (the size may have
-    been capped in silence): the end is a page without anything new, or one that is older than the window altogether, while
-    the rows themselves show that they are sorted, newest first.
+    If the provider says whether more rows follow, that counts. Otherwise a short page is not the end, since the provider may silently cap
+    the size. The end is a page without a new row, or, if the rows are sorted newest first, a page that is entirely older than the window.
     """
     start, end = after.timestamp(), before.timestamp()
     found: dict[str, Row] = {}

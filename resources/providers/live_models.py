@@ -19,17 +19,17 @@ class LiveParameter:
     required: bool = False
     """Whether it must be given."""
     default: Any = None
-    """What the provider takes when nothing is given."""
+    """The provider's default value."""
     allowed: tuple[Any, ...] = ()
-    """The values it may have, empty where they are not listed."""
+    """The allowed values; empty if they are not listed."""
     minimum: int | None = None
-    """Smallest number, None where that is not said."""
+    """The smallest number; None if not stated."""
     maximum: int | None = None
     """Largest number."""
     max_items: int | None = None
     """Most items of an array."""
     description: str = ""
-    """The provider's words."""
+    """The provider's own description."""
 
     def __post_init__(self) -> None:
         plain.clean_fields(self, names=("type",), sentences=("description",))
@@ -40,19 +40,19 @@ class LiveModel:
     """One model as the provider lists it."""
 
     id: str
-    """What it is bought as."""
+    """The model's id in purchases."""
     aliases: tuple[str, ...] = ()
     """Other names it answers to."""
     kind: str = ""
-    """The provider's word for what it turns into what, empty where it says none."""
+    """The provider's word for the kind of conversion, e.g. `text-to-video`; empty if there is none."""
     title: str = ""
     """Its name for people."""
     base_price: Decimal | None = None
-    """The price it starts at in US dollars, None where that is not said."""
+    """The lowest price in US dollars; None if not stated."""
     parameters: dict[str, LiveParameter] | None = None
-    """By name in the provider's order, None where the list does not describe them."""
+    """By name in the provider's order; None if the list does not describe them."""
     pricing: Any = field(default=None, repr=False)
-    """The provider's own price formula, None where it is not told."""
+    """The provider's own price formula; None if it is not published."""
 
     def __post_init__(self) -> None:
         plain.clean_fields(self, names=("id", "kind", "title"))

@@ -1,4 +1,4 @@
-"""The interface every provider speaks, and what its contract offers."""
+"""The interface of a provider's client, and the capabilities of its contract."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -21,26 +21,26 @@ from resources.providers.rows import Rows
 
 
 class LostAnswer(StrEnum):
-    """What comes of a POST whose answer was lost."""
+    """How a POST with a lost answer is settled."""
 
     KEYED = "keyed"
-    """The same POST is sent again with its idempotency key, and names the job."""
+    """The same POST is sent again with its idempotency key, and its answer names the job."""
     NAMED = "named"
     """The listing shows our submission's id beside the job."""
     MATCHED = "matched"
-    """Evidence decides on a key of our own; on a shared key a request with its own seed or a callback names the job, or the clip is held."""
+    """On a dedicated key, evidence decides. On a shared key, a request with its own seed or a callback names the job, or the clip is held."""
     HELD = "held"
     """Only a callback or a person can name the job."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a provider's contract offers. The source is in the contract of each provider."""
+    """The capabilities of a provider's contract. The sources are in the contract of each provider."""
 
     echoes_submission_id: bool
     """A listing names our submission id, so that a lost answer can be matched exactly."""
     output_seconds: float | None
-    """Seconds until a finished output is deleted, None where the provider does not say. An alarm comes at half of that, at the latest."""
+    """Seconds until a finished output is deleted; None if the provider does not say. An alarm is raised after half of that at the latest."""
     settle_seconds: float
     """How long after a submit its absence from the listing starts to mean something."""
     propagation_seconds: float = 60
@@ -48,29 +48,29 @@ class Capabilities:
     refunds_failures: bool = False
     """A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged."""
     echoes_input: bool = False
-    """The listing shows each job's request. A POST with a seed of its own is told apart by it, whoever uses the key."""
+    """The listing shows each job's request, so that the job of a POST with its own seed is recognised, also on a shared key."""
     lists_jobs: bool = True
     """It has a listing of jobs. Without one, a lost answer is held at once: only a callback or a person can name its job."""
     lists_running: bool = True
-    """The listing shows jobs that still run; otherwise a miss proves nothing while one may."""
+    """The listing shows running jobs. Otherwise a miss proves nothing while the job may be running."""
     start_seconds: float = 0
-    """How long a job may wait for its start before the provider ends it, where `Provider.submit` sets such a limit. A listing without
-    running jobs shows a job so much later."""
+    """How long a job may wait for its start before the provider ends it, if `Provider.submit` sets such a limit, in seconds. A listing
+    without running jobs shows a job later by this time."""
     bills_jobs: bool = True
-    """It has a bill that names jobs. Without one, what a job costs is our estimate, and nothing confirms it."""
+    """It has a bill that names jobs. Without one, the cost of a job is our estimate, which nothing confirms."""
     idempotency_seconds: float | None = None
-    """How long the provider remembers a submission's id as the key of its POST, None where it takes no such key. Within that time the
-    same POST creates no second job, so a lost answer is asked for by sending it again."""
+    """How long the provider remembers a submission's id as its idempotency key, in seconds; None if it supports none. Within that time,
+    the same POST creates no second job, so sending it again retrieves a lost answer."""
     upload_seconds: float | None = None
-    """How long an uploaded file may be used, None where the provider takes none."""
+    """How long an uploaded file may be used, in seconds; None if the provider accepts no files."""
 
     def without_bill(self) -> "Capabilities":
-        """The same of an account whose bill cannot be read."""
+        """The capabilities of an account whose bill cannot be read."""
         return replace(self, bills_jobs=False)
 
     @property
     def lost_answer(self) -> LostAnswer:
-        """What comes of a POST whose answer was lost."""
+        """How a POST with a lost answer is settled."""
         if self.idempotency_seconds is not None:
             return LostAnswer.KEYED
         if not self.lists_jobs:
@@ -79,7 +79,7 @@ class Capabilities:
 
     @property
     def is_traceable(self) -> bool:
-        """Whether the job of each POST can be named without guessing, so that POSTs need not wait for one another."""
+        """Whether each job names its POST, so that POSTs need not wait for one another."""
         return self.echoes_submission_id or self.idempotency_seconds is not None
 
 
@@ -104,8 +104,8 @@ class Provider(Protocol):
         Args:
             endpoint: The provider's model id.
             body: The request as it is to be sent.
-            submission_id: Our id of this POST, sent along where the provider has a place for it; the idempotency key, where there is
-                one. The same id and body may come again within `capabilities.idempotency_seconds`.
+            submission_id: Our id of this POST, sent along if the provider has a field for it, and its idempotency key if it has one.
+                The same id and body may be sent again within `capabilities.idempotency_seconds`.
             deadline_seconds: Total seconds for connecting, sending and reading; after it the outcome is `Unknown`
                 unless it is certain that nothing was sent.
 
@@ -127,12 +127,12 @@ class Provider(Protocol):
     async def list_jobs(
         self, *, after: datetime, before: datetime, endpoints: Collection[str]
     ) -> Rows[Candidate]:
-        """Every job of the account created in a window (aware datetimes) whatever its model, all pages.
+        """Read all pages of the account's jobs of any model that were created in a window (aware datetimes).
 
-        A row that cannot be read is set aside and spoils no other.
+        A row that cannot be read is set aside; the others still count.
 
         Args:
-            endpoints: What was ordered from this account. A listing that must be asked by endpoint is read for these; others show all.
+            endpoints: The endpoints ordered from this account. A listing by endpoint is read for these; other listings show all.
 
         Raises:
             resources.errors.UnavailableError: The listing could not be read to its end.
@@ -140,9 +140,9 @@ class Provider(Protocol):
         ...
 
     async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
-        """Every charge and refund booked in a window (aware datetimes), all pages, each by its own label.
+        """Read all pages of charges and refunds booked in a window (aware datetimes), each by its own label.
 
-        A row that cannot be read, or has no label or another one than was asked for, is set aside and spoils no other.
+        A row that cannot be read, or has no label or an unexpected one, is set aside; the others still count.
 
         Raises:
             resources.errors.UnavailableError: The bill could not be read to its end.
@@ -150,7 +150,7 @@ class Provider(Protocol):
         ...
 
     async def check(self) -> None:
-        """Ask something free that needs the key, so that a wrong key or address is found before anything is bought.
+        """Send a free request that needs the key, so that a wrong key or address is found before a purchase.
 
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
@@ -159,7 +159,7 @@ class Provider(Protocol):
         ...
 
     async def balance(self) -> int | None:
-        """What the account can spend, in micro-dollars; None if the answer has no readable amount.
+        """Read the account's balance in micro-dollars; None if the answer has no readable amount.
 
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
@@ -193,9 +193,9 @@ class Provider(Protocol):
         """Upload a file that a request refers to. Costs nothing.
 
         Args:
-            name: What it is called there.
-            content_type: What it is, e.g. `image/png`.
-            data: Its bytes.
+            name: The file's name at the provider.
+            content_type: The media type, e.g. `image/png`.
+            data: The file's bytes.
 
         Never raises for anything the network or the provider does.
         """

@@ -1,6 +1,6 @@
-"""The providers: ours, one line each, and those of other installed packages, by the entry-point group `dailies.providers`.
+"""The registry of providers: ours, one line each, and those of installed packages with the entry-point group `dailies.providers`.
 
-Nothing outside a provider's package names it; whoever needs all of them, or one by its name, asks here.
+No code outside a provider's package names the provider; other code finds it here, by its name or among all.
 """
 
 import functools
@@ -40,12 +40,12 @@ def registered() -> Mapping[str, ProviderSpec]:
     for entry in entry_points(group=GROUP):
         try:
             spec = entry.load()
-        except Exception as error:  # a stranger's package may raise anything when it is imported
+        except Exception as error:  # another package may raise anything when it is imported
             raise ConfigurationError(
                 f"the provider {entry.name} ({entry.value}) cannot be loaded: {error}"
             ) from error
         if not isinstance(spec, ProviderSpec):
-            raise ConfigurationError(f"the provider {entry.name} ({entry.value}) is no ProviderSpec")
+            raise ConfigurationError(f"the provider {entry.name} ({entry.value}) is not a ProviderSpec")
         if spec.name in found:
             raise ConfigurationError(f"two providers are called {spec.name!r}; {entry.value} is one of them")
         found[spec.name] = spec
@@ -58,7 +58,7 @@ def provider_names() -> tuple[str, ...]:
 
 
 def spec_of(name: str) -> ProviderSpec:
-    """The provider of a name.
+    """Look up a provider by its name.
 
     Raises:
         ConfigurationError: There is none.

@@ -1,6 +1,6 @@
-"""The rows of a listing, a log or a bill, and those of them that were set aside.
+"""The rows of a listing, a log or a bill, with the rows that were set aside.
 
-A row that cannot be read, or whose own label says something else than was asked for, proves nothing. It spoils no other row.
+A row that cannot be read, or whose own label is not the expected one, proves nothing and is set aside; the others still count.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ class SetAside:
     """A row that proves nothing, with the fields that can be read."""
 
     why: str
-    """What is wrong with it, for a person."""
+    """The fault, for a person."""
     job_id: str | None = None
-    """What it is about."""
+    """The job of the row, if known."""
     submission_id: str | None = None
-    """The POST of ours it names."""
+    """Our POST that the row names."""
     at: float | None = None
-    """When it is dated, seconds since the epoch by the provider's clock."""
+    """The date of the row, in seconds since the epoch by the provider's clock."""
     digest: str = field(default="", repr=False)
-    """Tells it from other rows."""
+    """Identifies the row."""
 
     def __str__(self) -> str:
         return self.why if self.job_id is None else f"{self.why} (job {self.job_id})"
@@ -37,8 +37,8 @@ class Rows(list[Row]):
     """Rows of a listing, a log or a bill.
 
     Args:
-        rows: Those that can be read and are what was asked for.
-        aside: The others.
+        rows: The readable rows of the expected kind.
+        aside: The other rows.
     """
 
     def __init__(self, rows: Iterable[Row] = (), aside: Iterable[SetAside] = ()) -> None:
@@ -47,7 +47,7 @@ class Rows(list[Row]):
 
 
 def set_aside(rows: Iterable[Any]) -> tuple[SetAside, ...]:
-    """The rows that were set aside beside some rows."""
+    """The rows that were set aside, empty for a plain list."""
     return rows.aside if isinstance(rows, Rows) else ()
 
 

@@ -1,7 +1,7 @@
-"""Everything that the rest of the house knows of a provider: the `ProviderSpec` that its package exports as `PROVIDER`.
+"""The `ProviderSpec` that a provider's package exports as `PROVIDER`: all that other packages know about a provider.
 
-What is needed to read declarations and to show tables is data here. The client is imported only where one is built, since it
-brings the HTTP library.
+It holds the data for reading declarations and showing tables. The client is imported only when one is built, since it imports the
+HTTP library.
 """
 
 import re
@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
 
 @dataclass(frozen=True)
 class Connection:
-    """How a client reaches one account."""
+    """The address, keys and network of one account, for its client."""
 
     account: str
     """Name of the account in the ledger."""
@@ -33,32 +33,32 @@ class Connection:
     api_key: str = field(repr=False)
     """The account's key."""
     network: "Network | None" = None
-    """The way out, None for the environment's proxies only."""
+    """Proxies and trusted certificates; None for the environment's proxies only."""
     clock: Callable[[], float] = time.time
-    """Seconds since the epoch; what the provider's clock is compared with."""
+    """Seconds since the epoch, for comparison with the provider's clock."""
     transport: "httpx.AsyncBaseTransport | None" = None
     """Replaces the network in tests and for `verify-provider`."""
     webhook_url: Callable[[str], str] | None = None
-    """Builds the address that is called back for a submission id, None for no callbacks."""
+    """Builds the callback address of a submission id; None for no callbacks."""
     admin_key: str | None = field(default=None, repr=False)
-    """The account's second key, which its bill needs; None where there is none or none is set."""
+    """The account's second key, for its bill; None if there is none or none is set."""
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """How a provider's models write what a series may say in common words."""
+    """The provider's own names for the common parameters of series."""
 
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The provider's other names of a common parameter."""
     frame: str = "size"
-    """The parameter for a whole frame, if an endpoint has it."""
+    """The parameter for the frame's width and height together, if an endpoint has it."""
     separator: str = "x"
     """The text between width and height in that parameter."""
 
 
 @dataclass(frozen=True)
 class DocumentedWire:
-    """The provider's wire as its pages document it. `verify-provider` compares a real purchase with it.
+    """The provider's wire format as its pages document it. `verify-provider` compares a real purchase with it.
 
     Kinds of calls are `submit`, `result`, `list`, `bill`, `balance`, `price` and `models`.
     """
@@ -76,14 +76,14 @@ class DocumentedWire:
 
 @dataclass(frozen=True)
 class ContractNotes:
-    """Facts of a contract that no code asks for; docs/providers.md shows them beside the capabilities."""
+    """Facts of a contract that only docs/providers.md shows, beside the capabilities."""
 
     window: str = "not stated"
     """How far back the listing goes."""
     cancel: str = "not stated"
     """Whether a job can be cancelled, and what that costs."""
     remains: str = ""
-    """What can still go wrong with a lost answer, beyond what follows from the capabilities."""
+    """The remaining risk of a lost answer, beyond what follows from the capabilities."""
     grades: Mapping[str, str] = field(default_factory=dict)
     """By row of the table (`echo`, `listing`, `input`, `running`, `window`, `bill`, `callbacks`, `retention`, `cancel`, `key`), the grade of its source: A the
     provider's own and current, B its own but old or contradicted, C somebody else's or inferred."""
@@ -100,33 +100,33 @@ class ProviderSpec:
     url: str
     """Its public address without the API's path."""
     key_variable: str
-    """The environment variable of its key, the one that its own clients read."""
+    """The environment variable of its key, which its own clients read too."""
     build: Callable[[Connection], Provider]
     """Makes the client of an account. It imports the client's module when it is called."""
     capabilities: Capabilities
-    """What its contract offers."""
+    """The capabilities of its contract."""
     documented: DocumentedWire
-    """Its wire by its documentation."""
+    """Its wire format as documented."""
     conventions: Conventions = field(default_factory=Conventions)
     """How its models write common parameters."""
     models_call: str = "its list of models"
     """The call that lists its models, named in drafts of entries."""
     output_hosts: tuple[str, ...] = ()
-    """Hosts of outputs in its documentation: looked at before anything is bought, never used as an allow-list."""
+    """Hosts of outputs in its documentation. They are checked before a purchase, but they are no allow-list."""
     keyed_hosts: tuple[str, ...] = ()
-    """Hosts, with those below them, whose outputs may need the account's key. It is sent to no other host, and there only after a 401
-    or 403."""
+    """Hosts, with their subdomains, whose outputs may need the account's key. The key is sent only there, and only after a 401 or
+    403."""
     key_scheme: str = "Bearer"
     """The word before the key in the header `Authorization`."""
     admin_key: bool = False
-    """Whether its bill needs a second key of the account, in the variable `DAILIES_<NAME>_ADMIN_KEY`. Without it, what its jobs cost
+    """Whether its bill needs a second key of the account, in the variable `DAILIES_<NAME>_ADMIN_KEY`. Without that key, the cost of jobs
     is our estimate."""
     sandbox_path: str = ""
-    """Where the sandbox stands in for it, below the sandbox's own address, e.g. `/acme`."""
+    """The path of its stand-in below the sandbox's address, e.g. `/acme`."""
     callbacks: Callable[[Provider], CallbackReader] | None = None
-    """Reads its callbacks with an account's client, None where it sends none."""
+    """Builds the reader of its callbacks from an account's client; None if it sends none."""
     notes: ContractNotes = field(default_factory=ContractNotes)
-    """What else its contract says."""
+    """Further facts of its contract."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not _VARIABLE.fullmatch(self.key_variable):

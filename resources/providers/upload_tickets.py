@@ -1,7 +1,7 @@
 """Uploads a file to the address of a provider's ticket, with the ticket's headers and without our key.
 
-The address comes in an answer, so it is treated like every address from outside: it must be on the internet, and the
-connection goes to the address that was checked.
+The address comes from an answer, so it is treated like every address from outside: it must be a global one, and the connection
+goes to the address that was checked.
 """
 
 import re
@@ -24,7 +24,7 @@ _SENT = re.compile(
     r"content-(?:type|md5|disposition|language)|cache-control|expires|if-none-match"
     r"|x-(?:amz|goog|ms|oss|cos|obs|tos|bz)-[a-z0-9-]{1,80}"
 )
-"""The headers of a ticket that are sent: what describes the object, and the storage hosts' own.
+"""The headers of a ticket that are sent: those that describe the object, and those of storage hosts.
 
 A ticket cannot set Host, Content-Length, Authorization or Cookie.
 """
@@ -40,7 +40,7 @@ class Ticket:
     put_url: str = field(repr=False)
     """The address for the upload. Everybody who knows it can write there, so it is shown nowhere."""
     headers: Mapping[str, str] = field(repr=False)
-    """Sent along exactly as they are, since the host compares them with what was signed; see `_SENT` for which."""
+    """Headers to send unchanged, since the host compares them with the signature; see `_SENT` for which."""
     download_url: str = field(repr=False)
     """The address of the file, for the request."""
 

@@ -1,8 +1,8 @@
 """AI/ML API's v2 video generations.
 
 Source of the facts: the provider's public documentation (AI/ML API contract, sections 2.1 to 2.5; the documentation
-pages "request tracing and cost headers" and "usage logs"). There is no envelope: the HTTP status and the body speak for
-themselves. A failed generation comes as HTTP 200 with status `error`.
+pages "request tracing and cost headers" and "usage logs"). There is no envelope around the body. A failed generation comes as
+HTTP 200 with status `error`.
 
 What a submit's answer proves, and why:
 

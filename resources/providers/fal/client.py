@@ -65,11 +65,11 @@ from resources.providers.spec import Connection
 from resources.providers.upload_tickets import Ticket, put
 
 ENDPOINTS_AT_ONCE = 50
-"""Models of one question to the listing (fal docs: requests by endpoint)."""
+"""The most models in one request for the listing (fal docs: requests by endpoint)."""
 LONGEST_JOB = timedelta(days=1)
 """How long after its creation a request has ended, so that a listing that is filtered by its end shows it."""
 PAGE_BYTES = 8_000_000
-"""Bytes of a page of the listing, which carries the inputs and outputs of a hundred requests."""
+"""The most bytes of a page of the listing, which has the inputs and outputs of a hundred requests."""
 KNOWN_MODEL = "fal-ai/flux/dev"
 """The example of fal's documentation; its requests are listed where only the key is of interest."""
 
@@ -85,7 +85,7 @@ _CALL_OF_ANOTHER = {"storage", "v1"}
 class Fal(ProviderClient):
     """One account at fal; implements `resources.providers.provider.Provider`.
 
-    At fal's public address the platform API and the storage have hosts of their own; anywhere else (the sandbox) all three are at the
+    At fal's public address, the platform API and the storage have their own hosts; elsewhere (the sandbox) all three are at the
     account's address.
 
     Raises:
@@ -99,7 +99,7 @@ class Fal(ProviderClient):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
-        # without an admin key the bill is refused, and what jobs cost is our estimate
+        # without an admin key there is no bill, and the cost of jobs is our estimate
         self.capabilities = CAPABILITIES.without_bill() if connection.admin_key is None else CAPABILITIES
         is_public = connection.base_url == PUBLIC_URL
         self._platform = self._reach(connection, PLATFORM_URL) if is_public else self._http
@@ -118,8 +118,8 @@ class Fal(ProviderClient):
     ) -> SubmitOutcome:
         """See `Provider.submit`. A request that cannot be built is `Rejected` with status 0: nothing was sent.
 
-        The queue may repeat a request that its runners lost, and keeps it for ever where no runner comes. Both are switched off: a
-        repetition is our decision, and a miss in the listing must mean something in the end.
+        fal's queue may repeat a request that its runners lost, and keeps a request for ever if no runner is free. Both are switched off:
+        only dailies decides about repetitions, and a miss in the listing must prove something in the end.
         """
         problem = None
         if not _ENDPOINT.fullmatch(endpoint) or endpoint.split("/", maxsplit=1)[0] in _CALL_OF_ANOTHER:
@@ -148,7 +148,7 @@ class Fal(ProviderClient):
         return answer if isinstance(answer, NotSent | Unknown) else self._outcome(endpoint, answer)
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
-        """See `Provider.poll`. A completed request is asked for its result, which alone says whether it failed and how."""
+        """See `Provider.poll`. Reads the result of a completed request, since only the result shows whether it failed."""
         if answers.job_id(job_id) is None or not JOB.fullmatch(job_id):
             return PollFailed("this cannot be a request of fal")
         path = "/" + quote(job_id, safe="/")
@@ -318,7 +318,7 @@ class Fal(ProviderClient):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        # at a sandbox several of these are one
+        # at a sandbox, several of these are the same client
         for http in {self._http, self._platform, self._storage, self._admin} - {None}:
             if http is not None:
                 await http.aclose()

@@ -1,4 +1,4 @@
-"""fal's errors: who wrote one, what it says, and why a request failed (fal docs: errors)."""
+"""fal's errors: whether fal wrote one, its text, and why a request failed (fal docs: errors)."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from resources.providers.base import FailureKind
 from resources.providers.http import Answer
 
 REFUSED = {400, 404, 405, 413, 422}
-"""Statuses of a request that is refused for good."""
+"""Statuses of a request that is refused finally."""
 
 
 def is_error(fields: dict[str, Any]) -> bool:
@@ -52,7 +52,7 @@ def _types(fields: dict[str, Any]) -> set[str]:
 
 
 def with_places(fields: dict[str, Any]) -> str:
-    """The errors of a 422 with the part of the request that each is about: the same picture cannot succeed again."""
+    """The errors of a 422, each with its part of the request."""
     said = []
     for one in _details(fields):
         place = one.get("loc")

@@ -1,4 +1,4 @@
-"""The end of a completed request: fal has no failed state, so the result says whether and how it failed."""
+"""The end of a completed request. fal has no failed state, so the result shows whether and how a request failed."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState 
 
     Args:
         status: The fields of its status.
-        answer: To the question for its result.
+        answer: The answer with its result.
     """
     fields, word = answer.fields, "COMPLETED"
     told = status.get("error") or status.get("error_type")
