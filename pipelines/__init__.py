@@ -1,4 +1,4 @@
-"""Dagster only: what runs, when, and how it is shown. Imports `resources`, never the other way round."""
+"""The Dagster side (assets, schedules, sensors, jobs) and the command. It imports `resources`, never the other way round."""
 
 import sys
 from importlib.util import find_spec
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def _refuse_foreign_resources() -> None:
-    """Refuse to start where another package named `resources` is found before ours: a command with a sentence, Dagster with an error.
+    """Refuse to start if Python finds another package named `resources` before ours.
 
     Raises:
-        ImportError: It names the other package.
-        SystemExit: The same, in a process of ours.
+        ImportError: In a process of Dagster; the text names the other package.
+        SystemExit: In a process of ours, after the same text.
     """
     ours = Path(__file__).resolve().parents[1] / "resources" / "__init__.py"
     found = find_spec("resources")
@@ -25,10 +25,10 @@ def _refuse_foreign_resources() -> None:
         return
     why = (
         f"the package `resources` is {where[0] if where else 'not there'}, not dailies' own ({ours.parent}). dailies is an application: "
-        "give it an environment of its own, and start it from a folder without a `resources` or `pipelines` of other code "
+        "give it its own environment, and start it from a folder without a `resources` or `pipelines` of other code "
         "(docs/join-a-deployment.md). Nothing was bought."
     )
-    # `-m` stands there while Python looks for a module of ours; Dagster has a name of its own, and shows the error
+    # argv[0] is `-m` while Python imports one of our modules; Dagster's processes have other names, and show the error
     if Path(sys.argv[0]).name in {"dailies", "-m"}:
         sys.stderr.write(f"dailies: {why}\n")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""What the sensor `alarms` remembers between its ticks: pending messages and sent ones."""
+"""The memory of the sensor `alarms` between its ticks: pending and sent messages."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ class Pending:
 
     Attributes:
         first_at: When it was first seen, seconds since the epoch.
-        next_at: When to look at it next, seconds since the epoch.
-        tries: How many messages did not arrive.
+        next_at: When to check it next, seconds since the epoch.
+        tries: How many tries to send the message failed.
         runs: Ids of the runs that failed.
         finding: The finding; not stored in the cursor, since every tick makes the checks again.
     """
@@ -62,7 +62,7 @@ class State:
 
     @classmethod
     def read(cls, cursor: str | None, *, now: float) -> "State":
-        """Read a cursor. Without a readable one, failures before `now` cause no message."""
+        """Read a cursor. If it is missing or unreadable, failures before `now` cause no message."""
         try:
             document = json.loads(cursor or "")
             return cls(

@@ -1,7 +1,7 @@
 """The sensor `alarms`: one message per batch with failures, and one when something waits for a person, such as takes for a verdict.
 
-A batch is all clips of one decision, in however many runs. Its message waits until the batch is over, ten minutes at
-most, so that it names every failure; a second message follows only for clips that fail after it was sent.
+A batch is all clips of one decision, in any number of runs. Its message waits until the batch is over, ten minutes at most, so
+that it names every failure. A second message follows only for clips that fail after the first one was sent.
 """
 
 import datetime as dt
@@ -51,7 +51,7 @@ _ACTIVE = [
 
 
 def has_work(production: Production, _cursor: str | None) -> bool:
-    """Whether messages can be sent at all."""
+    """Whether an address for messages is set."""
     return production.settings().alarm_url is not None
 
 
@@ -71,7 +71,7 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
     try:
         settings = production.settings()
         if settings.alarm_url is None:
-            # failures from before an address was set would be old news
+            # no messages about failures from before an address was set
             return dg.SensorResult(
                 cursor=State(since=now).written(), skip_reason="DAILIES_ALARM_URL is not set"
             )
@@ -99,7 +99,7 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
 
 
 def completed_accounts(context: dg.SensorEvaluationContext, accounts: Iterable[str]) -> list[str]:
-    """Those of the accounts whose completion sensor is loaded: an account's file is read when the code location loads."""
+    """The accounts whose completion sensor is loaded; an account's file is read when the code location loads."""
     loaded = context.repository_def
     return [name for name in accounts if loaded is None or loaded.has_sensor_def(completion_name(name))]
 
@@ -154,7 +154,7 @@ class _Teller:
 
     Args:
         context: The tick, for its log and its instance.
-        ledger: The record.
+        ledger: The ledger.
         sender: Sends a message to the address in the settings.
         dagster: Address of Dagster's UI.
         room: Address of the room.
@@ -192,7 +192,7 @@ class _Teller:
     def _compose(
         self, key: str, pending: Pending, state: State, now: float
     ) -> tuple[Alarm | None, list[str] | None]:
-        """The message and the ids it names: no message if all was told before, no ids if it has to wait."""
+        """The message and the ids it names: no message if all ids were named before, no ids if it must wait."""
         if key.startswith(FINDING):
             finding = pending.finding
             return (None, []) if finding is None else (self._attention(finding), finding.keys)
@@ -224,7 +224,7 @@ class _Teller:
         return reminder(clips, room=self._room, budget=self._ledger.budget, now=now), batches
 
     def _send(self, alarm: Alarm, pending: Pending, now: float) -> bool:
-        """Send a message; True when it arrived or was tried often enough."""
+        """Send a message; True if it arrived or is given up after several tries."""
         try:
             self._sender.send(alarm)
         except AlarmNotSentError as error:

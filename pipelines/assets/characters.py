@@ -1,4 +1,4 @@
-"""The asset `characters`: a provider makes each once from a reference video, and clips can then show it."""
+"""The asset `characters`: a provider makes each character once from a reference video, for clips to show."""
 
 import asyncio
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def make_characters(
         context.log_event(character_event(context.instance, name, attempt))
     if making.failed:
         raise clips_failed(making.failed, len(names), "failed")
-    # a result of the framework would turn the whole range green, so the step only logs events
+    # a result would turn the whole range green in Dagster, so the step only logs events
     yield from ()
 
 

@@ -1,7 +1,7 @@
 """The assets `submissions`, `generations` and `uploaded_videos`: one step that buys, waits and stores.
 
-They are keys of one multi_asset, because a chain of steps cannot continue with ninety clips when ten have failed. A run waits
-for the stages that it selects.
+They are keys of one multi_asset, because in a chain of steps ten failed clips would stop the other ninety. A run waits for the stages
+that it selects.
 """
 
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def produce(
     if reasons:
         show_selects_again(context, production, keys)
         raise clips_failed(reasons, len(keys), "failed")
-    # a result of the framework would turn the whole range green, so the step only logs events
+    # a result would turn the whole range green in Dagster, so the step only logs events
     yield from ()
 
 
@@ -112,7 +112,7 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
     if prompts.problems:
         bought = bought_by(production, context.run)
         raise clips_failed(prompts.problems, len(keys), "cannot be bought", bought=bought)
-    # a prompt may be older than the caps and prices that are declared
+    # a prompt may be older than the declared caps and prices
     declarations = production.declarations()
     requests = {
         key: declarations.renewed(request).with_takes(config.takes)
@@ -131,14 +131,14 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
         for attempt in unsent:
             batch.context.log.warning("%s: another take was not sent: %s", attempt.clip, attempt.reason)
         with batch.production.ledger() as ledger:
-            # otherwise the sensor would request this run again and again
+            # otherwise the sensor would request this run repeatedly
             repeat_unrecorded(
                 deliveries.mark_reported, ledger, [attempt.id for attempt in unsent], batch.run_id
             )
     bought = {attempt.clip for attempt in takes}
     never = {key: "it was never bought; materialize `submissions` too" for key in keys if key not in bought}
     if never and BATCH_TAG in batch.context.run.tags:
-        # the sensor requests only clips of the ledger: these came to lie in the range before the run was created
+        # the sensor requests only clips of the ledger; these were added to the range before the run was created
         leave_alone(batch.context, RunScope([], strangers=tuple(never)))
         never = {}
     return never | say(batch, followed)

@@ -82,8 +82,8 @@ def prompts(
             store = production.bound_store(ledger)
         addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}
         events = [*_events_of(context, production, store, scope.strangers)]
-    # Dagster takes a step that only logs events for skipped, and skips what depends on it. This result covers the whole
-    # range; the events after it give each clip the version of its own prompt.
+    # Dagster treats a step that only logs events as skipped, and skips the assets that depend on it. This result covers the
+    # whole range; the events after it give each clip the version of its own prompt.
     yield dg.MaterializeResult(asset_key=PROMPTS)
     for event in events:
         context.log_event(event)
@@ -94,9 +94,9 @@ def prompts(
 def _events_of(
     context: dg.AssetExecutionContext, production: Production, store: ObjectStore, strangers: Iterable[str]
 ) -> Iterator[dg.AssetMaterialization]:
-    """Events for keys in the range that are not of this run, since the result of the whole range covers them too.
+    """Events for keys in the range that do not belong to this run, since the result of the whole range covers them too.
 
-    Each shows the prompt that is already shown, or else the declared one, which is free.
+    Each event shows the prompt that Dagster shows already, or else the declared one, which is free.
     """
     shown = shown_prompts(context.instance, strangers)
     declared = render(production.declarations(), [key for key in strangers if key not in shown])

@@ -1,7 +1,7 @@
-"""The asset `selects`: the clips with a circled take, for whatever is made from chosen clips only.
+"""The asset `selects`: the clips with a circled take, for downstream assets that use chosen clips only.
 
-The sensor `gallery_pages` logs a clip here when its take is circled, and takes it away when the circle is taken back. No run is
-needed; a run logs the selects of its clips anew.
+The sensor `gallery_pages` logs a clip here when its take is circled, and removes it when the circle is taken back. No run is
+needed; a run logs the selects of its clips again.
 """
 
 from collections.abc import Iterator
@@ -41,11 +41,11 @@ taken away when the circle is taken back. It is stale if the clip's prompt has c
     backfill_policy=dg.BackfillPolicy.multi_run(CLIPS_PER_RUN),
 )
 def choose(context: dg.AssetExecutionContext, production: Production) -> Iterator[dg.MaterializeResult[None]]:
-    """Log the selects of the run's clips. It chooses and costs nothing."""
+    """Log the selects of the run's clips. It circles nothing and costs nothing."""
     keys = context.partition_keys
     with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
         shown = ShownEvents(context.instance, keys)
         for select in selects_of(ledger, keys).values():
             context.log_event(select_event(shown, select))
-    # a result of the framework would turn every clip of the range green
+    # a result would turn every clip of the range green in Dagster
     yield from ()

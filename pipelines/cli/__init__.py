@@ -35,14 +35,14 @@ def main() -> None:
         complain(str(error))
         sys.exit(error.exit_code)
     except SystemExit as ended:
-        # Typer turns Ctrl-C into a silent exit; a command that has printed its own message ends without this cause
+        # Typer turns Ctrl-C into a silent exit; a command that has printed its own message does not have this cause
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
             complain("interrupted; bought clips are collected by the completion sensor")
         raise
 
 
 def _only_prints(arguments: list[str]) -> bool:
-    """Whether the command reads no settings: help, the version, or words for the shell to complete."""
+    """Whether the command reads no settings: help, the version, or shell completion."""
     return (
         not arguments
         or not {"--help", "--version"}.isdisjoint(arguments)
@@ -51,7 +51,7 @@ def _only_prints(arguments: list[str]) -> bool:
 
 
 def _keep_private() -> None:
-    """Make a home of an earlier version unreadable for other users; `dailies up` refuses one that cannot be made so."""
+    """Make the home of an earlier version unreadable for other users. If that fails, `dailies up` refuses the home."""
     from resources.errors import DailiesError
     from resources.home import make_private
     from resources.settings import load_settings

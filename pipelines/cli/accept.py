@@ -1,4 +1,4 @@
-"""`dailies accept`: list the clips that failed a check, and deliver one in spite of it."""
+"""`dailies accept`: list the clips that failed a check, and deliver one despite it."""
 
 import getpass
 import uuid
@@ -27,7 +27,7 @@ def waiting(settings: Settings, clip: str | None) -> list[Attempt]:
 
 
 def chosen(found: list[Attempt], clip: str, take: str | None) -> Attempt:
-    """The named take, or else the clip's newest; a spare take only if it is named or the only one.
+    """Choose the named take, or else the clip's newest; a spare take only if it is named or the only one.
 
     Raises:
         ConfigurationError: No such take is in quarantine.
@@ -66,7 +66,7 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
 
 
 def table(found: list[Attempt], *, now: float, long: bool = False) -> Table:
-    """One line per take, with why it is in quarantine; with `long`, where its poster is."""
+    """One line per take with the reason of its quarantine; with `long`, also the address of its poster."""
     made = table_of(
         "clip",
         "take",
@@ -88,7 +88,7 @@ def table(found: list[Attempt], *, now: float, long: bool = False) -> Table:
 
 
 def document(found: list[Attempt]) -> dict[str, Any]:
-    """The same for machines."""
+    """The takes as JSON."""
     return {
         "quarantined": [
             {

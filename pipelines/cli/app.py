@@ -1,6 +1,6 @@
 """The command line: every command, in the order in which `dailies --help` shows them.
 
-A module that declares commands imports what a command needs when it runs: `--help` does not wait for SQLAlchemy, pydantic or Dagster.
+A module of commands imports what a command needs only when it runs, so that `--help` does not wait for SQLAlchemy, pydantic or Dagster.
 
 Exit codes: 0 success, 1 some clips failed, 2 a declaration or a setting is wrong, 3 a service does not answer.
 """

@@ -21,7 +21,7 @@ from resources.series import Declarations
 
 @dataclass(frozen=True)
 class Approved:
-    """The clips that a command may ask for."""
+    """The clips that a command may request."""
 
     approvals: list[Approval]
     """The clips that may be bought or that need no purchase. The run buys nothing else."""

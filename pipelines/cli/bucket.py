@@ -1,4 +1,4 @@
-"""The bucket of a command: the configured one, or that of the embedded S3, which the command starts if it does not run."""
+"""The bucket of a command: the configured one, or that of the embedded S3, which is started if it is not running."""
 
 import contextlib
 import time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 PATIENCE_SECONDS = 60.0
-"""How long a command waits for a starting `dailies up`, or for another command."""
+"""How long a command waits for another command or for `dailies up` to start, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def bucket_of(settings: Settings) -> Iterator[Bucket]:
     """The bucket of these settings, for the duration of the block.
 
     Raises:
-        ConfigurationError: None is set, and the embedded S3 of this home was never used.
+        ConfigurationError: No bucket is set, and the embedded S3 of this home was never used.
     """
     with bucket_if_any(settings) as bucket:
         if bucket is None:
@@ -55,7 +55,7 @@ def bucket_of(settings: Settings) -> Iterator[Bucket]:
 
 @contextlib.contextmanager
 def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
-    """The same; None if no bucket is set and the home has none, as before the first `dailies up`."""
+    """The bucket as from `bucket_of`; None if no bucket is set and the home has none, as before the first `dailies up`."""
     folder, secret = settings.home.absolute() / "s3", settings.home / "s3-secret"
     running = running_stack(settings.home) or {}
     if not running.get("s3_url") and not settings.s3_bucket and not secret.exists():
@@ -71,7 +71,7 @@ def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
 
 
 def refusal_of_bucket(settings: Settings, ledger: "Ledger") -> str | None:
-    """Why this ledger may not buy for its bucket: it is older, or another one's; None if it may, or if there is no bucket.
+    """Why this ledger may not buy for its bucket; None if it may, or if there is no bucket.
 
     Raises:
         DailiesError: The bucket cannot be read.
@@ -89,7 +89,7 @@ def refusal_of_bucket(settings: Settings, ledger: "Ledger") -> str | None:
 
 @contextlib.contextmanager
 def _embedded_of(home: Path, secret: SecretStr) -> Iterator[S3Settings]:
-    """The embedded S3: that of `dailies up`, also while it starts, or one for this command alone.
+    """The embedded S3 of `dailies up`, which may still be starting, or one for this command alone.
 
     Raises:
         ConfigurationError: Another command uses it for longer than `PATIENCE_SECONDS`, or `dailies up` takes longer to start.

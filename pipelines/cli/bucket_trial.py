@@ -28,7 +28,7 @@ def examine_bucket(settings: Settings) -> tuple[str, BucketTrial]:
 
 
 def show_bucket(place: str, trial: BucketTrial) -> None:
-    """Print it for a person."""
+    """Print the result of a trial for a person."""
     console.print(Text(place), soft_wrap=True)
     table = table_of("feature", "result", "how, or why", wraps={"feature", "how, or why"})
     for row in trial.features:
@@ -39,7 +39,7 @@ def show_bucket(place: str, trial: BucketTrial) -> None:
 
 
 def bucket_document(place: str, trial: BucketTrial) -> dict[str, Any]:
-    """The same for machines."""
+    """The result of a trial as JSON."""
     return {
         "bucket": place,
         "fits": not trial.missing,

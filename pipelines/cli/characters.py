@@ -1,4 +1,4 @@
-"""`dailies characters`: list the declared and the made ones, and make more."""
+"""`dailies characters`: list the declared characters and make them."""
 
 import uuid
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`dailies check`: everything that can be known to be wrong without sending anything."""
+"""`dailies check`: every mistake in declarations and settings that can be found without sending anything."""
 
 import datetime as dt
 import os
@@ -21,7 +21,7 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
     """Read all declarations and settings.
 
     Returns:
-        The declarations; the problems, which keep something from being produced; and the notes, which do not.
+        The declarations; the problems, which prevent clips from being produced; and the notes, which do not.
     """
     if settings.reads_bucket:
         from resources.shared_data.source import bring
@@ -41,7 +41,7 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
 
 
 def read_folder(settings: Settings) -> tuple[Declarations, list[str]]:
-    """Read all declarations; with the problems of every file of the data folder."""
+    """Read all declarations, with the problems of every file of the data folder."""
     catalogue = Catalogue.of(settings.data)
     declarations = declarations_of(settings, catalogue)
     problems = [*catalogue.problems, *declarations.problems]
@@ -61,7 +61,7 @@ def _unusable(settings: Settings) -> Iterator[str]:
         except ConfigurationError as error:
             yield str(error)
     if settings.ledger_url_setting is not None:
-        # SQLAlchemy reads the address, and takes long to load
+        # parsing the address needs SQLAlchemy, which loads slowly
         from resources.ledger.address import parsed_address
 
         try:
@@ -81,7 +81,7 @@ def _misspelt() -> list[str]:
 
 
 def _unread(folder: Path, declarations: Declarations) -> Iterator[str]:
-    """Files that are not read, and those that are hard to find by the name of their series."""
+    """Files that are not read, and files that are not named after their series."""
     if not folder.is_dir():
         return
     read = set(yaml_files(folder))
@@ -89,7 +89,7 @@ def _unread(folder: Path, declarations: Declarations) -> Iterator[str]:
         is_broken = file.is_symlink() and not file.exists()
         if file in read or file.name.startswith(".") or (is_broken and file.suffix in {".yaml", ".yml"}):
             continue
-        what = "a folder" if file.is_dir() else "no file of the kind NAME.yaml"
+        what = "a folder" if file.is_dir() else "not named NAME.yaml"
         yield f"{file} is not read, because it is {what}"
     for series in declarations.series.values():
         file = series.document.file
@@ -111,7 +111,7 @@ def _ageing(declarations: Declarations) -> Iterator[str]:
 
 
 def _overtaken(declarations: Declarations) -> Iterator[str]:
-    """Edits of clips whose series says something else by now than what they replaced."""
+    """Edits of clips whose series has changed the replaced words since."""
     for series in declarations.series.values():
         for key, edit in series.edits.of_clips.items():
             clip = series.clip_of_key(key)

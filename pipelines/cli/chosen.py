@@ -1,4 +1,4 @@
-"""The clips that the words of a command choose."""
+"""The clips that a command's selectors choose."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def chosen_clips(
     until: dt.datetime | None = None,
     names: Sequence[str] = (),
 ) -> list[Clip]:
-    """The declared clips of some words.
+    """Find the declared clips that some words choose.
 
     Args:
         since: The date of words without one, or the first of several; by default today.

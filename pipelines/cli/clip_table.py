@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def where(attempt: Attempt) -> str:
-    """Where a clip's video is, or why there is none."""
+    """The address of a clip's video, or why there is none."""
     if attempt.delivery is not None:
         return str(attempt.delivery.get("uri", ""))
     if attempt.confirming or attempt.reason:
@@ -35,7 +35,7 @@ def where(attempt: Attempt) -> str:
 
 
 def _state(attempt: Attempt) -> str:
-    """A clip's state, with the end that is being confirmed, if any."""
+    """A clip's state, with the doubtful end of its job, if any."""
     if attempt.confirming is None or attempt.end_kind is None:
         return attempt.state.value
     end = {FailureKind.GONE: "gone", FailureKind.NO_OUTPUT: "without output"}.get(attempt.end_kind, "failed")
@@ -49,7 +49,7 @@ def _endpoint(attempt: Attempt) -> str:
 
 
 def show_clips(attempts: Iterable[Attempt], *, long: bool = False, now: float | None = None) -> None:
-    """Print one line per clip, and below why clips failed.
+    """Print one line per clip, and below them why clips failed.
 
     Args:
         long: Whether to show endpoints and addresses too.
@@ -86,7 +86,7 @@ def status_table(attempts: Iterable[Attempt], *, long: bool = False, now: float 
 
 
 def as_document(attempt: Attempt) -> dict[str, Any]:
-    """One clip for machines: stable names, numbers as numbers, money as exact text in USD."""
+    """One clip as JSON: stable names, numbers as numbers, money as exact text in USD."""
     delivery = attempt.delivery or {}
     return {
         "clip": attempt.subject_key,

@@ -1,7 +1,7 @@
-"""What the shell completes: names of series, keys of clips, and the words that choose clips.
+"""Shell completion: names of series, keys of clips, and the words that choose clips.
 
-A person waits for it at every press of TAB. So it reads the series' files as plain YAML, a SQLite ledger without SQLAlchemy, and nothing
-over the network. What cannot be read completes nothing.
+A person waits at every press of TAB. So it reads the series' files as plain YAML, a SQLite ledger without SQLAlchemy, and nothing
+over the network. A file that cannot be read completes nothing.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from resources.plain import slug
 from resources.variables import of_process
 
 MOST = 200
-"""Most words that are offered."""
+"""The most words that are offered."""
 MOST_BYTES = 4 << 20
-"""Bytes of all series' files together that are read."""
+"""The most bytes of all series' files together that are read."""
 BUSY_SECONDS = 0.2
 """How long to wait for a ledger that is being written."""
 PREFIXES = ("series:", "tag:", "owner:", "state:", "endpoint:")
@@ -33,15 +33,15 @@ _FOR_A_SHELL = re.compile(r"[\w.:/@,+-]+", re.ASCII)
 
 
 class _File(NamedTuple):
-    """A series' file, of which only names were read."""
+    """A series' file, with the names for completion."""
 
     name: str
     start: str
-    """What its clips' keys begin with."""
+    """The beginning of its clips' keys."""
     text: str
 
     def declared(self) -> dict[str, Any]:
-        """The file as YAML; nothing where it is none."""
+        """The file as YAML; empty if it is not YAML."""
         import yaml
 
         with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
@@ -58,12 +58,12 @@ def complete_series(incomplete: str) -> list[str]:
 
 
 def complete_key(incomplete: str) -> list[str]:
-    """The keys of clips that begin like a word: of those that are declared, and of those that were bought."""
+    """The keys of declared and of bought clips that begin like a word."""
     return _offered(incomplete, itertools.chain(_declared(incomplete, _files()), _bought(incomplete)))
 
 
 def complete_key_or_series(incomplete: str) -> list[str]:
-    """Names of series, and once one is written the keys of its clips."""
+    """The names of series; after a series' name, the keys of its clips."""
     return complete_series(incomplete) or complete_key(incomplete)
 
 
@@ -83,7 +83,7 @@ def complete_clip_words(ctx: typer.Context, incomplete: str) -> list[str]:
         return [done + word for word in _offered(value, _values(prefix, files))]
     found = _offered(term, [*(file.name for file in files), *WHOLE_WORDS])
     for prefix in (prefix for prefix in PREFIXES if prefix.startswith(term)):
-        # a shell sets a space after the only word that fits, so a prefix is offered with what follows it
+        # a shell adds a space after the only match, so a prefix is offered together with its values
         found += [prefix + word for word in _offered("", _values(prefix[:-1], files))] if term else [prefix]
     if not found or term in found or term.startswith(tuple(f"{file.start}-" for file in files)):
         found += _offered(term, itertools.chain(_declared(term, files), _bought(term)))
@@ -100,7 +100,7 @@ def _offered(incomplete: str, words: Iterable[str]) -> list[str]:
 
 
 def _values(prefix: str, files: Iterable[_File]) -> Iterator[str]:
-    """What may stand after a prefix."""
+    """The values that may follow a prefix."""
     if prefix == "state":
         yield from STATES
     elif prefix == "series":
@@ -140,7 +140,7 @@ def _home() -> Path:
 
 
 def _declared(incomplete: str, files: Iterable[_File]) -> Iterator[str]:
-    """The keys of declared clips that may begin like a word; those of a dated series for the date in the word, else for today."""
+    """The keys of declared clips that may begin like a word; for a dated series with the word's date, else today's."""
     today = str(dt.datetime.now(dt.UTC).date())
     for file in files:
         start = f"{file.start}-"
@@ -163,7 +163,7 @@ def _clip_names(declared: dict[str, Any]) -> Iterator[str]:
 
 
 def _bought(incomplete: str) -> list[str]:
-    """The keys of clips in a SQLite ledger. One on a server is not asked: the way to it may be long."""
+    """The keys of clips in a SQLite ledger. A ledger on a server is not read, since it may answer slowly."""
     scheme, _, path = of_process().get("DAILIES_LEDGER_URL", "").partition(":///")
     file = (Path(path) if path else _home() / "ledger.db").absolute()
     if (not scheme.startswith("sqlite") and path) or not file.is_file():

@@ -85,7 +85,7 @@ query Living($selector: RepositorySelector!) {
 }
 """
 
-# only the process that holds the code can answer this query; the others Dagster answers from memory
+# only the process with the code can answer this query; Dagster answers the others from memory
 _CODE = """
 query Code($job: PipelineSelector!) {
   executionPlanOrError(pipeline: $job, mode: "default") { __typename ... on PythonError { message } }
@@ -106,7 +106,7 @@ _PARTITIONED = {"clips": "prompts", "characters": "characters"}
 """An asset of each of our dynamic partitions."""
 
 CODE_PATIENCE_SECONDS = 120.0
-"""How long to wait for the code location before a run starts: `dailies up` restarts its process within seconds."""
+"""How long to wait for the code location before a run starts, since `dailies up` restarts its process within seconds."""
 CODE_LOOK_SECONDS = 1.0
 
 
@@ -124,8 +124,8 @@ class RunState:
     """The state of one run.
 
     Attributes:
-        run_id: Its id.
-        status: Dagster's word; `UNKNOWN` for a run that was deleted.
+        run_id: The run's id.
+        status: Dagster's status; `UNKNOWN` for a deleted run.
         will_retry: Whether Dagster has announced a retry.
     """
 
@@ -140,18 +140,22 @@ class RunState:
 
 
 class _Answer(dict[str, Any]):
-    """A field of an answer. Without the field the answer is not Dagster's: another program may listen at its port."""
+    """The fields of an answer. If a field is missing, another program than Dagster may listen at its port."""
 
     def __missing__(self, field: str) -> Any:
         raise UnavailableError(f"the server at Dagster's address is not Dagster: its answer has no {field}")
 
 
 def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
-    """The data and the errors of a GraphQL answer; raises ValueError for one that has neither."""
+    """The data and the errors of a GraphQL answer.
+
+    Raises:
+        ValueError: The answer has neither.
+    """
     body = answer.json()
     data, wrong = (body.get("data"), body.get("errors")) if isinstance(body, dict) else (None, None)
     if not wrong and not isinstance(data, dict):
-        raise ValueError("no answer of a GraphQL server")
+        raise ValueError("not an answer of a GraphQL server")
     return _Answer(data or {}), [
         shown(str(e.get("message", e) if isinstance(e, dict) else e)) for e in wrong or ()
     ]
@@ -166,17 +170,17 @@ def _own_words(
 ) -> tuple[_Answer, list[str]]:
     """The data and the errors of an answer of any status.
 
-    Dagster answers 400 to a query that it does not understand, and says in the body what is wrong.
+    Dagster answers a query that it does not understand with status 400, and names the error in the body.
 
     Args:
-        buys: Whether runs may have come of an answer above 499 although it has errors.
-        is_direct: Whether no proxy of ours lies between, whose own refusals say nothing of Dagster.
+        buys: Whether an answer above 499 with errors may have created runs.
+        is_direct: Whether no proxy of ours lies between, whose own refusals say nothing about Dagster.
         has_login: Whether a login was sent.
 
     Raises:
         httpx.HTTPStatusError: The status is an error and the body is not Dagster's.
         ValueError: The body is not Dagster's.
-        ConfigurationError: A proxy before Dagster wants a login.
+        ConfigurationError: A proxy before Dagster requires a login.
     """
     if is_direct and (answer.status_code in {401, 403} or answer.is_redirect):
         if has_login:
@@ -190,7 +194,7 @@ def _own_words(
         )
     if answer.is_error and not (buys and answer.is_server_error):
         with contextlib.suppress(ValueError, TypeError, RecursionError):
-            # what a mutation says of its own failure is data, with the status 500
+            # a mutation reports its own failure as data, with the status 500
             return _said_by(answer)
     answer.raise_for_status()
     if answer.headers.get("content-type", "").startswith("text/html"):
@@ -211,7 +215,7 @@ class DagsterApi:
 
     Args:
         url: Its address, e.g. `http://127.0.0.1:3000`.
-        network: The way out, where it is not on this machine.
+        network: Proxies and certificates, if Dagster is not on this machine.
         headers: Headers of every request: the login at a proxy before it.
 
     Raises:
@@ -230,7 +234,7 @@ class DagsterApi:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The Dagster of the running `dailies up`, or else the one that the settings name, with its login.
+        """The Dagster of the running `dailies up`, or else the one in the settings, with its login.
 
         Raises:
             ConfigurationError: The proxy to it cannot be used.
@@ -249,12 +253,12 @@ class DagsterApi:
         """Send one query.
 
         Args:
-            document: What is asked, in GraphQL.
-            buys: Whether runs may come of it that buy, also when its answer is lost.
-            variables: Of the query.
+            document: The query in GraphQL.
+            buys: Whether the query may create runs that buy, even if its answer is lost.
+            variables: The variables of the query.
 
         Raises:
-            ConfigurationError: The guard before Dagster refuses us.
+            ConfigurationError: The guard before Dagster refuses the request.
             UnavailableError: Dagster does not answer.
             DailiesError: It refuses the query.
         """
@@ -276,9 +280,9 @@ class DagsterApi:
             if buys and not is_unsent:
                 raise UnavailableError(
                     f"Dagster's answer at {self.url} was lost ({what}). The run may have started: look at "
-                    f"{self.url}/runs before you try again. A clip that is on its way is not bought twice."
+                    f"{self.url}/runs before you try again. A clip that was bought already is not bought again."
                 ) from None
-            # only the ledger knows what earlier runs have bought
+            # says nothing about earlier runs, whose purchases only the ledger knows
             bought = " Nothing was bought by asking: the request has not left." if buys else ""
             raise UnavailableError(
                 f"Dagster does not answer at {self.url} ({what}).{bought} Start it with "
@@ -327,7 +331,7 @@ class DagsterApi:
         return bool(answer["__typename"] != "ExecutionPlan")
 
     def not_living(self) -> list[tuple[str, str]]:
-        """Sensors that are off, daemons without a heartbeat, and a code location that is not loaded, each with a sentence.
+        """Sensors that are off, daemons without a heartbeat, and a code location that is not loaded, each with an explanation.
 
         Raises:
             DailiesError: Dagster does not answer.
@@ -351,7 +355,7 @@ class DagsterApi:
         return dead
 
     def other_location(self) -> str | None:
-        """A sentence if Dagster has code locations, and none has the name of ours; None also if it does not say which it has."""
+        """The reason if no code location of Dagster has our name; None if one has, or if Dagster does not list them."""
         try:
             found = self.query(_LOCATIONS).get("locationStatusesOrError", {}).get("entries", [])
         except DailiesError:
@@ -368,7 +372,7 @@ class DagsterApi:
         """Load the code location in a new process.
 
         Returns:
-            Why it could not be loaded, None when it was.
+            Why it could not be loaded; None if it was.
 
         Raises:
             DailiesError: Dagster does not answer, or refuses.
@@ -382,7 +386,7 @@ class DagsterApi:
         tags: Mapping[str, str],
         config: Mapping[str, Any] | None = None,
     ) -> str:
-        """Start a run of a job; returns its id. It waits, with a message, while the code location is not loaded.
+        """Start a run of a job; returns its id. Waits, with a message, while the code location is not loaded.
 
         Raises:
             DailiesError: Dagster refuses the run.
@@ -407,7 +411,7 @@ class DagsterApi:
             result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
         if result["__typename"] != "LaunchRunSuccess":
             why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
-            # an error inside Dagster may have happened after it had created the run
+            # an error inside Dagster may have happened after the run was created
             made = result["__typename"] == "PythonError"
             bought = (
                 f"Look at {self.url}/runs before you try again." if made else "This request bought nothing."
@@ -416,7 +420,7 @@ class DagsterApi:
         return str(result["run"]["runId"])
 
     def run_status(self, run_id: str) -> str:
-        """A run's status in Dagster's word, e.g. `STARTED`, `SUCCESS`, `FAILURE`."""
+        """A run's status in Dagster, e.g. `STARTED`, `SUCCESS`, `FAILURE`."""
         return str(self.query(_RUN, id=run_id)["runOrError"].get("status", "UNKNOWN"))
 
     def newest_run(self, root: str) -> RunState:
@@ -506,5 +510,5 @@ class DagsterApi:
 
 
 LONGEST_REASON = 20_000
-"""The longest error of a failed run, in characters: a line for each of some clips."""
+"""The longest error of a failed run, in characters; enough for a line for each of several clips."""
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}

@@ -29,7 +29,7 @@ from resources.storage.objects import ObjectStore
 
 ARCHIVE_TYPE = "application/gzip"
 LONGEST_TEXT = 256 << 10
-"""Bytes of a file whose lines are compared."""
+"""The largest file whose lines are compared, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class FolderDifference:
     """How one data folder differs from another."""
 
     before: str
-    """What is compared, for a person."""
+    """The first folder, for a person."""
     after: str
     changes: dict[str, str]
     """`added`, `removed` or `changed`, by file."""
     lines: tuple[str, ...]
-    """The changed lines of texts."""
+    """The changed lines of text files."""
 
     def document(self) -> dict[str, Any]:
-        """The same for machines."""
+        """The difference as JSON."""
         return {"before": self.before, "after": self.after, "changes": self.changes}
 
 
@@ -53,8 +53,7 @@ def push_folder(settings: Settings, *, note: str) -> DataPush:
     """Store the data folder of this host in the bucket, and make it current.
 
     Raises:
-        ConfigurationError: The host has no folder of its own, or the folder has mistakes or holds what may not be stored. Nothing was
-            changed.
+        ConfigurationError: The host has no folder of its own, or the folder has mistakes or forbidden content. Nothing was changed.
         resources.errors.UnavailableError: Ledger or bucket does not answer.
     """
     folder = settings.own_data
@@ -78,7 +77,7 @@ def push_folder(settings: Settings, *, note: str) -> DataPush:
 
 
 def _store(store: ObjectStore, folder: Path, snapshot: Snapshot, settings: Settings) -> None:
-    """Store the archive of a folder, unless the bucket has it and it can be read."""
+    """Store the archive of a folder, unless the bucket has a readable one."""
     key = data_key(snapshot.digest)
     is_there = store.head(key) is not None
     if is_there and _can_be_read(store, key, snapshot.digest):
@@ -110,11 +109,11 @@ def compare(settings: Settings, before: str | None, after: str | None) -> Folder
     """Compare two data folders.
 
     Args:
-        before: The first digits of the digest of a pushed one; None for the current one.
-        after: The same; None for the folder of this host.
+        before: The first digits of a pushed folder's digest; None for the current one.
+        after: The first digits of a pushed folder's digest; None for the folder of this host.
 
     Raises:
-        ConfigurationError: No such folder was pushed, or this host has none of its own.
+        ConfigurationError: No such folder was pushed, or this host has no folder of its own.
     """
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         known = data_pushes.pushes(ledger)
@@ -143,7 +142,7 @@ def _find(known: list[DataPush], start: str | None) -> str:
         return known[-1].digest
     found = {push.digest for push in known if push.digest.startswith(start)}
     if len(found) != 1:
-        what = "begins several digests" if found else "is no folder that was pushed"
+        what = "begins several digests" if found else "is not the digest of a pushed folder"
         raise ConfigurationError(f"{start!r} {what}; `dailies data log` shows them")
     return found.pop()
 
@@ -163,7 +162,7 @@ def _lines(name: str, before: Path, after: Path) -> Iterator[str]:
 
 
 def _text(file: Path) -> list[str] | None:
-    """The lines of a text; none of a file that does not exist, None of one that is no text or too long."""
+    """The lines of a text file; empty if the file does not exist, None if it is not text or too long."""
     try:
         data = file.read_bytes()
     except FileNotFoundError:

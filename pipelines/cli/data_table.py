@@ -1,4 +1,4 @@
-"""Pushed data folders and their differences, for people and for machines."""
+"""Pushed data folders and their differences, as text and as JSON."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def show_pushes(pushes: Sequence[DataPush]) -> None:
     """Print every push, oldest first; the last one is current."""
     if not pushes:
         console.print(
-            "no data folder was pushed: each host's own counts. `dailies data push` stores this one."
+            "no data folder was pushed, so each host uses its own. `dailies data push` stores this one."
         )
         return
     table = table_of("when", "folder", "files", "who", "note", right={"files"}, wraps={"who", "note"})
@@ -33,7 +33,7 @@ def show_pushes(pushes: Sequence[DataPush]) -> None:
 
 
 def push_document(push: DataPush) -> dict[str, Any]:
-    """A push for machines."""
+    """A push as JSON."""
     at = dt.datetime.fromtimestamp(push.at, dt.UTC).isoformat(timespec="seconds")
     found = push._asdict()
     del found["seq"]
@@ -41,7 +41,7 @@ def push_document(push: DataPush) -> dict[str, Any]:
 
 
 def show_difference(found: "FolderDifference") -> None:
-    """Print which files differ, and the changed lines of texts."""
+    """Print the files that differ, and the changed lines of text files."""
     if not found.changes:
         console.print(f"{found.after} is the data folder {found.before}")
         return

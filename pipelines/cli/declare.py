@@ -17,8 +17,8 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
 
     Args:
         settings: The settings of this home.
-        names: Only these series; all when empty.
-        past: Whether clips from before today count, too.
+        names: The series; empty for all.
+        past: Whether to include clips from before today.
 
     Raises:
         ConfigurationError: There is no such series, or it has mistakes.
@@ -34,7 +34,7 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
     series = [one for one in declarations.series.values() if not names or one.name in names]
     name = clips.name or "clips"
     if not is_here(settings):
-        # from elsewhere it is not seen what Dagster shows, so the runs render unchanged prompts too; that is free
+        # another machine cannot see what Dagster shows, so the runs render unchanged prompts too, which is free
         with DagsterApi.of(settings) as api:
             order: Sequence[str] = api.get_dynamic_partitions(name)
         changed: Collection[str] = clips_to_compare(order, series, past=past)
@@ -47,7 +47,7 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
 
 
 def request_renders(api: DagsterApi, found: Sequence[Sequence[str]]) -> list[str]:
-    """Request one run for each stretch; returns the runs' ids. They wait behind all runs that buy.
+    """Request one run for each stretch; returns the runs' ids. The runs wait behind all runs that buy.
 
     Raises:
         DailiesError: Dagster does not accept a run.

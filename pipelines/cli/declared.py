@@ -1,4 +1,4 @@
-"""What the data folder declares, for every command. Nothing here may import Dagster: that takes longer than most commands."""
+"""The declarations of the data folder, for every command. This module must not import Dagster, which takes longer than most commands."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> Declarations:
-    """The series of the data folder; of its own catalogue unless that was loaded before.
+    """Read the series of the data folder, with the given catalogue or else the folder's own.
 
     Raises:
-        ConfigurationError: There is no data folder, which is not the same as one that declares nothing.
+        ConfigurationError: There is no data folder. (An empty one is allowed.)
     """
     if settings.reads_bucket:
         from resources.shared_data.source import bring
@@ -43,13 +43,13 @@ def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> D
 
 
 def editor_of(settings: Settings) -> PromptEditor:
-    """What changes the words of single clips of the data folder."""
+    """The editor of single clips' words in the data folder."""
     kind = PushedPrompts if settings.reads_bucket else PromptEditor
     return kind(lambda: declarations_of(settings), settings.data, settings.home / "edits.lock")
 
 
 class PushedPrompts(PromptEditor):
-    """Shows and tries words on a host that reads the bucket's data folder, and keeps none."""
+    """Shows and tries words on a host that reads the bucket's data folder, where none can be kept."""
 
     def keep(self, clip: str, words: Words | None, *, who: str, seen: str | None) -> ClipWords:  # noqa: ARG002 - as its base
         """Refuse.
@@ -61,10 +61,10 @@ class PushedPrompts(PromptEditor):
 
 
 def declared_limits(settings: Settings, ledger: "Ledger") -> Callable[[ClipRequest], ClipRequest]:
-    """Gives a draft the limits and the price of its finish that are declared now.
+    """A function that gives a draft the declared caps and the declared price of its finish.
 
     Raises:
-        ConfigurationError: Another data folder is current than this host's, which may have other prices.
+        ConfigurationError: This host's data folder is not the current one, which may have other prices.
     """
     from resources.shared_data.source import bring, checked_digest
 
@@ -79,10 +79,10 @@ def clips_of(
     """The keys of a series' clips.
 
     Args:
-        declarations: What is declared.
-        series_name: Which series.
-        date: For a dated series; None means today in the schedule's timezone, or UTC.
-        names: Only these clips, by name or key; all when empty.
+        declarations: The declarations.
+        series_name: The name of the series.
+        date: The date of a dated series; None means today in the schedule's timezone, or UTC.
+        names: The clips, by name or key; empty for all.
 
     Raises:
         ConfigurationError: No such series or clip, or the series is broken.

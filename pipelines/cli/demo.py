@@ -1,7 +1,7 @@
 """The demo: a day of the sample series through the real pipeline; one clip fails the first time.
 
-Only the addresses are special: it starts what `dailies up` starts with the sandbox and the embedded S3, requests runs, and
-reads Dagster and the ledger as a person would.
+Only the addresses are special: it starts `dailies up` with the sandbox and the embedded S3, requests runs, and reads Dagster and the
+ledger.
 """
 
 import datetime as dt
@@ -39,7 +39,7 @@ def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int
 
     Args:
         settings: The settings; stand-ins replace providers and bucket in any case.
-        port: The port of Dagster's UI; None for the usual one, or a free one where something else listens there.
+        port: The port of Dagster's UI; None for the default port, or a free one if the default is taken.
         job_seconds: How long the sandbox's jobs take, in seconds.
     """
     began = time.monotonic()
@@ -97,7 +97,7 @@ def _first_take(
         console.print(Text(f"  {series.name}: {series.title} ({', '.join(series.endpoints.bought)})"))
     launched = launch(settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
-    console.print(f"\nasked for in one run: {run}")
+    console.print(f"\nrequested in one run: {run}")
     newest = wait_for(api, settings, launched, quiet=False).by_clip
     if never := len(set(keys) - set(newest)):
         complain(f"{never} clips were not bought, because the run failed before that: {run}")
@@ -105,7 +105,7 @@ def _first_take(
 
 
 def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]) -> dict[str, Attempt]:
-    """Show what failed, as Dagster does, and make only that again."""
+    """Show the failed clips, as Dagster does, and make only those again."""
     with open_ledger(settings) as ledger:
         failed = [key for key in failed_clips(ledger) if key in newest]
     if not failed:
@@ -127,14 +127,14 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
         command="retry",
         scattered=True,
     )
-    console.print(f"asked for in one run: {api.url}/runs/{launched.runs[0]}")
+    console.print(f"requested in one run: {api.url}/runs/{launched.runs[0]}")
     again = wait_for(api, settings, launched, quiet=False).by_clip
     _settled(api, set(newest), red=set())
     return again
 
 
 def _settled(api: DagsterApi, keys: set[str], *, red: set[str]) -> dict[str, Colours]:
-    """The colours in Dagster after it has caught up with the run that just ended."""
+    """The colours in Dagster, after it has processed the run that just ended."""
     give_up = time.monotonic() + SETTLE_SECONDS
     while True:
         colours = api.colours()
@@ -174,7 +174,7 @@ def _show_result(
 
 
 def _show_gallery(settings: Settings) -> None:
-    """Print where to play the clips. If the gallery cannot be written, the demo still succeeds."""
+    """Print the address of the gallery. If the gallery cannot be written, the demo still succeeds."""
     try:
         with bucket_of(settings) as bucket:
             file = file_of(bucket, write(settings, bucket))

@@ -1,4 +1,4 @@
-"""`dailies disclosure`: what the selects carry that says how they were made, as the ledger has it."""
+"""`dailies disclosure`: the content credentials and source types of the selects, as recorded in the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ STYLES = {"valid": "green", "invalid": "red"}
 
 @dataclass(frozen=True)
 class DisclosedTake:
-    """A take and what its file carries."""
+    """A take and the content credentials of its file."""
 
     take: Take
     credentials: ContentCredentials | None
@@ -48,11 +48,11 @@ class DisclosedTake:
 
 
 def disclose(settings: Settings, words: Sequence[str], *, every: bool) -> list[DisclosedTake]:
-    """The selects of some words, and what they carry. Clips without a select are named on standard error.
+    """Read the selects that some words choose. Clips without a select are named on standard error.
 
     Args:
-        words: Which clips; every one that was bought without words.
-        every: Every delivered take instead of the selects.
+        words: The words that choose clips; without any, every bought clip.
+        every: Whether to read every delivered take instead of the selects.
 
     Raises:
         DailiesError: No clip fits the words, or the ledger does not answer.
@@ -86,7 +86,7 @@ def table(found: Sequence[DisclosedTake]) -> Table:
 
 
 def document(found: Sequence[DisclosedTake]) -> list[dict[str, Any]]:
-    """The same and more for machines."""
+    """The lines as JSON, with more fields."""
     return [_line(one) for one in found]
 
 

@@ -1,4 +1,4 @@
-"""`dailies doctor`: the inventory for a person, and the repair of what can be repaired."""
+"""`dailies doctor`: the inventory for a person, and the repairs."""
 
 import asyncio
 import contextlib
@@ -38,20 +38,20 @@ STYLES = {Weight.WARNING: "yellow", Weight.ERROR: "red"}
 
 @dataclass
 class Examination:
-    """What `dailies doctor` found and did.
+    """The result of `dailies doctor`.
 
     Attributes:
         findings: The result of every check, after the repairs.
         mended: The repairs that were tried.
-        objects: How many objects of takes the bucket has, None if it could not be listed.
+        objects: How many objects of takes the bucket has; None if it could not be listed.
         size: Their size in bytes.
-        ways: How every client leaves this machine.
+        ways: The network route of every client.
         certificates: The trusted authorities, and the setting that names them.
         ledger: The ledger's database and how it is reached.
         decoder: The layers around the process that decodes videos, of `resources.video.confinement.LAYERS`; or why it does not
             start.
-        keys: A sentence on each account's key: who uses it, and how lost answers are settled.
-        key_documents: The same for machines.
+        keys: A sentence on each account's key: whether it is dedicated, and how lost answers are settled.
+        key_documents: The facts of `keys` as JSON.
     """
 
     findings: list[Finding]
@@ -67,7 +67,7 @@ class Examination:
 
     @property
     def is_fine(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether no check and no repair is left for a person."""
         return all(finding.is_fine for finding in self.findings)
 
 
@@ -76,7 +76,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
 
     Args:
         settings: The settings of this home.
-        mend: Whether to repair, or only to look.
+        mend: Whether to repair.
 
     Raises:
         DailiesError: The ledger does not answer.
@@ -118,7 +118,7 @@ def _decoder() -> list[str] | str:
 
 
 def _opened(settings: Settings, ledger: Ledger, opened: contextlib.ExitStack) -> ObjectStore | DailiesError:
-    """The bucket, or why there is none; the rest of the inventory is still taken."""
+    """The bucket, or the error; the rest of the inventory is taken without it."""
     try:
         store = opened.enter_context(bucket_of(settings)).store
         bind_bucket(ledger, store, buying=False)
@@ -166,7 +166,7 @@ def _mend(
 
 
 def _as_runs_have_it(settings: Settings, store: ObjectStore) -> Production:
-    """The resource as the stack's runs have it: our environment may name another sandbox and bucket."""
+    """The resource with the settings of the stack's runs, since this command's environment may name another sandbox and bucket."""
 
     class Beside(Production):
         def settings(self) -> Settings:
@@ -203,7 +203,7 @@ def _fetch(
 
 
 def show(done: Examination) -> None:
-    """Print it for a person."""
+    """Print the result for a person."""
     for mended in done.mended:
         mark = ("repaired", "green") if mended.done else ("cannot be repaired", "red")
         console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
@@ -245,7 +245,7 @@ def _show_findings(findings: list[Finding]) -> None:
     said: set[str] = set()
     for finding in findings:
         if finding.unread is not None and finding.unread in said:
-            # one reason, such as another ledger's bucket, keeps several checks from being made
+            # one reason, such as another ledger's bucket, may prevent several checks
             text = Text.assemble(("?   ", "yellow"), f"{finding.check.name}: could not be checked either")
             console.print(text)
             continue
@@ -267,7 +267,7 @@ def _show_finding(finding: Finding) -> None:
 
 
 def document(done: Examination) -> dict[str, Any]:
-    """The same for machines; every key, however many there are."""
+    """The result as JSON, with every key."""
     return {
         "fine": done.is_fine,
         "checks": [

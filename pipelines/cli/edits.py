@@ -1,4 +1,4 @@
-"""How edited clips are shown: each changed word beside the word it replaces."""
+"""Shows edited clips, with each changed word beside the word that it replaces."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ MARKS = {"gone": ("[-", "-]", "red"), "new": ("{+", "+}", "green"), "same": ("",
 
 
 def show_edits(changed: Sequence[Edit]) -> None:
-    """Print what differs from the newest purchase of each clip; of many clips the first ones."""
+    """Print the differences from the newest purchase of each clip, for the first `SHOWN` clips."""
     for edit in changed[:SHOWN]:
-        console.print(Text(f"{edit.clip} was asked for before; what has changed since:"))
+        console.print(Text(f"{edit.clip} was ordered before; changes since then:"))
         for change in edit.changes:
             console.print(_line(change))
     if len(changed) > SHOWN:
@@ -33,7 +33,7 @@ def _line(change: Change) -> Text:
 
 
 def changed_words(name: str, before: str, after: str) -> Text:
-    """A text as it is, with the words that were taken out of it and put into it."""
+    """A text with its removed and added words marked."""
     line = Text(f"  {name}: ")
     for index, (kind, words) in enumerate(word_changes(before, after)):
         opening, closing, colour = MARKS[kind]

@@ -24,7 +24,7 @@ from resources.settings import Settings
 
 
 def compare(settings: Settings, catalogue: Catalogue, wanted: str | None) -> tuple[list[Drift], int]:
-    """What differs between the catalogue and the lists and quotes of one or all providers, and how many were compared.
+    """Compare the catalogue with the lists and quotes of one or all providers; returns the differences and the number of endpoints.
 
     Raises:
         DailiesError: No account has a key, or a provider does not answer.
@@ -66,7 +66,7 @@ def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None)
 
 
 def show_endpoint(found: Endpoint, today: dt.date) -> None:
-    """Print every parameter of an endpoint, its price, and what is uncertain."""
+    """Print every parameter of an endpoint, its price, and its doubtful facts."""
     console.print(Text(f"{found.id}  {found.title}, sold by {found.provider}"))
     shown = table_of("parameter", "default", "allowed", "what it does", wraps={"allowed", "what it does"})
     for name, parameter in {**found.parameters, **found.common_words}.items():
@@ -88,7 +88,7 @@ def show_endpoint(found: Endpoint, today: dt.date) -> None:
 
 
 def _refuse_a_second(settings: Settings, provider: str, model: str) -> None:
-    """Refuse a second entry: only one of the two would be used, perhaps the one without prices."""
+    """Refuse a second entry, since only one of the two would be used, perhaps the one without prices."""
     declared = {(endpoint.provider, endpoint.id) for endpoint in Catalogue.of(settings.data)}
     if (provider, model) in declared:
         raise ConfigurationError(
@@ -157,7 +157,7 @@ def refuse_unknown(provider: str | None) -> None:
     """Refuse a provider that does not exist.
 
     Raises:
-        ConfigurationError: With those that do.
+        ConfigurationError: There is no such provider; the text lists all.
     """
     if provider is not None:
         spec_of(provider)
@@ -166,7 +166,7 @@ def refuse_unknown(provider: str | None) -> None:
 def _with_keys(settings: Settings, wanted: str | None) -> dict[str, str]:
     """An account with a key for each provider that has one."""
     refuse_unknown(wanted)
-    # any account of a provider can be asked for its list
+    # the list is the same for every account of a provider
     found: dict[str, str] = {}
     for one in settings.accounts_with_key:
         if wanted in {None, one.provider} and one.unusable is None:
@@ -214,7 +214,7 @@ def _seconds(endpoint: Endpoint) -> str:
 
 
 def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
-    """One endpoint for machines: its file, and what follows from it today."""
+    """One endpoint as JSON: its file, and its state today."""
     prices = {value: str(rate) for value, rate in endpoint.pricing.rates.items()}
     return {
         **endpoint.model_dump(mode="json", exclude_none=True),
@@ -230,7 +230,7 @@ def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
 
 
 def print_endpoints(endpoints: list[Endpoint], today: dt.date, *, long: bool) -> None:
-    """Print a table for each provider, a line per endpoint; with `long`, also the day of its last check and what replaces a retired one."""
+    """Print a table for each provider with a line per endpoint; with `long`, also its last check and the replacement of a retired one."""
     for provider in dict.fromkeys(endpoint.provider for endpoint in endpoints):
         lost = spec_of(provider).capabilities.lost_answer
         console.print(Text.assemble((provider, "bold"), f": a POST without an answer is {lost}"))
@@ -255,7 +255,7 @@ def _print_endpoints_of(endpoints: list[Endpoint], today: dt.date, *, long: bool
 
 
 def print_drifts(found: list[Drift], checked: int) -> None:
-    """Print what has changed, serious differences first."""
+    """Print the differences, serious ones first."""
     serious = sum(drift.matters for drift in found)
     if found:
         listed = table_of("endpoint", "what", "catalogue", "provider", wraps={"catalogue", "provider"})

@@ -1,6 +1,6 @@
-"""Runs that no clip shows, because they bought nothing: those that failed, and those that have yet to buy.
+"""Runs that bought nothing, so that no clip shows them: failed runs, and runs that have not bought yet.
 
-`dailies status` asks for them, so nothing here may import Dagster: that takes longer than the whole command.
+`dailies status` shows them, so this module must not import Dagster, which takes longer than the whole command.
 """
 
 import time
@@ -16,10 +16,10 @@ from resources.ledger.purchases import purchases_of
 from resources.settings import Settings
 
 SHOWN_SECONDS = 86_400.0
-"""For how long `dailies status` shows such a run."""
+"""How long `dailies status` shows such a run."""
 BUYING_JOBS = {"submit_clips", "produce_clips", "produce_scattered_clips", "__ASSET_JOB"}
 DECISION_TAGS = ("dailies/decision", "dagster/backfill")
-"""The tags that `pipelines.clip_batch.decision_of` reads, in its order."""
+"""The tags that `pipelines.clip_batch.decision_of` reads, in the same order."""
 
 _RUNS = """
 query Runs($after: Float!) {
@@ -50,10 +50,10 @@ class BarrenRun:
 
 
 def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
-    """The runs that bought nothing; none if no Dagster is known.
+    """The runs that bought nothing; empty if no Dagster is known.
 
-    These are the failed ones of the last day, unless their clips were bought since, and those that a command or a schedule has
-    asked for and that have not bought yet.
+    They are the failed runs of the last day whose clips were not bought since, and the runs of commands and schedules that have not
+    bought yet.
     """
     found: list[BarrenRun] = []
     if running_stack(settings.home) is None and "dagster_url" not in settings.model_fields_set:
@@ -76,7 +76,7 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
                 if clips and purchases_of(ledger, decision).is_nothing:
                     found.append(BarrenRun(f"{api.url}/runs/{run_id}", clips))
         except DailiesError:
-            # the clips are shown although Dagster does not answer
+            # the command still shows the clips if Dagster does not answer
             return found
     return found
 
@@ -86,7 +86,7 @@ def _newest_runs(runs: dict[str, Any], *, only: str | None = None) -> Iterator[t
 
     Args:
         runs: Dagster's answer.
-        only: Leave out runs without this tag.
+        only: A tag; runs without it are left out.
     """
     seen = set()
     for run in runs.get("results", []):

@@ -27,36 +27,36 @@ from resources.video.credentials_verifier import CredentialsVerifier, require_cr
 from resources.video.inspector import VideoInspector
 
 LAST = 1_000_000
-"""The place of clips that are not declared any more: after the others of their series and day."""
+"""The place of clips that are no longer declared: after the others of their series and day."""
 
 
 @dataclass
 class Fetched:
-    """What came of a fetch."""
+    """The result of a fetch."""
 
     folder: Path
     takes: list[FetchedTake] = field(default_factory=list)
     copies: list[MarkedCopy] = field(default_factory=list)
-    """Those that `--sign` or `--mark` made."""
+    """The copies that `--sign` or `--mark` made."""
     failed: list[FailedTake] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Why, by clip."""
     extras: list[str] = field(default_factory=list)
     """Contact sheets and timelines, relative to the folder."""
     problems: list[str] = field(default_factory=list)
-    """Which of them could not be written, and why."""
+    """Why some of these could not be written."""
     notes: list[str] = field(default_factory=list)
-    """What the timelines do not hold, and which takes needed no mark."""
+    """What the timelines lack, and the takes that needed no mark."""
 
     @property
     def exit_code(self) -> int:
-        """1 if something that was wanted is not there."""
+        """1 if something is missing."""
         return 1 if self.failed or self.problems else 0
 
 
 @dataclass
 class Chosen:
-    """The takes that are fetched."""
+    """The takes to fetch."""
 
     takes: list[Take] = field(default_factory=list)
     selects: set[str] = field(default_factory=set)
@@ -66,13 +66,13 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a fetch makes besides the copies."""
+    """The files that a fetch makes besides the copies."""
 
     timelines: bool = False
     marks: bool = False
-    """Copies that say that they are made by a generative model."""
+    """Whether to make copies that are marked as made by a generative model."""
     identity: SigningIdentity | None = None
-    """Signs these copies."""
+    """The identity that signs these copies."""
 
 
 def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, extras: Extras) -> Fetched:
@@ -181,7 +181,7 @@ def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, 
 
 
 def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> list[str]:
-    """The bought clips of some words: in the order of the words; then by series, day, and place in the series' file."""
+    """The bought clips that some words choose, in the order of the words, then by series, day, and place in the series' file."""
     today = dt.datetime.now(dt.UTC).date()
     found: dict[str, tuple[int, str, str, int]] = {}
     places: dict[tuple[str, dt.date | None], dict[str, int]] = {}
@@ -201,7 +201,7 @@ def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> l
 
 
 def declared_or_none(settings: Settings) -> Declarations:
-    """What is declared; nothing, with a complaint, if it cannot be read."""
+    """The declarations; empty, with a warning, if they cannot be read."""
     try:
         return declarations_of(settings)
     except DailiesError as error:
@@ -210,7 +210,7 @@ def declared_or_none(settings: Settings) -> Declarations:
 
 
 def show(result: Fetched) -> None:
-    """Say what is in the folder, and name what is not."""
+    """Print the number of fetched takes, and name those that are missing."""
     for clip, why in result.left_out.items():
         note(f"{clip}: {why}")
     for text in result.notes:
@@ -231,7 +231,7 @@ def show(result: Fetched) -> None:
 
 
 def document(result: Fetched) -> dict[str, Any]:
-    """The same for machines; files are relative to the folder."""
+    """The result as JSON; files are relative to the folder."""
     return {
         "folder": str(result.folder),
         "takes": [

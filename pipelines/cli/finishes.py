@@ -25,7 +25,7 @@ from resources.settings import Settings
 
 @dataclass(frozen=True)
 class Offered:
-    """A circled draft that lacks its finish, with the price of that."""
+    """A circled draft that lacks its finish, with the finish's price."""
 
     waits: WaitingFinish
     offer: FinishOffer
@@ -51,7 +51,7 @@ def offered(ledger: Ledger, clips: Collection[str], limits: Limits) -> list[Offe
 
 
 def show_offer(offer: FinishOffer) -> None:
-    """Say what a finish counts in, before a person is asked."""
+    """Print the caps that a finish counts in, before the question."""
     for cap in offer.caps:
         name = " ".join(filter(None, (cap.scope.of, cap.scope.name, cap.scope.period)))
         complain(
@@ -62,11 +62,11 @@ def show_offer(offer: FinishOffer) -> None:
 
 
 def price_of_circle(ledger: Ledger, settings: Settings, draft: Attempt, *, yes: bool) -> tuple[int, Limits]:
-    """Ask a person who circles a draft for its finish; the price that the person agrees to.
+    """Ask whether to buy the finish of a draft that is circled; returns the price that the person agrees to.
 
     Raises:
         ConfigurationError: The draft cannot be finished.
-        typer.Exit: The answer is no, or there is nobody to ask. Nothing was changed.
+        typer.Exit: The answer is no, or no terminal can ask. Nothing was changed.
     """
     limits = declared_limits(settings, ledger)
     offer = offer_finish(ledger, draft, limits)
@@ -87,7 +87,7 @@ def order_all(ledger: Ledger, wanted: Sequence[Offered], limits: Limits, *, yes:
     """Ask once for all of these finishes, and order them.
 
     Raises:
-        typer.Exit: The answer is no, or there is nobody to ask. Nothing was bought.
+        typer.Exit: The answer is no, or no terminal can ask. Nothing was bought.
     """
     may = [one for one in wanted if one.offer.refusal is None]
     if not may:

@@ -14,7 +14,7 @@ from pipelines.cli.terminal import Host, Json, Yes, complain, console, print_jso
 operations_app = typer.Typer()
 PANEL = "Run"
 LOOK_SECONDS = 3.0
-"""How often `dailies up` looks after its processes: a look reads those of the whole machine, 15 ms of CPU."""
+"""How often `dailies up` checks its processes, in seconds. Each check reads all processes of the machine, 15 ms of CPU."""
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI.", min=1, max=65535)]
 
 
@@ -80,7 +80,7 @@ def up(
             "Schedules are off until you turn them on. Ctrl-C stops everything.",
             "",
         )
-        # a bucket that does not answer is said by whoever needs it
+        # if the bucket does not answer, the first process that needs it reports that
         with suppress(DailiesError), open_ledger(settings) as ledger:
             if why := refusal_of_bucket(settings, ledger):
                 complain(f"nothing is bought: {why}")

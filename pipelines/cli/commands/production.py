@@ -1,4 +1,4 @@
-"""Commands about what to buy: check, plan, prompt, produce, retry, schedules."""
+"""Commands about purchases: check, plan, prompt, produce, retry, schedules, rename, declare."""
 
 import datetime as dt
 from enum import StrEnum
@@ -30,7 +30,7 @@ PANEL = "Produce"
 
 
 class OnOff(StrEnum):
-    """Whether a schedule is in force."""
+    """Whether a schedule is on."""
 
     ON = "on"
     OFF = "off"
@@ -88,7 +88,7 @@ def plan(
         typer.Option(help="Only this clip, by name or key; may be repeated.", autocompletion=complete_key),
     ] = None,
     regenerate: Annotated[
-        bool, typer.Option("--regenerate", help="Plan as `produce --regenerate` would buy.")
+        bool, typer.Option("--regenerate", help="Plan what `produce --regenerate` would buy.")
     ] = False,
     takes: Takes = None,
     quote: Annotated[

@@ -80,7 +80,7 @@ def status(
             *(run for run in runs if run.why is not None),
         )
         for notice in notices:
-            # on standard error, so that it also shows beside JSON
+            # on standard error, to keep it out of JSON
             complain(str(notice))
         if not (shown.ids or words or series or failed) and (why := refusal_of_empty(settings, ledger)):
             complain(why)
@@ -97,7 +97,7 @@ def status(
             console.print("no clip has failed")
         elif words:
             declared = complete_series("")
-            # a series that is declared may have bought nothing yet
+            # a declared series may have bought nothing yet
             hint = "" if len(words) > 1 or words[0] in declared else nearest(words[0], declared)
             said = "; ".join(filter(None, (f"{' '.join(words)} chooses no clip that was bought", hint)))
             console.print(said, markup=False, soft_wrap=True)
@@ -176,7 +176,7 @@ def accept_clip(
     long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """Show the clips that failed a check, and deliver one in spite of it. Costs nothing."""
+    """Show the clips that failed a check, and deliver one despite it. Costs nothing."""
     from pipelines.cli.accept import accept_take, chosen, document, table, waiting
     from pipelines.cli.clip_table import as_document, show_clips
     from resources.settings import load_settings
@@ -236,7 +236,7 @@ def resolve(
     settings = running_settings()
     with open_ledger(settings) as ledger:
         for account in settings.account_names:
-            # without a running sensor nobody else marks the POSTs of dead processes as unknown
+            # without a running sensor, nothing else marks the POSTs of dead processes as unknown
             expire_submissions(ledger, account)
         found = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
