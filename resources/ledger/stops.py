@@ -171,6 +171,12 @@ def stop(ledger: LedgerAccess, *, reason: str, account: str = ALL) -> Stop:
         return _stop_of(row)
 
 
+def stop_for_key(ledger: LedgerAccess, account: str, reason: str) -> None:
+    """Stop an account whose key is refused, until it is accepted again."""
+    with ledger.write() as connection:
+        stop_account(connection, account, StopKind.AUTH, reason, now=ledger.clock())
+
+
 def start(ledger: LedgerAccess, *, account: str = ALL) -> Stop | None:
     """End a stop of any kind; returns it, or None if there was none."""
     with ledger.write() as connection:

@@ -115,6 +115,8 @@ class Engine:
                 result.ended.extend(ended)
             if ended:
                 self.ledger.changed.set()
+            if name in self._poller.refuse_the_key:
+                await self.watch.check_key(self.accounts[name].provider)
         return polled
 
     def unforeseen(self, attempt: Attempt) -> str | None:

@@ -54,6 +54,8 @@ class Poller:
         self._unforeseen_times: dict[str, int] = {}
         self.unforeseen: dict[str, str] = {}
         """The unforeseen error of each attempt whose polls fail repeatedly with one."""
+        self.refuse_the_key: set[str] = set()
+        """Accounts whose last answered poll refused the key."""
 
     async def poll(self, provider: Provider, due: list[Attempt], *, run_id: str | None) -> list[Attempt]:
         """Poll claimed jobs. An error of one job does not prevent scheduling the others.
@@ -147,6 +149,7 @@ class Poller:
             await self._ask_later(provider, attempt, seen)
             return None
         self._failures.pop(attempt.id, None)
+        self.refuse_the_key.discard(provider.name)
         if not seen.status.final:
             return None
         if seen.failure is FailureKind.INVALID:
@@ -161,6 +164,8 @@ class Poller:
         logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, failed.cause, delay)
         if failed.kind is FailureKind.THROTTLED:
             await self._slow_down(provider, THROTTLE_SECONDS if failed.retry_after is None else delay)
+        if failed.kind is FailureKind.AUTH:
+            self.refuse_the_key.add(provider.name)
         await self._ledger.run(polls.reschedule, [(attempt, self._ledger.clock() + delay)], polled=False)
 
     async def _slow_down(self, provider: Provider, seconds: float) -> None:

@@ -27,6 +27,19 @@ class StopWatch:
             logger.error("ALARM: %s", stop)
         return stop
 
+    async def check_key(self, provider: Provider) -> None:
+        """Stop an account whose key a poll was refused with, once the provider refuses it again: its paid jobs wait for a person."""
+        if await self._ledger.run(stops.stop_of, provider.name) is not None:
+            return
+        try:
+            with in_our_words("checking the key"):
+                await retry_free_call(provider.check)
+        except ConfigurationError as error:
+            reason = f"jobs cannot be asked for, because {error}".removesuffix(".")
+            await self._ledger.run(stops.stop_for_key, provider.name, reason)
+        except DailiesError as error:
+            logger.info("%s: whether its key is refused is not known: %s", provider.name, error)
+
     async def reopen(self, provider: Provider) -> bool:
         """End the stop of an account if it can pay or its key is accepted again; asks the provider every few minutes."""
         stop = await self._ledger.run(stops.claim_probe, provider.name)

@@ -259,6 +259,8 @@ class FakeProvider:
         finally:
             job.being_polled -= 1
             self.requests_at_once -= 1
+        if self.refuses_the_key:
+            return PollFailed("the key is refused", kind=FailureKind.AUTH)
         if self.polls[job.clip]:
             said = self.polls[job.clip].pop(0)
             if isinstance(said, Exception):

@@ -14,7 +14,7 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.stops import PROBE_SECONDS, StopKind
 from resources.production.batch import Followed, Stage
 from resources.production.engine import Engine
-from resources.providers.base import Charge, FailureKind, JobStatus
+from resources.providers.base import Charge, FailureKind, JobStatus, PollFailed
 
 S = AttemptState
 CLIPS = [f"clip-{number:03}" for number in range(20)]
@@ -149,6 +149,40 @@ def test_a_refused_key_stops_the_account_until_it_is_accepted(
     world.run(ticks(engine, PROBE_SECONDS + 60))
     assert [post.clip for post in world.provider.posts[before:]] == CLIPS
     assert len(world.provider.jobs) == len(CLIPS)
+
+
+def test_a_key_that_is_refused_while_jobs_run_is_told_once_and_nothing_is_lost(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A revoked key showed nowhere: clips stayed `submitted`, and doctor found nothing."""
+    wanted(world, *CLIPS)
+    engine = world.engine(Limits(in_flight=20))
+    world.run(submit_queue(engine))
+    world.provider.refuses_the_key = True
+    world.run(ticks(engine, 1800))
+    (alarm,) = alarms(caplog)
+    assert "jobs cannot be asked for" in alarm
+    assert "set the right one" in alarm
+    wanted(world, "another")
+    world.run(ticks(engine, 300))
+    assert [post.clip for post in world.provider.posts] == CLIPS, "nothing is bought meanwhile"
+    world.provider.refuses_the_key = False
+    world.run(ticks(engine, 1800))
+    assert states(world) == {S.SUCCEEDED}
+    assert stops.stop_of(world.ledger, "wavespeed") is None
+    assert [post.clip for post in world.provider.posts] == [*CLIPS, "another"]
+
+
+def test_one_refused_poll_stops_no_account_whose_key_is_accepted(world: World) -> None:
+    """Negative control: a provider that stammers 401 keeps its queue going."""
+    wanted(world, CLIPS[0])
+    engine = world.engine()
+    world.run(submit_queue(engine))
+    world.provider.polls[CLIPS[0]] = [PollFailed("401", kind=FailureKind.AUTH)] * 2
+    world.run(ticks(engine, 300))
+    assert world.provider.checked
+    assert stops.stop_of(world.ledger, "wavespeed") is None
+    assert world.newest(CLIPS[0]).state is S.SUCCEEDED
 
 
 def test_a_model_that_is_not_for_this_account_is_red_and_the_others_go_on(world: World) -> None:
