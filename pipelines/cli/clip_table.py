@@ -7,7 +7,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.terminal import age, console, print_table, table_of
+from pipelines.cli.terminal import age, print_table, table_of, tell
+from resources.ledger.ledger import Ledger
+from resources.ledger.newest import similar_clip
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
@@ -23,6 +25,12 @@ COLOURS = {
     AttemptState.UNKNOWN: "magenta",
     AttemptState.HELD: "magenta",
 }
+
+
+def what_else(ledger: Ledger, key: str) -> str:
+    """What a person does next whose clip was never bought: most likely its key is misspelt."""
+    near = similar_clip(ledger, key)
+    return "`dailies status` shows all clips" if near is None else f"did you mean {near}?"
 
 
 def where(attempt: Attempt) -> str:
@@ -59,10 +67,8 @@ def show_clips(attempts: Iterable[Attempt], *, long: bool = False, now: float | 
     if not long:
         for attempt in shown:
             if attempt.delivery is None and (attempt.confirming or attempt.reason):
-                why = Text.assemble(
-                    (str(attempt.take_slot), COLOURS.get(attempt.state, "red")), ": ", where(attempt)
-                )
-                console.print(why, soft_wrap=True)
+                slot, style = str(attempt.take_slot), COLOURS.get(attempt.state, "red")
+                tell(f": {where(attempt)}", mark=slot, style=style)
 
 
 def status_table(attempts: Iterable[Attempt], *, long: bool = False, now: float | None = None) -> Table:

@@ -15,7 +15,7 @@ from rich.text import Text
 from pipelines.cli import key_use
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.stack_state import running_stack
-from pipelines.cli.terminal import complain, console, counted
+from pipelines.cli.terminal import complain, console, counted, tell
 from pipelines.cli.vitals import vitals
 from pipelines.inventory import DOCTOR, Inventory, show_lost
 from resources.alarms import a_test, sender_of
@@ -210,12 +210,12 @@ def show(done: Examination) -> None:
     _show_findings(done.findings)
     if done.objects is not None:
         console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
-    console.print(Text(f"the ledger is in {done.ledger}"), soft_wrap=True)
-    console.print(Text(_of_the_decoder(done.decoder)), soft_wrap=True)
+    tell(f"the ledger is in {done.ledger}")
+    tell(_of_the_decoder(done.decoder))
     for line in done.keys:
-        console.print(Text(line), soft_wrap=True)
+        tell(line)
     console.print(_way_table(done.ways))
-    console.print(Text(f"trusted certificates: {done.certificates}"), soft_wrap=True)
+    tell(f"trusted certificates: {done.certificates}")
     left = [finding for finding in done.findings if not finding.is_fine]
     if left:
         complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
@@ -259,7 +259,7 @@ def _show_finding(finding: Finding) -> None:
         return
     style = "yellow" if finding.unread is not None else STYLES[finding.check.weight]
     number = "?" if finding.unread is not None else str(finding.number)
-    console.print(Text.assemble((f"{number:<3} ", style), f"{finding.check.name}: {finding}"), soft_wrap=True)
+    tell(f"{finding.check.name}: {finding}", mark=f"{number:<3} ", style=style)
     for line in finding.sample:
         console.print(Text(f"      {line}"), soft_wrap=True)
     if finding.number > len(finding.sample):

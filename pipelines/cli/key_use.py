@@ -4,7 +4,7 @@ import datetime as dt
 import getpass
 from typing import Any
 
-from pipelines.cli.terminal import complain, console
+from pipelines.cli.terminal import complain, tell
 from resources.ledger import keys
 from resources.ledger.keys import KeyUse
 from resources.ledger.ledger import Ledger
@@ -15,7 +15,7 @@ def show_keys(settings: Settings) -> None:
     """Print what the ledger knows of each account's key."""
     with open_ledger(settings) as ledger:
         for name in settings.account_names:
-            console.print(sentence(settings, ledger, name), markup=False, soft_wrap=True)
+            tell(sentence(settings, ledger, name))
 
 
 def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
@@ -27,7 +27,7 @@ def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
     given = settings.account(account).dedicated
     with open_ledger(settings) as ledger:
         keys.decide(ledger, account, dedicated, who=getpass.getuser())
-        console.print(sentence(settings, ledger, account), markup=False, soft_wrap=True)
+        tell(sentence(settings, ledger, account))
         if dedicated and given is False:
             complain(
                 f"{settings.account(account).dedicated_by} is false here, so the next use of {account} makes its key shared again"

@@ -14,7 +14,7 @@ import dagster as dg
 import typer
 
 from pipelines.cli.bought import bought_so_far, reported_on_interrupt
-from pipelines.cli.clip_table import as_document, show_clips
+from pipelines.cli.clip_table import as_document, show_clips, what_else
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.progress import ClipProgress
@@ -259,9 +259,8 @@ def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | Non
         clip = ledger.latest([word]).get(word)
         bought = clip is not None and series in {None, clip.series}
         what = f"is {clip.state.value}" if clip is not None and bought else "was never bought"
-        raise ConfigurationError(
-            f"{word} {what}, so there is nothing to retry; `dailies status` shows all clips"
-        )
+        then = "`dailies status` shows all clips" if bought else what_else(ledger, word)
+        raise ConfigurationError(f"{word} {what}, so there is nothing to retry; {then}")
     return list(dict.fromkeys(one.subject_key for one in failed))
 
 

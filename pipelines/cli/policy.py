@@ -3,7 +3,7 @@
 import typer
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Json, console, print_json, tell
 
 policy_app = typer.Typer(
     cls=PanelledGroup,
@@ -48,7 +48,7 @@ def put_in_force() -> None:
     with open_ledger(settings) as ledger:
         changed = apply(ledger, settings.policy, who=person())
         for line in changes(ledger, changed):
-            console.print(line, markup=False, soft_wrap=True)
+            tell(line)
     if not changed:
         console.print("nothing changed: what this host says is in force")
 

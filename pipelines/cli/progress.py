@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines.cli.terminal import age, counted
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.ledger.states import UNDELIVERED, AttemptState
 from resources.money import show_usd
 
 QUIET_SECONDS = 30.0
@@ -74,7 +74,9 @@ class ClipProgress:
         # a clip that is made again has not ended before its new purchase has
         newest = {take: a for take, a in newest.items() if a.id not in self._failed_before}
         done = sum(a.state is not AttemptState.SUCCEEDED and a.state.is_ended for a in newest.values())
+        missed = sum(a.state.is_ended and a.state in UNDELIVERED for a in newest.values())
         doing = "its runs end" if done == total else _doing(newest.values())
+        doing = f"{missed} failed, {doing}" if missed else doing
         money = show_usd(sum(attempt.cost_micros for attempt in newest.values()))
         left = time_left(newest.values(), now=ledger.clock())
         self._bar.update(self._task, total=total, completed=done, description=doing, money=money, left=left)

@@ -39,9 +39,13 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
             first: dict[str, Any] = {}
             with contextlib.suppress(ValueError):
                 first = json.loads(error.holder)
+            if not first:
+                raise ConfigurationError(
+                    f"another dailies starts or ends in {home} at this moment. Nothing was started; try again in a minute."
+                ) from None
             raise ConfigurationError(
-                f"dailies is already running here (process {first.get('pid', 'unknown')}, Dagster at "
-                f"{first.get('dagster_url', 'an unknown address')}). Use it, or end it with Ctrl-C where it runs."
+                f"dailies is already running here (process {first['pid']}, Dagster at "
+                f"{first['dagster_url']}). Use it, or end it with Ctrl-C where it runs."
             ) from None
         file.truncate(0)
         own = os.getpid()

@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.clip_table import as_document
+from pipelines.cli.clip_table import as_document, what_else
 from pipelines.cli.terminal import age, complain, table_of
 from resources.errors import ConfigurationError
 from resources.ledger.finishes import FinishOrdered
+from resources.ledger.ledger import Ledger
 from resources.ledger.newest import has_bought
 from resources.ledger.takes import ClipTakes, Take, takes_of
 from resources.ledger.verdicts import Judged, RecordedVerdict, Verdict, VerdictWay, Word, judge
@@ -31,17 +32,18 @@ def read_takes(settings: Settings, clip: str) -> ClipTakes:
         ConfigurationError: It was never bought, or it is a series.
     """
     with open_ledger(settings) as ledger:
-        found = takes_of(ledger, [clip]).get(clip)
-        is_series = found is None and has_bought(ledger, clip)
-    if is_series:
+        return _takes_in(ledger, clip)
+
+
+def _takes_in(ledger: Ledger, clip: str) -> ClipTakes:
+    found = takes_of(ledger, [clip]).get(clip)
+    if found is not None:
+        return found
+    if has_bought(ledger, clip):
         raise ConfigurationError(
             f"{clip} is a series; `dailies status {clip}` lists its clips, and each has takes"
         )
-    if found is None:
-        raise ConfigurationError(
-            f"{clip} was never bought, so it has no takes; `dailies status` shows all clips"
-        )
-    return found
+    raise ConfigurationError(f"{clip} was never bought, so it has no takes; {what_else(ledger, clip)}")
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ def give_verdict(
     scratch = settings.home.absolute() / "tmp"
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        found = takes_of(ledger, [clip]).get(clip) or ClipTakes(clip, (), (), 0, 0)
-        take = found.find(named)
+        take = _takes_in(ledger, clip).find(named)
         verdict = Verdict(
             id=uuid.uuid4().hex,
             take=take.attempt.id,

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Collection, Iterable
@@ -101,13 +102,50 @@ def print_table(made: "Table") -> None:
         console.width = width
 
 
+_WORDS = re.compile(r"`[^`\n]*`\S*|\S+")
+
+
+def folded(text: str, width: int, *, used: int = 0) -> str:
+    """A text with line breaks between its words; a command in backticks, a key and an address stay whole, to be copied.
+
+    Args:
+        width: Columns of a line.
+        used: Columns of the first line that something else takes.
+    """
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        now, free = indent, width - used
+        for word in _WORDS.findall(line):
+            if now.strip() and len(now) + 1 + len(word) > free:
+                lines.append(now)
+                now, free = indent + word, width
+            else:
+                now += word if now == indent else f" {word}"
+        lines.append(now)
+        used = 0
+    return "\n".join(lines)
+
+
+def tell(said: str, *, mark: str = "", style: str = "", to: Console | None = None) -> None:
+    """Print sentences. A terminal breaks them between words; elsewhere each stays one line.
+
+    Args:
+        mark: What stands before them, in `style`.
+        to: Standard output unless said otherwise.
+    """
+    where = to or console
+    text = folded(said, where.width, used=len(mark)) if where.is_terminal else said
+    where.print(Text.assemble((mark, style), text), soft_wrap=True)
+
+
 def complain(message: str) -> None:
     """Print an error for a person; characters that no terminal shows are replaced."""
     said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
     if _logs_json():
         write_line("ERROR", said)
         return
-    errors.print(Text.assemble(("dailies: ", "bold red"), said), soft_wrap=True)
+    tell(said, mark="dailies: ", style="bold red", to=errors)
 
 
 def note(message: str) -> None:
@@ -116,7 +154,7 @@ def note(message: str) -> None:
     if _logs_json():
         write_line("INFO", said)
         return
-    errors.print(Text.assemble(("note: ", "bold yellow"), said), soft_wrap=True)
+    tell(said, mark="note: ", style="bold yellow", to=errors)
 
 
 def progress(message: str) -> None:

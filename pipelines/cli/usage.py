@@ -55,7 +55,9 @@ def _mistake(error: Any) -> str:
         if close := getattr(error, "possibilities", None):
             return f"{said[:1].lower()}{said[1:].partition(' (')[0].partition('. ')[0]}; did you mean {' or '.join(close)}?"
         more = _EXTRA.match(said)
-        return f"nothing more is taken, but there is {more[1]}" if more else said[:1].lower() + said[1:]
+        if not more:
+            return said[:1].lower() + said[1:]
+        return f"nothing more is taken, but there is {more[1]}{_as_account(error, more[1])}"
     is_option = parameter.param_type_name == "option"
     name = parameter.opts[0] if is_option else parameter.metavar or parameter.name.upper()
     if type(error).__name__ == "MissingParameter":
@@ -65,6 +67,14 @@ def _mistake(error: Any) -> str:
     if allowed is None or given is None:
         return f"{name}: {str(error.message).removeprefix('Value error, ').removesuffix('.')}"
     return f"{name} takes {allowed}, not {given!r}"
+
+
+def _as_account(error: Any, words: str) -> str:
+    """The command that a person meant who named an account without its option."""
+    options = [name for parameter in error.ctx.command.params for name in parameter.opts]
+    if "--account" not in options or " " in words:
+        return ""
+    return f"; did you mean `{error.ctx.command_path} --account {words}`?"
 
 
 def _given(error: Any) -> object:

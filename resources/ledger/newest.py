@@ -1,5 +1,6 @@
 """Queries for the newest purchase of each subject, by state, series and age."""
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import Attempt
+from resources.ledger.records import CLIP, Attempt
 from resources.ledger.schema import IS_NEWEST, NOT_DELIVERED, attempts
 from resources.ledger.states import AttemptState
 
 PAGE = 500
 """The most attempts in memory at once."""
+ALIKE_START = 4
+"""Characters that a misspelt key shares with the one that was meant."""
+COMPARED = 2000
+"""Most keys that a misspelt one is compared with, of those that begin alike; the latest dates come first."""
 _EVERY_STATE = frozenset(AttemptState)
 _kind, _series = attempts.c.subject_kind.concat(""), attempts.c.series.concat("")
 """An expression that no index covers: else SQLite would prefer the indexes of subjects and series, with the whole history, to the
@@ -148,6 +153,21 @@ def has_bought(ledger: Ledger, series: str) -> bool:
     one = sa.select(attempts.c.seq).where(attempts.c.series == series).limit(1)
     with ledger.read() as connection:
         return connection.execute(one).scalar() is not None
+
+
+def similar_clip(ledger: Ledger, key: str) -> str | None:
+    """The clip that was asked for whose key is most like another one, None if none is. It reads no more than `COMPARED` keys."""
+    start = key[:ALIKE_START]
+    mine = (
+        attempts.c.subject_kind == CLIP,
+        attempts.c.subject_key >= start,
+        attempts.c.subject_key < f"{start}\U0010ffff",
+    )
+    keys = sa.select(attempts.c.subject_key).where(*mine).distinct().order_by(attempts.c.subject_key.desc())
+    with ledger.read() as connection:
+        found = connection.execute(keys.limit(COMPARED)).scalars().all()
+    near = difflib.get_close_matches(key, found, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 def pages(ledger: Ledger, ids: Sequence[str]) -> Iterator[list[Attempt]]:

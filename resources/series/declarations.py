@@ -133,11 +133,19 @@ class Declarations:
 
     def _not_found(self, key: str) -> Problem:
         message = "no series declares this clip"
+        dated = next(
+            (s for s in self.series.values() if s.dated and key.startswith(f"{s.key_prefix}-")), None
+        )
         match = _DATED_KEY.fullmatch(key)
         named = self._with_prefix(match[1]) if match else None
         if named is not None:
             return Problem(
                 "clip", f"the series {named.name} is not dated: its keys contain no date", show(key)
+            )
+        if match is None and dated is not None:
+            form = f"{dated.key_prefix}-YYYY-MM-DD-{next(iter(dated.clips(dt.date.min))).name}"
+            return Problem(
+                "clip", f"{message}; a key of the series {dated.name} is written {form}", show(key)
             )
         if self.problems:
             # of a broken series only the file is known; the key most likely means the file whose name it begins with
@@ -151,7 +159,14 @@ class Declarations:
             if match is None and not s.dated and key.startswith(f"{s.key_prefix}-")
         ]
         choices = [*(clip.key for series in own for clip in series.clips()), *self.series]
-        return Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
+        found = Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
+        if found.allowed is None:
+            return found
+        return replace(
+            found,
+            allowed=None,
+            message=f"{message}; the series are {found.allowed}. `dailies prompt SERIES` lists the clips of one",
+        )
 
 
 def load_series(

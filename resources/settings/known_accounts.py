@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
 from resources.network.way_out import Network
 from resources.providers.account_files import DeclaredAccounts, load_accounts
@@ -94,7 +95,7 @@ class KnownAccounts(ClientSettings):
         """
         if name not in self.account_names:
             raise ConfigurationError(
-                f"there is no account {name!r}; allowed: {', '.join(self.account_names)}"
+                f"there is no account {name!r}; allowed: {', '.join(self.account_names)}{suggestion(name, self.account_names).removesuffix('.')}"
             )
         given, declared = self.given(name), self.declared_accounts.found.get(name)
         spec = spec_of(name if declared is None else declared.provider)

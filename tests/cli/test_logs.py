@@ -127,11 +127,14 @@ def test_without_a_terminal_progress_is_plain_lines_and_few() -> None:
             progress.look(cast("Any", ledger))
         ledger.states["bay-a"] = AttemptState.DELIVERED
         progress.look(cast("Any", ledger))
+        ledger.states["bay-b"] = AttemptState.FAILED
+        progress.look(cast("Any", ledger))
     going = "0 of 2 clips done; 2 submitted; $2.40; about 50 s left"
     assert written.getvalue().splitlines() == [
         going,
         going,
         "1 of 2 clips done; 1 submitted; $2.40; about 50 s left",
+        "2 of 2 clips done; 1 failed, its runs end; $2.40",
     ]
 
 

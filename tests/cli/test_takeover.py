@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import takeover
-from pipelines.cli.stack_state import running_stack
+from pipelines.cli.stack_state import LOCK_FILE, running_stack
 from pipelines.cli.supervision import DEATHS, CodeWatch, Deaths
 from pipelines.cli.takeover import hand_over, only_stack, pid_of, take_claims, take_over
 from resources import processes
@@ -83,6 +83,11 @@ def test_a_second_stack_of_a_home_is_refused_and_told_of_the_first_until_that_is
     first = started(UP, str(tmp_path))
     told = rf"already running here \(process {first.pid}, .*:3999\)"
     with pytest.raises(ConfigurationError, match=told), only_stack(tmp_path, "http://127.0.0.1:4000"):
+        pytest.fail("two stacks hold one home")
+    # the content of the lock comes after the lock, and goes before it
+    (tmp_path / LOCK_FILE).write_text("")
+    now = "starts or ends in .* at this moment. Nothing was started"
+    with pytest.raises(ConfigurationError, match=now), only_stack(tmp_path, "http://127.0.0.1:4000"):
         pytest.fail("two stacks hold one home")
     first.kill()
     first.wait()

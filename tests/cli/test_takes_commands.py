@@ -75,6 +75,19 @@ def test_takes_are_judged_in_the_terminal(depot: Depot, tmp_path: Path) -> None:
     assert depot.read(apart).state is AttemptState.DELIVERED
 
 
+def test_a_misspelt_clip_is_told_which_was_meant(depot: Depot, tmp_path: Path) -> None:
+    one = a_take(depot, "monday").subject_key
+    wrong = one.replace(one[-2:], one[-1] + one[-2])
+    for words in (
+        ("takes", wrong),
+        ("circle", wrong, "1"),
+        ("reject", wrong, "1", "--reason", "hands"),
+        ("retry", wrong),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"did you mean {one}\?"):
+            raise run(*words).exception or AssertionError(words)
+
+
 def test_a_clip_that_was_never_bought_has_no_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a_project(tmp_path, monkeypatch, ["dawn"])
     with pytest.raises(ConfigurationError, match="was never bought"):

@@ -113,3 +113,21 @@ def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_where_a_per
     # a terminal without colours keeps bold
     for line, printed in at(80, colours=False, terminal_is=True).items():
         assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])m", printed), line
+
+
+def test_sentences_break_between_words_and_what_is_copied_stays_whole() -> None:
+    """The terminal broke words in the middle, and a command over two lines cannot be copied."""
+    address = f"https://example.com/{'a' * 90}"
+    text = f"{KEY}: it was not sent: say `dailies produce product-loop --wait --yes`, and see {address}\n  a second line"
+    said = terminal.folded(text, 80, used=9)
+    lines = said.splitlines()
+    assert [line for line in lines if len(line) > 80] == [address]
+    assert len(lines[0]) <= 80 - 9
+    assert any("`dailies produce product-loop --wait --yes`," in line for line in lines)
+    assert said.split() == text.split()
+    assert lines[-1] == "  a second line"
+
+
+def test_sentences_stay_one_line_where_no_terminal_breaks_them(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.complain("word " * 60)
+    assert capsys.readouterr().err.count("\n") == 1

@@ -111,6 +111,12 @@ def test_a_dagster_that_does_not_answer_ends_with_3(
         (("status", "--verbos"), ("no such option: --verbos",)),
         (("ledger", "--csv"), ("option '--csv' requires an argument. Nothing was done",)),
         (("check", "one", "two"), ("check: nothing more is taken, but there is one two",)),
+        (("stop", "wavespeed"), ("did you mean `dailies stop --account wavespeed`?", "Nothing was done")),
+        (("start", "--account", "wavspeed"), ("no account 'wavspeed'", "did you mean 'wavespeed'?")),
+        (
+            ("prompt", "nope"),
+            ("no series declares this clip; the series are 'bay'", "`dailies prompt SERIES`"),
+        ),
         (("logs", "web", "--lines", "0"), ("--lines takes a whole number", "not '0'")),
         (("resolve", "--adopt", "job-1"), ("name the clip to settle",)),
         (("key", "wavespeed"), ("name the account and one of --dedicated and --shared",)),

@@ -76,7 +76,7 @@ def up(
             f"Dagster    {stack.dagster_url}",
             f"the room   {stack.room_url}",
             f"providers  {stack.sandbox_url + ' (sandbox: costs nothing)' if stack.sandbox_url else 'as set in .env'}",
-            f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT', 'AWS')} {bucket}",
+            f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT') or settings.s3_endpoint or 'AWS'} {bucket}",
             "Schedules are off until you turn them on. Ctrl-C stops everything.",
             "",
         )
