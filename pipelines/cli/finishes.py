@@ -137,7 +137,7 @@ def table(wanted: Sequence[Offered], *, now: float) -> Table:
 
 
 def document(one: Offered) -> dict[str, Any]:
-    """The same for machines; money as exact text in USD."""
+    """The same content as JSON; money is exact text in USD."""
     waits, offer = one.waits, one.offer
     return {
         "clip": waits.clip,
@@ -154,7 +154,7 @@ def document(one: Offered) -> dict[str, Any]:
 
 
 def ordered_document(done: FinishOrdered) -> dict[str, Any]:
-    """What came of an order, for machines."""
+    """The result of an order as JSON."""
     return {
         "clip": done.draft.clip,
         "draft": done.draft.id,
@@ -164,7 +164,7 @@ def ordered_document(done: FinishOrdered) -> dict[str, Any]:
 
 
 def ordered_words(done: FinishOrdered) -> str:
-    """What came of an order, in a sentence."""
+    """The result of an order, in a sentence."""
     if done.finish is not None:
         return f"the finish of {done.draft.clip} is on its way, for {show_usd(done.finish.quoted_micros)}"
     return f"the finish of {done.draft.clip} is ordered and waits: {done.why}"

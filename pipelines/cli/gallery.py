@@ -24,7 +24,7 @@ def show_gallery(settings: Settings, *, open_it: bool, port: int, as_json: bool)
     """Write the pages, print where they are, and show them on request.
 
     Args:
-        settings: Where the ledger and the bucket are.
+        settings: The settings of the ledger and the bucket.
         open_it: Whether to open a browser; for a bucket elsewhere, serve the pages until Ctrl-C.
         port: The port on 127.0.0.1 for a bucket elsewhere; 0 picks a free one.
         as_json: Whether to print JSON.

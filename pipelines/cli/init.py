@@ -1,4 +1,4 @@
-"""`dailies init`: lay out a folder for one's own series, with everything that a code location of its own needs."""
+"""`dailies init`: create a folder for your own series, with all files of a separate code location."""
 
 import json
 from importlib.metadata import version
@@ -11,15 +11,15 @@ from resources.program_files import program_file
 _TEMPLATES = Path(__file__).parent / "own_folder"
 SERIES = "data/series/morning-light.yaml"
 FOREIGN = ("pipelines", "resources")
-"""Names of our packages: a package of such a name in the folder would be imported instead of ours."""
+"""The names of our packages. Python would import a package of such a name in the folder instead of ours."""
 
 
 def lay_out(folder: Path, names: DagsterNames) -> list[Path]:
     """Write the files of a new folder; returns them, below the folder.
 
     Args:
-        folder: New, or with other files in it.
-        names: How its code location and assets are called in Dagster.
+        folder: The folder, which may exist and have other files.
+        names: The names of its code location and assets in Dagster.
 
     Raises:
         ConfigurationError: The folder cannot be used, or has one of the files already. Nothing was written then.
@@ -32,7 +32,7 @@ def lay_out(folder: Path, names: DagsterNames) -> list[Path]:
             _make_folder(place.parent)
             with place.open("x", encoding="utf-8") as file:
                 file.write(text)
-            # the command's umask shuts others out; only .env will hold keys
+            # the command's umask makes files private, but only .env will hold keys
             place.chmod(0o600 if path == ".env" else 0o644)
     except OSError as error:
         raise ConfigurationError(f"cannot write to {folder}: {error.strerror}") from None
@@ -40,7 +40,7 @@ def lay_out(folder: Path, names: DagsterNames) -> list[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder that others may read, and those above it."""
+    """Create a folder that other users may read, with its parents."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir()

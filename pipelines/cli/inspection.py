@@ -1,4 +1,4 @@
-"""`dailies inspect`: what a delivery would find in a file: its facts, its time line, and every check with its numbers."""
+"""`dailies inspect`: the facts, the time line and every check of a file, as a delivery would find them."""
 
 import re
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ COLOURS = {"passed": "green", "warned": "yellow", "failed": "red", "skipped": "d
 
 @dataclass(frozen=True)
 class Inspected:
-    """One file, judged."""
+    """One file with its checks."""
 
     path: Path
     inspection: Inspection | None
-    """None where the file could not be read."""
+    """None if the file could not be read."""
     checks: list[Check]
 
     @property
     def failed(self) -> bool:
-        """Whether a delivery would keep it in quarantine."""
+        """Whether a delivery would put it in quarantine."""
         return any(check.outcome == "failed" for check in self.checks)
 
 
@@ -47,7 +47,7 @@ def request_for(
         fps: Frames a second.
 
     Raises:
-        ConfigurationError: The size is neither.
+        ConfigurationError: The size is in neither form.
     """
     expected = Expected(duration=duration, audio=audio, fps=fps)
     if size is not None:
@@ -80,7 +80,7 @@ def inspect_files(paths: Sequence[Path], request: ClipRequest) -> list[Inspected
 
 
 def show(found: Inspected) -> None:
-    """Print what is known of a file for a person."""
+    """Print the result for a person."""
     console.print(Text(legible(str(found.path)), style="bold"))
     if found.inspection is not None:
         table = Table(box=None, show_header=False)
@@ -101,7 +101,7 @@ def show(found: Inspected) -> None:
 
 
 def document(found: Inspected) -> dict[str, Any]:
-    """What is known of a file for a program; times in seconds."""
+    """The result as JSON; times are in seconds."""
     inspection = found.inspection
     looked = inspection.looked if inspection else None
     return {

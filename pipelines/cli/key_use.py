@@ -1,4 +1,4 @@
-"""`dailies key`: show and set who uses each account's key, and what follows for lost answers."""
+"""`dailies key`: show and set whether each account's key is dedicated, and how its lost answers are settled."""
 
 import datetime as dt
 import getpass
@@ -12,14 +12,14 @@ from resources.settings import Settings, open_ledger
 
 
 def show_keys(settings: Settings) -> None:
-    """Print what the ledger knows of each account's key."""
+    """Print what the ledger knows about each account's key."""
     with open_ledger(settings) as ledger:
         for name in settings.account_names:
             tell(sentence(settings, ledger, name))
 
 
 def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
-    """Record what a person says about a key, and print what follows.
+    """Record a person's statement about a key, and print how lost answers are settled now.
 
     Raises:
         ConfigurationError: There is no such account.
@@ -35,7 +35,7 @@ def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
 
 
 def sentence(settings: Settings, ledger: Ledger, account: str) -> str:
-    """Whether an account's key is ours alone, who says so, and how its lost answers are settled."""
+    """Describe whether an account's key is dedicated, who said so, and how its lost answers are settled."""
     use = keys.look_up(ledger, account)
     if use.disagrees_with(settings.account(account).dedicated):
         return f"{account}: {keys.disagreement(account, use)}"
@@ -49,7 +49,7 @@ def sentence(settings: Settings, ledger: Ledger, account: str) -> str:
 
 
 def documents(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
-    """The same for machines, an entry for each account."""
+    """The facts as JSON, an entry for each account."""
     return [
         {
             "account": name,

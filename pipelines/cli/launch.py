@@ -213,8 +213,8 @@ def _check_unedited(settings: Settings, approvals: Sequence[Approval]) -> None:
         more = f"\nand {len(edited) - EDITS_NAMED} more" if len(edited) > EDITS_NAMED else ""
         named = "\n".join(edited[:EDITS_NAMED])
         raise ConfigurationError(
-            "the data folder was edited since the plan was made. Nothing was bought; run the command again to see it "
-            f"anew.\n{named}{more}"
+            "the data folder was edited after the plan was made. Nothing was bought; run the command again to see the new "
+            f"plan.\n{named}{more}"
         )
 
 
@@ -234,9 +234,9 @@ def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approva
 
 
 def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | None = None) -> list[str]:
-    """Clips whose newest purchase failed, oldest first; only those that the words choose, if there are any.
+    """Clips whose newest purchase failed, oldest first; if there are words, only the clips that they choose.
 
-    A clip whose finish failed is left out, and `dailies finish` is named: its draft is there.
+    A clip whose finish failed is left out, with a note about `dailies finish`, since its draft still exists.
 
     Raises:
         ConfigurationError: A word is wrong, or names a clip that did not fail or whose finish failed.
@@ -265,11 +265,11 @@ def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | Non
 
 
 def _failed_finish(one: Newest) -> str:
-    """What to do about a clip whose finish failed: its draft is there, so there is nothing to retry."""
+    """What a person can do about a clip whose finish failed. Its draft still exists, so there is nothing to retry."""
     clip = one.subject_key
     if one.state is AttemptState.QUARANTINED:
         return f"the finish of {clip} is in quarantine: `dailies accept {clip}`, or `dailies retake {clip}` for another draft"
-    return f"the finish of {clip} failed, and its draft is there: `dailies finish {clip}` buys another finish"
+    return f"the finish of {clip} failed, but its draft still exists: `dailies finish {clip}` buys another finish"
 
 
 @dataclass
@@ -278,7 +278,7 @@ class Waited:
 
     Attributes:
         newest: The newest attempt of each take.
-        runs: How each run, or its last re-execution, ended.
+        runs: The last state of each run, or of its last re-execution.
     """
 
     newest: dict[TakeSlot, Attempt]
@@ -292,12 +292,12 @@ class Waited:
 
     @property
     def broken(self) -> list[str]:
-        """Ids of the runs that did not succeed in the end."""
+        """Ids of the runs that did not succeed, even after retries."""
         return [run.run_id for run in self.runs if run.status != "SUCCESS"]
 
 
 def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: bool) -> Waited:
-    """Wait until the runs are over, and show how far they are; see `wait_for_runs`."""
+    """Wait until the runs are over, and show their progress; see `wait_for_runs`."""
     progress = ClipProgress(launched.keys, errors, quiet=quiet)
     with progress, open_ledger(settings) as ledger:
         runs = wait_for_runs(
@@ -313,7 +313,7 @@ def wait_for_runs(
 
     Args:
         api: The running Dagster.
-        settings: Where the ledger is.
+        settings: The settings of the ledger.
         decision: The decision of the runs' purchases.
         roots: The requested runs.
         look: Called every second.
@@ -348,7 +348,7 @@ def wait_for_runs(
 
 
 def _retry_seconds(ended: Sequence[RunState]) -> float:
-    """How long a retry of runs that have ended may still come, in seconds."""
+    """How long a retry of ended runs may still begin, in seconds."""
     if any(run.will_retry for run in ended):
         return RETRY_SECONDS
     return ANNOUNCED_SECONDS if any(run.status == "FAILURE" for run in ended) else 0.0

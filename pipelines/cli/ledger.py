@@ -66,7 +66,7 @@ def migrate(
         bool, typer.Option("--check", help="Change nothing; exit with 1 if there is something to migrate.")
     ] = False,
 ) -> None:
-    """Bring the ledger's schema up to date before programs of this version start. Without it, the first of them does so."""
+    """Bring the ledger's schema up to date before programs of this version start. Otherwise the first of them does so."""
     from resources.ledger.database import SCHEMA_REVISION, open_database, schema_state
     from resources.settings import load_settings
 
@@ -88,10 +88,12 @@ def migrate(
 def backup(
     file: Annotated[
         Path | None,
-        typer.Argument(help="The copy to write; never an existing file. Without one: the bucket."),
+        typer.Argument(
+            help="The file to write, which must not exist; without one, the bucket gets the copy."
+        ),
     ] = None,
 ) -> None:
-    """Copy the ledger into a file, also while it is in use; or into the bucket, and verify that copy by restoring it."""
+    """Copy the ledger, even while it is in use, into a file, or into the bucket and verify that copy by restoring it."""
     from resources.ledger.backup import back_up
     from resources.settings import load_settings
 
@@ -175,7 +177,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledg
 @ledger_app.command()
 def rebuild(
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="The bucket's own ledger is lost; this one succeeds it.")
+        bool, typer.Option("--take-over", help="The bucket's own ledger is lost, and this one replaces it.")
     ] = False,
     as_json: Json = False,
 ) -> None:

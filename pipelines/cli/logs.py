@@ -1,4 +1,4 @@
-"""`dailies logs`: what the processes of `dailies up` have written, and what a run has said in Dagster."""
+"""`dailies logs`: the logs of the processes of `dailies up`, and the messages of a run in Dagster."""
 
 import datetime as dt
 import json
@@ -17,7 +17,7 @@ from resources.plain import legible, shown
 from resources.settings import Settings
 
 NAMES = {"web": "webserver"}
-"""What people call a process, where it is not its own name."""
+"""Other names of processes, for people."""
 LONGEST_LINE = 4_000
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RUN = """
@@ -57,7 +57,7 @@ def show_log(settings: Settings, name: str, lines: int) -> None:
 
 
 def _readable(line: str) -> str:
-    """A line for a person; `DAILIES_LOG_FORMAT=json` makes objects of them."""
+    """A log line for a person, also one that `DAILIES_LOG_FORMAT=json` wrote as an object."""
     if not line.startswith('{"time"'):
         return line
     try:

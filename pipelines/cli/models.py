@@ -23,7 +23,7 @@ def models(
     long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """List every endpoint in data/models: price, lengths, state, and what a lost answer comes to; with --long, the day of its last check too."""
+    """List every endpoint in data/models: price, lengths, state, and how a lost answer is settled; with --long, the day of its last check too."""
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli.endpoints import as_document, catalogue_of, print_endpoints, refuse_unknown
@@ -49,7 +49,7 @@ def show(
     provider: Annotated[str | None, typer.Option(help="The provider, if two sell it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show one endpoint: every parameter with its default and allowed values, and what is uncertain."""
+    """Show one endpoint: every parameter with its default and allowed values, and its uncertain facts."""
     from pipelines.cli.endpoints import as_document, catalogue_of, show_endpoint
     from resources.settings import load_settings
 

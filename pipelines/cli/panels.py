@@ -1,4 +1,4 @@
-"""A group of commands: its help, and what a mistake on the command line says."""
+"""A group of commands, with our help text and our error texts."""
 
 from itertools import groupby
 from typing import Any
@@ -17,7 +17,7 @@ class PanelledGroup(TyperGroup):
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        """Read the rest of the command line, and carry it out."""
+        """Read the rest of the command line, and run the command."""
         with usage_errors():
             return super().invoke(ctx)
 

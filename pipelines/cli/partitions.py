@@ -1,4 +1,4 @@
-"""`dailies partitions`: show clips again in Dagster that its retention has removed."""
+"""`dailies partitions`: show clips in Dagster again after the retention removed them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""How a plan is shown: what would become of each clip, why, the caps, and the cost."""
+"""Prints a plan: each clip's verb and reason, the caps, and the cost."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MARKS = {
     Verb.REFUSE: ("!", "red"),
 }
 LISTED = 40
-"""Up to so many clips are listed one by one; of more, those that are alike share a line."""
+"""The most clips that are listed one by one. Of more clips, equal ones share a line."""
 REASONS = 20
 NUMBERS = {"price", "at most", "clips", "spent", "with this plan", "of"}
 
@@ -36,14 +36,16 @@ def show(plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False, 
         console.print("nothing is due; name a series, or a range with --date and --until")
         return
     show_decisions(plan, changed, everything=everything, long=long)
-    buys = "`dailies produce` buys" if plan.may_not_buy is None else "and nothing would be, as said above"
+    buys = (
+        "`dailies produce` buys" if plan.may_not_buy is None else "and nothing would be, for the reason above"
+    )
     console.print(f"nothing was bought or reserved; {buys}")
 
 
 def show_decisions(
     plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False, long: bool = False
 ) -> None:
-    """Print what would become of each clip, why, the caps, and the cost."""
+    """Print each clip's verb and reason, the caps, and the cost."""
     if everything or len(plan.clips) <= LISTED:
         _show_clips(plan.clips, long=long)
     else:
@@ -79,14 +81,14 @@ def show_decisions(
 
 
 def _scope_in_words(scope: Scope) -> str:
-    """What a cap counts, e.g. `series city run 2026-11-20`: short enough for a line of 80 columns."""
+    """The scope of a cap, e.g. `series city run 2026-11-20`, short enough for a line of 80 columns."""
     # the planned run of a series has the series' name in its key, too
     key = scope.key.removeprefix("plan:").removeprefix(f"{scope.name}:")
     return " ".join(filter(None, (scope.of, scope.name, scope.period, key)))
 
 
 def way_in_words(way: DraftWay) -> str:
-    """What the drafts of a series and their finishes cost, in sentences."""
+    """The cost of a series' drafts and their finishes, in sentences."""
     history = (
         f"{way.share:.0%} of its clips are finished so far ({way.finished} of {way.drafted})"
         if way.drafted
@@ -144,7 +146,7 @@ def _show_groups(clips: Sequence[PlannedClip], *, long: bool) -> None:
 
 
 def _show_requests(clips: Sequence[PlannedClip]) -> None:
-    """Print what is ordered: each endpoint with its parameters, and for how many clips."""
+    """Print the orders: each endpoint with its parameters, and the number of its clips."""
     found = Counter((_endpoint(clip), _parameters(clip)) for clip in clips if clip.request is not None)
     for (endpoint, parameters), number in found.most_common(REASONS):
         console.print(Text(f"{counted(number, 'clip')} of {endpoint}: {parameters}"))

@@ -1,4 +1,4 @@
-"""`dailies policy`: the caps, limits and settle times in force, who said them, and what this host says instead."""
+"""`dailies policy`: the caps, limits and settle times in force, who set them, and this host's different settings."""
 
 import typer
 
@@ -15,7 +15,7 @@ policy_app = typer.Typer(
 
 @policy_app.callback()
 def policy(context: typer.Context, as_json: Json = False) -> None:
-    """The caps, limits and settle times in force on every host. Exits with 2 where this host says something else."""
+    """Show the caps, limits and settle times in force on every host. Exits with 2 if this host's settings differ."""
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli.policy_table import document, show
@@ -38,7 +38,7 @@ def policy(context: typer.Context, as_json: Json = False) -> None:
 
 @policy_app.command("apply")
 def put_in_force() -> None:
-    """Put this host's settings and its files in data/accounts in force on every host. What they leave out stays as it is."""
+    """Put this host's settings and its files in data/accounts in force on every host. Settings that they leave out stay unchanged."""
     from pipelines.cli.policy_table import changes, person
     from pipelines.cli.stack_settings import running_settings
     from resources.ledger.policy_history import apply
@@ -50,12 +50,12 @@ def put_in_force() -> None:
         for line in changes(ledger, changed):
             tell(line)
     if not changed:
-        console.print("nothing changed: what this host says is in force")
+        console.print("nothing changed: this host's settings are in force already")
 
 
 @policy_app.command("log")
 def log(as_json: Json = False) -> None:
-    """Show every change of the policy, oldest first: what, when and who."""
+    """Show every change of the policy, oldest first, with its time and author."""
     from pipelines.cli.policy_table import history_document, show_history
     from pipelines.cli.stack_settings import running_settings
     from resources.ledger.policy_history import history

@@ -1,4 +1,4 @@
-"""The policy for people and for machines, and the sentences about its changes."""
+"""The policy as text and as JSON, and the sentences about its changes."""
 
 import datetime as dt
 import getpass
@@ -21,10 +21,10 @@ from resources.orders import Caps
 
 
 def show(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> None:
-    """Print what is in force, and where this host says something else.
+    """Print the policy in force, and this host's differences.
 
     Args:
-        keys: Who uses the key of each account of which anybody has said it.
+        keys: The use of each account's key, if anybody has stated it.
         refused: The hosts that may not buy.
     """
     table = table_of("setting", "in force", "since", "said by", wraps={"setting", "said by"})
@@ -47,7 +47,7 @@ def show(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHo
 
 
 def document(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> dict[str, Any]:
-    """The same for machines; money as exact text in USD."""
+    """The same content as JSON; money is exact text in USD."""
     different = {one.setting: one.here for one in found.differences}
     rows = []
     for setting, value in _all(found).items():
@@ -73,7 +73,7 @@ def document(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[Refus
 def show_history(entries: Sequence[PolicyEntry]) -> None:
     """Print every change, oldest first."""
     if not entries:
-        console.print("nothing was changed yet; `dailies policy` shows what is in force")
+        console.print("nothing was changed yet; `dailies policy` shows the policy in force")
         return
     table = table_of("when", "setting", "value", "who", wraps={"setting", "who"})
     for one in entries:
@@ -82,12 +82,12 @@ def show_history(entries: Sequence[PolicyEntry]) -> None:
 
 
 def history_document(entries: Sequence[PolicyEntry]) -> list[dict[str, Any]]:
-    """The same for machines."""
+    """The same content as JSON."""
     return [_row(one.setting, one.value, one.at, one.who) for one in entries]
 
 
 def changes(ledger: Ledger, changed: Sequence[PolicyChange]) -> list[str]:
-    """A sentence about each change, and about each cap that is below what is spent or reserved already."""
+    """A sentence about each change, and about each cap that is already exceeded."""
     said = []
     for setting, before, value in changed:
         was = "was not set" if before is None else f"was {setting.show(before.value)}"
@@ -96,7 +96,7 @@ def changes(ledger: Ledger, changed: Sequence[PolicyChange]) -> list[str]:
 
 
 def person() -> str:
-    """Who changes the policy, and where."""
+    """The user and the host that change the policy."""
     return f"{getpass.getuser()} on {socket.gethostname()}"
 
 
@@ -120,7 +120,7 @@ def _exceeded(ledger: Ledger, settings: Sequence[Setting]) -> list[str]:
 
 
 def _all(found: InForce) -> dict[Setting, Value]:
-    """What is in force, with the defaults where nobody has said anything."""
+    """The policy in force, with the defaults of settings that nobody has set."""
     budget = found.budget
     defaults: dict[Setting, Value] = {
         Setting(ALL, "max_usd_per_clip"): budget.per_clip,

@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def check_port_is_free(port: int) -> None:
-    """Make sure that nothing listens on a port.
+    """Check that nothing listens on a port.
 
     Raises:
         ConfigurationError: Another program listens there.
@@ -37,10 +37,10 @@ def usual_port(usual: int) -> int:
 
 
 def listen_for_room(home: Path) -> socket.socket:
-    """A socket that listens at the room's port: the one of last time, `ROOM_PORT`, or any that is free.
+    """A socket that listens at the room's port: the last one, `ROOM_PORT`, or any free port.
 
-    The room's process inherits it. Until that process has loaded, another home's room could take a port that was only looked at,
-    and people would judge and buy there under the address that this one names.
+    The room's process inherits the socket. If the port were only checked, another home's room could take it before that process has
+    loaded, and people would judge and buy there at this home's address.
     """
     file = home / ROOM_PORT_FILE
     for port in (kept_port(file), ROOM_PORT):
@@ -55,7 +55,7 @@ def listen_for_room(home: Path) -> socket.socket:
 
 
 def kept_port(file: Path) -> int:
-    """The port that a file names, if it is free; otherwise 0, which picks a free one."""
+    """The port in a file, if it is free; otherwise 0, which picks a free one."""
     with contextlib.suppress(OSError, ValueError, ConfigurationError, OverflowError):
         port = int(file.read_text())
         check_port_is_free(port)

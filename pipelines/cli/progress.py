@@ -1,4 +1,4 @@
-"""How far a command's clips are: one line that moves in a terminal, and plain lines where the output is piped."""
+"""The progress of a command's clips: a moving line in a terminal, plain lines if the output is piped."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,15 +15,15 @@ from resources.ledger.states import UNDELIVERED, AttemptState
 from resources.money import show_usd
 
 QUIET_SECONDS = 30.0
-"""The longest silence where the output is piped."""
+"""The longest time without a line if the output is piped, in seconds."""
 
 
 class ClipProgress:
-    """Shows clips, money and the time that is left; a context manager.
+    """Shows the finished clips, the money and the remaining time; a context manager.
 
     Args:
         keys: The clips.
-        console: Where to show it.
+        console: The console to print on.
         quiet: Whether to show nothing.
     """
 
@@ -64,14 +64,14 @@ class ClipProgress:
         self._bar.stop()
 
     def look(self, ledger: Ledger) -> None:
-        """Show what the ledger says now."""
+        """Show the ledger's present state."""
         newest = ledger.latest_takes(self._keys)
         total = max(len(newest), len(self._keys))
         if self._failed_before is None:
             self._failed_before = {
                 a.id for a in newest.values() if a.state.is_ended and a.state is not AttemptState.DELIVERED
             }
-        # a clip that is made again has not ended before its new purchase has
+        # a clip that is bought again ends with its new purchase, not with its failed one
         newest = {take: a for take, a in newest.items() if a.id not in self._failed_before}
         done = sum(a.state is not AttemptState.SUCCEEDED and a.state.is_ended for a in newest.values())
         missed = sum(a.state.is_ended and a.state in UNDELIVERED for a in newest.values())
@@ -91,10 +91,10 @@ class ClipProgress:
 
 
 def time_left(newest: Iterable[Attempt], *, now: float) -> str:
-    """About how long it takes until the last clip is delivered, by the usual time of its endpoint; empty if that is not known.
+    """The approximate time until the last clip is delivered, by its endpoint's usual time; empty if that is not known.
 
     Args:
-        now: By the ledger's clock, seconds since the epoch.
+        now: Seconds since the epoch, by the ledger's clock.
     """
     going = [a for a in newest if a.state.is_open]
     usual = [a.request.usual_seconds for a in going]

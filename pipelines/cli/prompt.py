@@ -45,7 +45,7 @@ def show(request: ClipRequest) -> None:
 
 
 def document(request: ClipRequest) -> dict[str, Any]:
-    """A request for a program: money as exact text in USD."""
+    """The request as JSON; money is exact text in USD."""
     price = request.price_micros
     return {
         "clip": request.clip,

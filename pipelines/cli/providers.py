@@ -53,10 +53,10 @@ def try_provider(
 
 
 def load_spec(module: str) -> "ProviderSpec":
-    """The provider of a name in the registry, or of `package:PROVIDER`; the working folder is looked in, too.
+    """Load a provider by its name in the registry, or as `package:PROVIDER`, also from the working folder.
 
     Raises:
-        ConfigurationError: It cannot be loaded, or is no ProviderSpec.
+        ConfigurationError: It cannot be loaded, or is not a ProviderSpec.
     """
     from importlib.metadata import EntryPoint
 
@@ -69,15 +69,17 @@ def load_spec(module: str) -> "ProviderSpec":
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = EntryPoint(module, module, GROUP).load()
-    except Exception as error:  # a stranger's package may raise anything when it is imported
+    except Exception as error:  # another package may raise anything when it is imported
         raise ConfigurationError(f"{module} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, ProviderSpec):
-        raise ConfigurationError(f"{module} is no ProviderSpec; it exports PROVIDER = ProviderSpec(...)")
+        raise ConfigurationError(
+            f"{module} is not a ProviderSpec; its package must export PROVIDER = ProviderSpec(...)"
+        )
     return found
 
 
 def show(findings: "list[KitFinding]") -> None:
-    """Print the findings: a table, and of each failed check what the client did and what the contract asks."""
+    """Print the findings as a table, and for each failed check what the client did and what the contract requires."""
     table = table_of("about", "check", "result")
     for finding in findings:
         table.add_row(finding.about, finding.check, Text(finding.result, style=COLOURS[finding.result]))

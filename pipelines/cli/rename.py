@@ -21,15 +21,15 @@ from resources.settings import Settings, open_ledger
 
 
 def rename(settings: Settings, old: str, new: str) -> None:
-    """Change the name in a series' file, and the file's own name where it is the same; the series' edits keep to it.
+    """Change the name in a series' file, the file's own name if it is the same, and the name of the series' edits.
 
-    The ledger learns of the name first: what was spent under the old one must count in the caps of the new one. The edits are there
-    under both names before the series changes: without them its clips would be bought again. So after each step the series is
-    whole, under the old or the new name, and the same command goes on where an earlier one was killed.
+    The ledger records the name first, so that money spent under the old name counts in the caps of the new one. The edits exist under
+    both names before the series changes, since without them its clips would be bought again. So after each step the series is
+    whole, under the old or the new name, and the same command continues after an earlier one was killed.
 
     Raises:
-        DailiesError: There is no such series, the new name is taken or is none, the file cannot be changed, or the ledger cannot be
-            written. The series is as it was.
+        DailiesError: There is no such series, the new name is taken or invalid, the file cannot be changed, or the ledger cannot be
+            written. The series is unchanged.
     """
     before = declarations_of(settings)
     edits, edits_target = edit_file(settings.own_data, old), edit_file(settings.own_data, new)
@@ -85,14 +85,14 @@ def _is_former(settings: Settings, old: str, new: str) -> bool:
 
 
 def _same(edits: Path, target: Path) -> None:
-    """Refuse edits of the new name that are not those of the old one, as a command that was killed leaves them."""
+    """Refuse existing edits of the new name, unless they are those of the old name that a killed command left."""
     if target.exists() and not (edits.exists() and edits.read_bytes() == target.read_bytes()):
         raise ConfigurationError(f"{target} exists already. Nothing was changed.")
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file in one step, so that nobody reads half of it."""
-    # no name that is read as a series
+    """Replace a file atomically, so that no reader sees half of it."""
+    # a name that is not read as a series
     beside = file.with_name(f".{file.name}.new")
     beside.write_text(text, encoding="utf-8")
     beside.replace(file)
@@ -105,7 +105,7 @@ def _renamed(series: Series, text: str, new: str) -> str:
     line = re.sub(rf"^name:(\s*)(['\"]?){re.escape(series.name)}\2", rf"name:\g<1>{new}", lines[at])
     if line == lines[at]:
         raise ConfigurationError(
-            f"{series.document.file}, line {at + 1}: the name does not stand on a line of its own. Nothing was changed. Write "
+            f"{series.document.file}, line {at + 1}: the name is not on its own line. Nothing was changed. Write "
             f"`name: {new}`, and below it `keys: {series.key_prefix}`."
         )
     keys = "" if series.declaration.keys is not None else f"keys: {series.key_prefix}\n"
@@ -127,7 +127,7 @@ def _say(before: Declarations, old: Series, new: Series, after: Declarations, fi
             f"the prompts of {counted(changed, 'clip')} say the name of the series, so they have changed; `dailies plan {new.name}`"
         )
     if new.declaration.budget is not None:
-        note(f"what was spent under {old.name} counts in the caps of {new.name}")
+        note(f"the money spent under {old.name} counts in the caps of {new.name}")
     if new.schedule is not None:
         note(f"its schedule is off under its new name: `dailies schedules on {new.name}`")
 

@@ -1,4 +1,4 @@
-"""`dailies resolve`: unknown and held purchases with their candidate jobs and their money, and how to settle them."""
+"""`dailies resolve`: list unknown and held purchases with their candidate jobs and their money, and settle one."""
 
 import asyncio
 import datetime as dt
@@ -24,7 +24,7 @@ from resources.providers.base import JobState, JobStatus, PollFailed
 from resources.settings import Settings
 
 NOT_NEW_SECONDS = 3600.0
-"""The age that a job named by a person is assumed to have, so that its provider surely knows it."""
+"""The assumed age of a job that a person names: old enough that its provider knows it, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def settle_clip(ledger: Ledger, settlement: Settlement) -> list[Attempt]:
     """Carry out a settlement by a person who has read its `question`; returns the attempts that changed.
 
     Raises:
-        ConfigurationError: The settlement does not choose exactly one way.
+        ConfigurationError: The settlement does not choose exactly one option.
         DailiesError: The clip's state does not allow it; nothing was changed.
     """
     clip, adopt, why = settlement.clip, settlement.adopt, settlement.why
@@ -69,7 +69,7 @@ def settle_clip(ledger: Ledger, settlement: Settlement) -> list[Attempt]:
 
 
 def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
-    """Ask the provider for a job that a person names, before it is believed; what it says of it.
+    """Poll a job that a person names, to check that it exists; returns the provider's status.
 
     Raises:
         ConfigurationError: The account has no key.
@@ -103,12 +103,12 @@ def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
 
 
 def question(ledger: Ledger, settlement: Settlement, found: list[Unsettled], *, seen: str) -> str:
-    """What is not known, and what the settlement does, as sentences that end with a question.
+    """Describe what is not known and what the settlement does, ending with a question.
 
     Empty if the clip has nothing to settle.
 
     Args:
-        seen: What the provider says of the job to adopt; empty if it was not asked.
+        seen: The provider's status of the job to adopt; empty if it was not polled.
     """
     clip, adopt, resubmit = settlement.clip, settlement.adopt, settlement.resubmit
     if not found:
@@ -133,7 +133,7 @@ def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
         return ""
     failing = search_schedule.failure_of(ledger, one.attempt.account)
     search = (
-        "dailies is still looking for it"
+        "dailies is still searching for it"
         if failing is None
         else f"the listing or bill of {one.attempt.account} cannot be read {shown(str(failing), longest=300)}"
     )
@@ -148,7 +148,7 @@ def _giving_up(overdue: Attempt) -> str:
 
 
 def print_unsettled(ledger: Ledger, found: list[Unsettled]) -> None:
-    """Print one line per clip, and below it what is not known, each candidate job, and the ways to settle it."""
+    """Print one line per clip, and below it what is not known, each candidate job, and the commands that settle it."""
     for one in found:
         attempt = one.attempt
         state = Text(attempt.state.value, style=COLOURS.get(attempt.state, "red"))
@@ -174,7 +174,7 @@ def _in_words(candidate: dict[str, Any], one: Unsettled) -> str:
 
 
 def _ways(one: Unsettled) -> list[str]:
-    """How to settle a held clip if none of the candidates is its job."""
+    """The commands that settle a held clip if none of the candidates is its job."""
     if one.attempt.state is not AttemptState.HELD:
         return []
     clip = one.attempt.subject_key
@@ -184,7 +184,7 @@ def _ways(one: Unsettled) -> list[str]:
 
 
 def unsettled_document(found: list[Unsettled], *, now: float) -> dict[str, Any]:
-    """The same for machines."""
+    """The same content as JSON."""
     return {
         "unsettled": [
             {

@@ -1,4 +1,4 @@
-"""A retake: one more take of a clip, offered with its price and its caps, and bought when a person agrees."""
+"""Retakes: one more take of a clip, offered with its price and its caps, and bought after a person agrees."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class CapShown:
 
     name: str
     spent: int
-    """What counts as spent now."""
+    """The money that counts as spent now."""
     with_it: int
     """The most that would count as spent with the retake."""
     cap: int
@@ -28,7 +28,7 @@ class CapShown:
 
 @dataclass(frozen=True)
 class RetakeOffer:
-    """What a retake would cost. Nothing is reserved."""
+    """The price of a retake. Nothing is reserved."""
 
     clip: str
     floor: int
@@ -39,9 +39,9 @@ class RetakeOffer:
     is_draft: bool
     caps: tuple[CapShown, ...]
     approval: Approval
-    """What a person approves who agrees."""
+    """The approval to record if the person agrees."""
     refusal: str | None
-    """Why nothing would be bought, None if it would."""
+    """Why nothing would be bought; None if the take would be."""
 
     @property
     def price(self) -> str:
@@ -52,7 +52,7 @@ class RetakeOffer:
 
 
 def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
-    """What one more take of a clip would cost, by the rules that would buy it.
+    """Plan one more take of a clip.
 
     Raises:
         DailiesError: No series declares the clip, its prompt is wrong, or the ledger does not answer.

@@ -1,4 +1,4 @@
-"""`dailies room`: serve the page on which takes are judged, alone or as a process of `dailies up`: `python -m pipelines.cli.room --fd N` or `--port N`."""
+"""`dailies room`: serve the page for judging takes, alone or as a process of `dailies up` (`python -m pipelines.cli.room --fd N` or `--port N`)."""
 
 import contextlib
 import logging
@@ -43,10 +43,10 @@ LOOK_SECONDS = 5.0
 
 
 class RetakeShop:
-    """Sells retakes through Dagster, and knows what finishes cost.
+    """Sells retakes through Dagster, and prices finishes.
 
     Args:
-        settings: The settings as they are now: a data folder may be pushed while the room is open.
+        settings: Reads the present settings, since a data folder may be pushed while the room is open.
     """
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
@@ -55,7 +55,7 @@ class RetakeShop:
 
     def offer(self, clip: str) -> dict[str, Any]:
         """See `resources.room.answers.Shop`."""
-        # it brings Dagster, which only a person who buys needs
+        # imports Dagster, which is only needed to buy
         from pipelines.cli.retakes import offer_retake
 
         offer = offer_retake(self._settings(), clip)
@@ -86,13 +86,13 @@ class RetakeShop:
             settings = self._settings()
             with open_ledger(settings) as ledger:
                 if fixed_clips(ledger, decision) and not purchases_of(ledger, decision).is_nothing:
-                    # the first answer was lost on its way; without a purchase the run is asked for again, as the same decision
+                    # the first answer was lost on its way; without a purchase, the run is requested again as the same decision
                     return decision
             offer = offer_retake(settings, approval.clip)
             difference = approval.difference(offer.approval)
             if offer.refusal is None and difference is not None:
                 raise ConfigurationError(f"{difference}. Nothing was bought. Ask again.")
-            # the run compares once more, with what was shown
+            # the run compares the order with the approval again
             return buy_retake(settings, replace(offer, approval=approval), decision=decision).decision
 
     def offer_finish(self, draft: Attempt) -> dict[str, Any]:
@@ -182,10 +182,10 @@ def open_room(
 
 
 def guard_of(settings: Settings) -> Guard:
-    """Which requests the room carries out.
+    """The guard that decides which requests the room serves.
 
-    Without a header that names people, everybody who comes in judges and buys as the user who runs the room. The proxy and the users
-    that may use Dagster's port do not come in then.
+    Without a header that names people, everybody judges and buys as the user who runs the room. So without it, requests through the
+    proxy and by the users allowed at Dagster's port are refused.
     """
     if settings.room_user_header is None:
         return Guard(users=frozenset())
@@ -193,7 +193,7 @@ def guard_of(settings: Settings) -> Guard:
 
 
 def _titles(settings: Callable[[], Settings], clock: Callable[[], float]) -> Callable[[], Mapping[str, str]]:
-    """The titles of the series, read anew every few seconds; a mistake in the data folder costs only the titles."""
+    """The titles of the series, read again every few seconds; a mistake in the data folder costs only the titles."""
     kept: dict[str, str] = {}
     read_at = -LOOK_SECONDS
 
@@ -227,7 +227,7 @@ def show_room(
 
 
 def keep_room(settings: Settings, *, port: int = 0, listening: socket.socket | None = None) -> None:
-    """The same as a process of `dailies up`: it waits for what does not answer, since Dagster goes on without the room."""
+    """Serve the room as a process of `dailies up`. It waits for a ledger or bucket that does not answer, since Dagster works without it."""
     ended = _ended()
     while not ended.is_set():
         try:

@@ -1,4 +1,4 @@
-"""Notices that schedules or accounts were edited, since Dagster makes their schedules and sensors only when it loads the definitions."""
+"""Notices edits of schedules or accounts, since Dagster creates their schedules and sensors only when it loads the definitions."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +8,12 @@ from resources.declared.document import read_document, yaml_files
 from resources.declared.problems import ProblemsError
 
 Schedule = tuple[str, Any]
-"""The name of a series, and what its file says under `schedule`."""
+"""The name of a series, and the value of `schedule` in its file."""
 
 
 @dataclass
 class ScheduleWatch:
-    """Compares what the series' files say with what they said before."""
+    """Compares the series' files with their earlier content."""
 
     data: Path
     """The data folder."""
@@ -24,13 +24,13 @@ class ScheduleWatch:
         self.changed()
 
     def look_at(self, data: Path) -> None:
-        """Compare another data folder from now on with what this one said before."""
+        """Watch another data folder from now on, compared with the earlier content of this one."""
         self.data = data
 
     def changed(self) -> list[str]:
-        """The series whose schedule has changed since the last call, and `account NAME` for each account that came or went.
+        """The series whose schedule has changed since the last call, and `account NAME` for each account that was added or removed.
 
-        A file that is broken keeps its schedule until it can be read again: an edit is seldom finished with the first save.
+        A broken file keeps its schedule until it can be read again, since an edit is seldom finished with the first save.
         """
         before = dict(self._declared)
         stamps = {

@@ -1,9 +1,9 @@
-"""How a command that runs for long is ended."""
+"""Signals that end a long-running command."""
 
 import signal
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM end the command as Ctrl-C does, and Ctrl-C end it where a shell told it to ignore it."""
+    """Let SIGTERM end the command as Ctrl-C does, and Ctrl-C even if a shell made the command ignore it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

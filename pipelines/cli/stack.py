@@ -1,7 +1,7 @@
 """Everything dailies needs on one machine: Dagster's webserver and daemon, and stand-ins for missing settings.
 
-Without a provider's key the sandbox stands in, without a bucket the embedded S3. The pipeline gets addresses and keys from its
-environment and sees no difference.
+Without a provider's key, the sandbox stands in; without a bucket, the embedded S3. The pipeline gets addresses and keys from its
+environment and works in the same way.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ START_SECONDS = 120.0
 S3_SECONDS = 60.0
 """How long to wait for a command that uses the embedded S3."""
 TEND_SECONDS = 20.0
-"""How often `dailies up` asks whether the code location still answers."""
+"""How often `dailies up` checks that the code location still answers."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class StackOptions:
 
 
 class Stack:
-    """The running processes; a context manager that ends them, by id, however it is left."""
+    """The running processes; a context manager that always ends them, by id."""
 
     def __init__(self, settings: Settings, wanted: StackOptions) -> None:
         self.settings = settings
@@ -106,12 +106,12 @@ class Stack:
 
     @property
     def room_url(self) -> str:
-        """Where takes are judged."""
+        """The address of the room."""
         port = self._room_socket.getsockname()[1] if self._room_socket else 0
         return f"http://{HOST}:{port}/"
 
     def __enter__(self) -> Self:
-        # every process inherits it, so that no other user of the machine can read their files
+        # all processes inherit it, so that no other user of the machine can read their files
         self._umask = os.umask(UMASK)
         try:
             self._prepare()
@@ -145,7 +145,7 @@ class Stack:
             raise ConfigurationError(
                 f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
             )
-        # nothing may be pushed yet, and the embedded S3 is started later
+        # a folder may not be pushed yet, and the embedded S3 starts later
         with contextlib.suppress(DailiesError):
             self._read_pushed_folder()
         check_listening(self.wanted.host, self.settings.allowed_hosts)
@@ -167,11 +167,11 @@ class Stack:
             STACK: f"{self.id}:{self.home}",
             # no process imports from the working directory
             "PYTHONSAFEPATH": "1",
-            # how often Dagster looks for runs to retry, 5 unless set; the loss of a worker takes minutes to be believed
+            # how often Dagster looks for runs to retry; its default is 5, but the loss of a worker takes minutes to notice anyway
             "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "15",
             "PYTHONUNBUFFERED": "1",
             **({FOLLOWS_POLICY: "true"} if self._policy.put_in_force(self.settings) else {}),
-            # where the code server puts the sockets of the processes that hold the code
+            # the folder for the sockets of the processes that hold the code
             "TMPDIR": str(self._sockets),
         }
         self._keeper = start_keeper(self.home, self.id, self.environment)
@@ -199,7 +199,7 @@ class Stack:
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
         serve_code = ["pipelines.code_server", "code-server", "start", "-m", "pipelines.definitions"]
-        # ours, also where the working directory has a `pipelines` or `resources` of its own
+        # our packages, even if the working directory has its own `pipelines` or `resources`
         serve_code += ["--working-directory", str(program_root()), "--socket", str(code_socket)]
         self._spawn("code", [*python, *serve_code])
         workspace = self.home / "workspace.yaml"
@@ -211,7 +211,7 @@ class Stack:
             "webserver",
             [*python, "pipelines.webserver", str(workspace), str(self.wanted.port), self.wanted.host],
         )
-        # nobody waits for it: Dagster works without the room
+        # not waited for, since Dagster works without the room
         room_socket = str(self._room_socket.fileno()) if self._room_socket else ""
         self._spawn("room", [*python, "pipelines.cli.room", "--fd", room_socket])
         self._spawn("daemon", [*python, "pipelines.daemon", str(workspace)])
@@ -224,7 +224,7 @@ class Stack:
         key = self._secret(SANDBOX_KEY_FILE)
         state = self.home / "sandbox"
         place = self.home / "sandbox-port"
-        # finished jobs have addresses with its earlier port
+        # the output addresses of finished jobs have the earlier port
         port = kept_port(place)
         command = [sys.executable, "-m", "resources.sandbox", "--port", str(port), "--state", str(state)]
         # in the environment, since other users of the machine can read arguments
@@ -232,7 +232,7 @@ class Stack:
         self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
         line = self._first_line("sandbox")
         self.sandbox_url = str(json.loads(line)["url"])
-        # if it dies, it must come back at the same port
+        # after a crash it must restart at the same port
         command[command.index("--port") + 1] = self.sandbox_url.rpartition(":")[2]
         place.write_text(self.sandbox_url.rpartition(":")[2])
         self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
@@ -268,7 +268,7 @@ class Stack:
         return SecretStr(self._secret("s3-secret"))
 
     def _secret(self, name: str) -> str:
-        """The same key each time, so that tools and commands that use it keep working."""
+        """A key that stays the same at each start, so that tools and commands with it keep working."""
         file = self.home / name
         if not file.exists():
             file.touch(mode=0o600)
@@ -307,25 +307,25 @@ class Stack:
             time.sleep(0.2)
 
     def check(self) -> None:
-        """Make sure that every process still runs.
+        """Check that every process is still running.
 
         Raises:
-            UnavailableError: One has ended; names its log.
+            UnavailableError: A process has ended; the text names its log.
         """
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise self._why_ended(name)
 
     def tend(self) -> None:
-        """Restart processes that have died, as when memory is short: ours, or the one that holds the code.
+        """Restart processes that have died, e.g. because memory was short: ours, or the one that holds the code.
 
-        Dagster's code server outlives the process that holds the code and does not replace it; meanwhile nothing is polled and
-        no paid clip is fetched. Dagster is also asked whether the code is gone. The process is replaced when it is gone twice in
-        a row, since a reload replaces it too.
+        Dagster's code server outlives the process that holds the code and does not replace it; meanwhile nothing is polled and no paid
+        clip is fetched. So Dagster is also asked whether the code is gone. The process is replaced after it was gone twice in a row, since a
+        reload replaces it too.
 
         Raises:
-            ConfigurationError: The embedded S3 does not come back.
-            UnavailableError: The same, or a process ends again and again; names its log.
+            ConfigurationError: The embedded S3 cannot be restarted.
+            UnavailableError: The embedded S3 cannot be restarted, or a process ends repeatedly; the text names its log.
         """
         if self._s3 is not None and self._s3.pid is None:
             self.wanted.log("the embedded S3 has ended; starting it again")
@@ -351,7 +351,7 @@ class Stack:
         self._tended_at = time.monotonic()
 
     def _read_pushed_folder(self) -> None:
-        """Read the data folder that was pushed last, where this host reads the bucket's."""
+        """Read the data folder that was pushed last, if this host reads the bucket's."""
         pushed = bring(self.settings)
         if pushed.data != self.settings.data:
             self.settings = pushed

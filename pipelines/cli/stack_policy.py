@@ -1,4 +1,4 @@
-"""What `dailies up` does about the policy: its settings are put in force, or it says why it buys nothing."""
+"""The policy at `dailies up`: it puts its settings in force, or says why it buys nothing."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class StackPolicy:
     """The policy of one `dailies up`.
 
-    A ledger in SQLite has one machine, so that its settings are put in force at the start. On PostgreSQL other hosts may have said
-    something else; then this host only adds what nobody has said.
+    A ledger in SQLite has one machine, so its settings are put in force at the start. On PostgreSQL, other hosts may have other
+    settings, so this host only adds settings that nobody has set.
     """
 
     def __init__(self, log: Callable[[str], None]) -> None:
@@ -24,7 +24,7 @@ class StackPolicy:
         self._said: Policy = {}
 
     def put_in_force(self, settings: Settings) -> bool:
-        """Put this host's settings in force, and tell a person what changed; returns whether they agree with the ledger now."""
+        """Put this host's settings in force, and print the changes; returns whether they agree with the ledger now."""
         self._said = said = settings.policy
         try:
             with open_ledger(settings) as ledger:
@@ -48,6 +48,6 @@ class StackPolicy:
         return known.refusal is None
 
     def follow(self, settings: Settings) -> None:
-        """Put in force what a file in `data/accounts` says now, where it says something else than before."""
+        """Put changes of the files in `data/accounts` in force."""
         if settings.policy != self._said:
             self.put_in_force(settings)

@@ -1,4 +1,4 @@
-"""The settings of a command beside a running `dailies up`, whose sandbox then stands in for the providers."""
+"""The settings of a command beside a running `dailies up`, whose sandbox may stand in for the providers."""
 
 from pipelines.cli.stack_state import SANDBOX_KEY_FILE, running_stack
 from resources.errors import ConfigurationError
@@ -6,7 +6,7 @@ from resources.settings import Settings, load_settings
 
 
 def running_settings() -> Settings:
-    """The settings; if `dailies up` runs, with its Dagster, and with its sandbox in the place of the accounts, as in its runs.
+    """The settings. If `dailies up` is running, they have its Dagster, and its sandbox as the accounts, as in its runs.
 
     Raises:
         ConfigurationError: A setting is invalid, or the sandbox's key cannot be read.

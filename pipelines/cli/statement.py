@@ -73,7 +73,7 @@ class LedgerSummary:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether something does not add up."""
+        """Whether the account has an error: a difference, a dispute or a wrong counter."""
         return bool(self.differences or self.statement.miscounted)
 
 
@@ -219,7 +219,7 @@ def _print_lines(title: str, lines: Iterable[Line], *, total: Line | None = None
 
 
 def document(account: LedgerSummary) -> dict[str, Any]:
-    """The account for a program: money as exact text in USD."""
+    """The account as JSON; money is exact text in USD."""
     statement, found = account.statement, account.differences
     return {
         "total": _line(statement.total),

@@ -1,4 +1,4 @@
-"""`dailies status`: which clips it shows, and how many there are."""
+"""`dailies status`: the clips that it shows, and how many there are."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from resources.money import show_cents, show_usd
 from resources.settings import Settings
 
 NEWEST = 50
-"""How many delivered clips are shown where nobody chose any."""
+"""How many delivered clips are shown without a selection."""
 NAMED = 3
-"""So many hosts are named."""
+"""The most hosts that are named."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class ShownClips:
     ids: list[str]
     """Their newest attempts, in the order of their purchases."""
     left_out: int = 0
-    """How many delivered clips are not among them."""
+    """How many delivered clips are left out."""
 
     @property
     def why(self) -> str:
-        """What is shown and what is not, in a sentence; empty where everything is."""
+        """A sentence about the clips that are left out; empty if there are none."""
         if not self.left_out:
             return ""
         return f"of {self.left_out + NEWEST:,} delivered clips the newest {NEWEST} are shown; --all shows every clip"
@@ -41,13 +41,13 @@ class ShownClips:
 def clips_shown(
     ledger: Ledger, words: Sequence[str], *, series: str | None, failed: bool, every: bool
 ) -> ShownClips:
-    """What is open, what failed and the newest delivered clips; with words or `every`, all that they choose.
+    """The open, the failed and the newest delivered clips; with words or `every`, all that they choose.
 
     Args:
-        ledger: What was bought.
-        words: What a person wrote to choose clips.
-        series: Only clips of this series.
-        failed: Only failed clips.
+        ledger: The ledger.
+        words: The words that choose clips.
+        series: The series to show; None for all.
+        failed: Whether to show only failed clips.
         every: Whether to show every delivered clip.
 
     Raises:
@@ -63,7 +63,7 @@ def clips_shown(
         )
     rest = newest(ledger, OPEN | UNDELIVERED, series=series)
     delivered = newest(ledger, {AttemptState.DELIVERED}, series=series, last=NEWEST)
-    # the two answers are of two moments, between which a clip may be delivered
+    # a clip may be delivered between the two queries
     clips = {one.subject_key for one in (*rest, *delivered)}
     ids = list(dict.fromkeys(one.id for one in (*rest, *delivered)))
     left_out = clips_bought(ledger, series=series) - len(clips) if len(delivered) == NEWEST else 0
@@ -71,7 +71,7 @@ def clips_shown(
 
 
 def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
-    """Print the clips, a page of them at a time, and what they cost."""
+    """Print the clips, a page at a time, and their cost."""
     cost = 0
     whole: dict[str, bool] = {}
     for page in pages(ledger, shown.ids):
@@ -109,7 +109,7 @@ def print_status_json(ledger: Ledger, shown: ShownClips) -> None:
 
 
 def refused_in_words(ledger: Ledger) -> list[str]:
-    """One line that names every host which may not buy; none where all may."""
+    """One line that names the hosts that may not buy; empty if all may."""
     hosts = sorted({one.host for one in refused_hosts.refused(ledger)})
     named = ", ".join(hosts[:NAMED]) + (f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else "")
     what = "its settings or its data folder are" if len(hosts) == 1 else "their settings or data folders are"
@@ -123,6 +123,6 @@ def refusal_of_empty(settings: Settings, ledger: Ledger) -> str | None:
     try:
         why = refusal_of_bucket(settings, ledger)
     except DailiesError:
-        # whether clips are there is all that was asked
+        # the command only asked for clips, so an unreadable bucket is no error
         return None
     return why and f"this ledger holds no clip, and nothing is bought: {why}"

@@ -1,4 +1,4 @@
-"""What `dailies up` watches in its processes: how often one has died lately, and whether the code location is loaded."""
+"""The supervision of `dailies up`: how often a process has died lately, and whether the code location is loaded."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ from resources.processes import is_living, of_home, started_at
 STOP_SECONDS = 15.0
 DEATHS = 8
 DEATHS_SECONDS = 120.0
-"""A process that has ended more than `DEATHS` times within so many seconds is not started again."""
+"""A process that has ended more than `DEATHS` times within this time, in seconds, is not restarted."""
 
 
 class Deaths:
     """Counts how often each process has ended lately.
 
     Args:
-        monotonic: A clock that is never set, in seconds.
+        monotonic: A monotonic clock, in seconds.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -38,8 +38,8 @@ class Deaths:
 class CodeWatch:
     """Notices that the code server has lost the process that holds the code.
 
-    When memory is short, the system kills that process, and the sensors stop until it is back. The watch reads the parents of
-    processes and needs no answer. On a system that does not show them, it never notices anything.
+    When memory is short, the system kills that process, and the sensors stop until it is back. The watch reads the parents of processes,
+    so it needs no answer from Dagster. On a system that does not show them, it notices nothing.
 
     Args:
         home: The stack's home.
@@ -52,7 +52,7 @@ class CodeWatch:
         self._holder: tuple[int, str | None] | None = None
 
     def is_gone(self, code_server: int) -> bool:
-        """Whether the process is gone, seen twice in a row, since the code server may just be replacing it.
+        """Whether the process was gone twice in a row; once may mean that the code server is replacing it.
 
         Args:
             code_server: The process id of the code server.
@@ -73,7 +73,7 @@ class CodeWatch:
         return was_gone
 
     def _still_holds(self) -> bool:
-        """Whether the process that was found last still lives: reading every process of the machine each time cost more than all else."""
+        """Whether the process that was found last is still alive. Reading every process of the machine each time cost more than all else."""
         if self._holder is None:
             return False
         pid, started = self._holder

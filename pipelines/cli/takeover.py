@@ -1,4 +1,4 @@
-"""One `dailies up` per home: the lock that ends with it, and what the next one does with what the last one left."""
+"""One `dailies up` per home: its lock, and taking over the processes, runs and claims that an earlier one left."""
 
 import contextlib
 import json
@@ -19,15 +19,15 @@ from resources.program_files import program_file
 from resources.settings import Settings, open_ledger
 
 LOCK_PATIENCE_SECONDS = 2.0
-"""How long to retry the lock: another command may be probing it."""
+"""How long to retry the lock, since another command may be probing it."""
 LEFT_SECONDS = 15.0
 HANDOVER_SECONDS = 45.0
-"""How long runs may take to hand over: longer than their POSTs in flight may take."""
+"""How long runs may take to hand over; longer than their POSTs in flight may take."""
 
 
 @contextlib.contextmanager
 def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
-    """Hold a home for one `dailies up`. The lock is the kernel's: it ends with the process, however that ends.
+    """Hold a home for one `dailies up`. The kernel ends the lock with the process, even after a kill.
 
     Raises:
         ConfigurationError: Another one holds the home; the text names its process.
@@ -61,9 +61,9 @@ def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callab
     """End the processes that an earlier stack of this home left, and runs whose process has died.
 
     Args:
-        settings: Where the ledger is.
+        settings: The settings of the ledger.
         home: The home, whose lock the caller holds.
-        dagster_home: Where Dagster's storage is.
+        dagster_home: The folder of Dagster's storage.
         log: Prints progress.
     """
     (home / STATE_FILE).unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def pid_of(owner: str) -> int | None:
 
 
 def name_of(process: Process) -> str:
-    """What a process of a stack is, for a person."""
+    """The name of a process of a stack, for a person."""
     command = " ".join(process.command)
     for words, name in (
         ("code-server start", "code server"),
@@ -123,10 +123,9 @@ def name_of(process: Process) -> str:
 
 
 def hand_over(settings: Settings, home: Path, stack: str, *, log: Callable[[str], None]) -> None:
-    """Let the runs of an ending stack hand their clips over, and print what the ledger says about these.
+    """Let the runs of an ending stack hand over their clips, and print these from the ledger.
 
-    Each run sends nothing more and waits a moment for the answers to its POSTs. The queue is kept, and the next `dailies up`
-    continues with it.
+    Each run sends nothing more and waits a moment for the answers to its POSTs. The queue is kept for the next `dailies up`.
     """
     workers = {process.pid: process for process in of_home(home) if process.stack == stack}
     if not workers:

@@ -48,7 +48,7 @@ def _takes_in(ledger: Ledger, clip: str) -> ClipTakes:
 
 @dataclass(frozen=True)
 class GivenVerdict:
-    """A verdict that was given, and what came of it."""
+    """A verdict that was given, and its result."""
 
     found: ClipTakes
     """The clip's takes afterwards."""
@@ -77,13 +77,14 @@ def give_verdict(
         yes: Whether the person has agreed to the price already.
 
     Raises:
-        typer.Exit: The person does not agree to the price, or there is nobody to ask. Nothing was changed.
-        DailiesError: There is no such take or reason, a rejection says no reason, the take cannot be judged so, or the ledger or the bucket does not answer.
+        typer.Exit: The person does not agree to the price, or no terminal can ask. Nothing was changed.
+        DailiesError: There is no such take or reason, a rejection has no reason, the take cannot get this verdict, or the ledger or the
+            bucket does not answer.
     """
     rules = load_review_rules(settings.data)
     given = rules.check_reasons(reasons)
     if word is Word.REJECTED and not given and not note:
-        # `dailies yield` counts reasons: a rejection without one teaches nobody
+        # `dailies yield` counts reasons, so a rejection needs one
         raise ConfigurationError(
             f"say why: `--reason` with {rules.listing}; or `--note` in your own words. Nothing was changed."
         )
@@ -126,7 +127,7 @@ def give_verdict(
 
 
 def outcome(given: GivenVerdict) -> str:
-    """What came of a verdict, in a sentence."""
+    """The result of a verdict, in a sentence."""
     found, judged = given.found, given.judged
     number = {take.attempt.id: take.number for take in found.takes}
     said = judged.recorded.verdict
@@ -153,7 +154,7 @@ def outcome(given: GivenVerdict) -> str:
 
 
 def table(found: ClipTakes, *, now: float) -> Table:
-    """One line per take; the model has a column where takes differ in it."""
+    """One line per take; the model has a column if takes differ in it."""
     heads = ["take", "id", "verdict", "who", "state", "model", "age", "cost", "note"]
     if one_model(found) is not None:
         heads.remove("model")
@@ -190,7 +191,7 @@ def one_model(found: ClipTakes) -> str | None:
 
 
 def document(found: ClipTakes) -> dict[str, Any]:
-    """The same for machines."""
+    """The same content as JSON."""
     return {
         "clip": found.clip,
         "takes": [

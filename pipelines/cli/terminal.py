@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for machines, errors on standard error."""
+"""The output of commands: tables for people, JSON for machines, errors on standard error."""
 
 import datetime as dt
 import json
@@ -52,19 +52,19 @@ errors = _console(stderr=True)
 
 
 def a_day(text: str) -> dt.datetime:
-    """The day that an option names.
+    """Parse the day of an option.
 
     Raises:
-        typer.BadParameter: It names none.
+        typer.BadParameter: It is not a day.
     """
     try:
         return dt.datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - a day has no time zone
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day; write it as YYYY-MM-DD, e.g. 2026-11-20") from None
+        raise typer.BadParameter(f"{text!r} is not a day; write it as YYYY-MM-DD, e.g. 2026-11-20") from None
 
 
 def table_of(*columns: str, right: Collection[str] = (), wraps: Collection[str] = ()) -> "Table":
-    """A table without lines, whose cells stay whole.
+    """A table without lines, whose cells are never cut.
 
     Args:
         columns: The headers.
@@ -82,7 +82,7 @@ def table_of(*columns: str, right: Collection[str] = (), wraps: Collection[str] 
 
 
 def print_table(made: "Table") -> None:
-    """Print a table. Where a key needs more than the terminal's width, the line is longer: half a key cannot be copied."""
+    """Print a table. Lines may exceed the terminal's width, because half a key cannot be copied."""
     from rich.measure import Measurement
 
     width, options = console.width, console.options.update(width=MOST_COLUMNS)
@@ -93,7 +93,7 @@ def print_table(made: "Table") -> None:
     needed = sum(least) + 2 * (len(least) - 1)
     if needed > width:
         for column, size in zip(made.columns, least, strict=True):
-            # rich would break a word in one column to spare a line in another
+            # rich would break a word in one column to save a line in another
             column.width = size
     console.width = max(width, needed)
     try:
@@ -140,7 +140,7 @@ def tell(said: str, *, mark: str = "", style: str = "", to: Console | None = Non
 
 
 def complain(message: str) -> None:
-    """Print an error for a person; characters that no terminal shows are replaced."""
+    """Print an error for a person; characters that terminals cannot show are replaced."""
     said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
     if _logs_json():
         write_line("ERROR", said)
@@ -149,7 +149,7 @@ def complain(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Tell a person something that is no error, on standard error."""
+    """Print a note, which is not an error, on standard error."""
     said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
     if _logs_json():
         write_line("INFO", said)
@@ -158,12 +158,12 @@ def note(message: str) -> None:
 
 
 def progress(message: str) -> None:
-    """Tell what a command that goes on for long does now."""
+    """Print the present step of a long command."""
     say(message if writes_json() else f"… {message}")
 
 
 def say(*lines: str) -> None:
-    """Print what a command that goes on for long says: for a person, or as lines of its log in JSON."""
+    """Print lines of a long command, for a person or as its log in JSON."""
     for line in lines:
         if not writes_json():
             console.print(line)
@@ -172,7 +172,7 @@ def say(*lines: str) -> None:
 
 
 def _logs_json() -> bool:
-    """Whether standard error is a log in JSON, and no person reads it at a terminal."""
+    """Whether standard error is a log in JSON instead of a terminal."""
     return writes_json() and not errors.is_terminal
 
 
@@ -187,7 +187,7 @@ def print_json(document: object) -> None:
 
 
 def print_json_list(documents: Iterable[object]) -> None:
-    """Print documents as one JSON list, each as soon as it is there."""
+    """Print documents as one JSON list, each as soon as it arrives."""
     before = "[\n"
     for document in documents:
         sys.stdout.write(before + textwrap.indent(json.dumps(document, indent=2), "  "))

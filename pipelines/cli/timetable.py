@@ -1,4 +1,4 @@
-"""`dailies schedules`: when each series is produced next and for how much, and turning that on and off."""
+"""`dailies schedules`: each series' next tick and its price, and turning schedules on and off."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -50,13 +50,13 @@ class ScheduleRow:
     clips: int
     """How many clips the tick would buy."""
     refused: int
-    """How many it would not buy although they are due, e.g. because of a cap."""
+    """How many due clips it would not buy, e.g. because of a cap."""
     floor: int
     """The cost of the tick if every first purchase succeeds, in micro-dollars."""
     ceiling: int
     """Its highest cost, in micro-dollars."""
     state: str
-    """`on`, `off`, `not loaded` where Dagster does not know it as it is declared, or `unknown`."""
+    """`on`, `off`, `not loaded` if Dagster has not loaded it as declared, or `unknown`."""
 
 
 def dagster_at(settings: Settings) -> DagsterApi:
@@ -65,7 +65,7 @@ def dagster_at(settings: Settings) -> DagsterApi:
 
 
 def timetable(settings: Settings, declarations: Declarations, *, now: dt.datetime) -> list[ScheduleRow]:
-    """The schedules by their next tick, each with what that would buy by the plan.
+    """The schedules in the order of their next ticks, each with the tick's plan.
 
     Raises:
         UnavailableError: The ledger does not answer. A Dagster that does not answer makes the states unknown.
@@ -102,7 +102,7 @@ def timetable(settings: Settings, declarations: Declarations, *, now: dt.datetim
 
 
 def _known(settings: Settings) -> Mapping[str, Any] | None:
-    """Dagster's schedules by name, None where it does not answer."""
+    """Dagster's schedules by name; None if it does not answer."""
     with dagster_at(settings) as api:
         try:
             found = api.query(_SCHEDULES, selector=selector())["schedulesOrError"].get("results", [])
@@ -139,7 +139,7 @@ def row_of(rows: list[ScheduleRow], name: str) -> ScheduleRow:
 
 
 def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
-    """Turn a schedule on or off; nothing happens where it is so already.
+    """Turn a schedule on or off; does nothing if that is its state already.
 
     Raises:
         ConfigurationError: Dagster has not loaded it as it is declared.
@@ -166,7 +166,7 @@ def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
 
 
 def price(row: ScheduleRow) -> str:
-    """What the next tick costs, in words."""
+    """The price of the next tick, in words."""
     floor, ceiling = show_usd(row.floor), show_usd(row.ceiling)
     return ceiling if floor == ceiling else f"{floor} to {ceiling}" if row.floor else f"at most {ceiling}"
 
@@ -194,7 +194,7 @@ def show_timetable(rows: list[ScheduleRow]) -> None:
 
 
 def document(rows: list[ScheduleRow]) -> list[dict[str, Any]]:
-    """The same for a program: money as exact text in USD."""
+    """The same content as JSON; money is exact text in USD."""
     return [
         {
             "series": row.series.name,

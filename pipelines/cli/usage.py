@@ -1,4 +1,4 @@
-"""What a mistake on the command line says: what is wrong, what is allowed, and what to do next."""
+"""Error texts for mistakes on the command line: the fault, the allowed values, and the next step."""
 
 import contextlib
 import re
@@ -15,14 +15,14 @@ _KINDS = {"int": "a whole number", "float": "a number", "datetime": "a day as YY
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """Put a mistake on the command line into our words.
+    """Replace click's error about the command line with ours.
 
     Raises:
         ConfigurationError: The command line is wrong.
     """
     try:
         yield
-    # Typer brings a copy of click in some versions, so the classes have no one name; what they have in common has
+    # some versions of Typer bundle a copy of click, so the class differs; the attributes are the same
     except Exception as error:
         if (
             not hasattr(error, "format_message")
@@ -30,7 +30,7 @@ def usage_errors() -> Iterator[None]:
             or _shows_help(error)
         ):
             raise
-        # a value that is missing after an option is told without a context
+        # click reports a missing value of an option without a context
         context = getattr(error, "ctx", None)
         command = "dailies" if context is None else context.command_path
         of_command = "".join(f"{word}: " for word in [command.partition(" ")[2]] if word)
@@ -85,7 +85,7 @@ def _given(error: Any) -> object:
 
 
 def _allowed(parameter: Any) -> str | None:
-    """What an option takes, for kinds that a person may get wrong; None for others."""
+    """The values that an option takes, for kinds that a person may get wrong; None for others."""
     kind: Any = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if hasattr(kind, "__members__"):
         return " or ".join(str(member.value) for member in kind)

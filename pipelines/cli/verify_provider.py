@@ -153,7 +153,7 @@ async def _verify(
 
 
 async def _balance(provider: Provider) -> str:
-    """The account's balance as text; a service that does not tell it is still verified."""
+    """The account's balance as text; a service without one is still verified."""
     try:
         return show_usd(await provider.balance())
     except UnavailableError as error:

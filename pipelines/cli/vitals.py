@@ -1,4 +1,4 @@
-"""What has died although it should live: runs, and parts of a running `dailies up`."""
+"""Dead processes: of runs, and of a running `dailies up`."""
 
 import dagster as dg
 
@@ -13,12 +13,12 @@ from resources.settings import Settings
 
 
 def vitals(settings: Settings, ledger: Ledger, instance: dg.DagsterInstance | None) -> Finding | None:
-    """The dead parts of runs and of the stack; None if there is neither Dagster nor a stack.
+    """Find the dead processes of runs and of the stack; None if there is neither Dagster nor a stack.
 
     Args:
         settings: The settings of this home.
-        ledger: Holds the runs' signs of life.
-        instance: Dagster's storage, None where it was never started.
+        ledger: The ledger, with the runs' heartbeats.
+        instance: Dagster's storage; None if Dagster was never started.
     """
     stack = running_stack(settings.home)
     dead: list[tuple[str, str]] = []

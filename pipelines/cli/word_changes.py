@@ -1,4 +1,4 @@
-"""How `dailies edit` shows a clip's words: each changed word beside the word of the series that it replaces."""
+"""Prints a clip's words for `dailies edit`, each changed word beside the series' word that it replaces."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ def parse_fields(given: list[str]) -> dict[str, str]:
     """Fields of a prompt, each given as `NAME=TEXT`.
 
     Raises:
-        ConfigurationError: One is no field.
+        ConfigurationError: One is not a field.
     """
     fields = {}
     for one in given:
@@ -30,7 +30,7 @@ def parse_fields(given: list[str]) -> dict[str, str]:
 
 
 def document(found: ClipWords) -> dict[str, Any]:
-    """A clip's words for a program."""
+    """A clip's words as JSON."""
     return {
         "clip": found.clip,
         "words": found.words,
@@ -45,8 +45,8 @@ def show_words(found: ClipWords, *, changed: bool, push: "DataPush | None" = Non
     """Print the words of a clip.
 
     Args:
-        changed: Whether they were changed just now.
-        push: The data folder that is current on every host, where the change made this host's another one.
+        changed: Whether the command has just changed them.
+        push: The current data folder, if the change made this host's folder differ from it.
     """
     if found.problem is not None:
         note(

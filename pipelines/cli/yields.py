@@ -1,4 +1,4 @@
-"""`dailies yield`: what purchases were worth, by series, model, day or part of the prompt."""
+"""`dailies yield`: circled and rejected takes for the money spent, by series, model, day or part of the prompt."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -52,7 +52,7 @@ def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
 
 
 def document(lines: Sequence[YieldLine], by: YieldBy) -> dict[str, Any]:
-    """The same for machines; money as exact text in USD. Parts of prompts have no total."""
+    """The same content as JSON; money is exact text in USD. Parts of prompts have no total."""
     total = None if by is YieldBy.PROMPT else _line(total_of(lines))
     return {"by": by.value, "lines": [_line(line) for line in lines], "total": total}
 

@@ -210,7 +210,7 @@ def test_what_was_edited_since_the_plan_was_shown_is_not_requested(
         launch(settings, cast("DagsterApi", api), seen, job="submit_clips", command="test")
     except ConfigurationError as error:
         outcome = str(error)
-    assert outcome.startswith("the data folder was edited since the plan was made") is refused
+    assert outcome.startswith("the data folder was edited after the plan was made") is refused
     assert ("bay-east: its " in outcome) is refused
     assert api.asked == (0 if refused else 1)
 

@@ -59,7 +59,7 @@ def test_programs_read_the_findings() -> None:
     ("module", "said"),
     [
         ("no_such_package:PROVIDER", "cannot be loaded: ModuleNotFoundError"),
-        (f"{__name__}:NO_SPEC", "is no ProviderSpec"),
+        (f"{__name__}:NO_SPEC", "is not a ProviderSpec"),
         ("nobody", "there is no provider 'nobody'"),
     ],
 )

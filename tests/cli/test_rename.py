@@ -121,7 +121,7 @@ def test_what_was_spent_under_former_names_counts_in_the_caps(dailies: Run, tmp_
     spend_cap(tmp_path, "bay", 2)
     assert dailies("rename", "bay", "coast")[0] == 0
     _, _, said = dailies("rename", "coast", "shore")
-    assert "what was spent under coast counts in the caps of shore" in said
+    assert "the money spent under coast counts in the caps of shore" in said
     assert verbs(dailies, "shore") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "refuse")]
     declarations = declarations_of(load_settings())
     west = declarations.render(declarations.find("bay-2026-11-20-west"))

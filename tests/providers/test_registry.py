@@ -130,7 +130,7 @@ def test_an_installed_package_adds_a_provider(installed: list[EntryPoint]) -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("NO_SPEC", "is no ProviderSpec"), ("MISSING", "cannot be loaded")]
+    ("value", "said"), [("NO_SPEC", "is not a ProviderSpec"), ("MISSING", "cannot be loaded")]
 )
 def test_a_broken_package_is_named(installed: list[EntryPoint], value: str, said: str) -> None:
     installed.append(EntryPoint("acme", f"{__name__}:{value}", registry.GROUP))
