@@ -38,7 +38,7 @@ from resources.orders import TakeSlot
 from resources.planning import chosen_purchases
 from resources.planning.selectors import RESERVED
 from resources.settings import Settings, open_ledger
-from resources.shared_data.source import checked_digest
+from resources.shared_data.source import bring, checked_digest
 
 LOOK_SECONDS = 1.0
 EDITS_NAMED = 3
@@ -156,6 +156,8 @@ def launch(
         resources.errors.ConfigurationError: This host's settings are not the policy in force, or its data folder is not the
             current one.
     """
+    # the settings may name the folder of an earlier push
+    settings = bring(settings)
     keys = [approval.clip for approval in approvals]
     _check_unedited(settings, [approval for approval in approvals if approval.at_most_micros])
     with open_ledger(settings) as ledger, partition_store(settings, api) as store:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from pipelinekit import House, again, nothing_bought
 from test_series_schedules import tick
 
 from pipelines.cli.data_folders import compare, push_folder
+from pipelines.cli.launch import approve_as_declared, launch
 from pipelines.cli.room import open_room
 from pipelines.clip_batch import DECISION_TAG
 from resources import dagster_resources, program_files
@@ -30,6 +32,9 @@ from resources.shared_data.archive import write_archive
 from resources.shared_data.snapshot import short, take_snapshot
 from resources.shared_data.source import bring
 from resources.storage.layout import data_key
+
+if TYPE_CHECKING:
+    from pipelines.cli.dagster_api import DagsterApi
 
 WORDS = ["A quiet view of the east.", "A quiet view of the west."]
 DAILY = {"cron": "0 16 * * *", "timezone": "UTC"}
@@ -170,6 +175,46 @@ def test_a_host_that_reads_the_bucket_refuses_an_archive_that_is_not_the_one(
         ran = house.run("submit_clips", keys, tags=tags)
     assert f"the data folder {short(pushed)} in the bucket is not used" in (ran.failure or "")
     assert hashlib.sha256(wrong.getvalue()).hexdigest() not in str(list(tmp_path.iterdir()))
+
+
+class Elsewhere:
+    """A Dagster that takes every run."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def get_dynamic_partitions(self, _name: str) -> list[str]:
+        return self.keys
+
+    def add_dynamic_partitions(self, _name: str, keys: list[str]) -> None:
+        self.keys += keys
+
+    def launch(self, _job: str, **_how: object) -> str:
+        return "run-1"
+
+
+def test_the_first_produce_after_a_push_asks_for_the_folder_that_was_pushed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings were loaded before the folder was fetched: it was refused as if somebody had pushed meanwhile."""
+    keys = declare(house)
+    pushes = [push(house)]
+    house.edit("bay", "quiet", "stormy")
+    another_host(house, monkeypatch)
+    monkeypatch.setenv("DAILIES_DAGSTER_URL", "http://127.0.0.1:3000")
+    for decision in ("first", "second"):
+        settings = load_settings()
+        approvals = approve_as_declared(settings, keys)
+        api = cast("DagsterApi", Elsewhere())
+        launch(settings, api, approvals, job="submit_clips", command="produce", decision=decision)
+        with house.production.ledger() as ledger:
+            assert data_pushes.of_decision(ledger, decision) == pushes[-1]
+        pushes.append(push(house))
+    # a push after the plan was made is still refused
+    house.edit("bay", "stormy", "foggy")
+    push(house)
+    with pytest.raises(ConfigurationError, match="the data folder was edited since the plan was made"):
+        launch(settings, api, approvals, job="submit_clips", command="produce")
 
 
 def test_a_host_that_reads_the_bucket_before_a_push_is_told_what_to_do(
