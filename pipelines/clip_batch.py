@@ -37,7 +37,7 @@ from resources.variables import STACK
 
 DECISION_TAG = "dailies/decision"
 APPROVED_TAG = "dailies/approved"
-"""On runs whose decision a person approved: then a ledger that does not know the approval may not buy."""
+"""Marks runs whose decision a person approved. A ledger that does not know the approval may not buy for them."""
 BACKFILL_TAG = "dagster/backfill"
 
 
@@ -49,8 +49,8 @@ class Batch:
         context: The step, for its log and its instance.
         production: Opens ledger, bucket and engine.
         until: The stage to wait for.
-        decision: The decision that its purchases belong to.
-        show: The stages to log as materializations; the run's selection.
+        decision: The decision of its purchases.
+        show: The stages to log as materializations, which are the run's selection.
     """
 
     context: dg.OpExecutionContext | dg.AssetExecutionContext
@@ -77,12 +77,12 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
     """Find or buy each clip, and follow the batch to the stage it waits for.
 
     Raises:
-        DailiesError: The batch cannot be carried out (no key, no bucket, a provider that does not answer). Its queued
-            purchases were withdrawn, and none was sent.
+        DailiesError: The batch cannot run (no key, no bucket, a provider that does not answer). Its queued purchases were
+            withdrawn, and none was sent.
     """
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger, buying=True)
-        # another provider may sell a fallback
+        # a fallback may be sold by another provider
         accounts = {account for request in requests.values() for account in request.accounts}
         batch.production.check_outputs(accounts)
 
@@ -153,21 +153,21 @@ def _carry(
     except Exception:
         raise
     except BaseException:
-        # terminated by a person or by the end of the process
+        # a person terminated the run, or its process ends
         _leave(batch, ledger, list(clips))
         raise
 
 
 def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
-    """Withdraw what a terminated run has not sent, and log what goes on without it.
+    """Withdraw the unsent purchases of a terminated run, and log those that continue without it.
 
-    If the run ends because `dailies up` ends, and not because a person terminated it, the decision to produce is still valid:
-    the queue is kept, and the run's retry decides about the remaining clips.
+    If the run ends with `dailies up`, and not because a person terminated it, its decision is still valid: the queue is kept, and the
+    run's retry decides about the remaining clips.
     """
     try:
         heartbeats.check(ledger, batch.run_id)
         run = batch.context.instance.get_run_by_id(batch.run_id)
-        # a run that ends with its stack was not ended by a person's decision
+        # a run that ends with its stack was not terminated by a person
         if STACK in os.environ and run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
             batch.context.log.warning(
                 "this run was interrupted. Of its clips: %s", handover_of(ledger, [batch.run_id])
@@ -199,7 +199,7 @@ def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
 async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) -> None:
     """Make a free request to each account before buying from it.
 
-    A wrong key or a provider that is down then shows once, and not once for each clip. A failed request is repeated, since a
+    So a wrong key or a provider that is down is reported once, not once for each clip. A failed request is repeated, since a
     schedule's whole batch depends on it.
     """
     new = [d.attempt for d in decided if d.ruling is Ruling.NEW and d.attempt is not None]
@@ -216,7 +216,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
 
 
 class _Told:
-    """Logs each report in Dagster, and records in the ledger that Dagster knows of a clip's end."""
+    """Logs each report in Dagster, and records in the ledger that Dagster knows the clip's end."""
 
     def __init__(self, batch: Batch, ledger: Ledger, clips: Collection[str]) -> None:
         self._batch = batch
@@ -224,10 +224,10 @@ class _Told:
         self._shown = ShownEvents(batch.context.instance, clips)
 
     def tell(self, report: Report) -> None:
-        """Log one report in Dagster, unless the run was given up: then another run logs it.
+        """Log one report in Dagster, unless the run was lost, because another run then logs it.
 
         Raises:
-            RunLostError: The run was given up.
+            RunLostError: The run was lost.
         """
         context = self._batch.context
         repeat_unrecorded(heartbeats.check, self._ledger, self._batch.run_id)
@@ -243,7 +243,7 @@ class _Told:
             repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)
 
     def _unshown_before(self, stage: Stage, attempt: Attempt) -> list[Stage]:
-        """Earlier stages that Dagster shows for another purchase or not at all, as after a second try or a submit by the sensor."""
+        """Earlier stages that Dagster does not show for this purchase, as after a second try or a submit by the sensor."""
         missing = []
         for earlier in (Stage.SUBMITTED, Stage.GENERATED):
             if earlier < stage:
@@ -259,5 +259,5 @@ class _Told:
     def _is_last_word(self, report: Report, attempt: Attempt) -> bool:
         if report.error is None:
             return report.stage is Stage.DELIVERED and Stage.DELIVERED in self._batch.show
-        # a generation that could not be stored is collected again, and so is everything that is still open
+        # open attempts, such as a generation that could not be stored, are collected again
         return not attempt.state.is_open

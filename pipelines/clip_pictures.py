@@ -14,7 +14,7 @@ SHOWN = {AttemptState.DELIVERED, AttemptState.QUARANTINED}
 
 
 def pictures_of(attempt: Attempt) -> dict[str, dg.MetadataValue]:
-    """Poster and strip of a stored clip, by the address at which Dagster's webserver shows them."""
+    """Poster and strip of a stored clip, by their addresses at Dagster's webserver."""
     if attempt.state not in SHOWN:
         return {}
     place = quarantined if attempt.state is AttemptState.QUARANTINED else str
@@ -53,7 +53,7 @@ contact_sheets = dg.AssetSpec(
     CONTACT_SHEETS,
     deps=[UPLOADED_VIDEOS],
     description=(
-        "The posters of one series and day as one picture. Every run that delivers clips makes it anew; clips that failed a "
+        "The posters of one series and day as one picture. Every run that delivers clips makes it again; clips that failed a "
         "check have a red frame. The history has a sheet for each series and day."
     ),
     group_name=dagster_names().asset_group,

@@ -1,7 +1,7 @@
-"""Dagster's code server with calmer threads: `python -m pipelines.code_server code-server start ...`, as `dagster` takes it.
+"""Dagster's code server with less frequent heartbeats: `python -m pipelines.code_server code-server start ...`, with the arguments of `dagster`.
 
-It sent the process that holds the code a sign of life each second, over a new connection, and its main thread woke ten times a second:
-half of what an idle code server cost. Two constants are replaced: one of Dagster, one of grpc, both private.
+Dagster's own sends a heartbeat to the process that holds the code each second, over a new connection, and its main thread wakes ten
+times a second, which was half the cost of an idle code server. Two private constants are replaced: one of Dagster, one of grpc.
 """
 
 import os
@@ -13,16 +13,16 @@ from grpc import _common  # type: ignore[import-untyped]
 from resources.log_lines import use_setting, writes_json
 
 HEARTBEAT_SECONDS = 5
-"""How often the process that holds the code hears from the code server; it ends after 30 s of silence."""
+"""How often the code server sends a heartbeat to the process that holds the code, which ends after 30 s without one."""
 WAKE_SECONDS = 0.5
-"""How long the main thread may take to notice a signal."""
+"""How long the main thread may take to react to a signal."""
 
 
 def run() -> None:
     """Run the `dagster` command of this process's arguments."""
     use_setting()
     if writes_json():
-        # the process that holds the code writes its first lines before it loads ours; Dagster passes this option on to nobody
+        # the process that holds the code writes its first lines before it loads our code, and Dagster does not pass this option on
         os.environ.setdefault("DAGSTER_CLI_API_GRPC_LOG_FORMAT", "json")
     client.CLIENT_HEARTBEAT_INTERVAL = HEARTBEAT_SECONDS
     _common.MAXIMUM_WAIT_TIMEOUT = WAKE_SECONDS

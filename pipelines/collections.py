@@ -1,7 +1,7 @@
-"""Which runs collect which finished clips: pure planning for the completion sensors.
+"""Collections: the runs that collect finished clips. Pure planning for the completion sensors.
 
-Nothing is remembered between ticks. The ledger says which clips Dagster does not know of; Dagster's runs and their signs
-of life say whether a run already collects them.
+A tick remembers nothing. The ledger shows the clips whose end Dagster does not know; Dagster's runs and their heartbeats show
+whether a run already collects them.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from resources.ledger.times import has_passed
 
 BATCH_TAG = "dailies/collects"
 NOT_RETRIED = {"dagster/max_retries": "0"}
-"""Tags of a collecting run: the sensor requests the next one itself, and a retry would report the same clips twice."""
+"""Tags of a collecting run, which has no retries: the sensor requests the next run, and a retry would report the same clips twice."""
 FIRST_IN_QUEUE = {"dagster/priority": "10"}
 """Tags of runs that fetch what is paid for: they start before runs that wait to buy."""
 RUNS_PER_TICK = 4
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1800.0
 HELD_TOLD = 3
-"""At most so many runs report to Dagster that a clip is held."""
+"""The most runs that report to Dagster that a clip is held."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PastRun:
     Attributes:
         first: The first clip of its range.
         last: The last clip of its range.
-        ended_at: Seconds since the epoch, None while it lives or waits in the queue.
-        clips: The clips it was created for, empty if unknown. If known they count, since its range may now cover others.
+        ended_at: Seconds since the epoch; None while it runs or waits in the queue.
+        clips: The clips it was created for; empty if unknown. If known, they count instead of the range, which may now cover others.
         died: Whether its process died.
     """
 
@@ -44,7 +44,7 @@ class PastRun:
     died: bool = False
 
     def has_tried(self, clip: str, position: Mapping[str, int]) -> bool:
-        """Whether the run was about a clip.
+        """Whether the run has tried to collect a clip.
 
         Args:
             clip: The clip's key.
@@ -62,7 +62,7 @@ class Collection:
     Attributes:
         batch: The batch whose clips it collects.
         keys: A contiguous stretch of clips.
-        run_key: New for every try, since Dagster accepts a key only once, for ever.
+        run_key: New for every try, since Dagster never accepts a key twice.
     """
 
     batch: str
@@ -80,11 +80,11 @@ def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
 
 @dataclass(frozen=True)
 class WithoutPartition:
-    """Ended attempts whose partition was deleted while they were on their way.
+    """Ended attempts whose partition was deleted while they were open.
 
     Attributes:
-        paid: Money was or may have been spent: the partition is added again, so that the clip is fetched and shown.
-        unpaid: Nothing was bought, so there is nothing to fetch or to show.
+        paid: Those for which money was or may have been spent. Their partitions are added again, so that the clips are fetched.
+        unpaid: Those that bought nothing, so that there is nothing to fetch or show.
     """
 
     paid: list[Attempt]
@@ -118,15 +118,15 @@ def plan(
     now: float,
     linger: float,
 ) -> list[Collection]:
-    """The runs to request now.
+    """Plan the runs to request now.
 
     Args:
-        found: Attempts that Dagster does not know the end of, by batch.
+        found: Attempts whose end Dagster does not know, by batch.
         order: All partitions in Dagster's order.
         past: The runs that collected each batch before.
         watched: Living runs, which report the clips they watch themselves.
         now: Seconds since the epoch.
-        linger: Seconds a finished clip waits for the stragglers of its batch.
+        linger: How long a finished clip waits for the rest of its batch, in seconds.
     """
     position = {key: index for index, key in enumerate(order)}
     collections: list[Collection] = []
@@ -163,7 +163,7 @@ def _tries(
     """
     if attempt.clip not in position:
         return []
-    # if the clock was ahead when the clip ended, every try would look as if it came before that
+    # if the clock was ahead when the clip ended, every try would seem to come before the end
     since = attempt.finished_at if attempt.finished_at is not None and attempt.finished_at <= now else 0.0
     tries = [run for run in runs if (run.ended_at or 0.0) >= since and run.has_tried(attempt.clip, position)]
     return None if attempt.state is AttemptState.HELD and len(tries) >= HELD_TOLD else tries
@@ -187,9 +187,9 @@ def takes_to_collect(
     """The takes that were never sent, and those that a run follows.
 
     Args:
-        takes: The newest of each slot of the run's clips.
-        current: The current take of each clip. If another one was never sent, it still counts.
-        ended: Whether a clip's ended takes go ahead without those that are still on their way, as for the completion sensor.
+        takes: The newest take of each slot of the run's clips.
+        current: The current take of each clip, which still counts if another take was never sent.
+        ended: Whether a clip's ended takes are followed without its open ones, as for the completion sensor.
     """
     unsent = [a for a in takes if a.state is AttemptState.WITHDRAWN and a.clip in current]
     sent = [a for a in takes if a not in unsent]

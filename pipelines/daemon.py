@@ -1,8 +1,8 @@
-"""Dagster's daemon, which asks before a tick whether there is work: `python -m pipelines.daemon WORKSPACE`.
+"""Dagster's daemon, with a check for work before each tick: `python -m pipelines.daemon WORKSPACE`.
 
-A tick costs about 0.15 s of CPU in two processes, also one that finds nothing to do. Therefore a sensor of ours ticks at its own
-interval only while it has work; otherwise every five minutes. The daemon asks each sensor's question at the sensor's own
-interval (5 ms), so that no clip waits longer. One function of Dagster is replaced, which is private: `is_under_min_interval`.
+A tick costs about 0.15 s of CPU in two processes, even if there is nothing to do. So our sensors tick at their own interval only
+while they have work, otherwise every five minutes. The daemon checks for work at the sensor's own interval (5 ms), so that no clip
+waits longer. One private function of Dagster is replaced: `is_under_min_interval`.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from resources.ledger.ledger import Ledger
 from resources.log_lines import use_setting
 
 IDLE_SECONDS = 300.0
-"""How often a sensor without work ticks all the same."""
+"""How often a sensor without work still ticks."""
 
 ASK_AGAIN_SECONDS = 60.0
-"""How often an account of an unchanged ledger is asked for bills and sweeps; they are due every hour or so."""
+"""How often an account is checked for due bills and sweeps while the ledger is unchanged; they are due about once an hour."""
 
 Question = Callable[[Production, str | None], bool]
 """Whether a sensor has work, from the resource and its cursor."""
@@ -38,7 +38,7 @@ logger = logging.getLogger("dailies")
 
 
 def questions(instance: dg.DagsterInstance, production: Production) -> dict[str, Question]:
-    """The question of each sensor, by its name. A sensor without one ticks as Dagster ticks it."""
+    """The check for work of each sensor, by its name. A sensor without one ticks at its own interval."""
     return {
         **{
             sensors.completion_name(account): AccountQuestion(account)
@@ -53,10 +53,10 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
 
 
 class AskedProduction(Production):
-    """The resource that questions are asked of: it keeps the ledger open between them.
+    """The resource for checks, which keeps the ledger open between them.
 
-    Opening one costs ten times as much as asking it. A ledger whose file was replaced, or that did not answer, is opened anew, and
-    any ledger every `IDLE_SECONDS`. For one thread.
+    Opening a ledger costs ten times as much as a check. A ledger is opened again if its file was replaced, if it did not answer, and every
+    `IDLE_SECONDS`. For one thread.
     """
 
     _kept: tuple[Ledger, contextlib.ExitStack, object, float] | None = PrivateAttr(None)
@@ -80,14 +80,14 @@ class AskedProduction(Production):
             raise
 
     def close(self) -> None:
-        """Close the ledger; the next question opens it again."""
+        """Close the ledger; the next check opens it again."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept[1].close()
 
 
 def _file_of(url: str) -> object:
-    """What tells a ledger from another: its address, and the file where it is one."""
+    """The identity of a ledger: its address and, if it is a file, the file."""
     place = sa.make_url(url).database
     with contextlib.suppress(OSError):
         found = os.stat(place or "")  # noqa: PTH116 - each question asks
@@ -98,16 +98,16 @@ def _file_of(url: str) -> object:
 class AccountQuestion:
     """Whether an account has work.
 
-    The ledger's queries are asked after a change of the ledger, and otherwise every minute, for the bills and sweeps that time makes
-    due. A purchase is a change, so it is seen at once.
+    The ledger is queried after it has changed, and otherwise every minute for bills and sweeps that become due. A purchase is a change,
+    so it is noticed at once.
     """
 
     def __init__(self, account: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Ask for one account.
+        """Check one account.
 
         Args:
-            account: Its name.
-            monotonic: A clock that is never set, in seconds.
+            account: The account's name.
+            monotonic: A monotonic clock, in seconds.
         """
         self._account = account
         self._monotonic = monotonic
@@ -136,8 +136,8 @@ def stretch_idle_intervals(production: Production, asked: dict[str, Question]) -
     """Let sensors without work tick every `IDLE_SECONDS`.
 
     Args:
-        production: What the questions are asked of.
-        asked: The questions, by the sensor's name.
+        production: The resource for the checks.
+        asked: The checks, by the sensor's name.
     """
     is_under = sensor_daemon.is_under_min_interval
 

@@ -1,8 +1,8 @@
 """Dagster's SQLite storage with connections that stay open; `dagster.yaml` names it.
 
-Dagster makes an engine and a connection for every call, so that every statement is compiled and every file opened anew, and
-SQLite checkpoints a run's file after each of its events. What is stored, and where, is Dagster's business: each file is first
-opened by Dagster's own class, which creates or checks its tables.
+Dagster makes an engine and a connection for every call, so that it compiles every statement and opens every file again, and SQLite
+checkpoints a run's file after each of its events. The content and the places of the files stay Dagster's: its own class opens each
+file first, and creates or checks its tables.
 """
 
 import atexit
@@ -35,17 +35,17 @@ from dagster._serdes import ConfigurableClassData
 from resources.variables import TEMPORARY_STORAGE
 
 BUSY_SECONDS = 30
-"""How long a write waits for those of other processes; Dagster's own figure for its event log."""
+"""How long a write waits for other processes, as in Dagster's own event log."""
 MOST_FILES = 8
-"""Files of runs that stay open in a process; a run worker needs one, and the webserver reads many."""
+"""The most run files that stay open in a process. A run worker needs one; the webserver reads many."""
 
 Opened = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 class KeptConnections:
-    """Engines by their file: the most recently used ones. Threads may share it.
+    """The most recently used engines, by their file. Threads may share it.
 
-    A file that was replaced or removed is opened anew, and a forked process opens its own.
+    A file that was replaced or removed is opened again, and a forked process opens its own.
     """
 
     def __init__(self, most: int) -> None:
@@ -62,7 +62,7 @@ class KeptConnections:
 
         Args:
             path: The SQLite file.
-            opened: Dagster's own way to open it, for the first time.
+            opened: Dagster's own function that opens the file for the first time.
         """
         engine = self._kept(path)
         if engine is None:
@@ -82,7 +82,7 @@ class KeptConnections:
 
     def _kept(self, path: str) -> sa.Engine | None:
         if self._pid != os.getpid():
-            # SQLite forbids even closing what the parent has opened
+            # SQLite forbids a child even to close its parent's connections
             _INHERITED.append(self._engines)
             self._reset()
         with self._lock:
@@ -98,7 +98,7 @@ class KeptConnections:
 
     def _keep(self, path: str) -> sa.Engine:
         url = sa.URL.create("sqlite", database=path)
-        # threads that meet get a connection of their own, which is closed afterwards
+        # a thread that finds the kept connection in use gets another one, which is closed afterwards
         engine = sa.create_engine(
             url,
             pool_size=1,
@@ -130,8 +130,8 @@ def _identity(path: str) -> tuple[int, int] | None:
 class KeptEventLog(SqliteEventLogStorage):
     """Dagster's event log: a file for each run, and an index of all.
 
-    Events are written without the spaces of Dagster's JSON and in UTF-8. Plans stay for ever: they fix the clips of a decision
-    (`scope.py`) and of a run that is removed (`retention.py`).
+    Events are written in UTF-8 and without the spaces of Dagster's JSON. Plan events are kept for ever, since they fix the clips of a
+    decision (`scope.py`) and of a removed run (`retention.py`).
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -144,7 +144,7 @@ class KeptEventLog(SqliteEventLogStorage):
         return {**row, "event": _shortened(row["event"])}
 
     def _has_asset_key_index_cols_on_connection(self, conn: sa.Connection) -> bool:
-        # Dagster asks for the columns of a table at each event; they never go
+        # Dagster reads the columns of a table at each event, although they are never removed
         self._has_index_columns = self._has_index_columns or super()._has_asset_key_index_cols_on_connection(
             conn
         )
@@ -170,19 +170,19 @@ class KeptEventLog(SqliteEventLogStorage):
 
 
 def _shortened(event: str) -> str:
-    """The same JSON without spaces, in UTF-8 where that can be written."""
+    """The same JSON without spaces, in UTF-8 if possible."""
     read = json.loads(event)
     short = json.dumps(read, ensure_ascii=False, separators=(",", ":"))
     try:
         short.encode()
     except UnicodeEncodeError:
-        # half of a pair, which strangers' text may contain
+        # a lone surrogate, which text from outside may contain
         return json.dumps(read, separators=(",", ":"))
     return short
 
 
 class _OneFile:
-    """For a storage of Dagster's that has one file: `connect` over a kept connection."""
+    """A base for Dagster's storages with one file: `connect` uses a kept connection."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
@@ -212,7 +212,7 @@ class KeptSqliteStorage(DagsterSqliteStorage):
     """Dagster's SQLite storage in the same files, over kept connections."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        # Dagster's own __init__ would open and check every file a second time: 50 ms of a processor for each process
+        # Dagster's own __init__ would open and check every file again, 50 ms of CPU in each process
         super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
         self.base_dir, self._inst_data = base_dir, inst_data
         with _alone(base_dir):
@@ -222,7 +222,7 @@ class KeptSqliteStorage(DagsterSqliteStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """No options: the files lie in DAGSTER_HOME, where Dagster's own storage has them."""
+        """No options: the files are in DAGSTER_HOME, as with Dagster's own storage."""
         return {}
 
     @classmethod
@@ -234,7 +234,7 @@ class KeptSqliteStorage(DagsterSqliteStorage):
 
 @contextlib.contextmanager
 def _alone(folder: str) -> Iterator[None]:
-    """One process at a time: of two that create Dagster's tables at once, one would fail because they exist."""
+    """Let one process at a time create Dagster's tables: a second one would fail because they exist."""
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - Dagster's paths are texts
     held = os.open(folder, os.O_RDONLY)
     try:

@@ -1,7 +1,7 @@
 """The sensor `declared_clips`: it follows the data folder, and finds the clips whose declared prompt Dagster does not show.
 
-Only undated clips and those from today on are rendered anew. A word that was edited in a dated series of three years used to
-render its whole past: 2,200 runs in the queue of the runs that buy. `dailies declare --past` renders the past on request.
+Only undated clips and clips from today on are rendered again. One edited word in a dated series of three years used to render its
+whole past: 2,200 runs in the queue of the runs that buy. `dailies declare --past` renders the past on request.
 """
 
 import dataclasses
@@ -123,13 +123,13 @@ class DataCursor:
     toward: dict[str, str] | None = None
     """Digest by file of a comparison that is not finished."""
     upto: str | None = None
-    """The last clip that this comparison has seen."""
+    """The last clip that this comparison has processed."""
     broken: tuple[str, ...] = ()
-    """Files with mistakes: an edit elsewhere may mend them, so they count as edited with every edit."""
+    """Files with mistakes. They count as edited with every edit, since an edit elsewhere may correct them."""
 
     @classmethod
     def read(cls, cursor: str | None) -> "DataCursor":
-        """Read a cursor; an unreadable one counts as if nothing was seen yet."""
+        """Read a cursor; an unreadable one counts as empty."""
         try:
             document = json.loads(cursor or "{}")
             return cls(
@@ -158,7 +158,7 @@ class EditedClips:
     changed: dict[str, int] = field(default_factory=dict)
     """Clips to render, each with the storage id of the event that shows it now; 0 without one."""
     upto: str | None = None
-    """The last clip that was compared when the time was up; None when all were."""
+    """The last clip that was compared before the time was over; None if all were."""
 
 
 def clips_to_compare(order: Sequence[str], series: Collection[Series], *, past: bool = False) -> list[str]:
@@ -167,7 +167,7 @@ def clips_to_compare(order: Sequence[str], series: Collection[Series], *, past: 
     Args:
         order: All partitions in Dagster's order.
         series: The series that were edited.
-        past: Whether clips from before today count, too.
+        past: Whether to include clips from before today.
     """
     undated = {clip.key for one in series if not one.dated for clip in one.clips()}
     first_day = {one.name: "" if past else _today(one).isoformat() for one in series if one.dated}
@@ -200,7 +200,7 @@ def find_edited_clips(
 
     Args:
         instance: Dagster.
-        declarations: Render the clips.
+        declarations: The declarations, which render the clips.
         keys: The clips to compare, in this order.
         after: Continue after this clip.
         seconds: CPU seconds after which it stops early.
@@ -228,7 +228,7 @@ def find_edited_clips(
 
 
 def _edited_series(declarations: Declarations, files: Collection[str]) -> list[Series]:
-    """The series whose clips may have changed with these files: any, if one of them is not a series' own."""
+    """The series whose clips may have changed with these files: all series, if one of the files is not a series' own."""
     series = list(declarations.series.values())
     if any(not file.startswith(("series/", "edits/")) for file in files):
         return series
@@ -249,7 +249,7 @@ def _cut(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -> str:
-    """A key that is new for every change, also for one that undoes another, since Dagster accepts a key only once, for ever."""
+    """A key that is new for every change, even for one that undoes another, since Dagster never accepts a key twice."""
     what = json.dumps([files, [(key, shown[key]) for key in stretch]], sort_keys=True)
     return f"prompts:{stretch[0]}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 

@@ -1,4 +1,4 @@
-"""The root: everything that Dagster loads, built by one factory that tests call with their own resources."""
+"""Dagster's definitions, built by one factory that tests call with their own resources."""
 
 import logging
 
@@ -39,7 +39,7 @@ def build_defs(
 
     Args:
         production: The resource of all runs; tests pass their own.
-        executor: Of all our runs; None for who merges these definitions into a location with an executor of its own.
+        executor: The executor of all our runs; None to merge these definitions into a location with its own executor.
     """
     production = production or Production()
     return dg.Definitions(
@@ -66,7 +66,7 @@ def build_defs(
 
 
 def _declared(production: Production) -> list[Series]:
-    """The valid series. A mistake in one must not take down the code location for the others."""
+    """The valid series. A mistake in one series must not break the code location for the others."""
     try:
         declarations = production.declarations()
     except DailiesError as error:

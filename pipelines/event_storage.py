@@ -1,7 +1,7 @@
-"""What Dagster's public API cannot remove from its storage; the tables and files here are private to Dagster.
+"""Removes data from Dagster's storage that its public API cannot remove; the tables and files here are private to Dagster.
 
 `delete_run` leaves the SQLite file of the run, its captured output and its asset checks, and the open-source storage cannot
-remove the events of one partition (`wipe_asset_partitions` raises NotImplementedError). A test holds this against Dagster.
+remove the events of one partition (`wipe_asset_partitions` raises NotImplementedError). A test checks this against Dagster.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ import dagster as dg
 import sqlalchemy as sa
 
 RUNLESS = ""
-"""The run id of events that no run has logged."""
+"""The run id of events outside of runs."""
 AT_ONCE = 500
-"""Keys in one statement."""
+"""The most keys in one statement."""
 
 _EVENTS = sa.table(
     "event_logs",
@@ -30,9 +30,9 @@ _CHECKS = sa.table(
 
 
 def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Remove a run with everything that is stored of it. Removing it again does nothing.
+    """Remove a run with all of its data. Removing it again does nothing.
 
-    Its events go first: a run that is still listed is found and removed the next time.
+    Its events are removed first, so that an interrupted removal leaves the run listed, to be removed the next time.
     """
     storage = instance.event_log_storage
     storage.delete_events(run_id)
@@ -62,7 +62,7 @@ def forget_partitions(
 
 
 def forget_checks(instance: dg.DagsterInstance, before: dt.datetime) -> None:
-    """Remove results of checks without a run that are older than a time; the newest result of each check stays."""
+    """Remove old results of checks that have no run; the newest result of each check stays."""
     storage = instance.event_log_storage
     newest = sa.select(sa.func.max(_CHECKS.c.id)).group_by(_CHECKS.c.asset_key, _CHECKS.c.check_name)
     with storage.index_connection() as connection:  # type: ignore[attr-defined]
@@ -77,7 +77,7 @@ def forget_checks(instance: dg.DagsterInstance, before: dt.datetime) -> None:
 
 
 def _runless_connections(instance: dg.DagsterInstance) -> list[Callable[[], Any]]:
-    """Where events without a run lie: SQLite has them in a file of their own, too."""
+    """The connections to events without a run, which SQLite keeps in a separate file too."""
     storage = instance.event_log_storage
     connections = [storage.index_connection]  # type: ignore[attr-defined]
     if _file_of(instance, RUNLESS) is not None:

@@ -1,7 +1,7 @@
 """The events of each clip in Dagster: one materialization per asset and clip, with the metadata that people look for.
 
-Events are logged one by one, so that each clip has its own colour; `lineage.py` has the tags they need. Dagster keeps each event
-twice and for months, so a clip's prompt is in the event of `prompts` only, and pictures are addresses.
+Each clip's event is logged separately, so that each clip has its own colour; `lineage.py` has the tags that the events need. Dagster
+keeps each event twice and for months, so only the event of `prompts` has the prompt, and pictures are addresses.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def stage_event(shown: ShownEvents, stage: Stage, attempt: Attempt) -> dg.AssetM
     """The materialization of a clip that has reached a stage.
 
     Args:
-        shown: Where the events of the inputs are looked up.
+        shown: The events of the inputs.
         stage: The stage that was reached.
         attempt: The purchase that reached it.
     """
@@ -87,7 +87,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     try:
         with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
             repeat_unrecorded(heartbeats.check, ledger, context.run.run_id)
-            # where one take of several has failed, a delivered one keeps its clip green
+            # if one take of several has failed, a delivered one keeps its clip green
             newest, current = (
                 repeat_unrecorded(ledger.latest, wanted),
                 repeat_unrecorded(ledger.shown, wanted),
@@ -107,7 +107,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
 def show_selects_again(
     context: dg.AssetExecutionContext, production: Production, keys: Iterable[str]
 ) -> None:
-    """Log the selects of a range again before its run fails: their own step does not run then."""
+    """Log the selects of a range again before its run fails, since their own step will not run."""
     if SELECTS not in (context.run.asset_selection or ()):
         return
     wanted = list(keys)
@@ -119,10 +119,10 @@ def show_selects_again(
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
-    """The purchase that makes a clip green at a stage, None if it is not green."""
+    """The purchase that makes a clip green at a stage; None if the clip is not green."""
     if stage <= _reached(newest):
         return newest
-    # a failed new take is red although an older one is delivered; one that is under way or was never sent changes nothing
+    # a failed new take turns the clip red although an older one is delivered; an open or unsent take changes nothing
     undecided = newest.state.is_open or newest.state is AttemptState.WITHDRAWN
     return current if undecided else None
 

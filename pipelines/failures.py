@@ -1,7 +1,6 @@
-"""How Dagster shows failures: one `Failure` per batch with a table of clips, and never a bare traceback.
+"""Failures in Dagster: one `Failure` per batch with a table of clips, and never a bare traceback.
 
-The `Failure` allows no retry of the step, since repeating it does not help: the ledger decides for each clip what may be
-tried again.
+The `Failure` allows no retry of the step, since the ledger decides for each clip whether it may be tried again.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ SHOWN = 20
 
 
 def bought_by(production: Production, run: dg.DagsterRun) -> str:
-    """What the decision of a run has bought so far, by the ledger; earlier runs of the decision count too."""
+    """Describe what the decision of a run has bought so far by the ledger, including earlier runs of the decision."""
     try:
         with production.ledger() as ledger:
             return str(purchases_of(ledger, decision_of(run)))
@@ -56,14 +55,14 @@ def explained(
 
     Args:
         before_failing: Called before any error leaves the block, e.g. to log the green clips.
-        bought: Says what was bought so far, for a block that may buy; see `bought_by`.
+        bought: Describes what was bought so far, for a block that may buy; see `bought_by`.
     """
     try:
         yield
     except DailiesError as error:
         before_failing()
         said, money = str(error), bought()
-        # refusals of a purchase say it themselves
+        # the text of a refused purchase contains it already
         description = said if money in said else f"{said} {money}"
         raise dg.Failure(description=description, allow_retries=False) from None
     except Exception:

@@ -1,7 +1,7 @@
-"""Schedules and accounts follow their files, in whichever Dagster the code location runs.
+"""Keeps schedules and accounts in line with their files, in any Dagster.
 
-Dagster makes schedules and sensors only when it loads the definitions, and a code location cannot load itself anew. `dailies up`
-does it for its own; elsewhere the sensor `declared_clips` asks the webserver, once for each edit, and says what came of it.
+Dagster creates schedules and sensors only when it loads the definitions, and a code location cannot reload itself. `dailies up`
+reloads its own; elsewhere the sensor `declared_clips` asks the webserver once for each edit, and reports the result.
 """
 
 import os
@@ -26,18 +26,18 @@ RELOAD_SECONDS = 25.0
 
 @dataclass
 class FollowedFiles:
-    """What this process knows of the data folder; a process that was loaded anew knows nothing yet."""
+    """The state of the data folder that this process knows; empty after a reload."""
 
     files: dict[str, str] | None = None
     """Digest by file, when the declarations were last compared."""
     declared: frozenset[str] | None = None
-    """The schedules that are declared; None while a file is broken, since its schedule only seems to be removed."""
+    """The declared schedules; None while a file is broken, since its schedule would seem to be removed."""
     outdated: tuple[str, ...] = ()
-    """What is declared otherwise than it is loaded."""
+    """The schedules and sensors whose declaration differs from the loaded one."""
     asked: set[tuple[str, ...]] = field(default_factory=set)
-    """For what the webserver was asked."""
+    """The reloads that the webserver was asked for."""
     said: str = ""
-    """What came of it, for a person."""
+    """The result of the last one, for a person."""
 
     def follow(
         self,
@@ -46,14 +46,14 @@ class FollowedFiles:
         files: dict[str, str],
         declarations: Declarations | None,
     ) -> str:
-        """Turn off schedules that no series declares, and let Dagster load what is declared otherwise than it is loaded.
+        """Turn off schedules that no series declares, and let Dagster load changed schedules and accounts.
 
         Args:
-            files: Digest by file of the data folder.
-            declarations: Its content; None where `files` is what was compared last.
+            files: The digest of each file of the data folder.
+            declarations: The declarations; None if `files` has not changed since the last call.
 
         Returns:
-            What a person should know, empty if everything is loaded as it is declared.
+            A text for a person; empty if everything is loaded as declared.
         """
         if declarations is not None:
             self.files = files
@@ -80,7 +80,7 @@ class FollowedFiles:
 def outdated(
     repository: dg.RepositoryDefinition, declarations: Declarations, accounts: Collection[str]
 ) -> list[str]:
-    """The schedules and completion sensors that are declared otherwise than they are loaded, each with what is declared."""
+    """The schedules and completion sensors whose declaration differs from the loaded one, each with its declaration."""
     loaded = {
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone)
         for schedule in repository.schedule_defs
@@ -103,8 +103,8 @@ def outdated(
 
 
 def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str:
-    """Ask the webserver to load the code location anew; returns what came of it."""
-    what = f"{', '.join(names)}: declared otherwise than Dagster has loaded it"
+    """Ask the webserver to reload the code location; returns the result, for a person."""
+    what = f"{', '.join(names)}: the declaration differs from what Dagster has loaded"
     if STACK in os.environ:
         return f"{what}; `dailies up` loads it within a minute"
     url = settings.dagster_url.rstrip("/")
@@ -120,5 +120,5 @@ def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str
             f"{url} did not answer ({type(error).__name__}); DAILIES_DAGSTER_URL says where the webserver is"
         )
     if not why:
-        return f"{what}; {url} was asked to load the code location {location} anew, once. If this stays, restart its code server"
+        return f"{what}; {url} was asked once to reload the code location {location}. If this message stays, restart its code server"
     return f"{what}, and it could not be loaded: {why}. Reload the code location {location} (Deployment, Code locations)"

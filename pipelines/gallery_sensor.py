@@ -1,7 +1,7 @@
-"""The sensor that shows what has changed without a run: the selects after verdicts, and the pages of the gallery.
+"""The sensor that updates the selects and the gallery's pages after changes that no run reports, such as verdicts.
 
-Before that, it lets the series' review policies decide about clips that nobody judged in time, and buys the finishes that were ordered
-and could not be bought at once.
+Before that, it lets the series' review policies decide about clips that nobody judged in time, and buys ordered finishes that could
+not be bought at once.
 """
 
 import json
@@ -26,12 +26,12 @@ from resources.storage.objects import ObjectStore
 
 GALLERY_SECONDS = 30
 PATIENCE_SECONDS = 10.0
-"""How long a tick retries a bucket that does not answer; a tick has 60 s, and the next one tries again."""
+"""How long a tick retries a bucket that does not answer. A tick has 60 s, and the next one tries again."""
 
 
 @dataclass(frozen=True)
 class GalleryCursor:
-    """What the written pages show.
+    """The state that the written pages show.
 
     Attributes:
         change: The number of the ledger's newest journal entry at that time.
@@ -45,7 +45,7 @@ class GalleryCursor:
 
     @classmethod
     def read(cls, cursor: str | None) -> "GalleryCursor":
-        """Read a cursor; an unreadable one counts as if nothing was written yet."""
+        """Read a cursor; an unreadable one counts as empty."""
         try:
             document = json.loads(cursor or "{}")
             return cls(int(document["change"]), str(document["look"]), dict(document["pages"]))
@@ -58,7 +58,7 @@ class GalleryCursor:
 
 
 def has_work(production: Production, cursor: str | None) -> bool:
-    """Whether anything has changed in the ledger or in the look of the pages since they were written, or a review is over."""
+    """Whether the ledger or the pages' look has changed since the pages were written, or a time for review is over."""
     seen = GalleryCursor.read(cursor)
     with production.ledger() as ledger:
         change = newest_change(ledger)
@@ -80,7 +80,7 @@ def has_work(production: Production, cursor: str | None) -> bool:
 def gallery_pages(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
-    """Decide what is due, and show what has changed."""
+    """Make due decisions, and write changed selects and pages."""
     seen = GalleryCursor.read(context.cursor)
     try:
         with production.ledger() as ledger:
@@ -104,9 +104,9 @@ def gallery_pages(
 
 
 def _decide(context: dg.SensorEvaluationContext, production: Production, ledger: Ledger) -> None:
-    """Let the policies decide and buy what was ordered, unless the ledger is older than its bucket.
+    """Let the policies decide, and buy ordered finishes, unless the ledger is older than its bucket.
 
-    The bucket may then hold a person's verdict, which a later one replaces.
+    The bucket of an older ledger may have a person's verdict that the policy would overrule.
     """
     if not (waiting_clips.due(ledger, most=1) or has_ordered(ledger)):
         return

@@ -24,7 +24,7 @@ from resources.settings import MIN_KEPT_DAYS
 from resources.storage.objects import ObjectStore
 
 DOCTOR = "doctor"
-"""Stands in the ledger for a run when `dailies doctor` did the work of one."""
+"""The run id in the ledger when `dailies doctor` did the work of a run."""
 
 OF_BUCKET = (
     findings.EVERY_OBJECT_HAS_ITS_MANIFEST,
@@ -42,11 +42,11 @@ class Inventory:
     Args:
         ledger: The ledger.
         store: Opens the bucket, or raises the reason why there is none.
-        instance: Dagster, None where there is none.
-        is_copied_here: Whether the ledger is to be copied into the bucket.
+        instance: Dagster; None if there is none.
+        is_copied_here: Whether the ledger should have copies in the bucket.
 
     Attributes:
-        stock: The comparison of bucket and ledger, None until it was made.
+        stock: The comparison of bucket and ledger; None until it was made.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Inventory:
 
 
 def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
-    """Delivered clips that a run reported and that are not green in Dagster: their events were lost.
+    """Delivered clips that a run reported but that are not green in Dagster, since their events were lost.
 
-    A clip that was delivered more than `MIN_KEPT_DAYS` ago and has no partition was removed by the retention.
+    Clips without a partition that were delivered more than `MIN_KEPT_DAYS` ago are left out: the retention removed them.
     """
     there = set(instance.get_dynamic_partitions(clips.name or "clips"))
     expected_since = ledger.clock() - MIN_KEPT_DAYS * 86_400
@@ -124,7 +124,7 @@ def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
 def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:
     """Log delivered clips whose events Dagster never got or has lost; returns the clips.
 
-    A failed clip cannot be logged outside a run: the completion sensor requests one for it.
+    A failed clip cannot be logged outside a run; the completion sensor requests a run for it.
     """
     unreported = [a for a in untold(ledger) if a.state is AttemptState.DELIVERED]
     newest = ledger.latest_takes([a.subject_key for a in unreported])
@@ -136,7 +136,7 @@ def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:
 
 
 def show_delivered(instance: dg.DagsterInstance, ledger: Ledger, takes: Collection[Attempt]) -> None:
-    """Log takes in the assets without a run, and add their clips' partitions where they are gone."""
+    """Log takes in the assets without a run, and add missing partitions of their clips."""
     if takes:
         add_clips(instance, ledger, [take.clip for take in takes])
     for take in takes:

@@ -52,7 +52,7 @@ produce_clips = dg.define_asset_job(
 
 
 class ScatteredConfig(dg.Config):
-    """Which clips to produce."""
+    """The clips to produce."""
 
     keys: list[str] = Field(description="The clips' keys, in any order and with any gaps; at least one.")
     regenerate: bool = Field(default=False, description="Buy another take of delivered, unchanged clips.")
@@ -111,7 +111,7 @@ def produce_scattered_clips() -> None:
 
 
 class ShownConfig(dg.Config):
-    """Which clips to show."""
+    """The clips to show."""
 
     keys: list[str] = Field(description="Keys of delivered clips.")
 
@@ -124,10 +124,10 @@ def show_delivered_takes(context: dg.OpExecutionContext, production: Production,
 
 
 @dg.job(
-    description="Show delivered clips again. `dailies partitions restore` runs this job where Dagster is elsewhere."
+    description="Show delivered clips again. `dailies partitions restore` runs this job if Dagster is on another machine."
 )
 def show_delivered_clips() -> None:
-    """One run for all of them."""
+    """One run that shows all of the clips."""
     show_delivered_takes()
 
 

@@ -48,7 +48,7 @@ def ledger_backup() -> None:
     ),
 )
 def daily_ledger_backup(production: Production) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a copy, unless the settings leave it to somebody else."""
+    """Request a run that copies the ledger, unless the settings turn copies off."""
     settings = production.settings()
     if not settings.ledger_backups:
         return dg.SkipReason("DAILIES_LEDGER_BACKUPS is off")

@@ -1,8 +1,8 @@
 """The tags that make a hand-logged materialization part of Dagster's lineage.
 
-A batch logs one event per clip itself, since a framework result would mark the whole range. Such an event has a code version
-and input versions only if it is given both, and without them Dagster cannot see which clips are stale. The tags' names are
-constants of a private Dagster module; they are repeated here once, and a test compares them with it.
+A batch logs one event per clip, since a step result would mark the whole range. Such an event has a code version and input versions
+only as tags, and without them Dagster cannot see which clips are stale. The tags' names are constants of a private Dagster module;
+they are repeated here, and a test compares them with that module.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ NO_LATER_EVENT = 2**53
 EVENTS_LOOKED_AT = 50
 
 CODE_VERSIONS = dict.fromkeys((CHARACTERS, PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS, SELECTS), "1")
-"""Raise one when the code of its asset changes the result."""
+"""Raise an asset's version when its code changes the result."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Shown:
     """One materialization of an asset for a clip.
 
     Attributes:
-        data_version: The version in its event, None without one.
+        data_version: The version in its event; None without one.
         storage_id: Dagster's number of the event.
     """
 
@@ -53,7 +53,7 @@ class Shown:
 
 
 def latest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str) -> Shown | None:
-    """The newest materialization of an asset for a clip, None where there is none."""
+    """The newest materialization of an asset for a clip; None if there is none."""
     return next(iter(_newest(instance, asset, clip, 1)), None)
 
 
@@ -84,9 +84,9 @@ def storage_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Sequenc
 
 
 class ShownEvents:
-    """The newest materialization of each clip of a batch, read for all of them in one go. For one thread.
+    """The newest materialization of each clip of a batch, read in one query. For one thread.
 
-    A run that waits asked seven times a clip, which was a tenth of its processor time.
+    Single queries were seven a clip in a waiting run, a tenth of its CPU time.
 
     Args:
         instance: Dagster.
@@ -99,7 +99,7 @@ class ShownEvents:
         self._known: dict[dg.AssetKey, dict[str, Shown | None]] = {}
 
     def latest(self, asset: dg.AssetKey, clip: str) -> Shown | None:
-        """The newest materialization of an asset for a clip, None where there is none."""
+        """The newest materialization of an asset for a clip; None if there is none."""
         known = self._known.setdefault(asset, {})
         if clip not in known:
             known |= self._read(
@@ -108,7 +108,7 @@ class ShownEvents:
         return known[clip]
 
     def logged(self, asset: dg.AssetKey, clip: str) -> None:
-        """Note that the batch has logged another materialization, which is read when it is asked for."""
+        """Note that the batch has logged another materialization, so that the next look reads it."""
         self._known.get(asset, {}).pop(clip, None)
 
     def _read(self, asset: dg.AssetKey, clips: Sequence[str]) -> dict[str, Shown | None]:
@@ -117,7 +117,7 @@ class ShownEvents:
         numbers = storage_ids(self.instance, asset, clips)
         versions = data_versions(self.instance, asset, clips)
         found = {one: Shown(versions.get(one), numbers[one]) if one in numbers else None for one in clips}
-        # number and version are of one event unless another was logged between the queries
+        # number and version belong to the same event, unless another event was logged between the two queries
         later = storage_ids(self.instance, asset, clips)
         return found | {
             one: latest(self.instance, asset, one) for one in clips if later.get(one) != numbers.get(one)
@@ -135,10 +135,10 @@ def version_tags(
     """The tags of one clip's event.
 
     Args:
-        shown: Where the inputs' events are looked up.
+        shown: The inputs' events.
         asset: The asset of the event.
         clip: The partition.
-        data_version: Changes exactly when the result changes.
+        data_version: The version of the result, which changes exactly when the result changes.
         inputs: The data version of each input that was used, by asset.
     """
     tags = {DATA_VERSION: data_version, CODE_VERSION: CODE_VERSIONS[asset]}
@@ -150,10 +150,10 @@ def version_tags(
 
 
 def carried_tags(instance: dg.DagsterInstance, clip: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of an event that is logged again, with pointers to the events that its inputs have now.
+    """The tags of an event that is logged again, with pointers to the present events of its inputs.
 
     Args:
-        instance: Where the inputs' events are looked up.
+        instance: Dagster, for the inputs' events.
         clip: The partition.
         tags: The tags of the event.
     """
@@ -173,7 +173,7 @@ def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str
     clip without a cast therefore points to a number above all events.
 
     Args:
-        instance: Where the characters' events are looked up.
+        instance: Dagster, for the characters' events.
         cast: The provider's id by the character's name.
     """
     events = [event for name in cast if (event := latest(instance, CHARACTERS, name)) is not None]
@@ -199,8 +199,8 @@ def input_pointer(
 def _pointer(shown: ShownEvents, parent: dg.AssetKey, clip: str, version: str) -> str:
     """The number of the input's event with the version that was used.
 
-    Dagster compares that event with the input's newest. A pointer to the newest would make a clip fresh that was made from an
-    older one.
+    Dagster compares that event with the input's newest one. A pointer to the newest event would make a clip look fresh that was made
+    from an older one.
     """
     event = shown.latest(parent, clip)
     if event is None:

@@ -1,4 +1,4 @@
-"""How Dagster's webserver is asked to load a code location anew, and what its answer means."""
+"""The request to Dagster's webserver to reload a code location, and the meaning of its answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def why_not_loaded(data: Mapping[str, Any]) -> str | None:
     """
     entry = data["reloadRepositoryLocation"]
     message = entry.get("message") or (entry.get("locationOrLoadError") or {}).get("message")
-    # a reload also tells the dead process to end, and reports that this failed
+    # a reload also tries to end the dead process, and reports that this failed
     if not message or "DagsterUserCodeUnreachableError" in message:
         return None
     return str(message).strip().splitlines()[-1]

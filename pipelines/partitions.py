@@ -1,7 +1,7 @@
-"""The partitions: one key per clip, and how keys become runs.
+"""The partitions: one key per clip, and the conversion of keys into runs.
 
-A run covers a contiguous range of keys in Dagster's order. Therefore the keys of a batch are added together, under a lock of
-the ledger, and the order is read back.
+A run covers a contiguous range of keys in Dagster's order. So the keys of a batch are added together, under a lock of the ledger, and
+the order is read back.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ characters = dg.DynamicPartitionsDefinition(name=dagster_names().partitions_name
 """All characters that were ever declared."""
 
 CLIPS_PER_RUN = 100
-"""A worker takes about 165 MB for 50 clips or for 400, and its start up to two seconds of a processor.
+"""The most clips in a run. A worker takes about 165 MB for 50 clips or for 400, and up to two CPU seconds to start.
 
-When a worker dies, its retry repeats no purchase; it reads the state of its clips again.
+After a worker's death, the retry repeats no purchase but reads the state of its clips again.
 """
 
 RANGE_START = "dagster/asset_partition_range_start"
@@ -31,7 +31,7 @@ PARTITION = "dagster/partition"
 
 
 class PartitionStore(Protocol):
-    """Where Dagster keeps dynamic partitions: its own storage (`DagsterInstance`), or its webserver seen from elsewhere."""
+    """A store of dynamic partitions: Dagster's storage (`DagsterInstance`), or its webserver if Dagster is elsewhere."""
 
     def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
         """All keys of a set, in their order."""
@@ -44,8 +44,8 @@ def add_clips(instance: PartitionStore, ledger: Ledger, keys: Iterable[str]) -> 
     """Add keys to the partitions together, and return all keys in Dagster's order.
 
     Args:
-        instance: Where Dagster keeps them.
-        ledger: Its lock keeps two batches from interleaving.
+        instance: Dagster's partitions.
+        ledger: The ledger, whose lock prevents two batches from interleaving.
         keys: The clips' keys; existing ones keep their place.
 
     Raises:
@@ -77,7 +77,7 @@ def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS
 
     Args:
         order: All keys, as Dagster orders them.
-        keys: The keys to cut; keys that are no partition are left out.
+        keys: The keys to cut; keys without a partition are left out.
         longest: The most keys in a stretch.
     """
     position = {key: index for index, key in enumerate(order)}

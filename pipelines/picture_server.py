@@ -1,7 +1,7 @@
-"""Dagster's webserver also serves the pictures of clips, so that events hold a short address and no picture.
+"""Serves the pictures of clips from Dagster's webserver, so that events have a short address instead of a picture.
 
-The address has no host and no signature: the page that shows it is the server that answers it, behind the same guard. Events
-that held posters as base64 took 84 kB a clip, for ever; signed addresses would be secrets, and would expire.
+The address has no host and no signature, since the same server, behind the same guard, serves the page and the picture. Events with
+posters as base64 took 84 kB a clip for ever; signed addresses would be secrets and would expire.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ PICTURES = "/pictures/"
 MAX_BYTES = 1 << 20
 """Larger pictures are not served; a poster has about 20 kB, a contact sheet up to 250."""
 AT_ONCE = 4
-"""Pictures that are read from the bucket at once; a page shows a few."""
+"""The most pictures that are read from the bucket at once; a page shows a few."""
 HEADERS = (
     (b"content-type", b"image/webp"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'"),
-    # a contact sheet is written anew while its day goes on
+    # a contact sheet changes during its day
     (b"cache-control", b"private, max-age=300"),
 )
 
@@ -34,7 +34,7 @@ class PictureServer:
 
         Args:
             app: The other application.
-            store: Opens the bucket; called for each picture, in a thread of its own.
+            store: Opens the bucket; called for each picture, in a separate thread.
         """
         self._app = app
         self._store = store

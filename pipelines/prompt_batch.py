@@ -47,7 +47,7 @@ def write_prompt(store: ObjectStore, request: ClipRequest) -> str:
     """Store a prompt in the bucket under its fingerprint; returns its `s3://` address."""
     key = prompt_key(request.clip, request.fingerprint)
     data = request.model_dump_json(indent=2).encode()
-    # two machines may render one prompt with different prices or owners: the fingerprint is the same, the later write stays
+    # two machines may render one prompt with different prices or owners: the fingerprint is the same, and the later write wins
     store.put_bytes(key, data, content_type="application/json", overwrite=True)
     return store.uri(key)
 
@@ -116,7 +116,7 @@ def _address(production: Production, request: ClipRequest) -> str | None:
 
 
 def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str]) -> Rendered:
-    """Read back the newest prompt of each clip from the bucket: the purchase is the one that Dagster shows."""
+    """Read each clip's newest prompt in Dagster back from the bucket, so that the purchase is the one that Dagster shows."""
     read = Rendered()
     shown = data_versions(instance, PROMPTS, keys)
     for key in keys:

@@ -1,8 +1,8 @@
-"""What Dagster forgets, so that its storage stays small: old runs first, and later the partitions of their clips.
+"""The retention of Dagster's storage: it removes old runs, and later the partitions of their clips.
 
-The ledger and the bucket keep everything; `dailies partitions restore` shows a clip again. Only settled clips are touched:
-delivered long ago, and nothing of them is open, held, failed or on its way. Dagster itself removes only ticks, and bears at most
-100,000 partitions an asset.
+The ledger and the bucket keep everything; `dailies partitions restore` shows a clip again. Only settled clips are touched: those that
+were delivered long ago, and have nothing open, held or failed. Dagster itself removes only ticks, and supports at most 100,000
+partitions an asset.
 """
 
 import datetime as dt
@@ -25,7 +25,7 @@ from resources.ledger.settled import never_bought, settled_clips
 
 DAY = 86_400.0
 INVENTORY_DAYS = 7
-"""Days after which runs that touch no clip are removed; the inventory alone has 24 a day."""
+"""The age in days at which runs without clips are removed; the inventory alone has 24 a day."""
 INVENTORY_JOBS = frozenset({"inventory", "retention", "ledger_backup"})
 CLIP_JOBS = frozenset(
     {"render_prompts", "submit_clips", "collect_clips", "produce_clips", "produce_scattered_clips"}
@@ -36,7 +36,7 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 ACTIVE = [status for status in dg.DagsterRunStatus if status not in ENDED]
 RUNS_A_PAGE = 200
 RUNS_A_DAY = 3_000
-"""Most runs that one day removes; a storage of years is cleared in some days."""
+"""The most runs that are removed in one day; a storage of years is cleared in a few days."""
 KEYS_A_PAGE = 500
 PARTITIONS_A_DAY = 10_000
 STAGES = (PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS, SELECTS)
@@ -46,15 +46,15 @@ CRON = "43 4 * * *"
 
 @dataclass
 class Removed:
-    """What was removed, and what was kept although it is old."""
+    """The numbers of removed runs and partitions, and of old ones that were kept."""
 
     runs: int = 0
     inventories: int = 0
-    """Runs that touched no clip."""
+    """Runs without clips."""
     partitions: int = 0
     kept_runs: int = 0
     waiting: Counter[str] = field(default_factory=Counter)
-    """Clips that keep an old run, by the number of runs."""
+    """Clips for which old runs are kept, with the number of runs."""
     more: bool = False
     """Whether the next day continues."""
 
@@ -83,10 +83,10 @@ def remove_old(
 
     Args:
         instance: Dagster.
-        ledger: Says which clips are settled, and what time it is.
-        runs_days: Age in days of runs to remove, None for never.
-        partitions_days: Age in days of partitions to remove, None for never.
-        location: Our code location, since runs of others are not ours; None for all runs.
+        ledger: The ledger, for settled clips and the time.
+        runs_days: The age in days at which runs are removed; None for never.
+        partitions_days: The age in days at which partitions are removed; None for never.
+        location: Our code location, since other runs must stay; None for all runs.
         declared: The declared clips without dates, which keep their partitions; None if not all could be read.
     """
     removed = Removed()
@@ -121,7 +121,7 @@ def _remove_inventories(
         for run in instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
     }
     for run in _old_runs(instance, now - INVENTORY_DAYS * DAY, location):
-        # the newest of each shows the checks' results
+        # the newest run of each job shows the checks' results
         if run.job_name in INVENTORY_JOBS and run.run_id not in newest:
             forget_run(instance, run.run_id)
             removed.inventories += 1
@@ -139,11 +139,11 @@ def _remove_runs(
         planned = planned_keys(instance, run.run_id)
         keys = clips_of_run(run, planned)
         if not keys or (planned and not planned.keys() <= {*STAGES}):
-            # a run over characters or pages, or one whose clips are not known
+            # a run of characters or pages, or a run with unknown clips
             continue
         waiting = keys - settled_clips(ledger, keys, before=before)
         if planned.keys() == {PROMPTS} and run.status is dg.DagsterRunStatus.SUCCESS:
-            # a run that only rendered leaves nothing to wait for if its clips were never bought
+            # a run that only rendered clips which were never bought is settled
             waiting -= never_bought(ledger, waiting)
         if waiting:
             removed.kept_runs += 1
@@ -158,7 +158,7 @@ def _remove_runs(
 
 
 def clips_of_run(run: dg.DagsterRun, planned: Mapping[dg.AssetKey, Collection[str]]) -> set[str]:
-    """The clips that a run was about: those that Dagster planned for it, or the list in its configuration."""
+    """The clips of a run: those that Dagster planned for it, or the list in its configuration."""
     keys = {key for asset, some in planned.items() if asset in STAGES for key in some}
     ops = run.run_config.get("ops", {}) if isinstance(run.run_config, Mapping) else {}
     config = ops.get("produce_scattered", {}).get("config", {}) if isinstance(ops, Mapping) else {}
@@ -167,9 +167,9 @@ def clips_of_run(run: dg.DagsterRun, planned: Mapping[dg.AssetKey, Collection[st
 
 
 def carry_over(instance: dg.DagsterInstance, run_id: str, keys: Collection[str]) -> None:
-    """Log the newest event of each clip again without a run if it is one of this run, since it goes with the run.
+    """Log the newest events of clips again without a run if they belong to this run, which is about to be removed.
 
-    The clip stays green, and keeps the versions by which Dagster knows whether it is stale. The rest is in the ledger.
+    So the clips stay green, and keep the versions by which Dagster sees whether they are stale. The ledger has all other facts.
     """
     carried: set[str] = set()
     for asset in STAGES:
@@ -177,7 +177,7 @@ def carry_over(instance: dg.DagsterInstance, run_id: str, keys: Collection[str])
             wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key])
             for record in instance.fetch_materializations(wanted, limit=1).records:
                 shown = record.asset_materialization
-                # a select has no run, and points to an event that goes
+                # a select has no run, but points to an event that is removed
                 is_select = asset == SELECTS and key in carried
                 if shown is None or (record.run_id != run_id and not is_select):
                     continue
@@ -224,7 +224,7 @@ def _remove_partitions(
             return
         if not candidates:
             continue
-        # nobody may add a clip between the last look at it and the end of its partition
+        # no clip may be added between the last check and the removal of its partition
         with locks.hold(ledger, "partitions"):
             gone = sorted(settled_clips(ledger, candidates - _of_active_runs(instance), before=before))
             for key in gone:
@@ -234,7 +234,7 @@ def _remove_partitions(
 
 
 def _shown_since(instance: dg.DagsterInstance, keys: Collection[str], since: float) -> set[str]:
-    """Those of the clips whose video was logged after a time, as by `dailies partitions restore`."""
+    """The clips whose video was logged after `since`, as by `dailies partitions restore`."""
     found = set()
     for key in keys:
         wanted = dg.AssetRecordsFilter(asset_key=UPLOADED_VIDEOS, asset_partitions=[key])
@@ -245,18 +245,18 @@ def _shown_since(instance: dg.DagsterInstance, keys: Collection[str], since: flo
 
 
 def _of_active_runs(instance: dg.DagsterInstance) -> set[str]:
-    """The clips of runs that wait or work."""
+    """The clips of queued and running runs."""
     runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
     return {key for run in runs for key in clips_of_run(run, planned_keys(instance, run.run_id))}
 
 
 @dg.op(name="remove_old", description="Remove old runs and partitions of delivered clips. Costs nothing.")
 def remove_old_op(context: dg.OpExecutionContext, production: Production) -> None:
-    """Remove what is older than the settings say, and say what was removed."""
+    """Remove runs and partitions that are older than the settings allow, and log what was removed."""
     settings = production.settings()
     origin = context.run.remote_job_origin
     declarations = production.declarations()
-    # a file with a mistake declares nothing, and its clips must not lose their partitions for that
+    # a file with a mistake declares nothing, but its clips must keep their partitions
     declared = (
         None
         if declarations.problems
@@ -281,7 +281,7 @@ def remove_old_op(context: dg.OpExecutionContext, production: Production) -> Non
     description="Removes old runs and partitions of delivered clips from Dagster. Costs nothing.",
 )
 def retention() -> None:
-    """Remove what Dagster need not keep."""
+    """Remove old runs and partitions."""
     remove_old_op()
 
 

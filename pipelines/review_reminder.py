@@ -1,4 +1,4 @@
-"""The message that clips wait for a verdict: one for each batch, and at most one a day while they wait on."""
+"""The message that clips wait for a verdict: one for each batch, then at most one a day while they wait."""
 
 import datetime as dt
 from collections.abc import Collection
@@ -15,7 +15,7 @@ REPEAT_SECONDS = 86_400.0
 
 
 def take_in_waiting(clips: Collection[WaitingClip], state: State, now: float) -> None:
-    """Note that a message is due: of batches that nobody was told of, or of all once a day is over."""
+    """Note that a message is due: about batches without a message yet, or about all after a day."""
     told = state.told.get(REVIEW)
     if not clips:
         state.told.pop(REVIEW, None)
@@ -25,7 +25,7 @@ def take_in_waiting(clips: Collection[WaitingClip], state: State, now: float) ->
 
 
 def to_tell(clips: Collection[WaitingClip], state: State, now: float) -> list[WaitingClip]:
-    """The clips of the message: those of new batches, or all where the last message is a day old."""
+    """The clips of the message: those of new batches, or all if the last message is a day old."""
     told = state.told.get(REVIEW)
     if told is None or now - told.at >= REPEAT_SECONDS:
         return list(clips)
@@ -37,7 +37,7 @@ def reminder(clips: Collection[WaitingClip], *, room: str, budget: Budget, now: 
 
     Args:
         room: The room's address.
-        budget: Its time zone names the days on which the first draft ends and the first policy decides.
+        budget: The budget, whose time zone is used for the days in the text.
     """
     number = f"{len(clips)} clips wait" if len(clips) != 1 else "1 clip waits"
     spent = sum(clip.spent_micros for clip in clips) / MICROS_PER_USD
@@ -45,7 +45,7 @@ def reminder(clips: Collection[WaitingClip], *, room: str, budget: Budget, now: 
     drafts = [(clip.draft_ends_at, clip.drafts_micros) for clip in clips if clip.draft_ends_at is not None]
     title = f"{number} for a verdict, ${spent:.2f}"
     if drafts:
-        # a provider that forgets a draft takes its price with it, so its day comes first
+        # the price of a draft is lost when its provider deletes the draft, so that day comes first
         first = min(at for at, _ in drafts)
         end = _when(first, budget, now)
         ending = sum(cost for at, cost in drafts if _when(at, budget, now) == end) / MICROS_PER_USD

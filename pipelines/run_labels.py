@@ -1,4 +1,4 @@
-"""Tags by which a person recognises a run in Dagster's lists: who asked for it, how many clips, and what they cost at most."""
+"""Tags by which a person recognises a run in Dagster's lists: its origin, its number of clips, and their highest price."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ def run_labels(asked_by: str, clips: Collection[str], at_most_micros: int | None
     """The tags of a run.
 
     Args:
-        asked_by: e.g. `schedule harbor-weather 2026-11-29`.
+        asked_by: The origin of the run, e.g. `schedule harbor-weather 2026-11-29`.
         clips: The keys of its clips.
         at_most_micros: The most that they may cost, in micro-dollars; None if a price is unknown.
     """

@@ -1,7 +1,7 @@
-"""Which runs live, by the signs of life in the ledger and not by a status that only the run's own process would change.
+"""Living and dead runs, by their heartbeats in the ledger instead of a status that only the run's own process changes.
 
-A run whose process died stays `STARTED` in Dagster for ever, since the default launcher does not check. It would keep its
-place among the active runs, and its clips would wait for it.
+A run whose process died stays `STARTED` in Dagster for ever, since the default launcher does not check. It would keep its place among
+the active runs, and its clips would wait for it.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ RETRY_SECONDS = 40.0
 at most."""
 RETRY_TAG = "dagster/auto_retry_run_id"
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-"""The states of runs whose process should show signs of life. Dagster's daemon ends queued and starting runs itself."""
+"""The states of runs whose process should have a heartbeat. Dagster's daemon ends queued and starting runs itself."""
 
 
 def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str]) -> frozenset[str]:
@@ -56,7 +56,7 @@ def _will_be_retried(run: dg.DagsterRun) -> bool:
 
 
 def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[PastRun]:
-    """The past and present runs that collect a batch; a dead one ended when its last sign of life expired."""
+    """The past and present runs that collect a batch; a dead run ended when its last heartbeat expired."""
     records = list(instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})))
     dead = heartbeats.lost(ledger, _at_work(record.dagster_run for record in records))
     over = heartbeats.ends(ledger, [r.dagster_run.run_id for r in records if r.dagster_run.is_finished])
@@ -64,7 +64,7 @@ def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[
     for record in records:
         run = record.dagster_run
         end = over.get(run.run_id)
-        # a run that never began has only Dagster's times, and one that was forced to end has no end time
+        # a run that never began has only Dagster's times, and a run that was forced to end has no end time
         ended = end.at if end else record.end_time or record.update_timestamp.timestamp()
         past.append(
             PastRun(
@@ -99,8 +99,8 @@ def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None
 
     Args:
         instance: Dagster.
-        ledger: Holds the signs of life.
-        location: The name of our code location, since runs of others give no sign of life here; None for all runs.
+        ledger: The ledger with the heartbeats.
+        location: The name of our code location, since other runs have no heartbeat here; None for all runs.
     """
     ours = [
         run
@@ -117,7 +117,7 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
     said = []
     for run in dead_runs(instance, ledger, location):
         try:
-            # a run that cannot be ended must not keep the others from being ended
+            # a run that cannot be ended must not block the others
             with in_our_words(f"the run {run.run_id}, whose process has died, could not be ended"):
                 said.append(f"{run.job_name} {run.run_id}: {_end(instance, ledger, run)}")
         except DailiesError as error:
@@ -128,7 +128,7 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
 def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> str:
     """End a dead run in Dagster; returns the reason."""
     reason = (
-        "The process of this run has died: it gives no sign of life any more. Of its clips: "
+        "The process of this run has died: it has no heartbeat any more. Of its clips: "
         f"{handover_of(ledger, [run.run_id])}."
     )
     if run.status is dg.DagsterRunStatus.CANCELING:
@@ -147,7 +147,7 @@ def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> st
 
 
 def not_ended(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[tuple[str, str]]:
-    """The dead runs that nobody has ended in Dagster in time, each with a text about its clips."""
+    """The dead runs that were not ended in Dagster in time, each with a text about its clips."""
     named = []
     runs = {run.run_id: run for run in dead_runs(instance, ledger, location)}
     for run_id, at in heartbeats.lost(ledger, list(runs)).items():
@@ -177,4 +177,4 @@ def dead_runs_sensor(context: dg.SensorEvaluationContext, production: Production
         return dg.SkipReason(str(error))
     for line in said:
         context.log.warning("%s", line)
-    return dg.SkipReason("; ".join(said) or "every active run shows signs of life")
+    return dg.SkipReason("; ".join(said) or "every active run has a heartbeat")

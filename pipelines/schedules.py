@@ -25,7 +25,7 @@ SERIES_TAG = "dailies/series"
 
 
 def series_schedule(series: Series) -> dg.ScheduleDefinition:
-    """The schedule of one series: at each tick, buy the clips of that date and leave."""
+    """The schedule of one series. Each tick requests runs that buy the clips of that date."""
     name = series.name
     declared = series.schedule
     if declared is None:
@@ -55,13 +55,13 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
 
 
 def stop_removed(instance: dg.DagsterInstance, declared: Collection[str], location: str) -> list[str]:
-    """Turn off the schedules of series that are declared no more, or without one.
+    """Turn off schedules that are no longer declared.
 
-    Dagster keeps the state of a removed schedule. Declared again, perhaps a year later, the schedule would buy although nobody turned it
+    Dagster keeps the state of a removed schedule. If it were declared again, perhaps a year later, it would buy although nobody turned it
     on.
 
     Args:
-        declared: The names of the schedules that are declared.
+        declared: The names of the declared schedules.
         location: The name of the code location.
 
     Returns:

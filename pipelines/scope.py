@@ -1,8 +1,8 @@
-"""Which clips a run is about, by name.
+"""The scope of a run: its clips, by name.
 
-Dagster stores a run's range as two keys and looks up the keys between them each time. Keys that are deleted and added again,
-or added by another series, change the range while a run waits in the queue, and again when it is re-executed. A run is
-therefore about the clips that Dagster planned when it created the first run, and of those only the clips of its decision.
+Dagster stores a run's range as two keys and looks up the keys between them each time. Keys that are deleted and added again, or added
+by another series, change the range while a run waits in the queue, and again when it is re-executed. So a run's clips are those that
+Dagster planned when it created the first run, and of those only the clips of its decision.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,7 +19,7 @@ from resources.ledger.decision_clips import fix_clips, fixed_clips
 from resources.ledger.outage import RIDE_OUT_SECONDS, repeat_unrecorded
 
 NO_RUN = "dailies-planned-by-nobody"
-"""A run id that Dagster does not know: events of it plan a key for no run."""
+"""A run id that Dagster does not know: its events plan a key for no run."""
 SHOWN = 20
 LEFT_ALONE = "left_alone"
 
@@ -28,13 +28,13 @@ Step = dg.AssetExecutionContext | dg.OpExecutionContext
 
 @dataclass(frozen=True)
 class RunScope:
-    """What one run is about.
+    """The scope of one run.
 
     Attributes:
         keys: Its clips, in the partitions' order.
         strangers: Keys in its range that are not its clips.
         gone: Its clips whose partition was deleted.
-        lost_end: An end of its range whose partition was deleted, None if both exist.
+        lost_end: An end of its range whose partition was deleted; None if both exist.
     """
 
     keys: list[str]
@@ -46,7 +46,7 @@ class RunScope:
 def scope_of(
     context: dg.AssetExecutionContext, production: Production, of: dg.DynamicPartitionsDefinition = clips
 ) -> RunScope:
-    """The clips (or characters) that a run is about.
+    """Find the clips (or characters) of a run.
 
     Args:
         context: The step.
@@ -92,8 +92,8 @@ def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted
 def leave_alone(context: Step, scope: RunScope) -> None:
     """Log the keys that the run leaves alone, and make Dagster show them as before the run was created.
 
-    A failing run turns red every key that was planned for it. A new plan event for the run that had planned a stranger
-    before takes the stranger out of this one.
+    A failing run turns red every key that was planned for it. A new plan event that assigns such a key to its earlier run takes the key
+    out of this one.
     """
     if scope.gone:
         context.log.warning(
@@ -117,17 +117,17 @@ def leave_alone(context: Step, scope: RunScope) -> None:
 
 
 def keep_green(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Keep green what was green before a run was created that is about to be marked as failed.
+    """Keep those clips green that were green before the run, which is about to be marked as failed, was created.
 
-    The retry of a dead run covers clips that others delivered meanwhile. When such a retry died too, before it had logged
-    them again, all of them turned red.
+    The retry of a dead run covers clips that other runs delivered meanwhile. When such a retry died too, before it had logged them again,
+    all of them turned red.
     """
     for event in _plans(instance, run_id):
         _show_as_before(instance, event, run_id, unless_red=True)
 
 
 def left_alone_events(context: Step, asset: dg.AssetKey, scope: RunScope) -> None:
-    """Log on the page of each clip that a run left alone why nothing happened to it."""
+    """Log on the page of each clip that a run left alone the reason for it."""
     why = dict.fromkeys(scope.strangers, "it does not belong to the run's decision")
     why |= dict.fromkeys(scope.gone, "its partition was deleted")
     for key, reason in why.items():
@@ -149,7 +149,7 @@ def _listed(keys: Collection[str]) -> str:
 
 
 def _covered(run: dg.DagsterRun, order: list[str]) -> tuple[list[str], str | None]:
-    """The keys in the run's range now, or an end of the range whose partition was deleted."""
+    """The present keys in the run's range, or an end of the range whose partition was deleted."""
     start = run.tags.get(PARTITION) or run.tags[RANGE_START]
     end = run.tags.get(PARTITION) or run.tags[RANGE_END]
     for key in (start, end):
@@ -181,11 +181,11 @@ def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str])
     """The keys that the first run of a chain of re-executions was created for."""
     root = run if run.root_run_id is None else instance.get_run_by_id(run.root_run_id)
     if root is None:
-        # the first run was deleted, so the plan of its re-execution has to do
+        # the first run was deleted, so the plan of its re-execution is used
         return _all_of(planned_keys(instance, run.run_id))
     named = _all_of(planned_keys(instance, root.run_id))
     if any(root.tags.get(tag) != run.tags.get(tag) for tag in (PARTITION, RANGE_START, RANGE_END)):
-        # a person changed the range of the re-execution: it may cover less, never more
+        # a person changed the range of the re-execution, which may cover fewer keys but never more
         return [key for key in named if key in set(covered)]
     return named
 
@@ -193,7 +193,7 @@ def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str])
 def _of_decision(
     instance: dg.DagsterInstance, production: Production, run: dg.DagsterRun, named: list[str], *, buys: bool
 ) -> list[str]:
-    """The keys that belong to the run's decision; with `buys`, they are now fixed in the ledger at the latest."""
+    """The keys that belong to the run's decision; with `buys`, they are fixed in the ledger if they were not before."""
     decision = decision_of(run)
     with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
         known = fixed_clips(ledger, decision)
@@ -205,7 +205,7 @@ def _of_decision(
 
 
 def _refuse_unknown_approval(run: dg.DagsterRun) -> None:
-    """Refuse to buy what a person approved in a ledger that was lost since, or that is another one.
+    """Refuse to buy clips that a person approved in another ledger, or in one that was lost since.
 
     Raises:
         ConfigurationError: The run carries an approval.
@@ -213,15 +213,15 @@ def _refuse_unknown_approval(run: dg.DagsterRun) -> None:
     if APPROVED_TAG in run.tags:
         raise ConfigurationError(
             f"this ledger does not know what was approved for {decision_of(run)}, so nothing was bought: it was rebuilt since, or "
-            "it is not the ledger of the command. Ask again with `dailies produce`; what is paid for is fetched all the same."
+            "it is not the ledger of the command. Run `dailies produce` again; paid clips are still fetched."
         )
 
 
 def _first_seen(instance: dg.DagsterInstance, run: dg.DagsterRun, named: list[str]) -> tuple[str, list[str]]:
     """The clips of a decision that the ledger does not know yet, and the name under which they are recorded.
 
-    For a backfill, its own list of keys counts, since it goes on creating runs. For any other decision with several runs (a
-    person tagged them, or the ledger was lost), each first run is recorded separately.
+    For a backfill, its own list of keys counts, since it creates further runs. For any other decision with several runs (a person tagged
+    them, or the ledger was lost), each first run is recorded separately.
     """
     if BACKFILL_TAG in run.tags and DECISION_TAG not in run.tags:
         targets = _backfill_targets(instance, run.tags[BACKFILL_TAG])
@@ -252,7 +252,7 @@ def _show_as_before(
         instance: Dagster.
         plan: The event that planned the key for this run.
         run_id: This run.
-        unless_red: Do it only if the key was green or another run works on it.
+        unless_red: Whether to do this only if the key was green or another run works on it.
     """
     asset, key = plan.asset_key, plan.partition
     if asset is None or key is None:
@@ -277,7 +277,7 @@ def _show_as_before(
         shown = NO_RUN
     instance.report_dagster_event(plan, shown)
     if shown != NO_RUN and _made(instance, asset, key) > since:
-        # that run has materialized the key just now: the plan event after it would show the run's outcome instead
+        # that run has just materialized the key, so the plan event after it would show the run's outcome instead
         instance.report_dagster_event(plan, NO_RUN)
 
 

@@ -1,4 +1,4 @@
-"""The events of selects: which clips have a circled take, as Dagster shows them in the asset `selects`."""
+"""The events of selects, by which Dagster shows the clips with a circled take in the asset `selects`."""
 
 from collections.abc import Collection
 
@@ -39,7 +39,7 @@ def select_event(shown: ShownEvents, select: Select) -> dg.AssetMaterialization:
         "s3": delivery.get("uri"),
         "manifest": delivery.get("manifest_uri"),
     }
-    # stale when a newer take is shown than the one that was newest when somebody chose
+    # stale if Dagster shows a newer take than the newest one at the time of the circle
     inputs = {PROMPTS: attempt.fingerprint, UPLOADED_VIDEOS: (video and video.data_version) or attempt.id}
     return dg.AssetMaterialization(
         SELECTS,
@@ -50,9 +50,9 @@ def select_event(shown: ShownEvents, select: Select) -> dg.AssetMaterialization:
 
 
 def show_selects(instance: dg.DagsterInstance, ledger: Ledger) -> list[str]:
-    """Make Dagster show what follows from the verdicts that it was not told of; returns the clips that changed.
+    """Make Dagster show the verdicts that it does not show yet; returns the changed clips.
 
-    What dies before its end is done again, and then changes nothing.
+    If the process dies, this is repeated, and changes nothing twice.
     """
     told = unshown(ledger)
     if not told:
@@ -69,10 +69,10 @@ def show_selects(instance: dg.DagsterInstance, ledger: Ledger) -> list[str]:
 
 
 def report_selects(instance: dg.DagsterInstance, ledger: Ledger, keys: Collection[str]) -> list[str]:
-    """Log the selects among these clips that Dagster does not show as they are; returns their clips."""
+    """Log the selects among these clips that Dagster does not show yet; returns their clips."""
     selects = selects_of(ledger, keys)
     shown = ShownEvents(instance, selects)
-    # downstream assets follow events, so a select that has not changed is not logged again
+    # downstream assets react to events, so an unchanged select is not logged again
     new = {clip: select for clip, select in selects.items() if not _is_shown(shown, clip, select)}
     for select in new.values():
         instance.report_runless_asset_event(select_event(shown, select))

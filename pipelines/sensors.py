@@ -1,6 +1,6 @@
 """The sensors that complete purchases, one per account, and the list of all sensors that buy nothing by themselves.
 
-A tick has 60 seconds; each does one bounded step, and the next tick continues.
+A tick has 60 seconds. Each tick does one bounded step, and the next one continues.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ from resources.providers.registry import provider_names
 logger = logging.getLogger("dailies")
 
 COMPLETION_SECONDS = 9
-"""Between two ticks at least. Dagster's daemon looks every 5 s, so that a tick comes every 10 s; with 10 here the second look often came
-a moment too early, and the tick after 15 s."""
+"""The minimum interval of ticks. Dagster's daemon checks every 5 s, so ticks come every 10 s. With 10 here, the second check was often
+slightly too early, and the tick came after 15 s."""
 NO_PARTITION = "no partition"
-"""Stands in the ledger for a run, for an unpaid clip whose partition was deleted: there is nothing to show."""
+"""The run id in the ledger for an unpaid clip whose partition was deleted, so that there is nothing to show."""
 
 
 def completion_name(account: str) -> str:
@@ -44,7 +44,7 @@ def completion_name(account: str) -> str:
 
 
 def has_work(ledger: Ledger, account: str) -> bool:
-    """Whether a purchase of an account is on its way or not yet reported, or a bill, a sweep or a late job is due.
+    """Whether an account has open or unreported purchases, or a due bill, sweep or late job.
 
     Raises:
         DailiesError: The ledger does not answer.
@@ -55,7 +55,7 @@ def has_work(ledger: Ledger, account: str) -> bool:
 def completion_sensor(account: str) -> dg.SensorDefinition:
     """The sensor that completes the purchases of one account.
 
-    It is on by default: it decides nothing, and paid clips are lost if nobody fetches them.
+    It is on by default, because it decides nothing, and paid clips are lost unless they are fetched.
     """
 
     @dg.sensor(
@@ -74,7 +74,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
         try:
             with production.ledger() as ledger:
                 if not has_work(ledger, account):
-                    return dg.SkipReason(f"no clip of {account} is on its way")
+                    return dg.SkipReason(f"{account} has no open clip")
                 step = asyncio.run(_step(production, ledger, account))
                 return _ask_for_runs(context, production, ledger, account, step)
         except DailiesError as error:
@@ -84,7 +84,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
 
 
 def _is_due(ledger: Ledger, account: str) -> bool:
-    """Whether a bill, a sweep or a late job of an account is due although no clip is on its way."""
+    """Whether a bill, a sweep or a late job of an account is due, even without open clips."""
     return any(part.is_due(ledger, account) for part in (bills, orphans, late_jobs))
 
 
@@ -159,9 +159,9 @@ def _order_with_all_that_is_paid(
     found: Mapping[str, Sequence[Attempt]],
     watched: frozenset[str],
 ) -> tuple[list[str], str]:
-    """All partitions, after adding those again that were deleted while a paid clip was on its way; and a text about that.
+    """All partitions, after adding those again that were deleted while their paid clips were open, and a text about that.
 
-    A run can only be requested for partitions that exist, so a clip without one would never be fetched.
+    A run can only be requested for existing partitions, so a clip without one would never be fetched.
     """
     order = list(instance.get_dynamic_partitions(clips.name or "clips"))
     gone = without_partition(found, order=order, watched=watched)
@@ -180,7 +180,7 @@ def _order_with_all_that_is_paid(
 def _characters_left(
     instance: dg.DagsterInstance, ledger: Ledger, account: str, unreported: list[Attempt]
 ) -> list[Attempt]:
-    """Record finished characters whose run has died; a living run does it itself."""
+    """Record finished characters whose run has died; a living run records its own."""
     watchers = {a.watched_by for a in unreported if a.subject_kind == CHARACTER and a.watched_by is not None}
     if not any(a.subject_kind == CHARACTER for a in unreported):
         return []
@@ -188,7 +188,7 @@ def _characters_left(
 
 
 def account_names(production: Production) -> tuple[str, ...]:
-    """The accounts that have a completion sensor. A file that declares one is read when the code location loads, like a schedule."""
+    """The accounts with a completion sensor. An account's file is read when the code location loads, like a schedule."""
     try:
         return production.settings().account_names
     except DailiesError as error:

@@ -1,4 +1,4 @@
-"""How long our sensors' ticks take and when each last began, from Dagster's own storage: for `/metrics`."""
+"""The durations and last beginnings of our sensors' ticks, read from Dagster's storage for `/metrics`."""
 
 import logging
 import time
@@ -12,9 +12,9 @@ logger = logging.getLogger("dailies")
 
 
 def tick_times(instance: dg.DagsterInstance, location: str) -> list[TickTime]:
-    """The newest tick of each sensor that is on; none where Dagster's storage does not answer.
+    """The newest tick of each sensor that is on; empty if Dagster's storage does not answer.
 
-    One query for each sensor, and it reads two rows.
+    It makes one query for each sensor, which reads two rows.
 
     Args:
         location: The name of our code location, since others may share the Dagster.

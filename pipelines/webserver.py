@@ -1,7 +1,7 @@
 """Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT [HOST]`.
 
-Dagster's own server executes mutations that arrive by GET or in a query, and checks neither Host nor Origin, so that any web
-page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Five of them are private:
+Dagster's own server executes mutations that arrive by GET or in a query, and checks neither Host nor Origin, so any web page
+could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Five of them are private:
 `WorkspaceProcessContext` and `WorkspaceFileTarget`, which `dagster_webserver.cli` uses too, the cache of the partitions' colours, `code_watch`,
 and the engines of Dagster's PostgreSQL storage.
 """
@@ -41,13 +41,13 @@ LIVE_DATA_MS = 2000
 """How often the UI polls for changes."""
 LEAVE_SECONDS = 5
 PROBE_SECONDS = 2.0
-"""How long a probe or a scrape waits for a database that is away."""
+"""How long a probe or a scrape waits for a database that does not answer."""
 PICTURE_SECONDS = 5.0
-"""How long a picture is waited for."""
+"""How long a request waits for a picture."""
 
 
 def guard_of(names: frozenset[Authority], users: frozenset[int] = frozenset()) -> Guard:
-    """The guard for Dagster: its UI adds the operation's name to the address of its POSTs, and needs a WebSocket.
+    """The guard for Dagster, whose UI adds the operation's name to the address of its POSTs and needs a WebSocket.
 
     Args:
         names: Host names of the proxy.
@@ -63,11 +63,11 @@ def guard_of(names: frozenset[Authority], users: frozenset[int] = frozenset()) -
 
 
 def count_only_what_was_seen() -> None:
-    """Keep Dagster's cache of colours from missing a clip that is materialized while the cache is computed.
+    """Prevent Dagster's cache of colours from missing a clip that is materialized while the cache is computed.
 
-    Dagster reads an asset's last materialization and, a moment later, its last planned one, and marks everything up to the
-    later of both as counted. A clip that was materialized in between was never counted: it was delivered, and its column
-    stayed grey or red (seen once on a busy machine; tried with 1.13.27).
+    Dagster reads an asset's last materialization and, a moment later, its last planned one, and marks everything up to the later of both
+    as counted. A clip that was materialized in between was never counted: it was delivered, but its column stayed grey or red (seen once
+    on a busy machine; tried with 1.13.27).
     """
     ask = partition_status_cache.get_last_planned_storage_id
 
@@ -83,13 +83,13 @@ def count_only_what_was_seen() -> None:
 
 
 def ping_before_use(instance: DagsterInstance) -> None:
-    """Ping each kept connection to Dagster's PostgreSQL before it is used; one that the server has closed is opened anew.
+    """Ping each kept connection to Dagster's PostgreSQL before use, and replace a connection that the server has closed.
 
-    The webserver keeps connections and Dagster never looks whether the server still does (1.13.27). After a restart of
-    PostgreSQL each of them answered one query with "server closed the connection unexpectedly", and with it a `dailies produce`.
+    Dagster never checks the webserver's kept connections (1.13.27). After a restart of PostgreSQL, one query of each failed with "server
+    closed the connection unexpectedly", and with it a `dailies produce`.
 
     Args:
-        instance: Already optimized for the webserver, which replaces its engines.
+        instance: The instance, after its optimization for the webserver, which replaces its engines.
     """
     for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
         engine = getattr(storage, "_engine", None)
@@ -123,8 +123,8 @@ def serve(workspace: Path, port: int, host: str = HOST) -> None:
     Args:
         workspace: The workspace file with the code location.
         port: The port.
-        host: The address to listen at. Wherever it is, the guard carries out only requests whose Host is this machine's own or stands
-            in `DAILIES_ALLOWED_HOSTS`.
+        host: The address to listen at. At any address, the guard serves only requests whose Host is this machine's own or in
+            `DAILIES_ALLOWED_HOSTS`.
 
     Raises:
         resources.errors.ConfigurationError: Invalid setting.

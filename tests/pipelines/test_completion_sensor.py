@@ -37,7 +37,7 @@ def test_clips_that_were_left_are_collected_in_one_run_each_in_its_colour(
         assert (bars[asset].green, bars[asset].red) == (set(keys) - FIVE, FIVE), asset
     assert not any(ui.stale(keys).values())
 
-    assert house.tick(SENSOR) == ([], "no clip of wavespeed is on its way")
+    assert house.tick(SENSOR) == ([], "wavespeed has no open clip")
     assert house.bought() == sorted(subject(key) for key in keys)
 
 
@@ -154,7 +154,7 @@ def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_ta
         withdraw(ledger, [decided.attempt.id], why="not sent: insufficient credits")
 
     assert house.collected(SENSOR).green
-    assert house.tick(SENSOR) == ([], "no clip of wavespeed is on its way")
+    assert house.tick(SENSOR) == ([], "wavespeed has no open clip")
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 

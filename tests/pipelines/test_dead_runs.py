@@ -178,11 +178,11 @@ def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: Ho
         for entry in house.instance.all_logs(waiting, of_type=dg.DagsterEventType.RUN_FAILURE)
         if entry.dagster_event is not None
     ]
-    assert any("gives no sign of life" in (text or "") for text in said)
+    assert any("has no heartbeat any more" in (text or "") for text in said)
     tags = {run.run_id: run.tags for run in house.instance.get_runs()}
     assert tags[waiting]["dagster/priority"] == "10", "its retry has its tags, and starts before others"
     assert "dagster/priority" not in tags[lives]
-    assert house.tick(DEAD_RUNS)[1] == "every active run shows signs of life"
+    assert house.tick(DEAD_RUNS)[1] == "every active run has a heartbeat"
 
 
 def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others_never(

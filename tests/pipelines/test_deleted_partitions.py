@@ -24,7 +24,7 @@ def test_a_paid_clip_whose_partition_was_deleted_in_flight_is_fetched_and_shown(
     assert house.states(keys) == dict.fromkeys(keys, "delivered")
     assert set(house.instance.get_dynamic_partitions("clips")) == set(keys)
     assert ui.bars()["uploaded_videos"].green == set(keys)
-    assert house.tick(SENSOR) == ([], "no clip of wavespeed is on its way")
+    assert house.tick(SENSOR) == ([], "wavespeed has no open clip")
     assert house.bought() == sorted(map(subject, keys))
 
     house.forget(keys[1])
@@ -55,7 +55,7 @@ def test_what_nothing_was_spent_on_is_not_brought_back(house: House) -> None:
     house.forget(key)
     assert house.tick(SENSOR)[0] == []
     assert house.instance.get_dynamic_partitions("clips") == []
-    assert house.tick(SENSOR) == ([], "no clip of wavespeed is on its way")
+    assert house.tick(SENSOR) == ([], "wavespeed has no open clip")
 
 
 def test_the_doctor_names_a_paid_clip_that_has_no_partition(house: House) -> None:
