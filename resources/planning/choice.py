@@ -1,4 +1,4 @@
-"""The clips that words choose: among those that are declared, or among those that the ledger knows."""
+"""Choosing clips by words, among declared clips or among clips in the ledger."""
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ _OF_SERIES = {TermKind.SERIES, TermKind.TAG, TermKind.OWNER, TermKind.ENDPOINT}
 
 @dataclass(frozen=True)
 class ClipTraits:
-    """A clip as the terms see it."""
+    """The facts of a clip that terms compare."""
 
     key: str
     series: str
@@ -32,11 +32,11 @@ class ClipTraits:
     tags: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
     endpoints: Collection[str] = ()
-    """What it is bought from, without fallbacks."""
+    """The endpoints that it is bought from, without fallbacks."""
     states: Collection[AttemptState] = ()
-    """Of the newest purchase of each of its takes; none if it was never bought."""
+    """The states of the newest purchase of each of its takes; empty if it was never bought."""
     changed: bool = False
-    """Whether it is declared otherwise now than it was bought."""
+    """Whether its declaration differs from its newest purchase."""
 
     def fits(self, term: Term) -> bool:
         """Whether a term fits this clip."""
@@ -85,14 +85,14 @@ def chosen_purchases(
     """The newest purchases of the clips that the words choose, oldest first; without words, of every clip.
 
     Args:
-        ledger: What was bought.
-        words: What a person wrote.
-        today: What `today` means.
-        states: Only purchases in these states.
-        series: Only clips of this series.
+        ledger: The ledger.
+        words: The words that choose clips.
+        today: The date of the word `today`.
+        states: The states to select; others are left out.
+        series: The series to select; None for all.
 
     Raises:
-        ConfigurationError: A word is wrong, or asks for what only the declarations know.
+        ConfigurationError: A word is wrong, or needs the declarations.
     """
     selectors = parse(words, today=today)
     kinds = {term.kind for selector in selectors for term in selector}
@@ -121,7 +121,7 @@ def chosen_purchases(
 def _bounds(
     selectors: Sequence[Selector], later: Mapping[str, Collection[str]]
 ) -> sa.ColumnElement[bool] | None:
-    """What the database can check of some words, so that it need not read every purchase; None where that is nothing."""
+    """The condition of the words that the database can check, so that it need not read every purchase; None if there is none."""
     words = []
     for selector in selectors:
         terms = [condition for term in selector if (condition := _condition(term, later)) is not None]
@@ -148,7 +148,7 @@ def _condition(term: Term, later: Mapping[str, Collection[str]]) -> sa.ColumnEle
 
 
 def _seen(one: Newest, later: Mapping[str, Collection[str]]) -> list[ClipTraits]:
-    """A clip that was bought, under the name that its series had then and under those it got later."""
+    """A bought clip, under its series' name at that time and under the series' later names."""
     key, endpoints = one.subject_key, {one.endpoint}
     return [
         ClipTraits(key, name, date_in_key(key), one.tags, one.owner, endpoints, {one.state})
@@ -160,10 +160,10 @@ class Chooser:
     """Chooses among the declared clips.
 
     Args:
-        declarations: What is declared.
-        ledger: What was bought, for `state:` and `changed`.
+        declarations: The declarations.
+        ledger: The ledger, for `state:` and `changed`.
         now: The time (aware).
-        days: The dates of words without one; None is today in the time zone of each series. `state:` without a date looks at
+        days: The dates of words without one; None is today in the time zone of each series. `state:` without a date covers
             every clip that was ever bought.
     """
 
@@ -213,7 +213,7 @@ class Chooser:
         """Whether a term is the key of one clip.
 
         Raises:
-            ConfigurationError: It is a name that nothing has.
+            ConfigurationError: Nothing has this name.
         """
         if (
             term.kind is not TermKind.NAME
@@ -232,7 +232,7 @@ class Chooser:
         return ConfigurationError(f"there is no series {term.text!r}; there are: {known}{hint}{broken}")
 
     def _check_names(self, selector: Selector) -> None:
-        """Refuse a term that no series fits, since it is misspelt more likely than empty."""
+        """Refuse a term that no series fits, since it is more likely a misspelling than an empty selection."""
         of_series = [_of_series(series) for series in self._declarations.series.values()]
         for term in selector:
             if term.kind not in _OF_SERIES or any(one.fits(term) for one in of_series):

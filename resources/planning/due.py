@@ -1,4 +1,4 @@
-"""The clips of a plan: those of some series and dates, or everything that the schedules will produce."""
+"""The clips of a plan: those of some series and dates, or those that the schedules will produce."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ class DueClip:
     clip: Clip
     """Which."""
     day: dt.date
-    """When it would be bought."""
+    """The day on which it would be bought."""
     decision: str
     """The decision that would buy it together with others: one tick of a schedule, or one command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a person asks a plan about."""
+    """The series, dates and clips that a person wants to plan."""
 
     series: Sequence[str] = ()
     """Names; empty for everything that is due."""
@@ -38,7 +38,7 @@ class Selection:
     until: dt.date | None = None
     """The last date; None is the first one."""
     clips: Sequence[str] = ()
-    """Only these, by name or key; empty for all."""
+    """The clips, by name or key; empty for all."""
 
 
 def due_clips(declarations: Declarations, selection: Selection, *, now: dt.datetime) -> list[DueClip]:
@@ -115,7 +115,7 @@ def schedule_days(
     """The days of a range on which a series has clips: those of its schedule, or all if it has none.
 
     Args:
-        strict: Whether the schedule also counts for a single day; None where it does not.
+        strict: Whether the schedule also counts for a single day.
     """
     days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     if series.schedule is None or not (len(days) > 1 if strict is None else strict):

@@ -1,4 +1,4 @@
-"""What has changed in clips that were asked for before: prompt and parameters, beside those of the newest purchase."""
+"""Changes of clips that were bought before: prompt and parameters, compared with the newest purchase."""
 
 import difflib
 import re
@@ -11,7 +11,7 @@ from resources.orders import shown_body
 from resources.planning.plan import Plan, Verb
 
 CONTEXT = 6
-"""Unchanged words that are shown on each side of a change."""
+"""How many unchanged words are shown on each side of a change."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Change:
     name: str
     """`prompt`, `endpoint`, or a parameter."""
     before: Any
-    """The value of the newest purchase, None where it had none."""
+    """The value of the newest purchase; None if it had none."""
     after: Any
-    """The value that would be bought, None where it has none."""
+    """The value that would be bought; None if it has none."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def edits(ledger: Ledger, plan: Plan) -> list[Edit]:
     found = []
     for key, attempt in ledger.latest(list(wanted)).items():
         before, after = attempt.request, wanted[key]
-        # of a fallback's order only the fingerprint of what was asked for first is known
+        # of the request that a fallback replaced, only the fingerprint is known
         if before.fingerprint == after.fingerprint:
             continue
         old = {"endpoint": before.endpoint, **shown_body(before.body)}
@@ -59,7 +59,7 @@ def edits(ledger: Ledger, plan: Plan) -> list[Edit]:
 
 
 def word_changes(before: str, after: str) -> Iterator[tuple[str, str]]:
-    """The words of two texts, as `same`, `gone` or `new` with the words; long stretches that are the same are cut."""
+    """Compare the words of two texts; yields `same`, `gone` or `new` with the words. Long unchanged stretches are shortened."""
     old, new = (re.findall(r"\S+", text) for text in (before, after))
     blocks = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
     for index, (kind, a, b, c, d) in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""What the finish of a draft would cost, by the rules that would buy it. Nothing is reserved."""
+"""The price of a draft's finish, by the rules that would buy it. Nothing is reserved."""
 
 import uuid
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class FinishOffer:
 
     draft: Attempt
     request: ClipRequest | None
-    """What would be bought; None where the draft cannot be finished."""
+    """The request that would be bought; None if the draft cannot be finished."""
     caps: tuple[CapLine, ...] = ()
     """Every cap that the finish counts in."""
     refusal: str | None = None
-    """Why it cannot be bought at all, None if it can."""
+    """Why it cannot be bought at all; None if it can."""
     waits: str | None = None
-    """What would keep an order waiting now, e.g. a cap; None if nothing would."""
+    """Why an order would wait now, e.g. for a cap; None if it would not."""
 
     @property
     def floor(self) -> int:
@@ -52,7 +52,7 @@ class FinishOffer:
 
 
 def offer_finish(ledger: Ledger, draft: Attempt, limits: Limits = as_stored) -> FinishOffer:
-    """What the finish of a draft would cost now.
+    """Plan the finish of a draft.
 
     Raises:
         resources.errors.UnavailableError: The ledger does not answer.

@@ -1,6 +1,6 @@
-"""The plan: what a decision would do with each clip, by the same rules (`resources.ledger.rules`), without any change.
+"""The plan: what a decision would do with each clip, by the same rules (`resources.ledger.rules`).
 
-A plan reserves nothing, so another process may buy between the plan and the decision.
+A plan changes and reserves nothing, so another process may buy between the plan and the decision.
 """
 
 import datetime as dt
@@ -37,15 +37,15 @@ class Verb(StrEnum):
     REUSE = "reuse"
     """A delivered video of the same request exists; it costs nothing."""
     ADOPT = "adopt"
-    """A purchase of the same request is under way; the decision waits for it."""
+    """A purchase of the same request is open; the decision waits for it."""
     HOLD = "hold"
-    """Nobody knows whether it was bought. Its money counts, and nothing is bought until it is settled."""
+    """It is not known whether it was bought. Its money counts, and nothing is bought until it is settled."""
     REFUSE = "refuse"
     """Nothing would be bought; see the reason."""
 
 
 _FIRST = (Verb.BUY, Verb.REFUSE, Verb.HOLD, Verb.ADOPT, Verb.REUSE)
-"""Of the takes of a clip, whose verb is the clip's."""
+"""The verbs in the order in which a take's verb becomes the clip's."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class PlannedClip:
     series: str
     """Its series."""
     day: dt.date
-    """When it would be bought."""
+    """The day on which it would be bought."""
     verb: Verb
     """What the decision would do."""
     request: ClipRequest | None = None
@@ -65,7 +65,7 @@ class PlannedClip:
     attempt: Attempt | None = None
     """The purchase that is reused, adopted, in doubt or in the way."""
     reason: str | None = None
-    """Why, unless the verb says it."""
+    """The reason, if the verb does not tell it."""
     takes: int = 0
     """How many takes would be bought."""
     floor: int = 0
@@ -79,7 +79,7 @@ class PlannedClip:
         return self.ceiling // max(self.takes, 1)
 
     def approval(self, request: ClipRequest) -> Approval:
-        """What a person approves who agrees to this line, and to its request."""
+        """The approval that a person gives by agreeing to this line with its request."""
         return Approval(self.clip, request.order_fingerprint, self.take_ceiling, max(self.takes, 1))
 
 
@@ -92,15 +92,15 @@ class Plan:
     caps: list[CapLine] = field(default_factory=list)
     """Every cap that the purchases count in."""
     stops: list[Stop] = field(default_factory=list)
-    """Stops that are in force."""
+    """The present stops."""
     problems: list[str] = field(default_factory=list)
     """Mistakes of series that the plan leaves out."""
     warnings: list[str] = field(default_factory=list)
     """Endpoints of the plan that are retired, or will be soon."""
     ways: list[DraftWay] = field(default_factory=list)
-    """What drafts and their finishes cost, beside the straight way; for each series with drafts."""
+    """For each series with drafts: the cost of drafts and finishes, and of takes straight from the series' endpoint."""
     may_not_buy: str | None = None
-    """Why the bucket's mark forbids this ledger to buy, None if it does not."""
+    """Why this host or this ledger may not buy; None if it may."""
 
     @property
     def floor(self) -> int:
@@ -128,9 +128,9 @@ class Planning:
     """Makes plans.
 
     Args:
-        ledger: Only read.
+        ledger: The ledger, which is only read.
         regenerate: Whether the decision would buy delivered, unchanged clips again.
-        quotes: The providers' quotes, in micro-dollars by fingerprint: the price where the catalogue knows none. None if
+        quotes: The providers' quotes, in micro-dollars by fingerprint, for orders without a price in the catalogue. None if
             the providers were not asked.
         takes: How many takes of each clip the decision would buy; None for as many as its series declares.
     """
@@ -161,7 +161,7 @@ class Planning:
             resources.errors.UnavailableError: The ledger does not answer.
         """
         requests, problems = self._render(clips)
-        # the finishes of a draft tell whether it is bought again
+        # whether a draft is bought again depends on its finishes
         several = [key for key, request in requests.items() if request.takes > 1 or request.is_draft]
         found = standings(self._ledger, list(requests), several=several)
         orders = {
@@ -211,7 +211,7 @@ class Planning:
         return self._render(clips)[0]
 
     def _render(self, clips: Iterable[DueClip]) -> tuple[dict[str, ClipRequest], dict[str, str]]:
-        """Requests, and the refusals that need no ledger; a batch with one bad clip is refused whole."""
+        """The requests, and the refusals that need no ledger. One bad clip refuses its whole batch."""
         requests: dict[str, ClipRequest] = {}
         problems: dict[str, str] = {}
         batches: dict[str, list[str]] = {}
@@ -231,7 +231,7 @@ class Planning:
         return requests, problems
 
     def _decide(self, one: DueClip, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
-        """What the decision would do with a clip: buy the takes that are missing, or else what it would do with the others."""
+        """Plan one clip from the rulings on its takes."""
         request, known = order.request, standing.known
         outdated = [a for a in known if rules.is_outdated(request, a)]
         known = [a for a in known if a not in outdated]
@@ -263,7 +263,7 @@ class Planning:
 
     @staticmethod
     def _of_takes(planned: Sequence[PlannedClip], outdated: Sequence[Attempt]) -> PlannedClip:
-        """The line of a clip, from what would be done with each of its takes."""
+        """The line of a clip, from the lines of its takes."""
         bought = [one for one in planned if one.verb is Verb.BUY]
         if not bought:
             return min(planned, key=lambda one: _FIRST.index(one.verb))
@@ -307,7 +307,7 @@ class Planning:
         return say(Verb.BUY, None, reason, floor=floor, ceiling=ceiling)
 
     def _priced(self, request: ClipRequest, price: int) -> ClipRequest:
-        """The request with this price in micro-dollars, and with the quotes of fallbacks that the catalogue has no price of."""
+        """The request with this price in micro-dollars, and with quotes for fallbacks without a price in the catalogue."""
         fallbacks = tuple(
             choice
             if choice.price_micros is not None
@@ -328,7 +328,7 @@ class Planning:
 
 @dataclass(frozen=True)
 class _Sayer:
-    """Says what would become of one clip."""
+    """Makes the line of one clip."""
 
     wanted: DueClip
     request: ClipRequest

@@ -1,4 +1,4 @@
-"""The caps with planned purchases: the ledger's counters, to which a plan adds one purchase after another."""
+"""The caps with planned purchases: a plan adds its purchases to the ledger's counters, one after another."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,18 +32,18 @@ class Order:
     """One purchase to plan."""
 
     request: ClipRequest
-    """What is bought."""
+    """The request to buy."""
     decision: str
     """The decision that it belongs to."""
     day: str
-    """The day it counts for (YYYY-MM-DD)."""
+    """The day for which it counts (YYYY-MM-DD)."""
 
 
 class Purse:
-    """What may still be spent.
+    """The money that may still be spent.
 
     Args:
-        orders: Every purchase that may be counted, so that the ledger is read once.
+        orders: All purchases that may be counted, so that the ledger is read once.
     """
 
     def __init__(self, ledger: Ledger, orders: Sequence[Order]) -> None:

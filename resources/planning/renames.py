@@ -1,4 +1,4 @@
-"""Clips that would be bought again only because their series has another name now."""
+"""Clips that would be bought again only because their series was renamed."""
 
 from collections import Counter
 

@@ -1,7 +1,7 @@
-"""What a person writes to choose clips, as in dbt: words are added to each other, commas inside a word narrow it.
+"""Parsing the words that choose clips, as in dbt: a space adds words, a comma inside a word narrows it.
 
-`harbor-* tag:coast,yesterday` is every clip of the series that begin with `harbor-`, and yesterday's clips of the series with the tag
-`coast`. This module only reads the words; `resources.planning.choice` finds the clips.
+`harbor-* tag:coast,yesterday` chooses every clip of the series that begin with `harbor-`, and yesterday's clips of the series with
+the tag `coast`. This module only parses the words; `resources.planning.choice` finds the clips.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ MAX_DAYS = 1000
 
 
 class TermKind(StrEnum):
-    """What a term looks at. The value is the prefix; `name`, `date` and `changed` have none."""
+    """The fact that a term compares. The value is the prefix; `name`, `date` and `changed` have none."""
 
     NAME = "name"
     SERIES = "series"
@@ -35,14 +35,14 @@ class TermKind(StrEnum):
 PREFIXES = (TermKind.SERIES, TermKind.TAG, TermKind.OWNER, TermKind.STATE, TermKind.ENDPOINT)
 DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 STATES = ("failed", "open", "new", *(state.value for state in AttemptState if state.value != "failed"))
-"""What `state:` may name: `failed` is every end without a delivery, `new` was never bought."""
+"""The values of `state:`. `failed` is every end without a delivery, `new` was never bought."""
 ALLOWED = (
     "a series, a clip or a pattern such as harbor-*, "
     + ", ".join(f"{kind}:" for kind in PREFIXES)
     + ", changed, today, yesterday, tomorrow, 2026-11-20, 2026-11-01..07"
 )
 RESERVED = frozenset({*DAYS, TermKind.CHANGED.value})
-"""Words without a prefix that are no names."""
+"""Words without a prefix that are not names."""
 _NAME = re.compile(r"[a-z0-9*?\[\]!-]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}")
 _SHORT_END = re.compile(r"(?:([0-9]{1,2})-)?([0-9]{1,2})")
@@ -57,11 +57,11 @@ class Days:
 
     @property
     def is_range(self) -> bool:
-        """Whether it may have several days; a schedule then says on which of them there are clips."""
+        """Whether it may have several days. If so, the schedule decides on which of them there are clips."""
         return self.first != self.last
 
     def both(self, other: "Days") -> "Days | None":
-        """The days that are in both, None if there is none."""
+        """The days that are in both; None if there are none."""
         first, last = max(self.first, other.first), min(self.last, other.last)
         return Days(first, last) if first <= last else None
 
@@ -74,10 +74,10 @@ class Term:
     text: str
     """The part as it was written, without the prefix."""
     days: Days | None = None
-    """For a date."""
+    """The days of a date term."""
 
     def fits(self, value: str | None) -> bool:
-        """Whether a value is the one that is named, or matches the pattern."""
+        """Whether a value is the named one, or matches the pattern."""
         return value is not None and fnmatch.fnmatchcase(value, self.text)
 
     def __str__(self) -> str:
@@ -85,17 +85,17 @@ class Term:
 
 
 Selector = tuple[Term, ...]
-"""One word: what fits all of its terms."""
+"""One word, which chooses the clips that fit all of its terms."""
 
 
 def parse(words: Iterable[str], *, today: dt.date) -> list[Selector]:
-    """Read the words of a command.
+    """Parse the words of a command.
 
     Args:
-        today: What `today` means.
+        today: The date of the word `today`.
 
     Raises:
-        ConfigurationError: A part is none that exists; the text names it and what is allowed.
+        ConfigurationError: A part is not valid; the text names it and what is allowed.
     """
     return [tuple(_term(part, word, today) for part in word.split(",")) for word in words]
 

@@ -1,4 +1,4 @@
-"""Both ways to the clips of a plan: cheap drafts and a finish of each circled one, or every take straight from the series' own endpoint."""
+"""The two ways to the clips of a plan, with their costs: drafts with finishes, or takes straight from the series' own endpoint."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from resources.orders import ClipRequest
 
 @dataclass(frozen=True)
 class DraftWay:
-    """What the drafts of a series' clips and their finishes cost; money in micro-dollars."""
+    """The cost of a series' drafts and finishes; money in micro-dollars."""
 
     series: str
     clips: int
@@ -21,13 +21,13 @@ class DraftWay:
     drafts: int
     """The cost of all these drafts."""
     drafts_ceiling: int
-    """The same with every try that the series allows."""
+    """The cost of the drafts with every try that the series allows."""
     finishes: int
     """The cost of a finish of every clip."""
     finishes_ceiling: int
-    """The same with every try and fallback."""
+    """The cost of the finishes with every try and fallback."""
     straight: int | None
-    """The cost of as many takes from the series' own endpoint; None where that finishes only drafts."""
+    """The cost of as many takes from the series' own endpoint; None if that endpoint finishes only drafts."""
     finished: int
     """Earlier clips of the series whose draft was finished."""
     drafted: int
@@ -35,7 +35,7 @@ class DraftWay:
 
     @property
     def share(self) -> float:
-        """The share of the clips that is expected to be finished: that of the series so far, and all of them without a history."""
+        """The expected share of finished clips: the series' share so far, or 1 without a history."""
         return self.finished / self.drafted if self.drafted else 1.0
 
     @property
@@ -55,7 +55,7 @@ class DraftWay:
 
     @property
     def crossing(self) -> float | None:
-        """The share of finished clips at which both ways cost the same; above 1 drafts are always cheaper, below 0 never."""
+        """The share of finished clips at which both ways cost the same; above 1, drafts are always cheaper, below 0 never."""
         if self.straight is None or not self.finishes:
             return None
         return (self.straight - self.drafts) / self.finishes

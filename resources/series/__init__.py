@@ -1,6 +1,6 @@
 """The declarations of `data/series/`: read, checked before anything is sent, expanded into clips and rendered into requests.
 
-What a purchase does with a request belongs to `resources.ledger`.
+Purchases belong to `resources.ledger`.
 """
 
 from resources.series.declarations import Declarations, date_in_key, load_series

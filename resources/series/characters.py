@@ -1,6 +1,6 @@
 """Characters: people and things that look the same in every clip. Each is made once from a reference video.
 
-A file of `data/characters/` declares a character, its provider makes it and returns an id, and series name it in their cast.
+A file in `data/characters/` declares a character, its provider makes it and returns an id, and series name it in their cast.
 """
 
 import datetime as dt
@@ -25,7 +25,7 @@ FOLDER = "characters"
 SERIES = "(characters)"
 """The series of a character in the ledger; no real series can have this name."""
 NEEDS = {"name", "video"}
-"""The parameters by which an endpoint that makes characters is known."""
+"""The parameters that identify an endpoint which makes characters."""
 
 
 class CharacterDeclaration(Declared):

@@ -1,4 +1,4 @@
-"""The endpoints that clips may be bought from: the series' or the clip's own, its fallbacks, and the one of its drafts."""
+"""The endpoints that clips may be bought from: the series' or the clip's own, its fallbacks, and the endpoint of its drafts."""
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from resources.series.declaration import (
 from resources.series.expansion import Entry
 
 UNKNOWN_DRAFT = "draft"
-"""Stands for the provider's id of a draft until that is bought."""
+"""Stands for the provider's id of a draft until the draft is bought."""
 CHARACTERS = "characters"
 """The common parameter for the ids of characters."""
 
@@ -35,15 +35,15 @@ class SeriesEndpoint:
     endpoint: Endpoint
     """What they are bought from."""
     account: str | None
-    """The account, None for the provider's own."""
+    """The account; None for the provider's own."""
     where: Where = ()
     """Its place in the series' file; empty for the series itself."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """They override the clip's."""
+    """Parameters that override the clip's."""
     shows_cast: bool = True
-    """Whether the clip's characters are ordered from it."""
+    """Whether it shows the clip's characters."""
     first_frame: str | None = None
-    """The parameter that takes the first frame of the draft that it finishes, None where none does."""
+    """The parameter that takes the first frame of the draft that it finishes; None if there is none."""
 
     @property
     def _known(self) -> Mapping[str, Parameter]:
@@ -76,12 +76,12 @@ class SeriesEndpoint:
         own: Endpoint,
         draft: Choice | None = None,
     ) -> Choice:
-        """A clip's request to this endpoint.
+        """Build a clip's request to this endpoint.
 
         Args:
             prompt: The rendered prompt.
             document: The series' file, for the lines of problems.
-            own: The endpoint of the clip itself.
+            own: The clip's own endpoint.
             draft: The draft that it finishes.
 
         Raises:
@@ -153,7 +153,7 @@ class SeriesEndpoint:
         return None
 
     def _fits(self, draft: Choice | None, expected: Expected) -> bool:
-        """Whether the first frame of a draft has the size that this endpoint wants of it."""
+        """Whether the first frame of a draft has the size that this endpoint requires."""
         if self.first_frame is None or not self._known[self.first_frame].fills_frame:
             return True
         of_draft = (None, None) if draft is None else (draft.expected.width, draft.expected.height)
@@ -174,7 +174,7 @@ class SeriesEndpoint:
         return own if own in document.lines else ("cast",)
 
     def _in_place(self, problem: Problem, entry: Entry, document: Document) -> Problem:
-        """A problem of the endpoint, with the line of the fallback, the clip or the series that gives the value."""
+        """A problem of the endpoint, with the line of the value in the fallback, the clip or the series."""
         inside: Where = tuple(problem.field.split("."))
         if inside == ("prompt",) and entry.prompt.document is not document:
             place = entry.prompt.document.problem(entry.prompt.where)
@@ -197,17 +197,17 @@ class SeriesEndpoint:
 
 @dataclass(frozen=True)
 class Choices:
-    """The endpoints of all clips of a series, each list in the order in which it is bought."""
+    """The endpoints of all clips of a series, each list in the order of purchases."""
 
     of_series: Sequence[SeriesEndpoint]
-    """Of the clips that name none themselves."""
+    """The endpoints of clips that name none themselves."""
     of_clips: Mapping[str, Sequence[SeriesEndpoint]]
-    """Of the others, by their names."""
+    """The endpoints of other clips, by the clip's name."""
     draft: SeriesEndpoint | None = None
-    """What drafts are bought from, None in a series without drafts."""
+    """The endpoint of drafts; None in a series without drafts."""
 
     def of(self, clip: str) -> Sequence[SeriesEndpoint]:
-        """The endpoints of a clip, by its name; the one of its draft comes first."""
+        """The endpoints of a clip, by its name; the endpoint of its draft comes first."""
         ways = self.of_clips.get(clip, self.of_series)
         return ways if self.draft is None else [self.draft, *ways]
 
@@ -283,7 +283,7 @@ class _Finder:
     accounts: DeclaredAccounts
 
     def find(self, where: Where, name: str, provider: str | None, account: str | None) -> Endpoint:
-        """The endpoint with a name; it must make videos, and the account must be its provider's."""
+        """Find an endpoint by its name, and check that it makes videos and that the account is its provider's."""
         try:
             endpoint = self.catalogue.get(name, provider)
             self.accounts.check(account, endpoint.provider)
@@ -303,10 +303,10 @@ class _Finder:
     def own(
         self, where: Where, clip: ClipDeclaration, series: SeriesDeclaration, first: SeriesEndpoint | None
     ) -> SeriesEndpoint:
-        """What a clip is bought from. An account of the series is inherited only at its own provider.
+        """The clip's own endpoint. It inherits the series' account only at the same provider.
 
         Args:
-            first: What the series' clips are bought from; None where the series' own endpoint is a mistake.
+            first: The series' endpoint; None if the series' endpoint is a mistake.
         """
         if first is not None and (clip.endpoint, clip.provider, clip.account) == (None, None, None):
             return first
@@ -321,7 +321,7 @@ class _Finder:
         return SeriesEndpoint(endpoint, account, where, shows_cast=endpoint.draft_id is None)
 
     def draft(self, declared: DraftDeclaration | None) -> SeriesEndpoint | None:
-        """What the drafts of a series are bought from."""
+        """The endpoint of a series' drafts."""
         if declared is None:
             return None
         where: Where = ("draft",)
@@ -332,7 +332,7 @@ class _Finder:
         )
 
     def check_pair(self, draft: SeriesEndpoint | None, own: SeriesEndpoint) -> None:
-        """Refuse an endpoint that finishes only drafts, without such a draft from the same account."""
+        """Refuse an endpoint that finishes only drafts, unless its drafts are bought from the same account."""
         if own.endpoint.draft_id is None:
             return
         message = ""
@@ -351,14 +351,14 @@ class _Finder:
             raise ProblemsError([self.document.problem(where, found=show(own.endpoint.id), message=message)])
 
     def check_frame(self, owns: Iterable[SeriesEndpoint]) -> None:
-        """Refuse `first_frame` where the provider finishes the very draft."""
+        """Refuse `first_frame` if the provider finishes the draft itself."""
         for own in owns:
             if own.endpoint.draft_id is not None:
                 message = f"{own.endpoint.id} finishes the very draft and needs no picture of it"
                 raise ProblemsError([self.document.problem(("draft", "first_frame"), message=message)])
 
     def _makes_clips(self, where: Where, endpoint: Endpoint) -> None:
-        """Refuse an endpoint that finishes drafts where a clip has to be made without one."""
+        """Refuse an endpoint that finishes drafts for a clip without drafts."""
         if endpoint.draft_id is not None:
             message = "finishes drafts and makes no clip of its own"
             raise ProblemsError(

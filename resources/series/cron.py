@@ -45,7 +45,7 @@ def cron_mistake(cron: str) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bool]:
-    """Days of the month, months, days of the week (0 is Sunday), and whether one kind of day is enough."""
+    """Days of the month, months, days of the week (0 is Sunday), and whether either kind of day suffices."""
     texts = cron.split()
     chosen: list[frozenset[int]] = []
     for text, (name, low, high) in list(zip(texts, _FIELDS, strict=True))[2:]:
@@ -53,7 +53,7 @@ def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bo
         chosen.append(frozenset().union(*found))
     days, months, weekdays = chosen
     weekdays = frozenset(day % 7 for day in weekdays)
-    # like Dagster: if both kinds of day are given, one of them is enough
+    # like Dagster: if both kinds of day are given, either suffices
     by_day, by_weekday = texts[2], texts[4]
     names_days = by_day != "*" and (len(days) < 31 or "*" not in by_weekday)
     names_weekdays = by_weekday != "*" and (len(weekdays) < 7 or "*" not in by_day)
@@ -74,12 +74,12 @@ MOST_DAYS = 9 * 366
 
 
 def next_tick(cron: str, after: dt.datetime) -> dt.datetime | None:
-    """The first tick of a cron expression without mistakes after a moment, in the moment's time zone.
+    """The first tick of a valid cron expression after a moment, in the moment's time zone.
 
-    A wall time that the clocks skip has no tick here; Dagster ticks at the next one that exists.
+    A wall time that the clocks skip has no tick here; Dagster ticks at the next existing time.
 
     Args:
-        after: With a time zone.
+        after: The moment, with a time zone.
     """
     texts = cron.split()
     minutes, hours = (
@@ -92,7 +92,7 @@ def next_tick(cron: str, after: dt.datetime) -> dt.datetime | None:
             continue
         for hour, minute in itertools.product(hours, minutes):
             tick = dt.datetime(date.year, date.month, date.day, hour, minute, tzinfo=after.tzinfo)
-            # arithmetic within a time zone ignores that its clocks change
+            # arithmetic within a time zone ignores its clock changes
             exact = tick.astimezone(dt.UTC)
             if exact > after.astimezone(dt.UTC) and exact.astimezone(after.tzinfo) == tick:
                 return tick

@@ -12,7 +12,7 @@ from resources.declared.validation import refused
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 SAMPLE_DATE = dt.date(2026, 9, 23)
-"""Its weekday and month have the longest names, so a sample of it has the longest prompt of a dated series."""
+"""A date whose weekday and month have the longest names, so that its clip has the longest prompt of a dated series."""
 
 _LEAP_YEAR = 2028
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -47,7 +47,7 @@ DateRule = Annotated[
 
 
 def on(rules: Mapping[str, Mapping[str, Any]], date: dt.date | None) -> dict[str, Any]:
-    """The values for a date: those of its weekday, overridden by those of its day of the year, and then by its own."""
+    """The values for a date: those of its weekday, overridden by those of its day of the year, then by its own."""
     if date is None or not rules:
         return {}
     day = date.isoformat()

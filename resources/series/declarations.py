@@ -1,4 +1,4 @@
-"""All series of `data/series/`: loaded, searched for a clip by its key, and asked for its request."""
+"""All series of `data/series/`: loading them, finding a clip by its key, and rendering its request."""
 
 import datetime as dt
 import functools
@@ -26,9 +26,9 @@ from resources.series.retirement import retired
 from resources.series.series import Clip, Series
 
 MAX_SECONDS = 5
-"""Seconds for all prompts of one series; thousands of ordinary prompts take 0.1 s."""
+"""The longest time for all prompts of one series, in seconds; thousands of ordinary prompts take 0.1 s."""
 MAX_FAILED = 20
-"""Clips with mistakes after which the rest of a series is not tried."""
+"""After how many clips with mistakes the rest of a series is skipped."""
 
 ANY_CHARACTER = "char_any"
 """A placeholder for the id of a character while a file is checked; it is never sent."""
@@ -63,7 +63,7 @@ class Declarations:
     made: Callable[[], Mapping[str, Made]] = dict
     """Returns the characters that exist at their providers; called only when a clip needs one."""
     catalogue: Catalogue = field(default_factory=lambda: Catalogue([]))
-    """What can be bought, with today's prices."""
+    """The endpoints, with today's prices."""
 
     def find(self, key: str) -> Clip:
         """The clip with a key.
@@ -99,9 +99,9 @@ class Declarations:
         return series.render(clip, id_of=lambda name: id_of(name, self.characters, self.made()))
 
     def renewed(self, request: ClipRequest) -> ClipRequest:
-        """A request that was rendered earlier, with the limits of its series and the prices that are declared now: they change no prompt.
+        """A request that was rendered earlier, with its series' present caps and the present prices, which change no prompt.
 
-        The prices are its own, and those of its fallbacks and of its finish. What is in the catalogue no more keeps its price.
+        The prices are those of the request, its fallbacks and its finish. An endpoint that was removed from the catalogue keeps its price.
         """
         series = self.series.get(request.series)
         limited = self._priced(request if series is None else series.limited(request))
@@ -113,10 +113,10 @@ class Declarations:
         return limited.model_copy(update={"fallbacks": fallbacks, "finish": finish})
 
     def _priced(self, way: Bought, draft: ClipRequest | None = None) -> Bought:
-        """A request or fallback at the price of now, None where the catalogue has none.
+        """A request or fallback at the present price; None if the catalogue has none.
 
         Args:
-            draft: What it finishes.
+            draft: The draft that it finishes.
         """
         try:
             endpoint = self.catalogue.get(way.endpoint, way.provider)
@@ -148,11 +148,11 @@ class Declarations:
                 "clip", f"{message}; a key of the series {dated.name} is written {form}", show(key)
             )
         if self.problems:
-            # of a broken series only the file is known; the key most likely means the file whose name it begins with
+            # of a broken series only the file is known, so look for a file whose name begins the key
             meant = [p for p in self.problems if p.file is not None and key.startswith(f"{p.file.stem}-")]
             first = max(meant, key=lambda p: len(p.file.stem) if p.file else 0, default=self.problems[0])
             message += f"; {len(self.problems)} problems keep other series out, first: {first}"
-        # only clips of a series whose name the key begins with: to compare with all clips would take seconds
+        # only clips of series whose prefix begins the key, since comparing all clips would take seconds
         own = [
             s
             for s in self.series.values()
@@ -174,8 +174,8 @@ def load_series(
 ) -> Declarations:
     """Read and check every file of `data_dir/series`. A broken file is in `problems` and never stops the others.
 
-    A mistake must show when the file is read, and not when money moves. So every check that sends nothing runs here: the
-    endpoint, the parameters, and the prompt of every clip (on sample dates if the series is dated).
+    A mistake must show when the file is read, not when money moves. So every check that sends nothing runs here: of the endpoint, the
+    parameters, and the prompt of every clip (on sample dates if the series is dated).
 
     Args:
         made: Returns the characters that exist at their providers; called only when a clip needs one.
@@ -200,7 +200,7 @@ def load_series(
     def checked(document: Document) -> Series:
         series = _load(document, catalogue, includes, accounts, edits)
         _check_unique(series, declarations, keys)
-        # a cast that is wrong makes clips wrong, too, with mistakes of its own
+        # checked first, since a wrong cast causes further mistakes in the clips
         _check_cast(series, characters)
         _check_clips(series)
         return series
@@ -239,7 +239,7 @@ def _with_hidden_mistakes(document: Document, checked: Callable[[Document], Seri
 
 
 def _missing_folder(data_dir: Path) -> Problem | None:
-    """The problem if there is nothing to read from: a missing folder is not an empty one."""
+    """The problem if the folder is missing, which differs from an empty one."""
     if not data_dir.is_dir():
         message = "is not a folder; set DAILIES_DATA to the folder of the declarations"
     elif not (data_dir / "series").is_dir():
@@ -266,7 +266,7 @@ def _load(
 
 
 def _check_cast(series: Series, characters: Characters) -> None:
-    """Refuse a character that is not declared, or that the provider of a clip does not have."""
+    """Refuse a character that is not declared, or that a clip's provider does not have."""
     mistakes = Mistakes()
     for name, where, way in series.castings():
         try:
@@ -290,7 +290,7 @@ def _check_cast(series: Series, characters: Characters) -> None:
 
 
 def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
-    """Refuse a name or a key of an earlier file. Dated keys are unique when their beginnings are, since those contain no date."""
+    """Refuse a name or a key of an earlier file. Dated keys are unique if their prefixes are, since prefixes contain no date."""
     other = declarations.series.get(series.name)
     if other is not None:
         message = f"is already the name of the series in {other.document.file.name}"
@@ -334,7 +334,7 @@ def _check_clips(series: Series) -> None:
             for same in found.values()
         ]
         if left := sum(1 for _ in waiting):
-            message = f"has mistakes in {failed} clips; {left} more are tried when these are mended"
+            message = f"has mistakes in {failed} clips; {left} more are checked when these are corrected"
             problems.append(Problem("", message, file=series.document.file))
         raise ProblemsError(problems)
 

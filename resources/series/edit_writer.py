@@ -1,4 +1,4 @@
-"""Writes the files `data/edits/{series}.yaml`: whole or not at all, and only what reads back as it was meant."""
+"""Writes the files `data/edits/{series}.yaml` atomically, after checking that they read back unchanged."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ _HEADER = """\
 
 
 class _QuotedText(str):
-    """A text that is quoted, so that no reader of YAML takes it for something else."""
+    """A text that is written in quotes, so that YAML reads it as text."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class _EditDumper(yaml.SafeDumper):
 
 
 def _represent(dumper: yaml.SafeDumper, text: _QuotedText) -> yaml.ScalarNode:
-    # the dumper falls back to quotes where a block cannot hold the text
+    # the dumper falls back to quotes if a block cannot hold the text
     style = "|" if "\n" in text else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
 
@@ -68,14 +68,16 @@ def written(series: str, edits: Mapping[str, EditDeclaration]) -> str:
 def with_edit(
     edits: PromptEdits, file: Path, clip: str, said: EditDeclaration | None
 ) -> tuple[str, PromptEdits]:
-    """The text of a file of edits with another edit of a clip, or with none, and the edits as they would be read from it.
+    """Add, replace or remove a clip's edit; returns the new text of the file, and the edits as read from it.
 
     Args:
-        edits: As they are now.
+        edits: The present edits.
         file: Their file, which has the series' name.
+        clip: The clip's key.
+        said: The edit; None removes the clip's edit.
 
     Returns:
-        The text, empty where no edit is left.
+        The text, empty if no edit is left, and the edits.
 
     Raises:
         ProblemsError: The edit has mistakes, or the file would be too large.
@@ -96,10 +98,10 @@ def with_edit(
 
 
 def write_edits(data_dir: Path, file: Path, text: str) -> None:
-    """Replace a file of edits in one step; an empty text removes it.
+    """Replace a file of edits atomically; an empty text removes it.
 
     Raises:
-        ConfigurationError: It cannot be written. The file is as it was.
+        ConfigurationError: It cannot be written. The file is unchanged.
     """
     try:
         if not text:

@@ -1,4 +1,4 @@
-"""The clips of a declaration: its list, or every combination of its matrix, counted before they are made."""
+"""Expanding a declaration into clips: its list, or every combination of its matrix, counted before they are made."""
 
 import itertools
 import math
@@ -16,12 +16,12 @@ from resources.series.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the declaration says about a clip on every date."""
+    """The declaration of a clip for every date."""
 
     variables: Mapping[str, Any]
-    """The clip's own."""
+    """The clip's own variables."""
     parameters: Mapping[str, Any]
-    """The series', overridden by the clip's own."""
+    """The series' parameters, overridden by the clip's own."""
     prompt: Prompt
     """The clip's prompt, with the fields of the series and its includes."""
     cast: tuple[str, ...]

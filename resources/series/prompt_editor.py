@@ -1,4 +1,4 @@
-"""Other words for a clip: shown, tried and kept in `data/edits/`, for the room and for `dailies edit`. Nothing here buys."""
+"""Editing a clip's words: showing, previewing and keeping them in `data/edits/`, for the room and `dailies edit`. It buys nothing."""
 
 import contextlib
 import datetime as dt
@@ -35,26 +35,26 @@ PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ClipWords:
-    """The words of a clip, for somebody who changes them."""
+    """The words of a clip, for a person who edits them."""
 
     clip: str
     own: Words
-    """Those that its series declares."""
+    """The series' words."""
     words: Words
-    """Those that it has."""
+    """The clip's present words."""
     edit: EditedWords | None
-    """Who gave it other words than its series, None if nobody has."""
+    """The author and time of the clip's edit; None if it has the series' words."""
     overtaken: list[tuple[str, str, str]]
     """See `Series.overtaken`."""
     seen: str
-    """Names this state of the words: whoever changes them sends it back, so that nobody overwrites what they have not seen."""
+    """An id of this state of the words. An editor sends it back, so that nobody overwrites words that they have not seen."""
     problem: str | None = None
     """Why the clip cannot be rendered. Its edit can still be removed."""
 
 
 @dataclass(frozen=True)
 class WordsPreview:
-    """A clip with words that are not kept yet."""
+    """A clip with words that are not saved yet."""
 
     request: ClipRequest
 
@@ -67,7 +67,7 @@ class WordsPreview:
 
 @dataclass(frozen=True)
 class _Declared:
-    """A clip as it is declared now."""
+    """A clip with its present declaration."""
 
     declarations: Declarations
     series: Series
@@ -91,7 +91,7 @@ class _Declared:
         )
 
     def edited(self, words: Words | None, who: str) -> tuple[str, Series]:
-        """The text of the file of edits with these words, and the series with them.
+        """The new text of the file of edits, and the series with these words.
 
         Raises:
             ProblemsError: The words have mistakes.
@@ -104,7 +104,7 @@ class _Declared:
         return text, series
 
     def _edit_of(self, words: Words, who: str) -> EditDeclaration | None:
-        """The edit that gives the clip these words, None if they are the series' own."""
+        """The edit that gives the clip these words; None if they are the series' own."""
         before, own = self.series.edit_of(self.clip), self.series.words(self.clip, edited=False)
         now = self.series.words(self.clip)
         if isinstance(words, str):
@@ -121,7 +121,7 @@ class _Declared:
             return None
         fields: dict[str, Any] = {name: declared_words(name, text) for name, text in changed.items()}
         if before is not None and isinstance(before.prompt, PromptFields) and isinstance(now, dict):
-            # a template that somebody wrote stays one where its words are the same
+            # a field whose words are unchanged keeps its template
             fields |= {n: getattr(before.prompt, n) for n in before.fields if changed.get(n) == now.get(n)}
         return self._signed(fields, {n: own.get(n, "") for n in changed}, who)
 
@@ -135,7 +135,7 @@ class PromptEditor:
     """Shows, tries and keeps other words for clips.
 
     Args:
-        declarations: Reads what is declared, as it is now.
+        declarations: Reads the present declarations.
         data_dir: The data folder.
         lock: A file of this machine that every writer of edits locks.
     """
@@ -146,7 +146,7 @@ class PromptEditor:
         self._lock = lock
 
     def look(self, clip: str) -> ClipWords:
-        """The words of a clip as they are declared now.
+        """The present words of a clip.
 
         Raises:
             DailiesError: No series declares the clip, or its series has mistakes and nobody edited the clip.
@@ -160,7 +160,7 @@ class PromptEditor:
             return ClipWords(clip, "", "", edit.record, [], _state(None, edit), problem=str(error))
 
     def preview(self, clip: str, words: Words) -> WordsPreview:
-        """What would be sent with these words.
+        """The request with these words.
 
         Raises:
             ProblemsError: The words have mistakes, or the clip cannot be rendered.
@@ -174,12 +174,12 @@ class PromptEditor:
         """Give a clip other words, or the series' own.
 
         Args:
-            words: None for the series' own. Fields that are not named keep the series' words.
-            who: Who gives them.
-            seen: `ClipWords.seen` of the words that they looked at; None replaces whatever is there.
+            words: The words; None for the series' own. Other fields keep the series' words.
+            who: The author.
+            seen: `ClipWords.seen` of the words that the author saw; None replaces any words.
 
         Raises:
-            EditConflictError: Somebody changed the words in between. Nothing was kept.
+            EditConflictError: Somebody changed the words meanwhile. Nothing was kept.
             DailiesError: The words have mistakes, or the file cannot be written. Nothing was kept.
         """
         with self._locked():
@@ -192,7 +192,7 @@ class PromptEditor:
             text, series = declared.edited(words, who)
             now = declared.words
             result = replace(declared, series=series).words
-            # an answer that was lost is asked for again
+            # the first answer may have been lost: the same words again are no conflict
             if (now.words, now.edit and now.edit.by) == (result.words, result.edit and result.edit.by):
                 return now
             if seen is not None and seen != now.seen:
@@ -214,7 +214,7 @@ class PromptEditor:
         return next((edits for edits in found if clip in edits.of_clips), None)
 
     def _remove(self, clip: str, seen: str | None) -> bool:
-        """Remove an edit that keeps its own series from being read. Whether there was one."""
+        """Remove an edit because of which its own series cannot be read; returns whether there was one."""
         edits = self._edits_with(clip)
         if edits is None or edits.document is None:
             return False
@@ -228,7 +228,7 @@ class PromptEditor:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time on this machine."""
+        """Let one process at a time write edits on this machine."""
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         with self._lock.open("a+") as file:
             try:

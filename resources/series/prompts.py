@@ -26,7 +26,7 @@ LABELS = {
     "dialogue": "Dialogue: ",
     "avoid": "Avoid: ",
 }
-"""The fields in the order in which they are rendered, one line each, with the label of the line."""
+"""The fields in the order of rendering, one line each, with the label of the line."""
 
 Words = str | dict[str, str]
 """Rendered words of a prompt: its text, or the text of each field without its label."""
@@ -91,7 +91,7 @@ PromptDeclaration = Annotated[
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(text: str) -> PromptTemplate:
-    """The template of a text. To compile it takes 100 times as long as to render it, and clips, dates and reloads share texts."""
+    """The template of a text, cached: compiling takes 100 times as long as rendering, and clips, dates and reloads share texts."""
     return PromptTemplate(text)
 
 
@@ -141,7 +141,7 @@ class _Field:
         return LABELS[self.name] + ", ".join(texts)
 
     def words(self, variables: Mapping[str, Any], clip: str) -> str:
-        """The same without the label."""
+        """The rendered field without its label."""
         return ("\n" if self.name == "dialogue" else ", ").join(self._rendered(variables, clip))
 
     def _rendered(self, variables: Mapping[str, Any], clip: str) -> list[str]:
@@ -157,9 +157,9 @@ class Prompt:
     where: Where
     """Its place in the file."""
     text: _Text | None
-    """The plain text, None if the prompt has fields."""
+    """The plain text; None if the prompt has fields."""
     fields: Mapping[str, _Field]
-    """The fields that are given, by name."""
+    """The given fields, by name."""
 
     @classmethod
     def read(cls, declared: str | PromptFields, document: Document, where: Where) -> "Prompt":
@@ -179,7 +179,7 @@ class Prompt:
         return cls(document, where, None, fields)
 
     def over(self, inherited: "Prompt") -> "Prompt":
-        """This prompt with the fields of another that it does not have. Plain text inherits nothing.
+        """This prompt, with the missing fields taken from another. Plain text inherits nothing.
 
         Raises:
             ProblemsError: This prompt has fields and the other is plain text.
@@ -194,7 +194,7 @@ class Prompt:
         return Prompt(self.document, self.where, None, {**inherited.fields, **self.fields})
 
     def render(self, variables: Mapping[str, Any], clip: str) -> str:
-        """The text that is sent.
+        """Render the text to send.
 
         Args:
             clip: The clip's name, for problems.
@@ -222,7 +222,7 @@ class Prompt:
         return rendered
 
     def words(self, variables: Mapping[str, Any], clip: str) -> Words:
-        """What is rendered, for somebody who changes it.
+        """Render the words for a person who edits them.
 
         Args:
             clip: The clip's name, for problems.

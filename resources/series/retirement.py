@@ -1,4 +1,4 @@
-"""The refusal of an endpoint that its provider has retired, for the author of a file."""
+"""The message about a retired endpoint, for the author of a file."""
 
 import datetime as dt
 

@@ -24,7 +24,7 @@ _ANY_DATE = "0000-00-00"
 SCHEDULE_SUFFIX = "_schedule"
 """The end of the name of every series' schedule, and of no other schedule."""
 MAX_SAMPLES = 5000
-"""Most clips on special dates that are rendered when a file is read."""
+"""The most clips on special dates that are rendered when a file is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,17 @@ class Clip:
     name: str
     """Its name within the series."""
     date: dt.date | None
-    """Its date, None in a series that is not dated."""
+    """Its date; None in a series that is not dated."""
 
 
 class Series:
     """A series without mistakes.
 
     Attributes:
-        declaration: What the file says.
-        endpoints: What its clips are bought from, and their fallbacks.
+        declaration: The content of the file.
+        endpoints: The endpoints of its clips, with fallbacks.
         document: The file with its lines.
-        edits: Other words for single clips.
+        edits: The edits of single clips.
         data_dir: The data folder.
     """
 
@@ -64,11 +64,11 @@ class Series:
 
         Args:
             document: The series' file.
-            includes: In the order in which the series names them.
+            includes: The includes, in the series' order.
             edits: None for a series without edits.
 
         Raises:
-            ProblemsError: It cannot be expanded, a prompt is wrong, or an edit is of no clip.
+            ProblemsError: It cannot be expanded, a prompt is wrong, or an edit belongs to no clip.
         """
         self.declaration = declaration
         self.endpoints = endpoints
@@ -94,19 +94,17 @@ class Series:
         """The same series with other edits.
 
         Raises:
-            ProblemsError: An edit is of no clip, or has fields where the prompt is plain text.
+            ProblemsError: An edit belongs to no clip, or has fields although the prompt is plain text.
         """
         return Series(self.declaration, self.endpoints, self.document, self._includes, edits)
 
     def _entries_edited(self) -> Iterator[tuple[str, Entry]]:
-        """What is said about each edited clip, by its key."""
+        """The declaration of each edited clip, by its key."""
         mistakes = Mistakes()
         for key, edit in self.edits.of_clips.items():
             clip = self.clip_of_key(key)
             if clip is None:
-                message = (
-                    f"is no clip of the series {self.name}; `dailies edit {key} --remove` removes this edit"
-                )
+                message = f"is not a clip of the series {self.name}; `dailies edit {key} --remove` removes this edit"
                 problem = edit.prompt.document.problem(edit.where, message=message)
                 known = [] if self.dated else [one.key for one in self.clips()]
                 mistakes.problems.append(problem.hinted(key, known))
@@ -134,7 +132,7 @@ class Series:
         return {"max_attempts": said.max_attempts, "takes": said.takes, "caps": caps}
 
     def limited(self, request: ClipRequest) -> ClipRequest:
-        """A request that was rendered earlier, with the limits that are declared now: they change no prompt."""
+        """A request that was rendered earlier, with the present caps and tries, which change no prompt."""
         return request.model_copy(update=self._limits)
 
     @property
@@ -149,17 +147,17 @@ class Series:
 
     @property
     def schedule(self) -> Schedule | None:
-        """When it is produced by itself."""
+        """When it is produced automatically."""
         return self.declaration.schedule
 
     @property
     def schedule_name(self) -> str:
-        """The name of its schedule where names may have no hyphens."""
+        """The name of its schedule in Dagster, whose names have no hyphens."""
         return self.name.replace("-", "_") + SCHEDULE_SUFFIX
 
     @property
     def owner(self) -> str | None:
-        """Who is responsible for it, as Dagster writes owners."""
+        """The person or team that is responsible for it, in Dagster's form."""
         return self.declaration.owner
 
     @property
@@ -210,7 +208,7 @@ class Series:
         return Clip(self._key(name, date.isoformat()), self.name, name, date)
 
     def clip_of_key(self, key: str) -> Clip | None:
-        """The clip with a key, None if the series has none."""
+        """The clip with a key; None if the series has none."""
         rest = key.removeprefix(f"{self.key_prefix}-")
         name = rest[11:] if self.dated else rest
         try:
@@ -223,7 +221,7 @@ class Series:
         return f"{self.key_prefix}-{date}-{name}" if date else f"{self.key_prefix}-{name}"
 
     def variables(self, clip: Clip) -> dict[str, Any]:
-        """The variables of a clip's templates. Its own override those of its date, the series' and the includes', in this order."""
+        """The variables of a clip's templates: the clip's own override its date's, which override the series', then the includes'."""
         found = {
             **self._shared,
             **dates.on(self.declaration.dates, clip.date),
@@ -234,9 +232,9 @@ class Series:
         return found if clip.date is None else {**found, "date": clip.date.isoformat()}
 
     def samples(self) -> list[Clip]:
-        """Clips that cover the whole file: all clips on one date and on each date with variables of its own, and every edited clip.
+        """Clips that cover the whole file: all clips on one date and on each date with its own variables, and every edited clip.
 
-        If those are more than `MAX_SAMPLES`, only the first clip is tried on each special date.
+        If these are more than `MAX_SAMPLES`, only the first clip is rendered on each special date.
         """
         if not self.dated:
             return self.clips()
@@ -252,7 +250,7 @@ class Series:
         return {name for entry in self._entries.values() for name in entry.cast}
 
     def castings(self) -> Iterator[tuple[str, Where, SeriesEndpoint]]:
-        """Each character with the first place that names it, once for each endpoint that must know it."""
+        """Each character with the first place that names it, for each endpoint that must have it."""
         seen: set[tuple[str, Where]] = set()
         for clip, entry in self._entries.items():
             if not entry.cast:
@@ -276,7 +274,7 @@ class Series:
         """
         clip = self.clip(clip.name, clip.date)  # the file may have changed since the clip was found
         entry, edit = self._entry(clip), self.edit_of(clip)
-        # stands in for a prompt that cannot be rendered while the parameters are checked, and is never sent
+        # replaces a prompt that cannot be rendered while the parameters are checked; it is never sent
         prompt, mistakes = "a prompt", Mistakes()
         with mistakes.gathered():
             prompt = entry.prompt.render(self.variables(clip), clip.name)
@@ -346,7 +344,7 @@ class Series:
         return self._edited.get(clip.key) or self._entries[clip.name]
 
     def edit_of(self, clip: Clip) -> EditDeclaration | None:
-        """The other words of a clip, None if it has those of its series."""
+        """The edit of a clip; None if it has its series' words."""
         edit = self.edits.of_clips.get(clip.key)
         return None if edit is None else edit.declared
 
@@ -354,7 +352,7 @@ class Series:
         """The words of a clip.
 
         Args:
-            edited: Whether with its edit; without, they are the series' own.
+            edited: Whether to apply the clip's edit; otherwise the words are the series' own.
 
         Raises:
             ProblemsError: A variable is missing.
@@ -369,7 +367,7 @@ class Series:
         return (self._entry(clip) if edited else self._entries[clip.name]).prompt
 
     def overtaken(self, clip: Clip) -> list[tuple[str, str, str]]:
-        """Where the series changed after the edit of a clip: each replaced part with its words then and now; `text` is the whole.
+        """The parts of a clip's edit whose series' words have changed since: the part (`text` for the whole), its words then, and now.
 
         Raises:
             ProblemsError: A variable is missing.
@@ -379,7 +377,7 @@ class Series:
         if not before:
             return []
         own = self.words(clip, edited=False)
-        # the whole text of a prompt in fields may be replaced, too
+        # an edit may replace the whole text of a prompt in fields
         now = own if isinstance(own, dict) else {}
         now = {**now, "text": self.text(clip, edited=False)}
         return [(n, before[n], now.get(n, "")) for n in before if before[n] != now.get(n, "")]

@@ -1,8 +1,8 @@
 """Prompt templates: the part of Jinja2 that a prompt needs, and nothing that can loop, call or grow.
 
-A template is checked node by node before it is compiled. It has no loops, calls, attributes, assignments or arithmetic, so
-every node is evaluated at most once. With limits on the template, on values and on `replace`, this bounds the time and
-memory of a rendering. Templates still run in Jinja2's immutable sandbox.
+A template is checked node by node before it is compiled. It has no loops, calls, attributes, assignments or arithmetic, so every node
+is evaluated at most once. Together with limits on the template, on values and on `replace`, this bounds the time and memory of a
+rendering. Templates also run in Jinja2's immutable sandbox.
 """
 
 import datetime as dt
@@ -19,9 +19,9 @@ from resources.declared.problems import show
 from resources.plain import UNFIT
 
 MAX_TEMPLATE = 20_000
-"""Characters of a template."""
+"""The longest template, in characters."""
 MAX_PROMPT = 20_000
-"""Characters of a rendered prompt."""
+"""The longest rendered prompt, in characters."""
 _MAX_NODES = 500
 _MAX_DEPTH = 24
 
@@ -75,7 +75,7 @@ class PromptError(Exception):
 
 
 def _replace(value: object, old: str, new: str) -> str:
-    """`replace`, the only filter that can make a text grow without limit."""
+    """`replace` with a limit, since it is the only filter that can make a text grow without bounds."""
     text, old, new = str(value), str(old), str(new)
     if not old or len(text) + text.count(old) * (len(new) - len(old)) > MAX_PROMPT:
         raise PromptError(
@@ -133,7 +133,7 @@ _SYNTAX = {
     r"expected token 'name'": "a filter's name is missing after |",
     r"unexpected char (.+) at": r"\1 means nothing between {{ and }}",
 }
-"""Jinja's sentences, and ours."""
+"""Jinja's error texts, and ours."""
 
 
 class PromptTemplate:
@@ -194,7 +194,7 @@ _SINGLE_BRACES = re.compile(r"\{ *([a-z][a-z0-9_]*) *\}")
 
 
 def _in_words(message: str) -> str:
-    """What Jinja says of a template that it cannot read, for somebody who has never heard of tokens and tags."""
+    """Jinja's error about a template, for a person who does not know tokens and tags."""
     for pattern, words in _SYNTAX.items():
         if found := re.search(pattern, message):
             return found.expand(words)
@@ -210,7 +210,7 @@ def _check(tree: nodes.Template) -> dict[str, int]:
             raise PromptError("is too complicated", node.lineno or 1)
         if type(node) not in _NODES:
             raise PromptError(_refusal(node), node.lineno or 1)
-        # the YAML reader sees plain text in `'\x1b'`, and Jinja makes a control character of it
+        # YAML reads `'\x1b'` as plain text, from which Jinja makes a control character
         if isinstance(node, nodes.Const) and (found := UNFIT.search(str(node.value))):
             raise PromptError(f"contains the control character {show(found[0])}", node.lineno or 1)
         if isinstance(node, nodes.Name):

@@ -419,7 +419,7 @@ def test_every_endpoint_that_does_not_exist_is_named_at_once(tmp_path: Path) -> 
 def test_a_file_with_very_many_mistakes_says_how_many_are_not_named(tmp_path: Path) -> None:
     clips = "".join(f"  - {{name: c{i}, parameters: {{duration: {i}}}}}\n" for i in range(100, 130))
     last = load(tmp_path, a=CITY.split("  - name: hero", maxsplit=1)[0] + clips).problems[-1]
-    assert last.message == "has mistakes in 20 clips; 10 more are tried when these are mended"
+    assert last.message == "has mistakes in 20 clips; 10 more are checked when these are corrected"
     unknown = "".join(f"unknown_{i}: 1\n" for i in range(60))
     last = load(tmp_path, a=CITY + unknown).problems[-1]
     assert last.message == "has 10 more mistakes, which are named when some of these are mended"
