@@ -27,6 +27,10 @@ def main() -> None:
     if any(UNFIT.search(argument) for argument in sys.argv[1:]):
         complain("an argument contains a control character or is not text. Nothing was done.")
         sys.exit(2)
+    if not {"--install-completion", "--show-completion"}.isdisjoint(sys.argv):
+        from pipelines.cli.completion import complete_as_typed
+
+        complete_as_typed()
     try:
         if not _only_prints(sys.argv[1:]):
             _keep_private()

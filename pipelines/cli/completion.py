@@ -52,6 +52,17 @@ class _File(NamedTuple):
         return {}
 
 
+def complete_as_typed() -> None:
+    """Let the scripts for zsh and fish call the command as it was typed: `.venv/bin/dailies` is on nobody's PATH."""
+    from typer import _completion_shared as typers
+
+    scripts = typers._completion_scripts  # noqa: SLF001 - Typer has no public way
+    scripts["zsh"] = scripts["zsh"].replace("complete_zsh %(prog_name)s", "complete_zsh ${(Q)~words[1]}")
+    scripts["fish"] = scripts["fish"].replace(
+        "(commandline -cp) %(prog_name)s", "(commandline -cp) (commandline -opc)[1]"
+    )
+
+
 def complete_series(incomplete: str) -> list[str]:
     """The names of series that begin like a word."""
     return _offered(incomplete, (file.name for file in _files()))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from projects import a_project, an_order
+from typer._completion_shared import get_completion_script
 
 from pipelines.cli import completion
 from pipelines.cli.app import app
@@ -157,3 +158,15 @@ def test_the_words_are_those_that_commands_understand() -> None:
     assert completion.STATES == selectors.STATES
     assert tuple(f"{kind}:" for kind in selectors.PREFIXES) == completion.PREFIXES
     assert set(completion.WHOLE_WORDS) == selectors.RESERVED
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed"), [("zsh", "${(Q)~words[1]}"), ("fish", "(commandline -opc)[1]"), ("bash", "$1")]
+)
+def test_a_shell_calls_the_command_as_it_was_typed(shell: str, typed: str) -> None:
+    """`.venv/bin/dailies` is on nobody's PATH: zsh said "No such file", fish completed files."""
+    completion.complete_as_typed()
+    script = get_completion_script(prog_name="dailies", complete_var="_DAILIES_COMPLETE", shell=shell)
+    assert typed in script
+    assert "complete_zsh dailies" not in script
+    assert "(commandline -cp) dailies" not in script
