@@ -1,4 +1,4 @@
-"""The bucket and the way into it: downloads, objects, the trial of a bucket, manifests, keys, and the embedded S3 of a first run.
+"""The bucket: downloads into it, objects, the trial of a bucket, manifests, keys, and the embedded S3 of a first run.
 
-Nothing here knows providers, the ledger or Dagster.
+Providers, the ledger and Dagster do not belong here.
 """

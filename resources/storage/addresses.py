@@ -1,7 +1,7 @@
-"""Where a URL leads: parsed once, resolved once, and refused unless it is on the internet.
+"""Addresses of downloads: a URL is parsed once, resolved once, and refused unless its address is on the internet.
 
-Output addresses come from outside. A name that resolves to this machine, a private network or a cloud's metadata service
-would let a stranger read what only this machine can.
+Output addresses come from outside. A name that resolves to this machine, a private network or a cloud's metadata service would let a
+stranger read what only this machine can read.
 """
 
 import queue
@@ -19,7 +19,7 @@ from resources.network.way_out import Network
 from resources.storage.policy import DEFAULT_PORTS, DownloadError, DownloadPolicy, UnsafeAddressError
 
 LOOKUP_SECONDS = 3.0
-"""For a name that a proxy will resolve anyway: networks that leave names to it often drop questions without an answer."""
+"""How long to look up a name that a proxy will resolve anyway; networks with such a proxy often drop DNS queries without an answer."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Target:
     scheme: str
     """`https`, or `http` for an allowed origin."""
     host: str
-    """As in TLS and the Host header; an IPv6 address without brackets."""
+    """The name for TLS and the Host header; an IPv6 address has no brackets."""
     port: int
     path: str
     """Path and query, for the request line only; never shown."""
     addresses: tuple[str, ...]
-    """Numeric addresses, all of them allowed. The connection goes to one of these and nowhere else, or through the proxy, which
-    resolves the name itself."""
+    """Numeric addresses, all of them allowed. The connection goes only to one of these, or through the proxy, which resolves the name
+    itself."""
     network: Network = field(default_factory=Network)
     """The way out."""
     proxy: Proxy | None = None
-    """The proxy on the way, None where the connection goes to the addresses."""
+    """The proxy; None if the connection goes to the addresses."""
 
     @property
     def peers(self) -> tuple[tuple[str, int], ...]:
@@ -101,10 +101,10 @@ def shown(url: str) -> str:
 
 
 def _check(origin: str, host: str, addresses: tuple[str, ...], proxy: Proxy | None) -> None:
-    """Refuse what is not on the internet, as far as it is seen from here.
+    """Refuse an address that is not on the internet, as far as this machine can see.
 
-    A proxy resolves names itself, so its answer cannot be pinned. It is asked for https only: whoever answers has to show a
-    certificate for the name, which no host of a private network has for a stranger's name.
+    A proxy resolves names itself, so its address cannot be pinned. Only https goes through it: the other side must show a certificate for
+    the name, which no host of a private network has for a stranger's name.
 
     Raises:
         UnsafeAddressError: It must not be fetched.
@@ -122,7 +122,7 @@ def _check(origin: str, host: str, addresses: tuple[str, ...], proxy: Proxy | No
             f"the output's address {origin} leads to {bad}, which is not on the internet. "
             "If that is meant (the sandbox), allow exactly this origin: DAILIES_ALLOWED_ORIGINS"
         )
-    # through a proxy a fake address says no more than none
+    # through a proxy, a fake address means no more than a missing one
     if proxy is None or literal(host) is not None:
         raise UnsafeAddressError(
             f"the output's address {origin} leads to {bad}, which no host of the internet has: a VPN on this machine gives "
@@ -132,7 +132,7 @@ def _check(origin: str, host: str, addresses: tuple[str, ...], proxy: Proxy | No
 
 
 def _parsed(url: str) -> urllib3.util.Url | None:
-    """A URL taken apart, None where it cannot be read."""
+    """Parse a URL; None if it cannot be parsed."""
     try:
         return urllib3.util.parse_url(url)
     except (LocationParseError, ValueError):
@@ -148,7 +148,7 @@ def _resolve(host: str, port: int) -> tuple[str, ...]:
 
 
 def _seen_from_here(host: str, port: int) -> tuple[str, ...]:
-    """The addresses of a name that a proxy will resolve; none where it has none here, or none in time."""
+    """The addresses of a name that a proxy will resolve; empty if this machine cannot resolve it in time."""
     written = literal(host)
     if written is not None:
         return (str(written),)

@@ -1,7 +1,7 @@
-"""Answers of S3 that are parsed: bounded in size and time, and of the kind that was asked for.
+"""Bounds for parsed answers of S3: their size, their time and their kind.
 
-botocore reads an answer to its end before it parses it: a server, or whatever answers in its place, could fill the memory
-with the answer to a list or keep a run waiting with one byte a minute.
+botocore reads an answer to its end before parsing it. So a server, or another program at its address, could fill the memory with a
+list, or keep a run waiting with one byte a minute.
 """
 
 import re
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MOST_BYTES = 16 << 20
-"""Of an answer that is parsed. A page of 1,000 keys has 4 MB at most; some servers ignore `max-keys` and send every key."""
+"""The largest parsed answer, in bytes. A page of 1,000 keys has 4 MB at most; some servers ignore `max-keys` and send every key."""
 MOST_SECONDS = 120.0
-"""From the head of such an answer to its end."""
+"""The longest time from the head of such an answer to its end, in seconds."""
 
 _PIECE = 64 << 10
 _PROLOGUE = re.compile(
@@ -28,12 +28,12 @@ _PROLOGUE = re.compile(
 
 
 class UnreadableAnswerError(Exception):
-    """An answer that is none of S3; the text says what it is instead, after the server's name."""
+    """An answer that is not S3's; the text describes it, to follow the server's name."""
 
 
 def bound_answers(client: "S3Client") -> None:
-    """Hold a client to the bounds of this module."""
-    # botocore has no public way to read less than everything; a test notices when this one moves
+    """Apply the bounds of this module to a client."""
+    # botocore has no public way to bound its reading; a test notices if this attribute moves
     endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
     endpoint.http_session = _BoundedSession(endpoint.http_session)
     events = client.meta.events
@@ -86,7 +86,7 @@ class _Bounded:
 
 
 def _refuse_what_is_no_list(response_dict: dict[str, Any], **_: Any) -> None:
-    """A page of a login, or the list of all buckets, has no keys: it must not pass for an empty bucket."""
+    """Refuse an answer that is not a list of keys: a login page or the list of all buckets must not pass for an empty bucket."""
     if response_dict["status_code"] >= 300:
         return
     root = _PROLOGUE.match(response_dict["body"][:4096])
@@ -96,9 +96,9 @@ def _refuse_what_is_no_list(response_dict: dict[str, Any], **_: Any) -> None:
 
 
 def _know_no_region(request: "AWSPreparedRequest", **_: Any) -> Any:
-    """Answer botocore's question for the bucket's region, which it asks after a redirect that names none.
+    """Answer botocore's request for the bucket's region, which it sends after a redirect without a region.
 
-    botocore asks a server that redirects this question too again and again, until Python's stack ends.
+    If the server redirects this request too, botocore repeats it until Python's stack overflows.
     """
     from botocore.awsrequest import AWSResponse
 

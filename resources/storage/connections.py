@@ -1,4 +1,4 @@
-"""Connections to the address that was checked, kept open for the next file of the same host."""
+"""Connections to checked addresses, kept open for the next file of the same host."""
 
 import contextlib
 import http.client
@@ -29,18 +29,18 @@ _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 
 class MalformedAnswerError(HTTPException):
-    """The other side sent something that is no HTTP."""
+    """The other side sent something that is not HTTP."""
 
 
 class ProxyError(OSError):
-    """A proxy gives no way to the host; the text says why."""
+    """A proxy does not connect to the host; the text says why."""
 
 
 @contextlib.contextmanager
 def strangers_bytes() -> Iterator[None]:
-    """Turn every error that foreign bytes raise into one of `NETWORK_ERRORS`.
+    """Turn every error that bytes from outside cause into one of `NETWORK_ERRORS`.
 
-    http.client and urllib3 have errors of their own and raise others too: ValueError for a chunk whose size is `-c`, for a
+    http.client and urllib3 raise other errors besides their own: ValueError for a chunk whose size is `-c`, for a
     Content-Length of 5,000 digits and for a redirect to the host `.example.com`.
     """
     try:
@@ -60,13 +60,13 @@ class Connections:
         self._pid = os.getpid()
 
     def take(self, target: Target) -> HTTPConnection | None:
-        """An open connection to one of the target's addresses, or through its proxy; None where there is none."""
+        """An open connection to one of the target's addresses, or through its proxy; None if there is none."""
         with self._lock:
             if self._pid != os.getpid():
                 self._idle, self._pid = (
                     [],
                     os.getpid(),
-                )  # a forked child must not speak on its parent's connections
+                )  # a forked child must not use its parent's connections
             for index, ((scheme, host, port, peer), connection) in enumerate(self._idle):
                 if (scheme, host, port) == (
                     target.scheme,
@@ -101,7 +101,7 @@ class Connections:
 class Deadline:
     """The total time of a download, enforced by a timer that cuts the connection.
 
-    A server that sends a byte now and then never exceeds the timeout of a single read.
+    A server that sends single bytes slowly never exceeds the timeout of a single read.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -112,9 +112,9 @@ class Deadline:
         self._timer.daemon = True
 
     def watch(self, connection: HTTPConnection) -> None:
-        """Cut this connection when the time is over. Call it again once the connection is made."""
+        """Cut this connection when the time is over. Call it again after the connection is established."""
         self._connection = connection
-        # an answer that closes the connection takes the socket away from it
+        # an answer that closes the connection removes the socket from it
         self._socket = connection.sock or self._socket
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ class Deadline:
         current = getattr(current, "socket", current)
         if current is not None:
             with contextlib.suppress(OSError):
-                # not SSLSocket's own method, which would take the TLS object away under the reading thread
+                # not SSLSocket's own method, which would remove the TLS object that the reading thread uses
                 socket.socket.shutdown(current, socket.SHUT_RDWR)
 
 
@@ -140,8 +140,8 @@ def connect(target: Target, *, connect_seconds: float, deadline: Deadline) -> HT
     """Connect to the first of the target's addresses that answers, or through its proxy.
 
     Raises:
-        ProxyError: The proxy gives no way to the host.
-        OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: None does, or TLS fails.
+        ProxyError: The proxy does not connect to the host.
+        OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: No address answers, or TLS fails.
     """
     for number, peer in enumerate(target.peers, start=1):
         connection = _connection(target, *peer, connect_seconds)
@@ -189,16 +189,16 @@ def send(
     seconds: float,
     deadline: Deadline,
 ) -> "HTTPResponse":
-    """Send a request and read the head of the answer, and nothing of its body.
+    """Send a request and read the head of the answer, but nothing of its body.
 
     Args:
-        connection: To the target.
-        target: What is asked for.
-        method: In capitals.
-        headers: Besides Host and User-Agent, which are ours.
-        body: What is sent along.
-        seconds: For the next bytes to leave or arrive.
-        deadline: Of the whole.
+        connection: The connection to the target.
+        target: The address.
+        method: The method, in capitals.
+        headers: Headers besides Host and User-Agent, which are ours.
+        body: The body.
+        seconds: The longest time until the next bytes are sent or arrive.
+        deadline: The total time.
     """
     deadline.watch(connection)
     connection.timeout = seconds
@@ -221,13 +221,13 @@ def send(
 
 
 def read_some(response: "HTTPResponse", amount: int) -> bytes:
-    """The next bytes of an answer's body as they were sent, none at its end."""
+    """The next bytes of an answer's body as they were sent; none at its end."""
     with strangers_bytes():
         return response.read(amount)
 
 
 class _BoundedReader(io.BufferedReader):
-    """Refuses a read without a size: http.client makes one for a chunk of the size `-1`, and would read without a bound."""
+    """Refuses a read without a size, as http.client makes for a chunk of the size `-1`, since it would be unbounded."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -259,7 +259,7 @@ def _connection(target: Target, host: str, port: int, connect_seconds: float) ->
             proxy_config=None if proxy is None else ProxyConfig(context, False, None, None),
         )
         if proxy is not None:
-            # Python 3.11 asks as HTTP/1.0, without a Host of its own
+            # Python 3.11 sends CONNECT as HTTP/1.0, without a Host header
             headers = {"Host": f"{_bracketed(target.host)}:{target.port}", **proxy.headers}
             connection.set_tunnel(target.host, target.port, headers, proxy.scheme)
     connection.response_class = _Response
@@ -271,7 +271,7 @@ def _bracketed(host: str) -> str:
 
 
 def _of_proxy(error: Exception, proxy: Proxy, target: Target) -> Exception:
-    """An error of connecting through a proxy; one of the target's own TLS stays as it is."""
+    """The error of connecting through a proxy; an error of the target's own TLS is returned unchanged."""
     refused = _NO_TUNNEL.search(str(error))
     if refused is not None:
         return ProxyError(proxy.refusal(int(refused[1]), target.host, target.port))

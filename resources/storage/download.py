@@ -1,4 +1,4 @@
-"""One output in one local file: the whole of it, verified, or nothing."""
+"""Downloading one output into one local file, whole and verified, or not at all."""
 
 import contextlib
 import os
@@ -47,16 +47,16 @@ class Downloaded:
     sha256: str
     """In hex."""
     content_type: str
-    """As the server says, e.g. `video/mp4`."""
+    """The server's media type, e.g. `video/mp4`."""
 
 
 def download(url: str, destination: Path, *, policy: DownloadPolicy | None = None) -> Downloaded:
     """Fetch an MP4. Blocks: run it in a thread. Memory does not grow with the file.
 
     Args:
-        url: From a provider's answer: not to be trusted.
-        destination: Appears once the file is complete, and replaces what was there.
-        policy: Limits of the download; None for the usual ones.
+        url: The address from a provider's answer, which is not trusted.
+        destination: The file, which appears once it is complete and replaces an earlier one.
+        policy: Limits of the download; None for the default ones.
 
     Raises:
         DownloadError: One of its kinds. Nothing is left behind.
@@ -87,7 +87,7 @@ def check_beginning(url: str, content_type: str, beginning: bytes) -> None:
     """Refuse a file whose first eight bytes are not those of an MP4. Servers label videos as anything, so the type does not count.
 
     Raises:
-        NotAVideoError: The file is no MP4.
+        NotAVideoError: The file is not an MP4.
     """
     if is_mp4(beginning):
         return

@@ -1,4 +1,4 @@
-"""An S3 server for a first run: `rclone serve s3` over a folder, so that no account is needed and objects are plain files.
+"""The embedded S3 server for a first run: `rclone serve s3` over a folder. It needs no account, and objects are plain files.
 
 An acknowledged PUT survives a kill of the server, since rclone renames the finished file into place. rclone does not fsync: a
 power cut may lose the last seconds. Production uses a real S3.
@@ -30,7 +30,7 @@ class FolderServedError(ConfigurationError):
     """Another server serves the folder."""
 
     why: str
-    """Who uses it, without what to do about it."""
+    """The server that uses it, without the remedy."""
 
     def __init__(self, folder: Path, holder: str) -> None:
         server, _, owner = holder.partition(" ")
@@ -59,14 +59,14 @@ class EmbeddedS3:
         secret_access_key: SecretStr | None = None,
         mark: Mapping[str, str] | None = None,
     ) -> None:
-        """Describe the server; `start` starts it.
+        """Configure the server; `start` starts it.
 
         Args:
-            folder: Holds the buckets; made where it is missing.
-            bucket: Made where it is missing.
+            folder: The folder of the buckets; created if it is missing.
+            bucket: The bucket; created if it is missing.
             port: Port on 127.0.0.1; None or 0 picks a free one.
             access_key_id: At least three letters, digits, `_` or `-`; rclone refuses shorter ones.
-            secret_access_key: None makes a new one, which is in `settings`.
+            secret_access_key: The secret; None makes a new one, which is in `settings`.
             mark: Environment variables by which `resources.processes` finds the server's process.
 
         Raises:
@@ -100,7 +100,7 @@ class EmbeddedS3:
 
     @property
     def settings(self) -> S3Settings:
-        """How to reach the bucket."""
+        """The settings to reach the bucket."""
         return S3Settings(
             bucket=self.bucket,
             endpoint_url=self.endpoint_url,
@@ -111,16 +111,16 @@ class EmbeddedS3:
     def start(self, *, timeout_seconds: float = 10, patience_seconds: float = _ENDING_SECONDS) -> Self:
         """Start the server and wait until it listens.
 
-        On Linux a server that is started from the main thread ends with this process, however this process ends.
+        On Linux, a server that is started from the main thread ends with this process, even if this process is killed.
 
         Args:
-            timeout_seconds: How long the server may take.
+            timeout_seconds: How long the server may take to start.
             patience_seconds: How long to wait for another server of the folder to end.
 
         Raises:
-            ConfigurationError: rclone is missing, the folder cannot be written, the port is taken.
-            FolderServedError: Another server serves the folder for longer.
-            UnavailableError: It does not start within `timeout_seconds`.
+            ConfigurationError: rclone is missing, the folder cannot be written, or the port is taken.
+            FolderServedError: Another server still serves the folder after `patience_seconds`.
+            UnavailableError: The server does not start within `timeout_seconds`.
         """
         if self.pid:
             return self
@@ -129,8 +129,8 @@ class EmbeddedS3:
         log = self.folder / "server.log"
         with self._locked_folder(patience_seconds) as lock, log.open("wb") as output:
             self._sweep()
-            # An empty environment: RCLONE_ variables of the user's would be settings of this server. The secret
-            # goes by the environment because every user of the machine can read the arguments of a process.
+            # An empty environment, since the user's RCLONE_ variables would be settings of this server. The secret is in the
+            # environment, because every user of the machine can read the arguments of a process.
             self._process = process = subprocess.Popen(  # noqa: S603  # our own program, arguments as a list
                 self._command(program),
                 env={
@@ -149,7 +149,7 @@ class EmbeddedS3:
         return self
 
     def stop(self, *, timeout_seconds: float = 5) -> None:
-        """End the server: politely first, so that running uploads end, then by force."""
+        """End the server: first with SIGTERM, so that running uploads finish, then by force."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -182,7 +182,7 @@ class EmbeddedS3:
             )
 
     def _command(self, program: str) -> list[str]:
-        # changes by other programs show after the cache time; with 0 an upload never ends
+        # other programs' changes appear after the cache time; with 0, an upload never ends
         return [
             *(program, "serve", "s3", str(self.folder), "--config", "", "--addr", f"127.0.0.1:{self.port}"),
             *("--dir-cache-time", "1s", "--poll-interval", "0"),
@@ -230,7 +230,7 @@ class EmbeddedS3:
 
 
 def _sign(lock: IO[str], server: int) -> None:
-    """Write who holds the lock: the server's process, 0 before it starts, and the one that it works for."""
+    """Write the holders of the lock: the server's process, 0 before it starts, and the process that started it."""
     lock.truncate(0)
     lock.write(f"{server} {os.getpid()}")
     lock.flush()

@@ -16,7 +16,7 @@ class NoSuchBucketError(ConfigurationError):
 
 
 class NoSuchObjectError(StorageError):
-    """The bucket holds nothing under this key."""
+    """The bucket has no object under this key."""
 
 
 class ObjectConflictError(StorageError):
@@ -28,4 +28,4 @@ class UnsupportedError(StorageError):
 
 
 class CorruptUploadError(StorageError):
-    """What the bucket holds after an upload is not what was sent."""
+    """The stored object differs from the uploaded one."""

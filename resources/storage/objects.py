@@ -1,7 +1,7 @@
-"""The bucket: immutable objects, each verified after it was stored, with short outages ridden out.
+"""Storing immutable objects in the bucket. Each is verified after it was stored, and requests are retried through short outages.
 
-One PutObject stores a whole object or nothing. So no half of an object is ever visible, and a killed worker leaves no open
-multipart upload behind.
+One PutObject stores a whole object or nothing. So no partial object is ever visible, and a killed worker leaves no open multipart
+upload behind.
 """
 
 import base64
@@ -40,27 +40,27 @@ _FEATURES = {
     "ContentMD5": "Content-MD5",
     "unsigned": "UNSIGNED-PAYLOAD",
 }
-"""What can be left out of a PUT, by its parameter."""
+"""The features of a PUT that can be left out, by their parameter."""
 
 
 class Arriving(Protocol):
-    """Bytes that go to the bucket while they arrive here, with their digests once all were read."""
+    """A stream of bytes that go to the bucket while they arrive, with digests after all were read."""
 
     @property
     def sha256(self) -> str:
-        """SHA-256 in hex of what was read."""
+        """SHA-256 in hex of the bytes that were read."""
 
     @property
     def md5(self) -> str | None:
-        """MD5 in hex of what was read, where it was asked for."""
+        """MD5 in hex of the bytes that were read; None if it is not wanted."""
 
     def read(self, amount: int = -1) -> bytes:
-        """The next bytes, as many as are there; none at the end."""
+        """The next available bytes; none at the end."""
 
 
 @dataclass(frozen=True)
 class _Content:
-    """The bytes of an upload, which every try opens anew, with the digests that the stored object must have."""
+    """The bytes of an upload, which every try opens again, with the digests that the stored object must have."""
 
     open: Callable[[], AbstractContextManager[IO[bytes]]]
     size: int
@@ -72,10 +72,10 @@ class ObjectStore(BucketReader):
     """A bucket to read from and to store in."""
 
     def ensure_bucket(self) -> None:
-        """Make the bucket unless it is there.
+        """Create the bucket unless it exists.
 
         Raises:
-            AccessDeniedError: The bucket belongs to somebody else, or the key may not make one.
+            AccessDeniedError: The bucket belongs to somebody else, or the key may not create one.
             resources.errors.UnavailableError: The server does not answer.
         """
         try:
@@ -105,14 +105,14 @@ class ObjectStore(BucketReader):
 
         Args:
             key: A key that no other object has.
-            source: The bytes. Nothing is stored where it raises.
+            source: The bytes. If it raises, nothing is stored.
             size: Bytes.
             content_type: E.g. `video/mp4`.
 
         Raises:
             ObjectConflictError: The key is taken.
-            CorruptUploadError: What is stored is not what was sent.
-            UnsupportedError: The server does not take an object in this way, or did not before; `put_file` stores it.
+            CorruptUploadError: The stored object differs from the sent one.
+            UnsupportedError: The server does not accept a stream now or did not before; use `put_file`.
             resources.errors.UnavailableError: S3 did not answer or cut the connection, or the source raised.
         """
         if not self.ways.stream:
@@ -152,15 +152,8 @@ class ObjectStore(BucketReader):
             key: A key that no other object has.
             path: The file; it must not change meanwhile.
             sha256: Its SHA-256 in hex, known from the download.
-            content_type: E.g. `video/mp4`.
-            md5: Its MD5 in hex where that is known already.
-
-        Returns:
-            The stored object, also where it was there already with equal content: the answer to our own PUT was lost.
-
-        Raises:
-            ObjectConflictError: The key holds something else.
-            CorruptUploadError: What is stored is not what was sent.
+            content_type: The media type, e.g. `video/mp4`.
+            md5: Its MD5 in hex, if known.
             resources.errors.UnavailableError: S3 was down for longer than `ride_out_seconds`.
         """
         if self.wants_md5:
@@ -169,7 +162,7 @@ class ObjectStore(BucketReader):
         return self._put(key, content, content_type, overwrite=False)
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str, overwrite: bool = False) -> ObjectInfo:
-        """Store a small object, as `put_file` does. `overwrite` is for the few that only show a state (`current.json`)."""
+        """Store a small object, as `put_file` does. `overwrite` is for the few objects that only show a state (`current.json`)."""
         return self._put(key, _content_of(data), content_type, overwrite=overwrite)
 
     def _put(self, key: str, content: _Content, content_type: str, *, overwrite: bool) -> ObjectInfo:
@@ -218,7 +211,7 @@ class ObjectStore(BucketReader):
         *,
         overwrite: bool,
     ) -> ObjectInfo:
-        """Store an object in one way, with the headers of that way."""
+        """Store an object with one set of features."""
 
         def send(s3: "S3Client") -> "PutObjectOutputTypeDef":
             with content.open() as body:
@@ -250,7 +243,7 @@ class ObjectStore(BucketReader):
         *,
         ours: bool = True,
     ) -> ObjectInfo:
-        """Compare what S3 stored with what was sent; remove a damaged object of ours."""
+        """Compare the stored object with the sent one; remove a damaged object of ours."""
         stored = ObjectInfo(
             key=key,
             size=content.size,
@@ -275,7 +268,7 @@ class ObjectStore(BucketReader):
         )
 
     def discard(self, key: str) -> bool:
-        """Remove an object that was stored a moment ago, damaged or for a trial. Returns whether it was removed."""
+        """Remove an object that was just stored, because it is damaged or was a trial. Returns whether it was removed."""
         try:
             self._call("remove", key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=key), once=True)
         except DailiesError:
@@ -283,7 +276,7 @@ class ObjectStore(BucketReader):
         return True
 
     def ignores_conditions(self, key: str) -> bool:
-        """Whether the server overwrites an object in spite of If-None-Match. If so, the object is overwritten now.
+        """Whether the server overwrites an object despite If-None-Match. If so, this call has overwritten the object.
 
         Raises:
             UnsupportedError: The server refuses the header.
@@ -300,9 +293,9 @@ class ObjectStore(BucketReader):
 
     @contextlib.contextmanager
     def _unknown_parts_named(self) -> Iterator[None]:
-        """Take a wrong signature of a PUT for a part that the server does not know, since the same key just did for a HEAD.
+        """Treat a wrong signature of a PUT as an unsupported feature, since the same key has just worked for a HEAD.
 
-        Google Cloud Storage says SignatureDoesNotMatch to a checksum in a trailer (aws-sdk-java-v2#5987).
+        Google Cloud Storage answers SignatureDoesNotMatch to a checksum in a trailer (aws-sdk-java-v2#5987).
         """
         try:
             yield
@@ -320,7 +313,7 @@ class ObjectStore(BucketReader):
         )
 
     def _holds(self, there: ObjectInfo, content: _Content) -> bool:
-        """Whether an object has these bytes: by a digest that can be trusted, else by reading the object."""
+        """Whether an object has these bytes, by a trusted digest or else by reading the object."""
         if there.size != content.size:
             return False
         if self._proven(there, content):

@@ -1,4 +1,4 @@
-"""What a download may do, and the ways it can fail."""
+"""The limits of downloads, and their errors."""
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -43,19 +43,19 @@ class ChangedError(DownloadError):
 
 
 class NotAVideoError(DownloadError):
-    """The server sent no MP4 but an error page, JSON or nothing. Such faults often pass."""
+    """The server sent an error page, JSON or nothing instead of an MP4. Such faults are often temporary."""
 
 
 @dataclass(frozen=True)
 class OutputKey:
-    """A key that a provider's own hosts may want for its outputs. No other host gets it, and none before it answers 401 or 403."""
+    """A key for outputs on a provider's own hosts. No other host gets it, and no host before it answers 401 or 403."""
 
     header: str = field(repr=False)
     """The value of `Authorization`."""
     hosts: tuple[str, ...] = ()
-    """Hosts that get it over https, with those below them."""
+    """Hosts that get it over https, with their subdomains."""
     origin: str | None = None
-    """The one origin that gets it instead: a sandbox."""
+    """The one origin that gets it instead, for a sandbox."""
 
     def belongs_to(self, scheme: str, host: str, port: int) -> bool:
         """Whether an origin may get it."""
@@ -70,14 +70,14 @@ class DownloadPolicy:
     """The limits of a download."""
 
     allowed_origins: frozenset[str] = field(default_factory=frozenset)
-    """Exact origins such as `http://127.0.0.1:8123` that are allowed although they are not on the internet or speak plain http:
-    the sandbox."""
+    """Exact origins such as `http://127.0.0.1:8123` that are allowed although they are not on the internet or use plain http, for the
+    sandbox."""
     network: Network = field(default_factory=Network)
     """The way out."""
     key: OutputKey | None = None
-    """The key of the account whose output is fetched, where its provider's hosts may want one."""
+    """The key of the account whose output is fetched, if its provider's hosts may need one."""
     max_bytes: int = 2_000_000_000
-    """Size of the largest file that is fetched."""
+    """The largest file that is fetched, in bytes."""
     connect_seconds: float = 10
     """For the connection to one address."""
     read_seconds: float = 30

@@ -1,4 +1,4 @@
-"""Reading the bucket: what it holds, with short outages ridden out."""
+"""Reading the bucket, with retries through short outages."""
 
 import base64
 import hashlib
@@ -37,23 +37,23 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What S3 says of one object."""
+    """S3's facts about one object."""
 
     key: str
     size: int
     """Bytes."""
     sha256: str | None
-    """In hex, where the server keeps a checksum of the whole object. rclone does not check it on upload: it repeats the header."""
+    """In hex, if the server keeps a checksum of the whole object. rclone does not check it on upload but repeats the header."""
     etag: str | None
     """Without quotes; on most servers the MD5 in hex of an object that was stored in one request."""
     content_type: str | None = None
-    """As it was stored, where the server was asked for it."""
+    """The media type; None if the server was not asked for it."""
     modified: datetime | None = None
-    """When it was stored (aware, UTC), where the server says it."""
+    """When it was stored (aware, UTC); None if the server does not say."""
 
 
 class BucketReader:
-    """A bucket to read from. Cheap to make: all readers of a process with equal settings share one client. Threads may share a reader."""
+    """A bucket to read from. It is cheap to create, since all readers of a process with equal settings share one client. Threads may share it."""
 
     def __init__(self, settings: S3Settings) -> None:
         self.settings = settings
@@ -61,11 +61,11 @@ class BucketReader:
 
     @property
     def ways(self) -> Ways:
-        """Which optional parts of S3 the server takes, as far as this process knows."""
+        """The optional features of S3 that the server supports, as far as this process knows."""
         return ways_at(self.settings)
 
     def learn(self, ways: Ways) -> None:
-        """Keep what the server takes."""
+        """Record the features that the server supports."""
         learn(self.settings, ways)
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class BucketReader:
         return f"{self.uri('')} at {_server(self._client) or 'AWS'}"
 
     def check(self) -> None:
-        """Ask for the first key of the bucket, once. A wrong address, key or bucket shows without writing anything.
+        """Read the first key of the bucket, once, to find a wrong address, key or bucket without writing anything.
 
         Raises:
             AccessDeniedError: The key is wrong or may not list the bucket.
@@ -91,7 +91,7 @@ class BucketReader:
         self._first_page("", 1, once=True)
 
     def get_bytes(self, key: str, *, max_bytes: int = 16 << 20) -> bytes | None:
-        """The content of an object, None where there is none.
+        """The content of an object; None if it does not exist.
 
         Raises:
             StorageError: It is larger than `max_bytes`.
@@ -115,14 +115,14 @@ class BucketReader:
             return None
 
     def get_file(self, key: str, path: Path) -> ObjectInfo | None:
-        """Read an object into a file, whatever its size; None where there is none.
+        """Read an object of any size into a file; None if it does not exist.
 
         Args:
-            key: Which.
-            path: Where to; what was there is replaced.
+            key: The object's key.
+            path: The file, which is replaced.
 
         Returns:
-            The object, with the SHA-256 of what was read.
+            The object, with the SHA-256 of the bytes that were read.
         """
 
         def read(s3: "S3Client") -> ObjectInfo:
@@ -142,7 +142,7 @@ class BucketReader:
             return None
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What S3 says of an object, None where there is none."""
+        """S3's facts about an object; None if it does not exist."""
         if not self.ways.head:
             return self._in_list(key)
         try:
@@ -150,7 +150,7 @@ class BucketReader:
         except NoSuchObjectError:
             return None
         except (UnsupportedError, AccessDeniedError) as error:
-            # the answer to a HEAD has no body: a list says the reason, or does instead
+            # the answer to a HEAD has no body: a list tells the reason, or the facts
             found = self._in_list(key)
             if isinstance(error, AccessDeniedError):
                 raise
@@ -195,11 +195,11 @@ class BucketReader:
         return next((item for item in self.list_objects(key) if item.key == key), None)
 
     def list_objects(self, prefix: str, *, page_size: int | None = None) -> Iterator[ObjectInfo]:
-        """Every object under a prefix in the order of the keys, read page by page. A list carries no checksums.
+        """Every object under a prefix in the order of keys, read page by page. A list has no checksums.
 
         Args:
-            prefix: Of the keys.
-            page_size: Keys of a page at most; None leaves it to the server, which is 1,000 as a rule.
+            prefix: The prefix of the keys.
+            page_size: The most keys of a page; None leaves it to the server, usually 1,000.
 
         Raises:
             StorageError: The list cannot be read to its end.
@@ -209,7 +209,7 @@ class BucketReader:
         v2 = self.ways.list_v2
         while True:
             listed = page.get("Contents", [])
-            # without a token the next page is the one after the last key
+            # without a token, the next page begins after the last key
             found = [item for item in listed if token is not None or item["Key"] > after]
             if listed and not found:
                 if not v2:
@@ -293,7 +293,7 @@ class BucketReader:
         once: bool = False,
         signed_bodies: bool | None = None,
     ) -> T:
-        """As `_send`; a request that was refused because of the bucket's place in it is sent again with the other place."""
+        """Send a request as `_send` does; if it was refused because of the addressing style, send it again with the other style."""
         try:
             return self._send(verb, key, request, once=once, signed_bodies=signed_bodies)
         except (ConfigurationError, StorageError) as error:
@@ -303,7 +303,7 @@ class BucketReader:
         return self._send(verb, key, request, once=once, signed_bodies=signed_bodies)
 
     def _find_addressing(self, refusal: DailiesError) -> None:
-        """Learn that the server wants the bucket in the host's name, by a list of it; raise the refusal where that is not so."""
+        """Find out with a list whether the server needs the bucket in the host's name; otherwise raise the refusal."""
         is_open = self.settings.addressing == "auto" and self.ways.addressing is None
         if not is_open or not self.settings.can_be_virtual or is_aws(self._client):
             raise refusal
@@ -346,7 +346,7 @@ class BucketReader:
         signed_bodies: bool | None = None,
         addressing: Addressing | None = None,
     ) -> T:
-        """Send a request, again while S3 is down, and say in our words what the server answers."""
+        """Send a request, repeat it while S3 is down, and translate the server's errors."""
         patience = 0 if once else self.settings.ride_out_seconds
         client = client_for(
             self.settings,
@@ -369,18 +369,18 @@ class BucketReader:
 
 
 def _server(client: "S3Client") -> str | None:
-    """Address of the server that a client talks to, None for AWS."""
+    """The address of a client's server; None for AWS."""
     return None if is_aws(client) else client.meta.endpoint_url
 
 
 def etag_of(answer: Any) -> str | None:
-    """The ETag of an answer or of an item of a list, without its quotes and a proxy's `W/`; None where there is none."""
+    """The ETag of an answer or of an item of a list, without quotes and a proxy's `W/`; None if there is none."""
     etag: str = answer.get("ETag", "")
     return etag.removeprefix("W/").strip('"') or None
 
 
 def sha256_hex(checksum: str | None) -> str | None:
-    """The SHA-256 that S3 names, in hex; None where it names none of the whole object."""
+    """The SHA-256 that S3 names, in hex; None if it does not cover the whole object."""
     # "...-3" is the checksum of a multipart upload's checksums, which says nothing of the whole
     if not checksum or "-" in checksum:
         return None

@@ -41,28 +41,28 @@ _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _PIECE = 128 << 10
 _DENSEST = 100
 _DENSE_BYTES = 16 << 20
-"""A body that has more bytes than this, and was `_DENSEST` times smaller when compressed, is a bomb and no clip."""
+"""A body with more bytes than this that was `_DENSEST` times smaller when compressed is a bomb, not a clip."""
 
 _connections = Connections()
 
 
 class _PassingError(Exception):
-    """This request failed, and the next one may succeed."""
+    """This request failed, but the next one may succeed."""
 
 
 class RemoteFile:
     """A remote file that reads like a local one. After a cut, reading continues at the same byte.
 
-    Where the server names a strong ETag, the rest is asked for with Range and If-Range, and must come with the same ETag and
-    exactly that range. Otherwise the file is read from the start, and its beginning must be unchanged. A body that the server
-    compressed is decompressed; sizes and digests are those of the decompressed file.
+    If the server names a strong ETag, the rest is requested with Range and If-Range, and must come with the same ETag and exactly that
+    range. Otherwise the file is read from the start, and its beginning must be unchanged. A compressed body is decompressed; sizes and
+    digests are those of the decompressed file.
     """
 
     def __init__(self, url: str, policy: DownloadPolicy) -> None:
         self.size: int | None = None
-        """Bytes of the whole file, None until the server says it, and where it does not."""
+        """The size of the whole file in bytes; None if the server has not named it."""
         self.content_type = ""
-        """As the server says, without parameters, in lower case."""
+        """The server's media type, without parameters, in lower case."""
         self.position = 0
         """Bytes read so far."""
         self._url = url
@@ -78,7 +78,7 @@ class RemoteFile:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 in hex of what was read so far."""
+        """SHA-256 in hex of the bytes that were read so far."""
         return self._digest.hexdigest()
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class RemoteFile:
         self._drop()
 
     def read(self, amount: int = _PIECE) -> bytes:
-        """The next bytes, at most `amount`; none at the end. An end before the announced size is an error.
+        """The next bytes, at most `amount`; none at the end. It is an error if the file ends before the announced size.
 
         Raises:
             DownloadError: One of its kinds.
@@ -145,7 +145,7 @@ class RemoteFile:
         self._drop()
 
     def _start(self) -> Body:
-        """Ask for the file or for the rest of it, and skip to the byte that is to be read next."""
+        """Request the file or the rest of it, and skip to the next byte to read."""
         if self._deadline.passed:
             raise _PassingError("the time is over")
         headers = {}
@@ -177,7 +177,7 @@ class RemoteFile:
             ) from None
 
     def _check_part(self, response: "HTTPResponse", etag: str | None) -> None:
-        """Check that this is the rest of the same file. Where the server does not say so, the file is read from the start."""
+        """Check that this is the rest of the same file. If the server does not show that, the file is read from the start."""
         part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
         length = _length(response)
@@ -220,7 +220,7 @@ class RemoteFile:
             raise self._changed()
 
     def _request(self, headers: dict[str, str]) -> "HTTPResponse":
-        """The answer that holds the file, after redirects. The address of every hop is resolved and checked."""
+        """The answer with the file, after redirects. The address of every hop is resolved and checked."""
         url = self._url
         for _ in range(self._policy.max_redirects + 1):
             target = locate(url, self._policy)
@@ -301,7 +301,7 @@ class RemoteFile:
 
 
 def _length(response: "HTTPResponse") -> int | None:
-    """The Content-Length of an answer in bytes, None where it cannot be read."""
+    """The Content-Length of an answer in bytes; None if it is missing or unreadable."""
     said = response.headers.get("Content-Length", "")
     if not (said.isascii() and said.isdigit()):
         return None

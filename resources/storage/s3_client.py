@@ -1,4 +1,4 @@
-"""Where the bucket is, and the one client a process has for it."""
+"""The bucket's settings, and the one client that a process has for it."""
 
 import ipaddress
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Addressing = Literal["path", "virtual"]
-"""Where a request names the bucket: in the path (`host/bucket/key`) or in the host's name (`bucket.host/key`)."""
+"""The addressing style: the bucket is in the path (`host/bucket/key`) or in the host's name (`bucket.host/key`)."""
 
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 
@@ -26,26 +26,26 @@ _clients_lock = threading.Lock()
 
 
 class S3Settings(BaseModel):
-    """Where the bucket is and with which key."""
+    """The address of the bucket, and the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bucket: str
     """Its name. Old buckets of AWS have names of up to 255 characters, with capitals and underscores."""
     endpoint_url: str | None = None
-    """Address of an S3-compatible server, with a path where it has one; None is AWS, or what boto3's own settings name."""
+    """The address of an S3-compatible server, with its path if any; None is AWS, or the server in boto3's own settings."""
     region: str = "us-east-1"
     addressing: Literal["auto", "path", "virtual"] = "auto"
-    """Where requests name the bucket; `auto` finds it out."""
+    """The addressing style; `auto` finds it out."""
     access_key_id: str | None = None
     """None leaves the credentials to boto3's own chain (environment, profile, instance role)."""
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
-    """Of temporary credentials."""
+    """The session token of temporary credentials."""
     ride_out_seconds: float = Field(default=60, ge=0)
-    """For how long a request is repeated while S3 does not answer or answers 5xx."""
+    """How long a request is repeated while S3 does not answer or answers 5xx, in seconds."""
     connections: int = Field(default=16, ge=1)
-    """How many requests of this process may run at once."""
+    """How many requests of this process may run in parallel."""
     network: Network = Field(default=Network(), exclude=True, repr=False)
     """The way out."""
 
@@ -84,7 +84,7 @@ class S3Settings(BaseModel):
 
     @model_validator(mode="after")
     def _host_can_name_the_bucket(self) -> "S3Settings":
-        # botocore would use the path without a word
+        # botocore would silently use the path
         if self.addressing == "virtual" and not self.can_be_virtual:
             raise ValueError(
                 f"DAILIES_S3_ADDRESSING=virtual: the bucket {self.bucket} cannot be part of the host's name. That takes a server "
@@ -112,14 +112,14 @@ def client_for(
     """The process's client for these settings; threads may share it. Making one takes 70 to 220 ms.
 
     Args:
-        settings: Where the bucket is.
-        addressing: Where requests name the bucket; None as most servers want it: in the host's name at AWS, in the path
-            elsewhere. The settings' own word goes before it.
-        signed_bodies: Whether bodies are signed, for servers that refuse UNSIGNED-PAYLOAD. They are read twice then.
+        settings: The bucket's settings.
+        addressing: The addressing style; None for the usual one: the host's name at AWS, the path elsewhere. The settings' own
+            style has priority.
+        signed_bodies: Whether bodies are signed, for servers that refuse UNSIGNED-PAYLOAD. Signed bodies are read twice.
     """
     if settings.addressing != "auto":
         addressing = settings.addressing
-    # patience is the caller's; a forked child must not share its parent's connections
+    # retries are the caller's; a forked child must not share its parent's connections
     name = (os.getpid(), settings.model_copy(update={"ride_out_seconds": 0}), addressing, signed_bodies)
     client = _clients.get(name)
     if client is None:
@@ -131,7 +131,7 @@ def client_for(
 
 
 def is_aws(client: "S3Client") -> bool:
-    """Whether the client talks to AWS itself: it checks what it is asked to check, other servers may not."""
+    """Whether the client talks to AWS itself, which performs the checks that it is asked for; other servers may not."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return host.endswith(_AWS)
 
@@ -139,7 +139,7 @@ def is_aws(client: "S3Client") -> bool:
 def _connect(
     settings: S3Settings, addressing: Addressing | None, signed_bodies: bool, server: str | None = None
 ) -> "S3Client":
-    """A new client; `server` is the address that boto3's own settings were found to name."""
+    """Create a client; `server` is the address from boto3's own settings, if they name one."""
     import boto3
     import botocore.session
 
@@ -173,12 +173,12 @@ def _client_config(
     signed_bodies: bool,
     proxy: Proxy | None,
 ) -> "Config":
-    """How boto3 speaks to the server."""
+    """The client's configuration."""
     from botocore.config import Config
 
     is_tls = proxy is not None and proxy.scheme == "https"
-    # A checksum is sent as a signed header, so that the payload needs no signature of its own: the file is read once,
-    # and with a plain Content-Length, which servers that refuse chunked trailers accept too (rclone: 411).
+    # A checksum is sent as a signed header, so that the payload needs no separate signature: the file is read once, and sent
+    # with a plain Content-Length, which servers that refuse chunked trailers accept too (rclone: 411).
     return Config(
         signature_version="s3v4",
         request_checksum_calculation="when_required",
@@ -188,7 +188,7 @@ def _client_config(
         max_pool_connections=settings.connections,
         connect_timeout=10,
         read_timeout=60,
-        # none named would have botocore read the environment in a way of its own
+        # without proxies here, botocore would read the environment by its own rules
         proxies={} if proxy is None else {"http": proxy.url, "https": proxy.url},
         proxies_config={"proxy_ca_bundle": settings.network.trust.file()} if is_tls else None,
     )

@@ -1,4 +1,4 @@
-"""Which S3 errors pass by themselves, and what the others mean, in words for a person."""
+"""S3 errors: which are temporary, and the texts of the others for a person."""
 
 import re
 from datetime import UTC, datetime
@@ -107,9 +107,9 @@ _MEANINGS: dict[str, _Meaning] = {
 }
 _REDIRECTS = {301, 302, 307, 308}
 _REFUSES_A_PART = {400, 405, 411, 415, 417, 501}
-"""Statuses of servers that lack a feature: Backblaze B2 says 501 to If-None-Match, others 400 to a checksum, or 411 to a stream."""
+"""Statuses of servers that lack a feature: Backblaze B2 answers 501 to If-None-Match, others 400 to a checksum or 411 to a stream."""
 _SKEW_SECONDS = 300
-"""Servers refuse signatures of another time: AWS those that differ by more than 15 minutes."""
+"""How far clocks may differ, in seconds: AWS refuses signatures that are more than 15 minutes off."""
 
 _NO_CREDENTIALS: _Meaning = (
     ConfigurationError,
@@ -124,7 +124,7 @@ _HERE: dict[str, _Meaning] = {
         "the server's TLS certificate is not trusted. SSL_CERT_FILE or AWS_CA_BUNDLE names the file of a private authority",
     ),
 }
-"""What went wrong before anything was answered, by the class of botocore's error."""
+"""The meaning of errors without an answer, by the class of botocore's error."""
 
 
 def is_code(error: BaseException | None, *codes: str) -> bool:
@@ -138,7 +138,7 @@ def wants_virtual_addressing(error: DailiesError) -> bool:
 
 
 def may_be_the_addressing(error: DailiesError) -> bool:
-    """Whether a refusal may come from where the request names the bucket. A code that says something else rules that out."""
+    """Whether the addressing style may be the cause of a refusal. A code with another meaning rules that out."""
     if isinstance(error.__cause__, UnreadableAnswerError) or wants_virtual_addressing(error):
         return True
     code, status = _answer(error.__cause__)
@@ -156,9 +156,9 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, boto.SSLError):
         return not is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
     if isinstance(error, boto.ProxyConnectionError):
-        # a refusal does not mend itself; a proxy that is away, or cannot reach the server, does
+        # a proxy's refusal is permanent; a proxy that does not answer, or cannot reach the server, is temporary
         return (_tunnel_refusal(error) or 502) >= 500
-    # urllib3's and http.client's come through where a body breaks off in a way that botocore does not know
+    # botocore lets some errors of urllib3 and http.client through when a body breaks off
     return isinstance(
         error,
         (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, HTTPError, HTTPException),
@@ -166,13 +166,13 @@ def is_transient(error: Exception) -> bool:
 
 
 def translated(error: Exception, what: str, endpoint: str | None, patience: float) -> Exception:
-    """The same error for a person. Errors of ours, and of files of this machine, are returned as they are.
+    """Translate an error for a person. Errors of ours, and of files on this machine, are returned unchanged.
 
     Args:
-        error: What botocore raised.
-        what: What was tried, e.g. `cannot store s3://bucket/key`.
-        endpoint: Address of the server, None for AWS.
-        patience: For how many seconds the request was repeated.
+        error: The error that botocore raised.
+        what: The failed action, e.g. `cannot store s3://bucket/key`.
+        endpoint: The address of the server; None for AWS.
+        patience: How long the request was repeated, in seconds.
     """
     from botocore import exceptions as boto
 
@@ -198,12 +198,12 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
         return StorageError(f"{what}: {server} {error}")
     if isinstance(error, (DailiesError, OSError)):
         return error
-    # a length of letters, a time that is none, a field that is missing: boto3 does not expect these
+    # boto3 does not expect a length of letters, an invalid time or a missing field
     return StorageError(f"{what}: {server} answers what cannot be read as S3 ({type(error).__name__})")
 
 
 def _meaning_of(response: object, status: int, code: str) -> _Meaning:
-    """What a refusal means: by its code where we know it, else by what its status and headers say."""
+    """The meaning of a refusal: by its code if that is known, else by its status and headers."""
     headers = _headers(response)
     if status == 403 and code not in _MEANINGS.keys() - {"403"} and _is_skewed(headers.get("date")):
         return _SKEWED
@@ -230,7 +230,7 @@ def _headers(response: object) -> dict[str, str]:
 
 
 def _is_skewed(date: str | None) -> bool:
-    """Whether the server's clock differs from ours; a 403 to a HEAD has no body that says so."""
+    """Whether the server's clock differs from ours, since a 403 to a HEAD has no body with the reason."""
     try:
         theirs = parsedate_to_datetime(date or "")
     except ValueError:
@@ -248,8 +248,8 @@ def _host(location: str | None) -> str:
 
 
 def _of_proxy(error: "ProxyConnectionError", endpoint: str | None) -> _Meaning:
-    """What it means that a proxy gives no way to the server; nothing of the request has left."""
-    # botocore hides the user and the password, and keeps that there are some
+    """The meaning of a proxy's failure to connect to the server; nothing of the request was sent."""
+    # botocore hides the user and the password, but shows that there are some
     proxy = Proxy.parse("HTTPS_PROXY", str(error.kwargs.get("proxy_url", "")))
     status = _tunnel_refusal(error)
     if status is None:
@@ -260,7 +260,7 @@ def _of_proxy(error: "ProxyConnectionError", endpoint: str | None) -> _Meaning:
 
 
 def _tunnel_refusal(error: "ProxyConnectionError") -> int | None:
-    """The status of a proxy's answer to CONNECT, None where it gave none."""
+    """The status of a proxy's answer to CONNECT; None without an answer."""
     found = re.search(r"Tunnel connection failed: ([0-9]{3})", str(error.kwargs.get("error", "")))
     return int(found[1]) if found else None
 
@@ -270,7 +270,7 @@ def _said(code: str, status: int) -> str:
 
 
 def _answer(error: BaseException | None) -> tuple[str, int]:
-    """The error code and the HTTP status of an answer, `("", 0)` where there was none."""
+    """The error code and the HTTP status of an answer; `("", 0)` without one."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return "", 0

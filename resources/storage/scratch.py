@@ -1,4 +1,4 @@
-"""Temporary folders for clips on their way to the bucket. They are removed when their process ends, however it ends."""
+"""Temporary folders for clips on their way to the bucket. They are removed after their process ends, even if it is killed."""
 
 import contextlib
 import fcntl
@@ -13,15 +13,15 @@ _PREFIX = "clip-"
 _MAKING = ".making-"
 _LOCK = "in-use"
 _MADE_SECONDS = 3600.0
-"""A folder is made in a moment. One that is unfinished after this time belongs to a process that died."""
+"""A folder that is unfinished after this time belongs to a process that died."""
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """A new, empty folder below `parent`, removed at the end.
 
-    The folder holds a locked file. The kernel unlocks it when the process dies, so that `sweep` can tell which folders nobody
-    uses. The folder gets its final name after the file is locked: a sweep in between would remove it.
+    The folder has a locked file, which the kernel unlocks when the process dies, so that `sweep` can recognise unused folders. The folder
+    gets its final name after the file is locked, since otherwise a sweep could remove it before.
     """
     making = Path(tempfile.mkdtemp(dir=parent, prefix=_MAKING))
     folder = parent / f"{_PREFIX}{making.name.removeprefix(_MAKING)}"

@@ -1,8 +1,7 @@
-"""A clip's way from the provider into the bucket: download and upload at once, visible only after the file was inspected.
+"""Transferring a clip from the provider into the bucket: download and upload run in parallel.
 
-The bytes go to a local file and to S3 at the same time, so that a clip takes as long as the slower of the two and not as long as
-both. The last bytes are held back until the whole file was inspected: a clip that does not belong under its key never
-appears there.
+The bytes go to a local file and to S3 at the same time, so a clip takes as long as the slower of the two instead of the sum. The last
+bytes are held back until the whole file was inspected, so that a clip never appears under a wrong key.
 """
 
 import hashlib
@@ -54,22 +53,22 @@ def transfer(
 ) -> Transferred:
     """Fetch an MP4 and store it. Blocks: run it in a thread. Memory does not grow with the file.
 
-    When S3 fails meanwhile, the download continues, and the local file is uploaded afterwards, for as long as the store rides
-    out an outage. Nothing is fetched twice.
+    If S3 fails meanwhile, the download continues, and the local file is uploaded afterwards, with the store's retries. Nothing is fetched
+    twice.
 
     Args:
-        url: From a provider's answer: not to be trusted.
-        path: A local file. It holds the whole clip when this returns.
+        url: The address from a provider's answer, which is not trusted.
+        path: A local file, which has the whole clip when this returns.
         store: The bucket.
         key: The key that the clip most likely gets.
-        decide: Inspects the whole file and returns its key. Its errors are raised, and nothing is stored.
-        policy: Limits of the download; None for the usual ones.
-        stop: Once it is set, the transfer ends with an `InterruptedTransferError`.
+        decide: Inspects the whole file and returns its key. If it raises, nothing is stored.
+        policy: Limits of the download; None for the default ones.
+        stop: Ends the transfer with an `InterruptedTransferError` when set.
 
     Raises:
         DownloadError: The clip could not be fetched. Nothing is stored.
         resources.storage.errors.StorageError: The bucket refuses the clip.
-        resources.errors.UnavailableError: The outage of S3 was longer than the store rides out.
+        resources.errors.UnavailableError: The outage of S3 was longer than the store's retries.
     """
     path.unlink(missing_ok=True)  # of an earlier try
     with RemoteFile(url, policy or DownloadPolicy()) as remote, path.open("xb") as file:
@@ -113,7 +112,7 @@ class _Arriving:
         md5: bool,
     ) -> None:
         self.error: Exception | None = None
-        """What reading or deciding raised. The sender of the body sees only that it broke off."""
+        """The error of reading or deciding. The sender of the body only sees that the body broke off."""
         self.belongs_elsewhere = False
         """Whether the body broke off because the file gets another key."""
         self._remote = remote
@@ -133,7 +132,7 @@ class _Arriving:
 
     @property
     def md5(self) -> str | None:
-        """MD5 in hex of the bytes so far, None where it is not wanted."""
+        """MD5 in hex of the bytes so far; None if it is not wanted."""
         return self._md5.hexdigest() if self._md5 else None
 
     def begin(self, url: str) -> None:
@@ -149,7 +148,7 @@ class _Arriving:
         self._waiting = beginning
 
     def read(self, amount: int = -1) -> bytes:  # noqa: ARG002 - pieces are as large as they arrive: fewer calls
-        """The next bytes for S3. The last ones come only after the whole file was inspected and keeps its key."""
+        """The next bytes for S3. The last bytes are returned only after the whole file was inspected and keeps its key."""
         try:
             piece = self._waiting or self._next()
             self._waiting = b""

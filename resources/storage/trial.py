@@ -1,7 +1,7 @@
-"""A trial of a bucket with small objects: does it take what a delivery asks of it? It is made before anything is bought.
+"""The trial of a bucket: before a purchase, small objects show whether the bucket supports the requests of a delivery.
 
-A bucket that can be listed and written to once may still refuse the PUT that a clip needs: Backblaze B2 answers 501 to
-If-None-Match, and a bucket with Object Lock wants an MD5 that a stream cannot have. The clip would be paid for by then.
+A bucket that can be listed and written to may still refuse the PUT of a clip: Backblaze B2 answers 501 to If-None-Match, and a bucket
+with Object Lock needs an MD5, which a stream cannot have. Without the trial, the clip would already be paid for.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _STORE = "store a file"
 
 
 class UnfitBucketError(ConfigurationError):
-    """The bucket cannot take what a delivery asks of it. Nothing was bought."""
+    """The bucket lacks a feature that deliveries need. Nothing was bought."""
 
 
 class Support(StrEnum):
@@ -43,10 +43,10 @@ class Feature:
     """One feature of S3 that a delivery uses."""
 
     name: str
-    """Words that can follow `does not`, e.g. `store a file`, or the name of a header."""
+    """A text that follows `does not`, e.g. `store a file`, or the name of a header."""
     support: Support
     note: str = ""
-    """How it is done without, or what the server answered."""
+    """The replacement for it, or the server's answer."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class BucketTrial:
 
     features: list[Feature] = field(default_factory=list)
     ways: Ways = field(default_factory=Ways)
-    """How objects are stored there, without what the server refused."""
+    """The features to store objects with, without the refused ones."""
 
     @property
     def missing(self) -> list[Feature]:
@@ -80,7 +80,7 @@ class BucketTrial:
 def try_bucket(store: ObjectStore) -> BucketTrial:
     """Make every kind of request that a delivery makes, with objects of 3 kB under `trials/`, and remove them.
 
-    If the bucket fits, this process stores objects in the ways that the trial found from now on.
+    If the bucket fits, this process stores objects with the features of the trial from now on.
 
     Raises:
         resources.errors.UnavailableError: The server does not answer.
@@ -107,7 +107,7 @@ def try_bucket(store: ObjectStore) -> BucketTrial:
 
 
 class _StoreOnTrial(ObjectStore):
-    """A store that keeps what it learns to itself: deliveries of this process must not follow half a trial."""
+    """A store that does not share what it learns, since deliveries of this process must not follow half a trial."""
 
     _learned = Ways()
 
@@ -120,10 +120,10 @@ class _StoreOnTrial(ObjectStore):
 
 
 def _try(store: ObjectStore, trial: BucketTrial, streamed: str, filed: str, noted: str) -> None:
-    """Try one feature after the other. Skip those that depend on a missing one."""
+    """Try one feature after the other, skipping those that depend on a missing one."""
     data = secrets.token_bytes(_BYTES)
     with _needed(trial, "list the bucket"):
-        # first of all, since the answer to a HEAD has no body that says why it refuses
+        # first, since a refused HEAD has no body with the reason
         next(store.list_objects(TRIALS, page_size=1), None)
     if trial.missing:
         return
@@ -163,7 +163,7 @@ def _try(store: ObjectStore, trial: BucketTrial, streamed: str, filed: str, note
 
 
 def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
-    """Whether an object can be sent while it arrives. Learns what has to be left out for that."""
+    """Whether an object can be sent while it arrives; learns the features that must be left out for that."""
     known = store.ways
     for ways in known.lesser():
         if not ways.stream or not (ways.checksum and ways.md5):
@@ -174,7 +174,7 @@ def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
         except UnsupportedError as error:
             logger.info("%s", error)
         except DailiesError as error:
-            # the server hangs up at a stream, or stores its framing too; storing a file shows whether it is down
+            # the server closes the connection at a stream, or stores its framing too; storing a file shows whether it is down
             logger.info("%s", error)
             break
         else:
@@ -184,7 +184,7 @@ def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
 
 
 def _try_condition(store: ObjectStore, key: str) -> None:
-    """Learn whether If-None-Match protects an object. Some servers ignore it without a word."""
+    """Learn whether If-None-Match protects an object. Some servers silently ignore it."""
     try:
         ignored = store.ignores_conditions(key)
     except UnavailableError:
@@ -196,7 +196,7 @@ def _try_condition(store: ObjectStore, key: str) -> None:
 
 
 def _optional(store: ObjectStore, stored: ObjectInfo, md5: str) -> list[Feature]:
-    """The features that a delivery can do without, and how."""
+    """The optional features of a delivery, with their replacements."""
     ways = store.ways
     proof = "ETag with the MD5" if store.wants_md5 else "SHA-256 that the server verifies"
     known = not store.wants_md5 or stored.etag == md5

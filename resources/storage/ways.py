@@ -1,4 +1,4 @@
-"""Which optional parts of S3 a server takes, as this process knows it. What a server refuses, dailies does without."""
+"""The optional features of S3 that a server supports, as far as this process knows. dailies does without refused ones."""
 
 import threading
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from resources.storage.s3_client import Addressing, S3Settings
 
 
 class Ways(BaseModel):
-    """How objects are stored at one server. Everything is tried until the server refuses it."""
+    """The features to store objects with at one server. Every feature is used until the server refuses it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     addressing: Addressing | None = None
-    """Where requests name the bucket; None until a list of the bucket was read."""
+    """The addressing style; None until a list of the bucket was read."""
     stream: bool = True
     """A clip is sent while it arrives. Otherwise it is sent from its file once it is whole."""
     conditional: bool = True
-    """If-None-Match: the server never overwrites an object, whoever else writes. Otherwise a look-up before the PUT has to do."""
+    """If-None-Match: the server never overwrites an object. Otherwise the key is looked up before the PUT."""
     checksum: bool = True
     """A header with the SHA-256, which some servers verify. Otherwise the MD5 is compared, or the object is read back."""
     md5: bool = True
@@ -29,12 +29,12 @@ class Ways(BaseModel):
     unsigned: bool = True
     """Bodies are not signed. Otherwise they are read twice, and a clip is not sent while it arrives."""
     head: bool = True
-    """A HEAD looks up an object. Otherwise a list does."""
+    """A HEAD looks up an object. Otherwise a list is used."""
     list_v2: bool = True
     """ListObjectsV2. Otherwise the older ListObjects."""
 
     def lesser(self) -> Iterator["Ways"]:
-        """These ways, then with one feature of a PUT less, with two less, and so on."""
+        """These features, then without one optional feature of a PUT, without two, and so on."""
         features = [name for name in ("conditional", "checksum", "md5", "unsigned") if getattr(self, name)]
         for less in range(len(features) + 1):
             for dropped in combinations(features, less):
@@ -44,7 +44,7 @@ class Ways(BaseModel):
                 yield self.model_copy(update=update)
 
     def __str__(self) -> str:
-        """What is done without, for a person; empty where nothing is."""
+        """The features that are not used, for a person; empty if all are."""
         missing = [words for name, words in _WORDS.items() if not getattr(self, name)]
         return ", ".join(missing)
 
@@ -65,11 +65,11 @@ _known: dict[tuple[str | None, str], Ways] = {}
 
 
 def ways_at(settings: S3Settings) -> Ways:
-    """What this process knows of a bucket; everything where nothing was refused yet."""
+    """The features of a bucket that this process knows; all of them before a refusal."""
     return _known.get((settings.endpoint_url, settings.bucket), Ways())
 
 
 def learn(settings: S3Settings, ways: Ways) -> None:
-    """Keep what a bucket's server takes, for every request of this process from now on."""
+    """Record the features of a bucket's server, for all later requests of this process."""
     with _lock:
         _known[settings.endpoint_url, settings.bucket] = ways
