@@ -1,7 +1,6 @@
 """Years of clips in Dagster's storage: partitions, runs and the events of each clip, written in bulk.
 
-Events are made by the product for one clip, and copied for the others with their key, run and time. Only the index is written, which
-is what ticks and pages read; the file of each run, a second copy, is not.
+Events are made by the product for one clip, and copied for the others with their key, run and time.
 """
 
 import sqlite3
@@ -14,6 +13,7 @@ import dagster as dg
 
 from pipelines.events import ASSET_OF_STAGE, stage_event
 from pipelines.lineage import ShownEvents
+from pipelines.packed_events import pack, unpack
 from pipelines.partitions import CLIPS_PER_RUN, PARTITION
 from pipelines.prompt_batch import prompt_event
 from resources.ledger.records import Attempt
@@ -69,7 +69,8 @@ def write_dagster_history(
                 run_id = run_id_of(number // CLIPS_PER_RUN)
                 for place, (event_id, _, event, *rest) in enumerate(made):
                     new_id = number * len(made) + place + 1
-                    rows.append((new_id, run_id, event.replace(take.clip, key), *rest[:-1], key))
+                    text = (unpack(event) or "").replace(take.clip, key)
+                    rows.append((new_id, run_id, pack(text), *rest[:-1], key))
                     tagged += [(new_id, *tag) for tag in tags[event_id]]
             connection.executemany(events, rows)
             connection.executemany(

@@ -29,6 +29,8 @@ from pipelines.sensors import completion_name
 from resources.dagster_resources import Production
 
 SIZES = (1_000, 10_000, 110_000)
+STORAGE = {"custom": {"module": "pipelines.dagster_storage", "class": "KeptSqliteStorage"}}
+"""As in `dagster.yaml`."""
 CLIPS_OF_A_TICK = 50
 PAGE = """query Page { assetNodes(assetKeys: [{path: ["uploaded_videos"]}]) { partitionStats { numPartitions numMaterialized numFailed }
   assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } } } }"""
@@ -65,7 +67,8 @@ def measure(purchases: int, folder: Path) -> dict[str, float]:
         written = write_history(ledger, purchases, now=ledger.clock(), under_way=False)
         take = ledger.latest(written.delivered[-1:]).popitem()[1]
     definitions = build_defs(production)
-    with dg.DagsterInstance.local_temp(str(home)) as instance:
+    os.environ["DAGSTER_HOME"] = str(home)
+    with dg.DagsterInstance.local_temp(str(home), {"storage": STORAGE}) as instance:
         job = definitions.resolve_job_def("submit_clips")
         found["event bytes"] = write_dagster_history(instance, home, written.clips, take, job)
         found["written"] = time.process_time() - began

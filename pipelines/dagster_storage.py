@@ -1,26 +1,31 @@
-"""Dagster's SQLite storage with connections that stay open; `dagster.yaml` names it.
+"""Dagster's SQLite storage with connections that stay open and each event once; `dagster.yaml` names it.
 
-Dagster makes an engine and a connection for every call, so that it compiles every statement and opens every file again, and SQLite
-checkpoints a run's file after each of its events. The content and the places of the files stay Dagster's: its own class opens each
-file first, and creates or checks its tables.
+Dagster makes an engine and a connection for every call, so that it compiles every statement and opens every file again. It writes
+each event of an asset twice, into a file of its run and into the index. Here all events are in the index, packed
+(`packed_events.py`). A run that has a file, written before, keeps using it. Dagster's own class opens each file first, and creates
+or checks its tables.
 """
 
 import atexit
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.event_api import EventHandlerFn, EventLogRecord, EventRecordsFilter
+from dagster._core.storage.event_log import SqlPollingEventWatcher
+from dagster._core.storage.event_log.schema import AssetKeyTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
@@ -32,12 +37,19 @@ from dagster._core.storage.sqlite_storage import (
 )
 from dagster._serdes import ConfigurableClassData
 
+from pipelines.event_storage import RUNLESS
+from pipelines.packed_events import DRIVER, pack
 from resources.variables import TEMPORARY_STORAGE
 
 BUSY_SECONDS = 30
 """How long a write waits for other processes, as in Dagster's own event log."""
 MOST_FILES = 8
-"""The most run files that stay open in a process. A run worker needs one; the webserver reads many."""
+"""The most run files that stay open in a process. Only older runs have one."""
+MOST_THREADS = 4
+"""The most connections to one file that stay open in a process, if so many threads use it at once."""
+BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
+"""How many events Dagster stores in one transaction when it has many at once, as the plan events of a run."""
+BATCH_SIZE = "100"
 
 Opened = Callable[[], AbstractContextManager[sa.Connection]]
 
@@ -97,11 +109,12 @@ class KeptConnections:
         return None
 
     def _keep(self, path: str) -> sa.Engine:
-        url = sa.URL.create("sqlite", database=path)
-        # a thread that finds the kept connection in use gets another one, which is closed afterwards
+        url = sa.URL.create(DRIVER, database=path)
+        # Each thread gets a connection, which stays open. SQLAlchemy takes the lock of all logging to close one, and Dagster stores
+        # an event inside a log handler's lock: two runs in one process waited for each other for ever.
         engine = sa.create_engine(
             url,
-            pool_size=1,
+            pool_size=MOST_THREADS,
             max_overflow=-1,
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         )
@@ -128,20 +141,32 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 class KeptEventLog(SqliteEventLogStorage):
-    """Dagster's event log: a file for each run, and an index of all.
+    """Dagster's event log in one file, the index. A run that has its own file keeps using it.
 
-    Events are written in UTF-8 and without the spaces of Dagster's JSON. Plan events are kept for ever, since they fix the clips of a
-    decision (`scope.py`) and of a removed run (`retention.py`).
+    Plan events are kept for ever, since they fix the clips of a decision (`scope.py`) and of a removed run (`retention.py`).
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._index, self._runs = KeptConnections(1), KeptConnections(MOST_FILES)
+        self._held = threading.local()
+        self._tables: set[str] = set()
+        self._known_assets: set[str] = set()
         self._has_index_columns = False
         super().__init__(base_dir, inst_data)
+        self._watcher: SqlPollingEventWatcher | None = None
+        # The index has the events without a run too, so this second copy is not read.
+        for ending in ("", "-wal", "-shm"):
+            Path(self.path_for_shard(RUNLESS) + ending).unlink(missing_ok=True)
 
     def _event_to_row(self, event: dg.EventLogEntry) -> dict[str, Any]:
         row = super()._event_to_row(event)
-        return {**row, "event": _shortened(row["event"])}
+        return {**row, "event": pack(row["event"])}
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether a table exists. Dagster asks at each event, with a new engine, although tables are never removed."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def _has_asset_key_index_cols_on_connection(self, conn: sa.Connection) -> bool:
         # Dagster reads the columns of a table at each event, although they are never removed
@@ -150,35 +175,103 @@ class KeptEventLog(SqliteEventLogStorage):
         )
         return self._has_index_columns
 
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store one event, in one transaction."""
+        self.store_event_batch([event])
+
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """Store events in one transaction: all or none."""
+        with self.together():
+            for event in events:
+                # Dagster's class for one file a run, or its base class for one database
+                kind = SqliteEventLogStorage if self._has_file(event.run_id) else SqlEventLogStorage
+                kind.store_event(self, event)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Put everything that this thread stores or reads inside the block into one transaction."""
+        if getattr(self._held, "connection", None) is not None:
+            yield
+            return
+        with self.index_connection() as connection:
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = None
+
+    def _store_asset_event(self, conn: sa.Connection, event: dg.EventLogEntry, event_id: int) -> None:
+        # Dagster inserts a known asset, which fails, and then updates it.
+        asset = event.dagster_event.asset_key if event.dagster_event else None
+        if asset is None or asset.to_string() not in self._known_assets:
+            super()._store_asset_event(conn, event, event_id)
+            if asset is not None:
+                self._known_assets.add(asset.to_string())
+            return
+        columns = self._has_asset_key_index_cols_on_connection(conn)
+        values = self._get_asset_entry_values(event, event_id, columns)
+        if not values:
+            return
+        name = asset.to_string()
+        changed = conn.execute(
+            sa.update(AssetKeyTable).values(**values).where(AssetKeyTable.c.asset_key == name)
+        )
+        if not changed.rowcount:
+            super()._store_asset_event(conn, event, event_id)
+
+    def _has_file(self, run_id: str | None) -> bool:
+        return run_id not in {None, RUNLESS, INDEX_SHARD_NAME} and os.path.exists(  # noqa: PTH110 - at each event
+            self.path_for_shard(str(run_id))
+        )
+
     def run_connection(self, run_id: str | None = None) -> Any:
-        """A connection to the file of a run."""
-        if run_id == INDEX_SHARD_NAME:
+        """A connection to the events of a run."""
+        if not self._has_file(run_id):
             return self.index_connection()
         return self._runs.begin(
             self.path_for_shard(str(run_id)), lambda: super(KeptEventLog, self).run_connection(run_id)
         )
 
     def index_connection(self) -> AbstractContextManager[sa.Connection]:
-        """A connection to the index."""
+        """A connection to the index; inside `together`, always the same one."""
+        held = getattr(self._held, "connection", None)
+        if held is not None:
+            return contextlib.nullcontext(held)
         return self._index.begin(self.path_for_shard(INDEX_SHARD_NAME), super().index_connection)
+
+    @property
+    def is_run_sharded(self) -> bool:
+        """Events are numbered across runs."""
+        return False
+
+    def get_event_records(
+        self, event_records_filter: EventRecordsFilter, limit: int | None = None, ascending: bool = False
+    ) -> Sequence[EventLogRecord]:
+        """Events of all runs."""
+        return SqlEventLogStorage.get_event_records(self, event_records_filter, limit, ascending)
+
+    def watch(self, run_id: str, cursor: str | None, callback: EventHandlerFn) -> None:
+        """Call back for each event of a run after the cursor.
+
+        Dagster's SQLite storage waits for a change of the run's file. SQLite rarely writes it while a connection stays open, so the
+        run's page stood still. Polling is what Dagster does with its other databases.
+        """
+        self._watcher = self._watcher or SqlPollingEventWatcher(self)
+        self._watcher.watch_run(run_id, cursor, callback)
+
+    def end_watch(self, run_id: str, handler: EventHandlerFn) -> None:
+        """Stop calling a handler."""
+        if self._watcher is not None:
+            self._watcher.unwatch_run(run_id, handler)
 
     def dispose(self) -> None:
         """Close every connection."""
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
         super().dispose()
         self._index.close()
         self._runs.close()
-
-
-def _shortened(event: str) -> str:
-    """The same JSON without spaces, in UTF-8 if possible."""
-    read = json.loads(event)
-    short = json.dumps(read, ensure_ascii=False, separators=(",", ":"))
-    try:
-        short.encode()
-    except UnicodeEncodeError:
-        # a lone surrogate, which text from outside may contain
-        return json.dumps(read, separators=(",", ":"))
-    return short
 
 
 class _OneFile:
@@ -209,12 +302,13 @@ class KeptSchedules(_OneFile, SqliteScheduleStorage):
 
 
 class KeptSqliteStorage(DagsterSqliteStorage):
-    """Dagster's SQLite storage in the same files, over kept connections."""
+    """Dagster's SQLite storage over kept connections, each event once."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         # Dagster's own __init__ would open and check every file again, 50 ms of CPU in each process
         super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
         self.base_dir, self._inst_data = base_dir, inst_data
+        os.environ.setdefault(BATCH_VARIABLE, BATCH_SIZE)
         with _alone(base_dir):
             self._run_storage = KeptRuns.from_local(_runs_directory(base_dir))
             self._event_log_storage = KeptEventLog(_event_logs_directory(base_dir))

@@ -1,7 +1,7 @@
 """Removes data from Dagster's storage that its public API cannot remove; the tables and files here are private to Dagster.
 
-`delete_run` leaves the SQLite file of the run, its captured output and its asset checks, and the open-source storage cannot
-remove the events of one partition (`wipe_asset_partitions` raises NotImplementedError). A test checks this against Dagster.
+`delete_run` leaves the run's captured output, its asset checks, and its SQLite file where it has one; the open-source storage
+cannot remove the events of one partition (`wipe_asset_partitions` raises NotImplementedError). A test holds this against Dagster.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def forget_checks(instance: dg.DagsterInstance, before: dt.datetime) -> None:
 
 
 def _runless_connections(instance: dg.DagsterInstance) -> list[Callable[[], Any]]:
-    """The connections to events without a run, which SQLite keeps in a separate file too."""
+    """Where events without a run lie: Dagster's own SQLite storage has them in a file of their own, too."""
     storage = instance.event_log_storage
     connections = [storage.index_connection]  # type: ignore[attr-defined]
     if _file_of(instance, RUNLESS) is not None:

@@ -1,4 +1,4 @@
-"""Dagster's SQLite storage over kept connections: the same answers as Dagster's own, from the same files."""
+"""Dagster's SQLite storage over kept connections, each event once and packed: the same answers as Dagster's own."""
 
 import hashlib
 import inspect
@@ -7,6 +7,8 @@ import sqlite3
 import sqlite3.dbapi2
 import subprocess
 import sys
+import threading
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,14 +17,28 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 import yaml
+from dagster import _check as check
+from dagster._core.instance.methods.event_methods import EventMethods
+from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster_shared.serdes.errors import SerializationError
 
-from pipelines.dagster_storage import MOST_FILES, KeptConnections, KeptEventLog, KeptSqliteStorage
+from pipelines.dagster_storage import (
+    MOST_FILES,
+    MOST_THREADS,
+    KeptConnections,
+    KeptEventLog,
+    KeptSqliteStorage,
+)
+from pipelines.event_storage import forget_run
+from pipelines.packed_events import pack, unpack, words
+from pipelines.storage_export import write_back
 from resources.variables import TEMPORARY_STORAGE
 
 OURS = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())["storage"]
@@ -45,6 +61,29 @@ def instance_in(
 def clip(context: dg.AssetExecutionContext) -> None:
     """Log one clip, as a batch does."""
     context.log_event(dg.AssetMaterialization(CLIP, partition="logged", tags={"dagster/data_version": "1"}))
+
+
+KEYS = ("east", "north", "south")
+DAYS = dg.StaticPartitionsDefinition(KEYS)
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def ranged() -> None:
+    """One run for all its keys."""
+
+
+GRAPH = dg.Definitions([clip, ranged]).resolve_asset_graph()
+
+
+def ranged_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """A run over a range of partitions."""
+    tags = {"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]}
+    return dg.materialize([ranged], instance=instance, tags=tags).dagster_run
+
+
+def engine_events(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    return [entry.dagster_event for entry in entries if entry.dagster_event is not None]
 
 
 def told(instance: dg.DagsterInstance, key: str) -> None:
@@ -85,36 +124,178 @@ def test_it_says_what_dagster_s_own_says(tmp_path: Path, monkeypatch: pytest.Mon
         assert a_life(instance) == theirs
 
 
-def test_events_have_no_spaces_and_their_own_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "dawn over the sea, \u6d77\u4e0a\u65e5\u51fa"
-    half = "half of a pair: \ud800"
-    sizes = {}
+def test_what_a_run_that_is_planned_for_partitions_leaves_is_what_dagster_s_own_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plans fix which clips a decision is about, and Dagster stores them as one batch where ours is the storage."""
+    found = []
     for name, storage in (("theirs", None), ("ours", OURS)):
         with instance_in(tmp_path / name, monkeypatch, storage) as instance:
-            for number in range(40):
-                event = dg.AssetMaterialization(
-                    CLIP, partition=f"clip-{number}", metadata={"prompt": said * 100}
-                )
+            run = ranged_run(instance)
+            entries = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
+            shown = [
+                (event.event_type_value, event.partition, event.step_key, event.message)
+                for event in entries
+                if event is not None and event.partition
+            ]
+            stats = instance.get_run_stats(run.run_id)
+            found.append((shown, stats.materializations, stats.steps_succeeded, partitions(instance)))
+            assert len({entry for entry in shown if entry[1] in KEYS}) == 2 * len(KEYS)
+    assert found[0] == found[1]
+
+
+def test_events_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [
+        "dawn over the sea, \u6d77\u4e0a\u65e5\u51fa" * 100,
+        "half of a pair: \ud800",
+        "\\u00e9 \\\\ \x00",
+        "",
+    ]
+    for name, storage in (("theirs", None), ("ours", OURS)):
+        with instance_in(tmp_path / name, monkeypatch, storage) as instance:
+            for number, prompt in enumerate(said):
+                event = dg.AssetMaterialization(CLIP, partition=f"{number}", metadata={"prompt": prompt})
                 instance.report_runless_asset_event(event)
-            odd = dg.AssetMaterialization(CLIP, partition="odd", metadata={"prompt": half})
-            instance.report_runless_asset_event(odd)
-            records = instance.fetch_materializations(CLIP, limit=2).records
+            records = instance.fetch_materializations(CLIP, limit=9, ascending=True).records
             found = [one.asset_materialization for one in records]
-            assert [one and one.metadata["prompt"].value for one in found] == [half, said * 100]
-        (index,) = (tmp_path / name).rglob("index.db")
-        with sqlite3.connect(index) as connection:
-            (sizes[name],) = connection.execute(
-                "SELECT sum(length(CAST(event AS BLOB))) FROM event_logs"
-            ).fetchone()
-    assert sizes["ours"] < 0.8 * sizes["theirs"], sizes
+            assert [one and one.metadata["prompt"].value for one in found] == said
 
 
-def test_both_read_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person may name it, or take it out again, at any time."""
-    for number, storage in enumerate((None, OURS, None, OURS)):
-        with instance_in(tmp_path / "home", monkeypatch, storage) as instance:
-            told(instance, f"clip-{number}")
-            assert partitions(instance) == [f"clip-{n}" for n in range(number + 1)]
+def test_what_is_damaged_is_not_read_as_less() -> None:
+    packed = pack("A quiet view of the bay. " * 20)
+    assert unpack(packed) == "A quiet view of the bay. " * 20
+    assert unpack("text of before") == "text of before"
+    for damaged in (packed[:-1], packed[:20], b"", packed[:-1] + bytes([packed[-1] ^ 1])):
+        with pytest.raises(zlib.error):
+            unpack(damaged)
+
+
+def test_the_words_that_events_are_packed_with_never_change() -> None:
+    """If this fails: bring the old words back, or no event that is stored can be read."""
+    assert hashlib.sha256(words()).hexdigest()[:16] == "1592721d7cc949d3"
+
+
+def files_of_runs(home: Path) -> set[str]:
+    return {file.name for file in (home / "history" / "runs").glob("*.db")} - {"index.db"}
+
+
+def test_a_home_with_files_of_runs_is_read_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update, in the middle of a run."""
+    home = tmp_path / "home"
+    with instance_in(home, monkeypatch) as instance:
+        ended = dg.materialize([clip], instance=instance).run_id
+        began = instance.create_run_for_job(
+            dg.define_asset_job("job", [CLIP]).resolve(asset_graph=GRAPH)
+        ).run_id
+        instance.report_engine_event("began", job_name="job", run_id=began)
+        told(instance, "reported")
+        before = [entry.to_json() for entry in instance.all_logs(ended)]
+    assert files_of_runs(home) == {f"{ended}.db", f"{began}.db", ".db"}
+    with instance_in(home, monkeypatch, OURS) as instance:
+        assert [entry.to_json() for entry in instance.all_logs(ended)] == before
+        instance.report_engine_event("went on", job_name="job", run_id=began)
+        assert [entry.message for entry in engine_events(instance, began)] == ["began", "went on"]
+        new = dg.materialize([clip], instance=instance).run_id
+        told(instance, "reported too")
+        assert files_of_runs(home) == {f"{ended}.db", f"{began}.db"}
+        assert len(instance.all_logs(new)) == len(before)
+        assert partitions(instance) == ["None", "None", "logged", "logged", "reported", "reported too"]
+        forget_run(instance, ended)
+        assert files_of_runs(home) == {f"{began}.db"}
+        assert partitions(instance) == ["None", "logged", "reported", "reported too"]
+
+
+def test_the_way_back_to_dagster_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    with instance_in(home, monkeypatch) as instance:
+        first = dg.materialize([clip], instance=instance).run_id
+    with instance_in(home, monkeypatch, OURS) as instance:
+        second = ranged_run(instance).run_id
+        told(instance, "reported")
+        logs = {run: [entry.to_json() for entry in instance.all_logs(run)] for run in (first, second)}
+        green = partitions(instance)
+    with instance_in(home, monkeypatch) as instance, pytest.raises(check.CheckError, match="not a str"):
+        partitions(instance)
+    assert write_back(home) == 2, "the second run, and what no run has logged"
+    assert write_back(home) == 0
+    with instance_in(home, monkeypatch) as instance:
+        assert {run: [entry.to_json() for entry in instance.all_logs(run)] for run in logs} == logs
+        assert partitions(instance) == green
+        told(instance, "again")
+    with instance_in(home, monkeypatch, OURS) as instance:
+        assert partitions(instance) == sorted([*green, "again"])
+
+
+def test_plans_of_a_run_are_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
+        told(instance, "first")
+        inserted: list[str] = []
+        written: list[int] = []
+
+        def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT INTO event_logs"):
+                inserted.append(statement)
+
+        def committed(_connection: Any) -> None:
+            if inserted:
+                written.append(len(inserted))
+                inserted.clear()
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", before)
+        sa.event.listen(sa.Engine, "commit", committed)
+        try:
+            ranged_run(instance)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", before)
+            sa.event.remove(sa.Engine, "commit", committed)
+    assert written.count(len(KEYS)) == 2, "the plans, and the results of the range"
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
+        run = dg.materialize([clip], instance=instance).run_id
+        storage = instance.event_log_storage
+        (event, *_) = instance.all_logs(run)
+        before = len(instance.all_logs(run))
+        odd = event._replace(run_id=object())
+        with pytest.raises(SerializationError):
+            storage.store_event_batch([event, event, odd])
+        assert len(instance.all_logs(run)) == before
+        storage.store_event_batch([event, event])
+        assert len(instance.all_logs(run)) == before + 2
+
+
+def test_a_page_sees_what_another_process_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its connection stays open: SQLite then writes beside the file that Dagster watches."""
+    seen: list[str] = []
+    script = (
+        "import sys, dagster as dg\n"
+        "with dg.DagsterInstance.get() as instance:\n"
+        "    for number in range(3):\n"
+        "        instance.report_engine_event(str(number), job_name='job', run_id='run')\n"
+        "    print('logged', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
+        enough = threading.Event()
+
+        def handler(entry: dg.EventLogEntry, _cursor: str) -> None:
+            seen.append(entry.dagster_event.message if entry.dagster_event else "")
+            if len(seen) == 3:
+                enough.set()
+
+        instance.watch_event_logs("run", None, handler)
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "logged\n"
+            assert enough.wait(60), seen
+            process.communicate()
+        instance.end_watch_event_logs("run", handler)
+    assert seen == ["0", "1", "2"]
 
 
 def test_files_are_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +327,34 @@ def test_threads_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance, ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda key: told(instance, key), keys))
         assert partitions(instance) == keys
+
+
+def test_threads_that_meet_close_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To close a connection asks for the lock of all logging, and events are stored within the lock of a log handler."""
+    closed: list[Any] = []
+    with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
+        storage = instance.event_log_storage
+        told(instance, "first")
+
+        def close(*_: Any) -> None:
+            closed.append(1)
+
+        met = threading.Barrier(MOST_THREADS)
+
+        def meet(_number: int) -> None:
+            with storage.index_connection() as connection:  # type: ignore[attr-defined]
+                connection.execute(sa.text("SELECT 1"))
+                met.wait(60)
+
+        sa.event.listen(sa.pool.Pool, "close", close)
+        try:
+            with ThreadPoolExecutor(MOST_THREADS) as pool:
+                list(pool.map(meet, range(MOST_THREADS)))
+            assert closed == []
+            instance.dispose()
+        finally:
+            sa.event.remove(sa.pool.Pool, "close", close)
+        assert len(closed) >= MOST_THREADS
 
 
 def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +424,25 @@ def test_processes_that_start_at_once_create_the_tables_once(tmp_path: Path) -> 
     assert [process.communicate()[1] for process in processes] == ["", "", ""]
 
 
+@pytest.mark.slow
+def test_processes_write_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs write into one file."""
+    script = (
+        "import sys, dagster as dg\n"
+        "with dg.DagsterInstance.get() as instance:\n"
+        "    for number in range(40):\n"
+        "        made = dg.AssetMaterialization('clip', partition=f'{sys.argv[1]}-{number:02}')\n"
+        "        instance.report_runless_asset_event(made)\n"
+        "        instance.report_engine_event(str(number), job_name='job', run_id=sys.argv[1])\n"
+    )
+    with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
+        processes = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abc"]
+        assert [process.wait() for process in processes] == [0, 0, 0]
+        assert partitions(instance) == [f"{name}-{number:02}" for name in "abc" for number in range(40)]
+        for name in "abc":
+            assert [event.message for event in engine_events(instance, name)] == list(map(str, range(40)))
+
+
 READ = {
     DagsterSqliteStorage.__init__: "bcf5aa27a5dd",
     DagsterSqliteStorage.from_config_value: "7330f7b17b21",
@@ -223,7 +451,19 @@ READ = {
     SqliteEventLogStorage.run_connection: "54e64bd6f8b7",
     SqliteEventLogStorage.index_connection: "8caf95ebe806",
     SqliteEventLogStorage.dispose: "df16dafbfa84",
+    SqliteEventLogStorage.store_event: "f89aed406024",
+    SqliteEventLogStorage.get_event_records: "d8db84411642",
+    SqliteEventLogStorage.fetch_run_status_changes: "19998c411175",
+    SqliteEventLogStorage.has_table: "577d801c70b2",
+    SqliteEventLogStorage.upgrade: "56bbafdf7098",
+    SqliteEventLogStorage.wipe: "de02c63676e7",
     SqlEventLogStorage.index_transaction: "00b2488c8cdf",
+    SqlEventLogStorage.store_event: "391ced414e9b",
+    SqlEventLogStorage._event_to_row: "93d47fbe7edc",
+    SqlEventLogStorage._store_asset_event: "fdb9340b9eef",
+    SqlEventLogStorage.delete_events: "a14c58828a90",
+    EventLogStorage.store_event_batch: "d710189545db",
+    EventMethods.handle_new_event: "db900859da5b",
     SqliteRunStorage.__init__: "391592fd1e58",
     SqliteRunStorage.connect: "d343abae6e9b",
     SqliteScheduleStorage.__init__: "6752d929360f",
