@@ -67,6 +67,13 @@ def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
                 for key, value in wanted.items()
                 if service.get(key) != value
             )
+    if (
+        not services["web"]
+        .get("environment", {})
+        .get("DAILIES_DAGSTER_URL", "")
+        .startswith("http://127.0.0.1")
+    ):
+        yield f"{file}: commands in web would ask its own Dagster through the proxy, without a login"
     grace = int(services["code"].get("stop_grace_period", "10s").removesuffix("s"))
     yield from _too_short(grace, f"{file}: code")
 

@@ -30,6 +30,8 @@ from proof.fleet.scenes import (
 from proof.stand_in.mischief import Mischief
 
 OTHER_CAP_USD = "7"
+FROZEN_SECONDS = 300.0
+REBOOT_SECONDS = 30.0
 _MIGRATIONS = "resources/ledger/migrations/versions"
 
 Scene = Callable[[Installation, FleetOutcome, str, list[str]], None]
@@ -147,6 +149,48 @@ def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: lis
         fleet.hosts[host].mend()
 
 
+def worker_frozen(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """Every process of a run's host stops for five minutes, its code server too, which others take for a living one; then all go on."""
+    with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)):
+        run, host = _run_of(fleet, clips)
+        fleet.hosts[host].freeze()
+        froze = time.monotonic()
+        try:
+            fleet.wait_for("its death", lambda: fleet.is_lost(run), seconds=PATIENCE_SECONDS)
+            outcome.seconds["frozen: known to be dead after"] = time.monotonic() - froze
+            wait_for_ends(fleet, clips)
+            outcome.seconds["frozen: all its clips delivered after"] = time.monotonic() - froze
+            _pass(fleet, max(0.0, FROZEN_SECONDS - (time.monotonic() - froze)))
+        finally:
+            fleet.hosts[host].wake()
+
+
+def bucket_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """No host reaches S3 for a minute while a run's jobs end, and no line is closed."""
+    fleet.ask(scene)
+    wait_for_jobs(fleet, clips)
+    for host in fleet.hosts.values():
+        host.cut_from("s3")
+    _pass(fleet, DATABASE_AWAY_SECONDS)
+    for host in fleet.hosts.values():
+        host.mend_to("s3")
+    back = time.monotonic()
+    wait_for_ends(fleet, clips)
+    expect_in_time(outcome, "S3 back: all clips delivered after", back)
+
+
+def control_rebooted(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
+    """The control host loses its power with POSTs in flight on a worker, and comes back half a minute later."""
+    fleet.ask(scene)
+    fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
+    services = fleet.power_off(CONTROL)
+    _pass(fleet, REBOOT_SECONDS)
+    fleet.power_on(CONTROL, services)
+    back = time.monotonic()
+    wait_for_ends(fleet, clips)
+    expect_in_time(outcome, "control host rebooted: all clips delivered after", back)
+
+
 def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
     """The control host cannot reach the database for a minute, with POSTs in flight on a worker."""
     fleet.ask(scene)
@@ -240,6 +284,9 @@ def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips
 DAGSTER_SCENES: dict[str, Scene] = {
     "killed": worker_killed,
     "cable": cable_out,
+    "frozen": worker_frozen,
+    "s3": bucket_away,
+    "reboot": control_rebooted,
     "control": control_cut_off,
     "database": database_away,
     "daemons": two_daemons,

@@ -109,13 +109,27 @@ class Host:
     def kill(self) -> None:
         """Kill every process of its namespace, as a power cut does."""
         for _ in range(5):
-            found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, check=False)
-            for pid in map(int, found.stdout.split()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            if not found.stdout.split():
+            if not self._signal(signal.SIGKILL):
                 return
             time.sleep(_LOOK_SECONDS)
+
+    def freeze(self) -> None:
+        """Stop every process of its namespace. Its kernel still takes lines, and nothing answers on them."""
+        for _ in range(2):
+            self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let its processes go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> bool:
+        """Send a signal to every process of its namespace; whether there was any."""
+        found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, check=False)
+        pids = [int(pid) for pid in found.stdout.split()]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return bool(pids)
 
     def reach(self, name: str, target: Target) -> str:
         """The address at which the host reaches a service, as `host:port`."""

@@ -73,6 +73,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
         "is killed after 60 s",
     ),
     ("compose", "compose/compose.yaml", "    mem_limit: 4g\n", "", "code has no mem_limit"),
+    ("compose", "compose/compose.yaml", "http://127.0.0.1:3000\n", "https://x.com\n", "without a login"),
     (
         "compose",
         "compose/compose.yaml",
