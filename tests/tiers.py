@@ -1,12 +1,13 @@
 """Which tests run when: some in `make test-fast`, each promise once in `make test`, repetition in `make prove`.
 
-CONTRIBUTING.md has the rule. A test for the night says so with `@pytest.mark.night`. On PostgreSQL a test runs with the first of
-its parameters in `make test`, and with the others at night; `@pytest.mark.postgresql` has it run with all.
+CONTRIBUTING.md has the rule. A test for the night says so with `@pytest.mark.night`. On PostgreSQL a test of
+the ledger runs with the first of its parameters in `make test`; what else runs there does so at night, unless it is marked `postgresql`.
 """
 
 import gc
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Hashable, Iterable
+from typing import Any, TypeVar
 
 import pytest
 from examples import OF_A_PROFILE
@@ -29,8 +30,20 @@ STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "star
 NIGHT = "tests for the night"
 """Under this name a worker tells how many tests it left out."""
 
+T = TypeVar("T")
+
 _test_runs = False
 _left_out = 0
+
+
+def one_of_each(values: Iterable[T], kind: Callable[[T], Hashable]) -> list[Any]:
+    """For `parametrize`: the first value of each kind, and the others at night."""
+    seen: set[Hashable] = set()
+    chosen: list[Any] = []
+    for value in values:
+        chosen.append(pytest.param(value, marks=pytest.mark.night) if kind(value) in seen else value)
+        seen.add(kind(value))
+    return chosen
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,7 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
         if "postgresql" in servers:
             test = item.nodeid.partition("[")[0]
-            if test in on_postgresql and item.get_closest_marker("postgresql") is None:
+            is_first = item.path.parent.name == "ledger" and test not in on_postgresql
+            if not is_first and item.get_closest_marker("postgresql") is None:
                 item.add_marker(pytest.mark.night)
             on_postgresql.add(test)
     if "night" in config.option.markexpr:

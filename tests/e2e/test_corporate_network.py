@@ -1,7 +1,7 @@
 """A company's network, in real processes: a proxy alone reaches the provider and the bucket, both with a private authority.
 
 Their names resolve nowhere but in the proxy, so nothing can go around it. A plan, the purchases, the deliveries, an alarm and
-the doctor take that way.
+the doctor take that way. Each client is tried alone in tests/network, where a client made elsewhere is refused, too.
 """
 
 import datetime as dt
@@ -27,7 +27,7 @@ from resources.sandbox.settings import SandboxSettings
 from resources.settings import load_settings
 from resources.storage.embedded import EmbeddedS3
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.night]
 
 SECONDS = 300
 KEY = "key-canary-5e2c"

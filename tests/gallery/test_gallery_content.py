@@ -183,6 +183,7 @@ def test_the_newest_clips_come_first_and_only_so_many(ledger: Ledger) -> None:
     assert "3 of 5 clips: the newest" in page
 
 
+@pytest.mark.postgresql
 def test_figures_add_up_what_was_spent_and_on_what(ledger: Ledger) -> None:
     delivered(ledger, "clip-0", "job-0")
     delivered(ledger, "clip-1", "job-1")

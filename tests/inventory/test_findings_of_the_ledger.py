@@ -111,6 +111,7 @@ def test_an_output_whose_end_nobody_knows_must_not_wait_for_long(ledger: Ledger,
     assert wrong(ledger) == {"no_output_near_its_end": 1}
 
 
+@pytest.mark.postgresql
 def test_an_end_that_nobody_reported_is_untold_once_a_sensor_should_have(
     ledger: Ledger, clock: Clock
 ) -> None:
@@ -135,6 +136,7 @@ def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
     assert "dailies retry" in str(found)
 
 
+@pytest.mark.postgresql
 def test_a_purchase_of_an_account_that_no_file_declares_any_more_is_named(ledger: Ledger) -> None:
     assert undeclared(ledger, ["wavespeed"]).is_fine
     decide(ledger, [a_request("clip-a", account="team-b"), a_request("clip-b")], Decision("monday"))

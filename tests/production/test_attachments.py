@@ -255,6 +255,7 @@ def test_a_file_that_changed_since_its_prompt_is_not_sent(ledger, studio):
     assert studio.order == []
 
 
+@pytest.mark.postgresql
 def test_a_request_that_leads_out_of_the_folder_sends_nothing(ledger, studio):
     put(studio.folder.root.parent, "secret.png", png(8, 8))
     forged = studio.request("one-clip", "https://x/a.png")

@@ -118,6 +118,7 @@ def tick(world: World, account: str) -> None:
     _is_due(world.ledger, account)
 
 
+@pytest.mark.postgresql
 def test_nothing_that_happens_to_purchases_reads_the_history(world: World) -> None:
     introduce(world)
     old = delivered(world, 10)
@@ -126,6 +127,7 @@ def test_nothing_that_happens_to_purchases_reads_the_history(world: World) -> No
     assert not explained.too_much, f"\n{explained}"
 
 
+@pytest.mark.postgresql
 def test_the_files_of_queued_purchases_are_found_without_the_history(world: World) -> None:
     ledger = world.ledger
     digests = ["a" * 64, "b" * 64]
@@ -148,6 +150,7 @@ def test_the_files_of_queued_purchases_are_found_without_the_history(world: Worl
     assert not explained.too_much, f"\n{explained}"
 
 
+@pytest.mark.postgresql
 def test_a_missing_index_is_noticed(world: World) -> None:
     with world.ledger.write() as connection:
         connection.execute(sa.text("DROP INDEX attempts_unreported"))

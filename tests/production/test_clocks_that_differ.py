@@ -54,6 +54,7 @@ def machine_ahead(world: World, url: str, provider: FakeProvider) -> World:
     return elsewhere
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize(
     ("age", "polls", "state", "money"),
     [
@@ -81,6 +82,7 @@ def test_a_new_job_that_is_not_known_everywhere_yet_is_not_given_up_by_a_machine
     world.ledger.close()
 
 
+@pytest.mark.postgresql
 def test_a_new_job_that_is_not_listed_yet_is_no_long_lag_to_a_machine_whose_clock_is_ahead(
     new_ledger_url: Callable[[], str],
 ) -> None:

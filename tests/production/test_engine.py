@@ -182,6 +182,7 @@ def test_an_answer_in_between_makes_the_count_start_anew(world: World) -> None:
     assert world.newest("clip-b").state is S.SUBMITTED
 
 
+@pytest.mark.postgresql
 def test_a_lost_answer_that_is_never_found_is_held_and_never_sent_again(world: World) -> None:
     enqueue(world, "clip-a", max_seconds=100)
     world.provider.answers["clip-a"] = [replace(LOSES_THE_ANSWER, listed_after=NEVER)]
@@ -332,6 +333,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
 # Polling
 
 
+@pytest.mark.postgresql
 def test_a_step_does_what_is_due_and_says_what_it_did(world: World) -> None:
     enqueue(world, "clip-a")
     engine = world.engine()
@@ -501,6 +503,7 @@ def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> No
     assert {world.newest(clip).state for clip in clips(5)} == {S.SUCCEEDED}
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("part", ["charges", "list_jobs", "balance"])
 def test_a_part_of_a_step_that_breaks_keeps_no_other_from_being_done(
     world: World, monkeypatch: pytest.MonkeyPatch, part: str

@@ -96,6 +96,7 @@ def the_books_agree(ledger: Ledger) -> None:
         assert counted == {s: n for s, n in counters.recounted(connection).items() if n}
 
 
+@pytest.mark.postgresql
 def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuild_and_nothing_twice(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
@@ -225,6 +226,7 @@ def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
     assert len(studio.orders()) == 7
 
 
+@pytest.mark.postgresql
 def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
     studio: Studio, sandbox: RunningSandbox, ledger_url: str
 ) -> None:
@@ -244,6 +246,7 @@ def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
         assert [a.subject_key for a in ledger.overview()] == ["clip-a"]
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("said", ["before the rebuild", "before the copy"])
 def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
     studio: Studio,
