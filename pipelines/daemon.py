@@ -2,7 +2,8 @@
 
 A tick costs about 0.15 s of CPU in two processes, even if there is nothing to do. So our sensors tick at their own interval only
 while they have work, otherwise every five minutes. The daemon checks for work at the sensor's own interval (5 ms), so that no clip
-waits longer. One private function of Dagster is replaced: `is_under_min_interval`.
+waits longer. Two private functions of Dagster are replaced: `is_under_min_interval` and
+`QueuedRunCoordinatorDaemon._get_runs_to_dequeue`.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._daemon import sensor as sensor_daemon
 from dagster._daemon.cli import main
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from pydantic import PrivateAttr
 
 from pipelines import alarm_sensor, asset_checks, code_watch, declared_clips, gallery_sensor, runs, sensors
@@ -156,9 +158,28 @@ def stretch_idle_intervals(production: Production, asked: dict[str, Question]) -
     sensor_daemon.is_under_min_interval = is_under_or_idle
 
 
+def ask_first_whether_runs_wait() -> None:
+    """Let each look at the queue end when no run waits.
+
+    Dagster reads all active runs first, and then those that wait: a third of the work is enough in a second in which nothing waits.
+    """
+    find = QueuedRunCoordinatorDaemon._get_runs_to_dequeue  # noqa: SLF001 - there is no public place between question and answer
+    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
+
+    def find_if_any(
+        self: Any, instance: dg.DagsterInstance, *args: Any, **options: Any
+    ) -> list[dg.DagsterRun]:
+        if not instance.get_run_ids(waiting, limit=1):
+            return []
+        return find(self, instance, *args, **options)
+
+    QueuedRunCoordinatorDaemon._get_runs_to_dequeue = find_if_any  # type: ignore[method-assign]  # noqa: SLF001
+
+
 def run(workspace: str) -> None:
     """Run Dagster's daemon until it is ended."""
     code_watch.watch_calmly()
+    ask_first_whether_runs_wait()
     with dg.DagsterInstance.get() as instance:
         production = AskedProduction()
         stretch_idle_intervals(production, questions(instance, production))

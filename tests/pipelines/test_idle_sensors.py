@@ -17,6 +17,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._daemon import sensor as sensor_daemon
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._grpc import client, server_watcher
 from grpc import _common as grpc_common
 from pipelinekit import House, nothing_bought
@@ -179,6 +180,37 @@ def test_dagster_reads_how_often_to_watch_the_code_when_it_begins(monkeypatch: p
     code_watch.watch_calmly()
     assert server_watcher.WATCH_INTERVAL == code_watch.WATCH_SECONDS
     assert "WATCH_INTERVAL" in server_watcher.watch_grpc_server_thread.__code__.co_names
+
+
+def test_the_queue_is_looked_through_only_while_a_run_waits(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    found = [dg.DagsterRun(job_name="submit_clips")]
+    monkeypatch.setattr(
+        QueuedRunCoordinatorDaemon,
+        "_get_runs_to_dequeue",
+        lambda *arguments, **options: looked.append((arguments[1:], options)) or found,
+    )
+    daemon.ask_first_whether_runs_wait()
+    queue: Any = QueuedRunCoordinatorDaemon(interval_seconds=1)
+    house.instance.add_run(dg.DagsterRun(job_name="submit_clips", status=dg.DagsterRunStatus.STARTED))
+    assert queue._get_runs_to_dequeue(house.instance, "limits", fixed_iteration_time=None) == []
+    assert not looked
+
+    origin = RemoteJobOrigin(
+        RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin(host="w1", port=4000), "__repository__"),
+        "submit_clips",
+    )
+    house.instance.add_run(
+        dg.DagsterRun(job_name="submit_clips", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
+    )
+    assert queue._get_runs_to_dequeue(house.instance, "limits", fixed_iteration_time=None) is found
+    assert looked == [((house.instance, "limits"), {"fixed_iteration_time": None})]
+
+
+def test_dagster_looks_through_its_queue_by_the_function_that_is_replaced() -> None:
+    assert "_get_runs_to_dequeue" in QueuedRunCoordinatorDaemon.run_iteration.__code__.co_names
 
 
 def test_dagster_and_grpc_read_how_often_the_code_server_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
