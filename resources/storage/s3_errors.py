@@ -154,7 +154,7 @@ def is_transient(error: Exception) -> bool:
         code, status = _answer(error)
         return code in _PASSING_CODES or status == 429 or (status >= 500 and status != 501)
     if isinstance(error, boto.SSLError):
-        return not is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
+        return not is_untrusted(error)  # an untrusted certificate is permanent; a cut below TLS is temporary
     if isinstance(error, boto.ProxyConnectionError):
         # a proxy's refusal is permanent; a proxy that does not answer, or cannot reach the server, is temporary
         return (_tunnel_refusal(error) or 502) >= 500
