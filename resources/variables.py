@@ -4,6 +4,7 @@ import difflib
 import functools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from io import StringIO
@@ -25,6 +26,8 @@ sandbox's.
 
 ALIKE = 0.9
 """Similarity from which a name counts as misspelt: `DAILES_MAX_USD_PER_DAY` does, `DAILY_MAX_USERS` does not."""
+ALIKE_OTHER = 0.8
+"""Similarity from which a name is pointed out that may mean a key of ours: `WAVESPEED_KEY`."""
 ENV_FILE = "DAILIES_ENV_FILE"
 """The file of settings; `.env` unless set, no file if empty."""
 LOG_FORMAT = "DAILIES_LOG_FORMAT"
@@ -107,7 +110,7 @@ def of_process() -> dict[str, str]:
 def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str]:
     """Warnings about variables that look like a variable we read, while that one is not set."""
     others = [name for name in known if not name.startswith(PREFIX) and name not in given]
-    found = {name: difflib.get_close_matches(name.upper(), others, n=1, cutoff=ALIKE) for name in given}
+    found = {name: difflib.get_close_matches(name.upper(), others, n=1, cutoff=ALIKE_OTHER) for name in given}
     return [
         f"dailies does not read {name}: should it be {near[0]}, which is not set?"
         for name, near in sorted(found.items())
@@ -115,25 +118,55 @@ def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str
     ]
 
 
-def names_in(file: str) -> list[str]:
+def names_in(file: str, known: Collection[str] = ()) -> list[str]:
     """The variables in a file of settings; none if the file does not exist.
 
+    Args:
+        known: The names of all settings.
+
     Raises:
-        ConfigurationError: The file cannot be read, or a line names a setting without a value: `NAME: 5`, `NAME` alone.
+        ConfigurationError: The file cannot be read, a line names a setting without a value (`NAME: 5`, `NAME` alone, a quote that is not closed), or
+            takes its value from a variable that is not set.
     """
     try:
-        lines = list(parse_stream(StringIO(Path(file).read_text(encoding="utf-8"))))
+        lines = list(parse_stream(StringIO(Path(file).read_text(encoding="utf-8-sig"))))
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        why = _why(error) if isinstance(error, OSError) else "it is not text in UTF-8; save it as UTF-8"
         raise ConfigurationError(f"cannot read the settings in {file}: {why}. Nothing was bought.") from None
+    read: list[str] = []
     for line in lines:
-        if PREFIX in line.original.string.partition("#")[0].upper() and (line.error or line.value is None):
+        place = f"{file}, line {line.original.line}"
+        written = line.original.string.partition("#")[0].upper()
+        if (line.error or line.value is None) and (
+            PREFIX in written or any(name in written for name in known)
+        ):
             raise ConfigurationError(
-                f"{file}, line {line.original.line}: a setting is written NAME=VALUE. Nothing was bought. See .env.example."
+                f"{place}: a setting is written NAME=VALUE, and a quote that is opened is closed. Nothing was bought. See .env.example."
             )
-    return [line.key for line in lines if line.key is not None]
+        if line.key is None:
+            continue
+        missing = [name for name in _TAKEN_FROM.findall(line.value or "") if name not in {*read, *os.environ}]
+        if missing and line.key.upper() in known:
+            raise ConfigurationError(
+                f"{place}: {line.key} takes its value from {missing[0]}, which is not set, so it would be empty. Set {missing[0]}, or write the "
+                "value here. Nothing was bought."
+            )
+        read.append(line.key)
+    return read
+
+
+def _why(error: OSError) -> str:
+    """Why a file cannot be read, with the cure where there is one."""
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder, and a file is expected here"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; let your user read it (chmod u+r)"
+    return str(error.strerror or error)
+
+
+_TAKEN_FROM = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @functools.lru_cache(maxsize=4096)

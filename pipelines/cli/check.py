@@ -77,7 +77,7 @@ def _unusable(settings: Settings) -> Iterator[str]:
 
 def _misspelt() -> list[str]:
     file = os.environ.get(ENV_FILE, ".env") or os.devnull
-    return misspelt_keys([*os.environ, *names_in(file)], known=names())
+    return misspelt_keys([*os.environ, *names_in(file, names())], known=names())
 
 
 def _unread(folder: Path, declarations: Declarations) -> Iterator[str]:

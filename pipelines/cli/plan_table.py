@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from pipelines.cli.edits import show_edits
-from pipelines.cli.terminal import complain, console, counted, print_table, table_of
+from pipelines.cli.terminal import complain, console, counted, print_table, table_of, tell
 from resources.ledger.budget import Scope
 from resources.money import show_usd
 from resources.orders import shown_body
@@ -26,12 +26,28 @@ REASONS = 20
 NUMBERS = {"price", "at most", "clips", "spent", "with this plan", "of"}
 
 
-def show(plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False, long: bool = False) -> None:
-    """Print a plan for a person."""
+def show(
+    plan: Plan,
+    changed: Sequence[Edit] = (),
+    *,
+    words: Sequence[str] = (),
+    everything: bool = False,
+    long: bool = False,
+) -> None:
+    """Print a plan for a person.
+
+    Args:
+        words: What the person wrote to choose its clips.
+    """
     for problem in plan.problems:
         complain(problem)
     if plan.may_not_buy is not None:
         complain(f"nothing of this plan would be bought now: {plan.may_not_buy}")
+    if not plan.clips and words:
+        tell(
+            f"{' '.join(words)} chooses no clip. A space adds clips; a comma keeps those that fit both sides."
+        )
+        return
     if not plan.clips:
         console.print("nothing is due; name a series, or a range with --date and --until")
         return

@@ -45,6 +45,8 @@ RESERVED = frozenset({*DAYS, TermKind.CHANGED.value})
 """Words without a prefix that are not names."""
 _NAME = re.compile(r"[a-z0-9*?\[\]!-]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}")
+_OTHER_DATE = re.compile(r"[0-9]{1,4}([./])[0-9]{1,2}\1[0-9]{1,4}")
+_FILE = re.compile(r"(?:.*/)?([^/]+?)(?:\.ya?ml)?")
 _SHORT_END = re.compile(r"(?:([0-9]{1,2})-)?([0-9]{1,2})")
 
 
@@ -103,6 +105,9 @@ def parse(words: Iterable[str], *, today: dt.date) -> list[Selector]:
 def _term(part: str, word: str, today: dt.date) -> Term:
     if not part:
         raise _refused(word, "a comma has nothing on one of its sides")
+    prefix, equals, value = part.partition("=")
+    if equals and prefix in PREFIXES:
+        raise _refused(part, f"write {prefix}:{value}")
     prefix, colon, value = part.partition(":")
     if colon:
         return _prefixed(prefix, value, word)
@@ -111,8 +116,18 @@ def _term(part: str, word: str, today: dt.date) -> Term:
     if part in DAYS or ".." in part or _DATE.fullmatch(part):
         return Term(TermKind.DATE, part, _days(part, word, today))
     if not _NAME.fullmatch(part):
-        raise _refused(part, f"allowed: {ALLOWED}")
+        raise _refused(part, _meant(part) or f"allowed: {ALLOWED}")
     return Term(TermKind.NAME, part)
+
+
+def _meant(part: str) -> str | None:
+    """What a word that names nothing most likely means, None where that is not clear."""
+    if _OTHER_DATE.fullmatch(part):
+        return "a date is written as 2026-11-20"
+    name = _FILE.sub(r"\1", part).lower().replace("_", "-")
+    return (
+        f"a series or clip is named as in its file; did you mean {name!r}?" if _NAME.fullmatch(name) else None
+    )
 
 
 def _prefixed(prefix: str, value: str, word: str) -> Term:

@@ -35,7 +35,7 @@ def load_settings() -> Settings:
     refuse_misspelt(given, PINNED, known=known)
     refuse_misspelt(os.environ, "the environment", known=known)
     if file is not None:
-        refuse_misspelt(names_in(file), file, known=known)
+        refuse_misspelt(names_in(file, known), file, known=known)
     network = Network.of(given, os.environ, {} if file is None else dotenv_values(file))
     try:
         settings = _settings(tuple(os.environ.items()), file, _bytes_of(file), pinned_json, network)

@@ -1,19 +1,33 @@
 """Invalid settings in a person's words: the name of each variable, and what is allowed."""
 
+import re
 from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from resources.declared.problems import show
 from resources.declared.validation import allowed_by
+
+_MAY_BE_SECRET = re.compile("KEY|SECRET|TOKEN|URL|HEADER|PASSWORD|CERTIFICATE|PROXY", re.IGNORECASE)
+_LONGEST = 40
+"""Characters; no setting that is shown needs more, and a secret in the wrong variable mostly has more."""
 
 
 def in_words(error: ValidationError, variables: Mapping[str, str] | None = None) -> str:
     """Each problem with the name of its field, or of the variable that sets it."""
     said = []
-    for problem in error.errors(include_input=False):
+    for problem in error.errors():
         field = ".".join(map(str, problem["loc"])) or "settings"
         words = allowed_by(problem)
         message = problem["msg"].removeprefix("Value error, ") if words is None else words
         allowed = "allowed: " if problem["type"] == "refused" or words is not None else ""
-        said.append(f"{(variables or {}).get(field, field)}: {allowed}{message}")
+        name = (variables or {}).get(field, field)
+        said.append(f"{name}: {_found(name, problem.get('input'))}{allowed}{message}")
     return "; ".join(said)
+
+
+def _found(name: str, given: object) -> str:
+    """What a variable was set to, where it is neither a secret nor an address, which may hold one."""
+    if not isinstance(given, str) or len(given) > _LONGEST or _MAY_BE_SECRET.search(name):
+        return ""
+    return f"found {show(given)}, "

@@ -96,6 +96,13 @@ def test_a_plan_beside_a_broken_series_ends_with_2_and_names_it(home: Path):
     assert "+ buy" in shown.stdout
 
 
+def test_a_plan_of_words_that_fit_nothing_says_how_words_are_joined():
+    """`plan series:a,b` said: nothing is due, name a series."""
+    shown = run("plan", "series:city,changed")
+    assert shown.exit_code == 0
+    assert "series:city,changed chooses no clip. A space adds clips; a comma keeps" in shown.output
+
+
 def test_a_plan_of_nothing_says_so():
     shown = run("plan")
     assert shown.exit_code == 0

@@ -64,6 +64,53 @@ def test_a_line_that_sets_nothing_is_refused(env_file: Path, line: str) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            'WAVESPEED_API_KEY="abc\n',
+            "line 1: a setting is written NAME=VALUE, and a quote that is opened is closed",
+        ),
+        ("WAVESPEED_API_KEY\n", "line 1: a setting is written NAME=VALUE"),
+        (
+            "A=1\nWAVESPEED_API_KEY=${WS_KEY_OF_TEAM}\n",
+            "line 2: WAVESPEED_API_KEY takes its value from WS_KEY_OF_TEAM, which is not set",
+        ),
+    ],
+)
+def test_a_key_that_would_be_empty_is_refused(env_file: Path, text: str, says: str) -> None:
+    """It was ignored, and the sandbox stood in for the provider."""
+    env_file.write_text(text)
+    with pytest.raises(ConfigurationError, match=says):
+        load_settings()
+
+
+def test_values_of_other_variables_and_of_other_programs_are_taken(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WS_KEY_OF_TEAM", "from-the-environment")
+    env_file.write_text(
+        "B=bucket-b\nWAVESPEED_API_KEY=${WS_KEY_OF_TEAM}\nDAILIES_S3_BUCKET=${B}\nTHEIRS=${NOT_SET}\nnot ours\n"
+    )
+    settings = load_settings()
+    assert settings.s3_bucket == "bucket-b"
+    assert settings.account("wavespeed").api_key is not None
+
+
+def test_a_wrong_value_is_shown_unless_it_may_be_a_secret(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file.write_text("DAILIES_MAX_USD_PER_RUN=5,50\n")
+    with pytest.raises(
+        ConfigurationError, match=r"DAILIES_MAX_USD_PER_RUN: found '5,50', allowed: an amount"
+    ):
+        load_settings()
+    env_file.write_text("DAILIES_ALARM_URL=secret.example.com/token-12345\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert "token-12345" not in str(refused.value)
+
+
 @pytest.mark.parametrize("other", ["DAILIES_MAX_USD_PER_DAY", "dailies_max_usd_per_day"])
 def test_a_cap_that_is_there_twice_is_refused(env_file: Path, other: str) -> None:
     env_file.write_text(f"DAILIES_MAX_USD_PER_DAY=5\n{other}=500\n")
@@ -101,7 +148,7 @@ def test_an_amount_is_read_as_it_is_written(
 def test_what_is_no_amount_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("DAILIES_WAVESPEED_MAX_USD_PER_DAY", written)
     with pytest.raises(
-        ConfigurationError, match="DAILIES_WAVESPEED_MAX_USD_PER_DAY: allowed: an amount of US dollars"
+        ConfigurationError, match=r"DAILIES_WAVESPEED_MAX_USD_PER_DAY: .*allowed: an amount of US dollars"
     ):
         load_settings()
 

@@ -80,7 +80,14 @@ def test_dates(word: str, first: str, last: str) -> None:
         ("2026-11-01..soon", ("'soon' is no date", "yesterday")),
         ("..today", ("'nothing' is no date",)),
         ("2000-01-01..2026-01-01", ("longer than 1,000 days",)),
-        ("Bay", ("'Bay'", "allowed: a series", "harbor-*")),
+        ("bay!dawn$", ("'bay!dawn$'", "allowed: a series", "harbor-*")),
+        ("Bay", ("'Bay'", "did you mean 'bay'?")),
+        ("harbor_weather", ("did you mean 'harbor-weather'?",)),
+        ("data/series/harbor-weather.yaml", ("did you mean 'harbor-weather'?",)),
+        ("30.11.2026", ("a date is written as 2026-11-20",)),
+        ("2026/11/30", ("a date is written as 2026-11-20",)),
+        ("state=failed", ("write state:failed",)),
+        ("owner=team:video", ("write owner:team:video",)),
     ],
 )
 def test_a_part_that_is_wrong_is_named_with_what_is_allowed(word: str, words: tuple[str, ...]) -> None:

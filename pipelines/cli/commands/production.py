@@ -116,7 +116,7 @@ def plan(
     if as_json:
         print_json(document(made, changed))
     else:
-        show(made, changed, everything=everything, long=long)
+        show(made, changed, words=words or [], everything=everything, long=long)
     raise typer.Exit(exit_code(made))
 
 
