@@ -24,13 +24,13 @@ class Job:
     listed_at: float = 0.0
     """When lists and bills begin to show it."""
     refund_at: float | None = None
-    """When the price of a failed job is given back; None where a failed job is never charged."""
+    """When the price of a failed job is given back; None if a failed job is never charged."""
     lists_running: bool = True
     """Whether lists show it before its end."""
     named: str | None = None
-    """The id of its POST as the provider shows it, None where it shows none."""
+    """The id of its POST as the provider shows it; None if it shows none."""
     shown: str | None = None
-    """The request as the provider's listing shows it, None where it shows none."""
+    """The request as the provider's listing shows it; None if it shows none."""
     may_be_charged: bool = False
     """Whether nothing says that its failure is free, so that a client counts its price."""
     seen_over: bool = False

@@ -78,7 +78,7 @@ class Evidence:
     flaw: Callable[[Job, Row], Violation | None]
     """What is wrong with the files of a delivered or quarantined job."""
     why_ambiguous: Callable[[Row], str | None]
-    """Why a held attempt cannot be settled, None where it can."""
+    """Why a held attempt cannot be settled; None if it can."""
     now: float
     """True time in seconds."""
     clips: frozenset[str] = frozenset()

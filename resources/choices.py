@@ -80,7 +80,7 @@ class Choice(BaseModel):
     cast: dict[str, str] = Field(default_factory=dict)
     """The characters that it shows: the provider's id of each, by its name."""
     seed: Seed | None = None
-    """How the model takes a seed, None if it takes none."""
+    """How the model takes a seed; None if it takes none."""
 
     @property
     def account_name(self) -> str:
@@ -116,7 +116,7 @@ class FinishOrder(BaseModel):
     fallbacks: tuple[Choice, ...] = ()
     """Fallbacks in their order, bought after a definite refusal or a failed job."""
     draft_id: str | None = None
-    """The parameter that takes the provider's id of the draft, which is finished as the same shot. None where the same request is
+    """The parameter that takes the provider's id of the draft, which is finished as the same shot. None if the same request is
     bought anew in the same direction."""
     days: int | None = None
     """How many days the provider keeps the draft for it."""
@@ -146,11 +146,11 @@ class FinishedDraft(BaseModel):
     fingerprint: str
     """Fingerprint of its request, under which `prompts/` holds what finishes it."""
     draft_id: str | None = None
-    """The provider's id of it, None where the provider named none."""
+    """The provider's id of it; None if the provider named none."""
     prompt: str = ""
     """Its prompt, where the request of its finish has none."""
     first_frame: str | None = None
-    """The `resources.file_references.FileReference` of its first frame, None where the finish does not begin with it."""
+    """The `resources.file_references.FileReference` of its first frame; None if the finish does not begin with it."""
 
 
 def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:

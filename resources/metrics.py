@@ -182,7 +182,7 @@ class TickTime(NamedTuple):
     age: float
     """Seconds since it began."""
     seconds: float | None
-    """How long the last one that has ended took; None where none has."""
+    """How long the last one that has ended took; None if none has."""
 
 
 class LedgerCollector(Collector):

@@ -115,7 +115,7 @@ class ClipRequest(Choice):
     slot: int = Field(default=1, ge=1, le=MOST_TAKES)
     """Which of them this is; see `TakeSlot`."""
     take_seed: int | None = None
-    """What the seed of this take is drawn from, None if the declared seed is sent."""
+    """What the seed of this take is drawn from; None if the declared seed is sent."""
     declared_fingerprint: str | None = None
     """The fingerprint of the declared request, if the seed of this take has changed its body."""
     max_attempts: int = Field(default=1, ge=1, le=5)
@@ -135,7 +135,7 @@ class ClipRequest(Choice):
     tags: dict[str, str] = Field(default_factory=dict)
     """The series' tags."""
     edited: EditedWords | None = None
-    """Who gave the clip other words than its series, None if it has the series' words."""
+    """Who gave the clip other words than its series; None if it has the series' words."""
     finish: FinishOrder | None = None
     """Of a draft: what is bought when it is circled."""
     finishes: FinishedDraft | None = None
@@ -181,7 +181,7 @@ class ClipRequest(Choice):
         """The body of one POST.
 
         Args:
-            seed: The POST's own seed, None where the request has one or the model takes none.
+            seed: The POST's own seed; None if the request has one or the model takes none.
         """
         return self.body if seed is None or self.seed is None else {**self.body, self.seed.name: seed}
 
@@ -206,7 +206,7 @@ class ClipRequest(Choice):
         )
 
     def fall_back(self) -> "ClipRequest | None":
-        """The same clip from the next fallback, None if there is none."""
+        """The same clip from the next fallback; None if there is none."""
         if not self.fallbacks:
             return None
         asked = self.asked or Asked(
@@ -254,7 +254,7 @@ class ClipRequest(Choice):
 
     @property
     def sent_seed(self) -> int | None:
-        """The seed in the body, None if the provider chooses one."""
+        """The seed in the body; None if the provider chooses one."""
         return self.body[self.seed.name] if self.seed is not None and self.has_seed else None
 
     def taken_as(self, slot: int, seed: int | None) -> "ClipRequest":
@@ -316,7 +316,7 @@ class ClipRequest(Choice):
         return found.taken_as(self.slot, seed if same else None)
 
     def as_bought(self, provider: str, endpoint: str) -> "ClipRequest | None":
-        """The request to an endpoint: this one or one of its fallbacks, None if neither has the endpoint."""
+        """The request to an endpoint: this one or one of its fallbacks; None if neither has the endpoint."""
         request: ClipRequest | None = self
         while request is not None and (request.provider, request.endpoint) != (provider, endpoint):
             request = request.fall_back()

@@ -93,7 +93,7 @@ def is_living(pid: int, *, began: str | None = None) -> bool:
     """Whether a process with this id lives; a zombie does not.
 
     Args:
-        began: See `started_at`: another program may have the id by now. None where it is not known.
+        began: See `started_at`: another program may have the id by now. None if it is not known.
     """
     if began not in {None, started_at(pid)}:
         return False
@@ -119,7 +119,7 @@ def started_at(pid: int) -> str | None:
 
 
 def _read(pid: int, home: Path) -> Process | None:
-    """A process of this home, None if it belongs to none or has ended."""
+    """A process of this home; None if it belongs to none or has ended."""
     try:
         environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
         mark = next((entry for entry in environment if entry.startswith(STACK.encode() + b"=")), b"")

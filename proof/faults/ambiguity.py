@@ -34,7 +34,7 @@ STRANGER_SECONDS = 900.0
 
 
 def why_ambiguous(findings: Findings, attempt: Row) -> str | None:
-    """Why an unknown attempt cannot be settled, None where it can."""
+    """Why an unknown attempt cannot be settled; None if it can."""
     posts = [post for post in _lost_posts(findings, attempt) if post["attempt_id"] == attempt["id"]]
     reasons = [reason for post in posts if (reason := _why(findings, attempt, post))]
     return reasons[0] if reasons else None

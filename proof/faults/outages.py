@@ -30,7 +30,7 @@ class World:
         s3: The bucket's server.
         providers: Process ids of the providers.
         pace: The clock, by which troubles last.
-        small_disk: The ledger's own small filesystem, None where there is none.
+        small_disk: The ledger's own small filesystem; None if there is none.
 
     Attributes:
         done: How often each trouble was made.
@@ -144,7 +144,7 @@ class World:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """Mount a small filesystem on a folder; None where this user may not."""
+    """Mount a small filesystem on a folder; None if this user may not."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     made = (
         mount is not None

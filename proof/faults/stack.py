@@ -90,7 +90,7 @@ class Up:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None where it has ended."""
+        """Its process id; None if it has ended."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     @property

@@ -92,7 +92,7 @@ class Place:
     """Whether nobody else uses the keys."""
     settle: dict[str, float]
     said: str | None = None
-    """The file of what people say of drafts; None where no drafts are bought."""
+    """The file of what people say of drafts; None if no drafts are bought."""
     forgets_finishes: bool = False
     """The negative control: a circled draft is taken for one without a finish, whatever was bought for it."""
     outputs: tuple[str, ...] = ()

@@ -97,7 +97,7 @@ class Host:
     gateway: str
     """Where it reaches the services."""
     _link: tuple[str, ...] | None
-    """The command that sets its cable `up` or `down`; None where the relays are its cable."""
+    """The command that sets its cable `up` or `down`; None if the relays are its cable."""
     _holds: dict[str, threading.Event] = field(default_factory=dict)
     _relays: dict[str, Relay] = field(default_factory=dict)
     is_cut: bool = False

@@ -53,12 +53,12 @@ class Store:
         return f"s3://bucket/{key}"
 
     def get_bytes(self, key: str, *, max_bytes: int = 16 << 20) -> bytes | None:  # noqa: ARG002 - as the product's
-        """The content of an object, None where there is none."""
+        """The content of an object; None if there is none."""
         with self._request("get"):
             return self._objects.get(key)
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What is said of an object, None where there is none."""
+        """What is said of an object; None if there is none."""
         with self._request("head"):
             return self._info(key) if key in self._objects else None
 

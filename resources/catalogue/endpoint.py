@@ -80,7 +80,7 @@ class Pricing(Declared):
         return self
 
     def price(self, body: Mapping[str, Any]) -> Micros | None:
-        """The price of a request in micro-dollars, None where it is unknown."""
+        """The price of a request in micro-dollars; None if it is unknown."""
         if any(body.get(name) is not None for name in self.unknown_with):
             return None
         rate = self.usd if self.by is None else self.rates.get(_in_yaml(body.get(self.by)))
@@ -224,7 +224,7 @@ class Endpoint(Declared):
 
     @property
     def seed(self) -> Seed | None:
-        """How it takes a seed, None if it takes none."""
+        """How it takes a seed; None if it takes none."""
         return self.codec.seed(self)
 
     @property
@@ -290,7 +290,7 @@ class Endpoint(Declared):
         return name in self.parameters or name in self.common_words
 
     def price(self, body: Mapping[str, Any], *, draft: Mapping[str, Any] | None = None) -> Micros | None:
-        """The price of a request in micro-dollars, None if it is unknown; `pricing.basis` says what kind of source it has.
+        """The price of a request in micro-dollars; None if it is unknown; `pricing.basis` says what kind of source it has.
 
         Args:
             draft: The body of the draft that it finishes, for what only that one says.

@@ -12,7 +12,7 @@ from resources.declared.validation import Declared, model_at, place_of
 
 
 def mended(model: type[Declared], document: Document) -> Document | None:
-    """The document with each mistake of its shape mended; None where it has none, or where what was meant is not clear.
+    """The document with each mistake of its shape mended; None if it has none, or where what was meant is not clear.
 
     A misspelt name becomes the nearest one, and an unfit value gives way to its default. It serves to find further mistakes alone:
     nothing is ordered by it.

@@ -61,7 +61,7 @@ class Billed:
     refunded: int
     """All refunds."""
     model: str | None = None
-    """The model that its charges name, None where they name none."""
+    """The model that its charges name; None if they name none."""
 
     @property
     def net(self) -> int:

@@ -68,7 +68,7 @@ class Budget:
         )
 
     def cap(self, scope: Scope, series: Caps) -> int | None:
-        """The cap of a scope in micro-USD, None where there is none."""
+        """The cap of a scope in micro-USD; None if there is none."""
         caps = {
             EVERYTHING: self.everything,
             ACCOUNT: self.accounts.get(scope.name, Caps()),

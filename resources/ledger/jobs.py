@@ -20,7 +20,7 @@ class NamedJob(NamedTuple):
     id: str
     """The provider's id."""
     model: str | None
-    """The model that made it, None where the source does not say."""
+    """The model that made it; None if the source does not say."""
     source: str
     """The source that named it."""
 
@@ -30,7 +30,7 @@ def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: 
 
     Args:
         attempt: The purchase the job was made for.
-        submission_id: The POST that made it, None where that is not known.
+        submission_id: The POST that made it; None if that is not known.
 
     Returns:
         Whether this purchase owns the job; another one may own it already.
@@ -46,5 +46,5 @@ def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: 
 
 
 def owner_of(connection: sa.Connection, account: str, job_id: str) -> str | None:
-    """The purchase that owns a job, None where none does."""
+    """The purchase that owns a job; None if none does."""
     return connection.execute(_OWNER, {"of_account": account, "of_job": job_id}).scalar()

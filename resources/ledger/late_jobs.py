@@ -118,7 +118,7 @@ def keep_late(
 
 
 def overdue_of(ledger: Ledger, clip: str) -> Attempt | None:
-    """The overdue attempt of a clip, None where there is none."""
+    """The overdue attempt of a clip; None if there is none."""
     with ledger.read() as connection:
         row = connection.execute(_OVERDUE, {"clip": clip}).first()
     return None if row is None else Attempt.from_row(row)

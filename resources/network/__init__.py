@@ -1,4 +1,4 @@
-"""The way out of this machine: which proxy a request takes, and which certificates are believed.
+"""Network access: the proxies that requests use, and the certificates that are trusted.
 
-Every client that leaves the machine is built from one `Network`. What a request says and what its answer means do not belong here.
+Every client of a remote host is built from one `Network`. The content of requests and answers does not belong here.
 """

@@ -1,7 +1,7 @@
-"""Proxies, and the hosts that are reached without one, as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name them.
+"""Proxies, and the hosts that are reached without one, from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
-No standard says what these variables mean. Where programs differ, the reading of curl and Python's urllib holds:
-lower case before upper case, and a name in `NO_PROXY` covers its subdomains with and without a leading dot.
+No standard defines these variables. If programs differ, dailies follows curl and Python's urllib: lower case has priority over upper
+case, and a name in `NO_PROXY` covers its subdomains with and without a leading dot.
 """
 
 import base64
@@ -33,7 +33,7 @@ class Proxy:
     variable: str
     """The environment variable that names it."""
     scheme: Scheme
-    """How the proxy itself is spoken to."""
+    """The protocol of the proxy itself."""
     host: str
     """Without brackets."""
     port: int
@@ -45,7 +45,7 @@ class Proxy:
         """Read the address of a proxy; without a scheme it is http.
 
         Raises:
-            ConfigurationError: It is no address of an HTTP proxy. The text repeats nothing of it but a SOCKS scheme.
+            ConfigurationError: It is not the address of an HTTP proxy. The text shows nothing of it but a SOCKS scheme.
         """
         text = value if "://" in value else f"http://{value}"
         scheme = text.partition("://")[0].lower()
@@ -87,7 +87,7 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the proxy is sent to let us pass; empty where it has no user."""
+        """The headers with the proxy's user and password; empty without a user."""
         if not self.user:
             return {}
         pair = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
@@ -98,7 +98,7 @@ class Proxy:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def refusal(self, status: int, host: str, port: int) -> str:
-        """What it means that the proxy answers a CONNECT with a status: the request itself has not left."""
+        """The meaning of the proxy's status for a CONNECT. The request itself was not sent."""
         if status == 407:
             said = (
                 f"refuses the user and password in {self.variable}"
@@ -122,9 +122,9 @@ class Exemption:
     domain: str | None = None
     """A name that covers its subdomains; empty for every host."""
     block: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
-    """Addresses: one, or a block of them."""
+    """One address, or a block of addresses."""
     port: int | None = None
-    """The only port it is about, None for all."""
+    """The only port that it covers; None for all."""
 
     @classmethod
     def parse(cls, text: str) -> "Exemption | None":
@@ -158,7 +158,7 @@ class Exemption:
 
 @dataclass(frozen=True)
 class Proxies:
-    """What the variables say, read once. A proxy that cannot be used is refused where a request would take it."""
+    """The proxies of the variables, read once. An unusable proxy is refused when a request would use it."""
 
     named: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
     """Scheme of the target, variable, and value."""
@@ -184,7 +184,7 @@ class Proxies:
         )
 
     def way_to(self, scheme: str, host: str, port: int) -> "Proxy | Exemption | None":
-        """The proxy that leads to a host; the entry of NO_PROXY that exempts it; None where no proxy is set, or for this machine.
+        """The proxy that leads to a host; the entry of NO_PROXY that exempts it; None if no proxy is set, or for this machine.
 
         Raises:
             ConfigurationError: The proxy it would take cannot be used.
@@ -197,7 +197,7 @@ class Proxies:
         return exemption or Proxy.parse(*named)
 
     def proxy_for(self, scheme: str, host: str, port: int) -> Proxy | None:
-        """The proxy that leads to a host, None where it is reached without one.
+        """The proxy for a host; None if the host is reached without one.
 
         Raises:
             ConfigurationError: The proxy it would take cannot be used.
@@ -216,7 +216,7 @@ def is_loopback(host: str) -> bool:
 
 
 def literal(host: str) -> IpAddress | None:
-    """The address that a host is written as, None for a name. IPv4 inside IPv6 counts as IPv4, `0x7f.1` as 127.0.0.1."""
+    """The numeric address in a host; None for a name. IPv4 inside IPv6 counts as IPv4, `0x7f.1` as 127.0.0.1."""
     text = host.strip("[]").partition("%")[0].rstrip(".")
     if ":" not in text and _NUMBER.fullmatch(text.rpartition(".")[2]):
         try:
@@ -240,7 +240,7 @@ def _block(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 def _value(environment: Mapping[str, str], variable: str) -> str:
-    """A variable's value; lower case goes before upper case, and an empty one counts as set to nothing."""
+    """A variable's value. Lower case has priority over upper case, and an empty variable counts as set to nothing."""
     for name in (variable.lower(), variable):
         if name in environment:
             return environment[name].strip()

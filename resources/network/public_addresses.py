@@ -1,13 +1,13 @@
-"""Which numeric addresses and names are on the internet. Nothing here resolves a name or sends anything."""
+"""Whether numeric addresses and names are on the internet. This module resolves and sends nothing."""
 
 import ipaddress
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST6 = ipaddress.ip_network("2000::/3")
 FAKE = ipaddress.ip_network("198.18.0.0/15")
-"""Addresses for benchmarks (RFC 2544), which some VPNs give every name, to replace them by the real ones on the way."""
+"""Addresses for benchmarks (RFC 2544), which some VPNs give to every name and replace by the real ones on the way."""
 LOCAL_NAMES = ("localhost", "local", "internal", "intranet", "lan", "home.arpa")
-"""What ends a name that no public server answers (RFC 6761, 6762, 8375; ICANN's `internal`)."""
+"""The endings of names that no public server answers (RFC 6761, 6762, 8375; ICANN's `internal`)."""
 
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
@@ -18,7 +18,7 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",  # documentation (RFC 9637)
     )
 )
-"""What Python's `is_global`, which changes from version to version, lets through."""
+"""Blocks that Python's `is_global`, which changes from version to version, does not exclude."""
 
 
 def is_public(text: str) -> bool:
@@ -37,11 +37,11 @@ def is_public(text: str) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a name means something on one machine or in one network only: `localhost`, `intranet`, `nas.lan`."""
+    """Whether a name is valid only on one machine or in one network: `localhost`, `intranet`, `nas.lan`."""
     name = host.rstrip(".").lower()
     return "." not in name or any(name.endswith(f".{end}") for end in LOCAL_NAMES)
 
 
 def is_fake(address: str) -> bool:
-    """Whether a numeric address is one that VPNs make up."""
+    """Whether a numeric address is a fake address of VPNs."""
     return ipaddress.ip_address(address.partition("%")[0]) in FAKE

@@ -1,8 +1,8 @@
-"""Transports of httpx on the way out.
+"""Transports for httpx, with our proxies and certificates.
 
-httpx's own transport for proxies is not used: after a tunnel whose TLS failed it never gives the place in its pool back
-(httpcore 1.0.9), so that 32 failures stopped all polls of a process. Here a tunnel is a part of connecting. So httpcore's
-trace has one beginning of sending, that of the request itself: a proxy's CONNECT can never be taken for the POST.
+httpx's own transport for proxies is not used: after a tunnel whose TLS failed, it never frees the place in its pool (httpcore 1.0.9),
+so that 32 failures stopped all polls of a process. Here a tunnel is a part of connecting, so the only sending in httpcore's trace is
+that of the request itself, and a proxy's CONNECT can never be taken for the POST.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from resources.network.way_out import Network
 from resources.plain import shown
 
 _HEAD_LIMIT = 16_384
-"""Bytes of a proxy's answer to CONNECT."""
+"""The most bytes of a proxy's answer to CONNECT."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)")
 
 
 def transport(network: Network, limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
-    """The transport of a client that buys or asks: HTTP/1.1, nothing is ever repeated, nothing read from the environment."""
+    """The transport of a client: HTTP/1.1, without retries, and without settings from the environment."""
     return _Transport(network, limits)
 
 
 def asking_transport(network: Network, connections: int, *, idle_seconds: float) -> httpx.AsyncBaseTransport:
-    """The transport of a client that asks often: as `transport`, and its connections are used again."""
+    """The transport of a client with frequent requests: as `transport`, but it reuses connections."""
     once = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=idle_seconds)
     return _Lanes(lambda: _Transport(network, once), connections)
 
@@ -48,12 +48,11 @@ def client(network: Network, url: str, *, timeout_seconds: float) -> httpx.Clien
 
 
 def cause_of(error: Exception, proxy: Proxy | None) -> tuple[str, bool]:
-    """What an error of a plain client says, in a few words, and whether it proves that the request did not reach its server.
+    """Describe an error of a plain client in a few words; also returns whether it proves that the request did not reach its server.
 
     Args:
-        error: One of httpx, or of reading the answer.
-        proxy: What leads to the server. Only a proxy answers 407; its other statuses may follow after it has passed the
-            request on.
+        error: The error of httpx, or of reading the answer.
+        proxy: The proxy. Only a proxy answers 407; its other statuses may follow after it has passed the request on.
     """
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
@@ -71,7 +70,7 @@ class _Transport(httpx.AsyncHTTPTransport):
     def __init__(self, network: Network, limits: httpx.Limits) -> None:
         context = network.trust.context()
         super().__init__(verify=context, trust_env=False, limits=limits, retries=0)
-        # the one private name of httpx that is used: its transport maps errors, and takes no network of one's own
+        # a private attribute of httpx: its transport maps errors, but accepts no other network backend
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
             max_connections=limits.max_connections,
@@ -89,10 +88,10 @@ class _Transport(httpx.AsyncHTTPTransport):
 
 
 class _Lanes(httpx.AsyncBaseTransport):
-    """Connections, each in a pool of its own.
+    """Connections, each in a separate pool.
 
-    httpcore looks through all connections of a pool several times in each request, and closes idle ones as soon as the pool has
-    more than may be idle, busy ones included: of sixteen polls at once half began with a new TLS handshake.
+    httpcore searches all connections of a pool several times in each request, and closes idle ones as soon as the pool has more
+    connections than may be idle, busy ones included: half of sixteen parallel polls began with a new TLS handshake.
 
     Args:
         make: Makes a transport of one connection.
@@ -106,7 +105,7 @@ class _Lanes(httpx.AsyncBaseTransport):
         self._idle: list[httpx.AsyncBaseTransport] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request on the connection that was used last, which is the likeliest to be open."""
+        """Send a request on the last used connection, which is the most likely to be open."""
         await self._free.acquire()
         lane = self._idle.pop() if self._idle else self._make()
         if lane not in self._all:
@@ -130,7 +129,7 @@ class _Lanes(httpx.AsyncBaseTransport):
 
 
 class _LaneStream(httpx.AsyncByteStream):
-    """The body of an answer, whose end gives its connection back."""
+    """The body of an answer, whose end frees its connection."""
 
     def __init__(self, body: httpx.SyncByteStream | httpx.AsyncByteStream, ended: Callable[[], None]) -> None:
         if not isinstance(body, httpx.AsyncByteStream):
@@ -200,18 +199,18 @@ class _Tunnels(httpcore.AsyncNetworkBackend):
         return stream
 
     async def sleep(self, seconds: float) -> None:
-        """As the interface has it."""
+        """See the interface."""
         await self._inner.sleep(seconds)
 
 
 async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int) -> int:
-    """Ask a proxy for a tunnel; gives the status of its answer, whose body is never read."""
+    """Ask a proxy for a tunnel; returns the status of its answer, whose body is never read."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
     await stream.write("\r\n".join([*lines, "", ""]).encode())
     head = b""
-    # byte by byte would be the only way to leave what follows the head unread; nothing may follow it before we speak
+    # reading pieces may read beyond the head, which is safe since nothing may follow it before we send
     while b"\r\n\r\n" not in head:
         piece = await stream.read(4096)
         head += piece

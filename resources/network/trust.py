@@ -1,6 +1,6 @@
-"""Which certificate authorities are believed: one store for every client.
+"""The trusted certificate authorities: one store for every client.
 
-A private authority that only some clients knew has cost money: a clip was bought through one client and could not be fetched
+A private authority that only some clients knew has cost money: a clip was bought through one client but could not be fetched
 through the other.
 """
 
@@ -20,9 +20,9 @@ import certifi
 from resources.errors import ConfigurationError
 
 REPLACING = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-"""Variables whose certificates take the place of the system's, as they do in other programs."""
+"""Variables whose certificates replace the system's, as in other programs."""
 ADDING = "AWS_CA_BUNDLE"
-"""Its certificates join the others. If they replaced them, a private S3 server would cost the way to the providers."""
+"""A variable whose certificates are added. If they replaced the others, a private S3 server would make the providers unreachable."""
 
 _SYSTEM = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
@@ -48,7 +48,7 @@ class Source:
         """The source that a variable names.
 
         Raises:
-            ConfigurationError: It is not there, cannot be read, or holds no certificate.
+            ConfigurationError: It is missing, cannot be read, or has no certificate.
         """
         place = Path(value)
         try:
@@ -83,7 +83,7 @@ class Source:
 
 @dataclass(frozen=True)
 class TrustStore:
-    """Where the certificates come from: the system's, else certifi's, unless variables name others."""
+    """The sources of certificates: the system's, else certifi's, unless variables name others."""
 
     named: tuple[Source, ...] = ()
 
@@ -92,7 +92,7 @@ class TrustStore:
         """Read the variables of an environment.
 
         Raises:
-            ConfigurationError: One of them names what is not there, or holds no certificate.
+            ConfigurationError: One of them names a missing file, or one without a certificate.
         """
         return cls(
             tuple(
@@ -104,16 +104,16 @@ class TrustStore:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All that is believed."""
+        """All trusted sources."""
         replaced = any(source.name in REPLACING for source in self.named)
         return self.named if replaced else (usual_store(), *self.named)
 
     def context(self) -> ssl.SSLContext:
-        """The TLS context of every client. One is kept: reading a store takes tens of milliseconds."""
+        """The TLS context of every client, cached since reading a store takes tens of milliseconds."""
         return _context(self)
 
     def file(self) -> str:
-        """One file with all certificates, for a client that takes nothing else (boto3)."""
+        """One file with all certificates, for a client that accepts only a file (boto3)."""
         if len(self.sources) == 1 and self.sources[0].place.is_file():
             return str(self.sources[0].place)
         return _file(self, os.getpid())
@@ -124,7 +124,7 @@ class TrustStore:
 
 @functools.cache
 def usual_store() -> Source:
-    """The store where no variable names one: the system's, certifi's where it has none."""
+    """The store without variables: the system's, or certifi's if the system has none."""
     openssl = ssl.get_default_verify_paths().openssl_cafile
     for place in (openssl, *_SYSTEM):
         with suppress(OSError):
@@ -136,17 +136,17 @@ def usual_store() -> Source:
 @functools.cache
 def _context(store: TrustStore) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=_pem(store))
-    # Python 3.13 refuses authorities that lack a field of RFC 5280, as private ones do that other programs take
+    # Python 3.13 refuses authorities that lack a field of RFC 5280, as some private ones do, which other programs accept
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 @functools.cache
 def _problem_of(place: Path, changed_ns: int) -> str | None:
-    """Why the certificates of a file or folder cannot be used; None where they can.
+    """Why the certificates of a file or folder cannot be used; None if they can. The result is cached.
 
-    A step reads its settings some thirty times. Reading 145 certificates by four variables took 67 ms each time, a quarter of
-    the processor's time of a small run, and OpenSSL needs up to 0.2 s for them.
+    A step reads its settings about thirty times. Reading 145 certificates by four variables took 67 ms each time, a quarter of a
+    small run's CPU time, and OpenSSL needs up to 0.2 s for them.
     """
     try:
         found = Source("", place, changed_ns).certificates
@@ -168,7 +168,7 @@ def _file(store: TrustStore, process: int) -> str:
         file.write(_pem(store))
 
     def remove() -> None:
-        if os.getpid() == process:  # a forked child ends before its parent does
+        if os.getpid() == process:  # not in a forked child, which ends before its parent
             Path(path).unlink(missing_ok=True)
 
     atexit.register(remove)

@@ -1,4 +1,4 @@
-"""The one way out: proxies and certificates, as every client is given them."""
+"""The proxies and certificates that every client gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ _VARIABLES = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", *R
 
 
 def is_variable(name: str) -> bool:
-    """Whether an environment variable decides the way out."""
+    """Whether an environment variable sets a proxy or certificates."""
     return name.upper() in _VARIABLES
 
 
 @dataclass(frozen=True)
 class Network:
-    """How this machine's clients reach others. Without arguments: no proxy, the system's certificates."""
+    """Proxies and trusted certificates. Without arguments: no proxy, and the system's certificates."""
 
     proxies: Proxies = field(default_factory=Proxies)
     trust: TrustStore = field(default_factory=TrustStore)
 
     @classmethod
     def of(cls, *environments: Mapping[str, str | None]) -> "Network":
-        """Read it from environments. The first that sets a variable, in upper or lower case, decides it.
+        """Read them from environments. The first environment that sets a variable, in upper or lower case, decides it.
 
         Raises:
             resources.errors.ConfigurationError: A store of certificates cannot be used.
@@ -39,10 +39,10 @@ class Network:
         return cls(Proxies.of(merged), TrustStore.of(merged))
 
     def proxy_to(self, url: str) -> Proxy | None:
-        """The proxy that leads to an address, None where it is reached without one.
+        """The proxy for an address; None if the address is reached without one.
 
         Raises:
-            resources.errors.ConfigurationError: The proxy it would take cannot be used.
+            resources.errors.ConfigurationError: The proxy cannot be used.
         """
         parts = urlsplit(url)
         port = parts.port or PORTS.get(parts.scheme, 0)

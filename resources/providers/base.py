@@ -49,7 +49,7 @@ class Accepted:
     job_id: str
     """The provider's id, opaque."""
     model: str | None
-    """The model that the answer names, None if it names none. It is compared with the requested model."""
+    """The model that the answer names; None if it names none. It is compared with the requested model."""
     raw: dict[str, Any]
     """The answer as received."""
 
@@ -129,7 +129,7 @@ class JobState:
     outputs: tuple[str, ...] = ()
     """URLs of the finished media in the provider's order; for a character, its id."""
     model: str | None = None
-    """The model that the provider used, None if the answer names none."""
+    """The model that the provider used; None if the answer names none."""
     error: str | None = None
     """The provider's reason, for a person."""
     failure: FailureKind | None = None
@@ -202,11 +202,11 @@ class Charge:
     at: float
     """When it was booked, seconds since the epoch by the provider's clock."""
     model: str | None = None
-    """The model it names, None where it names none."""
+    """The model it names; None if it names none."""
     submission_id: str | None = None
     """Our own id, if the bill echoes it."""
     row_id: str | None = field(default=None, compare=False)
-    """The row's own id, None where it has none: two equal charges of a job are two."""
+    """The row's own id; None if it has none: two equal charges of a job are two."""
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("model", "submission_id"))

@@ -66,7 +66,7 @@ class CallbackReader(Protocol):
         Args:
             headers: With lower-case names.
             body: As received, before any parsing.
-            endpoint: What the POST ordered whose address was called, None where the ledger does not know the POST. A provider whose
+            endpoint: What the POST ordered whose address was called; None if the ledger does not know the POST. A provider whose
                 callbacks name only a part of the job's id completes it from this.
             now: Seconds since the epoch.
 

@@ -1,4 +1,4 @@
-"""What the room answers to the page: clips, changes, verdicts, and retakes through the shop."""
+"""The room's answers to its page: clips, changes, verdicts, and retakes through the shop."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ logger = logging.getLogger("dailies")
 
 
 class Shop(Protocol):
-    """What buys retakes, and knows what finishes cost."""
+    """Buys retakes, and prices finishes."""
 
     def offer(self, clip: str) -> dict[str, Any]:
         """The price of one more take, its caps, and why it is refused, if it is. Money in micro-dollars.
@@ -49,7 +49,7 @@ class Shop(Protocol):
         """
 
     def buy(self, approval: Approval, *, request: str) -> str:
-        """Buy one more take, if what is declared is still what was shown; returns the decision. A request that is sent twice buys once.
+        """Buy one more take if the declaration is still the one that was shown; returns the decision. A request that is sent twice buys once.
 
         Raises:
             DailiesError: Nothing was bought.
@@ -63,31 +63,31 @@ class Shop(Protocol):
         """
 
     def limits(self) -> Limits:
-        """What is declared now, read before the transaction that buys: it may be fetched from the bucket.
+        """The declared caps and prices, read before the transaction that buys, since they may have to be fetched from the bucket.
 
         Raises:
-            DailiesError: It cannot be read, or this host may not buy by it.
+            DailiesError: They cannot be read, or this host may not buy with them.
         """
 
 
 @dataclass(frozen=True)
 class RoomHouse:
-    """What the room works with."""
+    """The room's ledger, bucket, rules and shop."""
 
     ledger: Ledger
     store: ObjectStore
     rules: Callable[[], ReviewRules]
-    """The team's rules, as they are now."""
+    """Reads the team's present rules."""
     titles: Callable[[], Mapping[str, str]]
     """Titles of series, by name."""
     shop: Shop | None
-    """None where nothing can be bought from here."""
+    """Buys takes; None if this room cannot buy."""
     scratch: Path
     """Folder for files in transfer."""
     declared: Callable[[], Declarations] | None = None
-    """What is declared now; None where clips without a take are not shown."""
+    """Reads the present declarations; None if clips without a take are not shown."""
     editor: PromptEditor | None = None
-    """None where no words can be changed from here."""
+    """Edits words; None if this room cannot edit."""
 
 
 class AskedVerdict(BaseModel):
@@ -104,9 +104,9 @@ class AskedVerdict(BaseModel):
     second: float | None = None
     seen: int | None = None
     by: str | None = Field(default=None, max_length=200)
-    """Who gave it: it may have waited in a browser that somebody else uses now. None for whoever sends it."""
+    """The person who gave it, since it may have waited in a browser that another person uses now; None for the sender."""
     finish_micros: int | None = Field(default=None, ge=0)
-    """The price of the finish that the circle of a draft orders; None where it orders none."""
+    """The price of the finish that circling the draft orders; None if it orders none."""
 
 
 class AskedRetake(BaseModel):
@@ -138,10 +138,10 @@ class Room:
         self._doorkeeper = doorkeeper
         self._keeper = keeper
 
-    # What the page asks
+    # The requests of the page
 
     def clips(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """The clips that fit, newest first; `hidden` is the named clip where the filter leaves it out."""
+        """The clips of the filter, newest first; `hidden` is the named clip if the filter leaves it out."""
         ledger, rules = self._house.ledger, self._house.rules()
         entry = newest_entry(ledger)
         wanted = self._filter(person, query)
@@ -170,16 +170,16 @@ class Room:
         return {"entry": entry, "clips": self._documents(changed), "unstored": self._keeper.left}
 
     def selects(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """How much the circled takes are that the filter holds."""
+        """The number and size of the filter's circled takes."""
         return FilteredSelects.of(self._house.ledger, self._filter(person, query)).document()
 
     def archive(self, person: Person, query: Mapping[str, str]) -> tuple[str, Iterator[bytes]]:
-        """The same takes as a ZIP archive: its file's name, and its pieces."""
+        """The filter's circled takes as a ZIP archive: its file's name, and its pieces."""
         found = FilteredSelects.of(self._house.ledger, self._filter(person, query))
         return f"{found.name}.zip", found.pieces(self._house.store, self._house.scratch)
 
     def worth(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """What purchases were worth: by series; where one is chosen, the series, and each of its models if there are several."""
+        """The yield by series; for a chosen series also by model, if it has several."""
         series = query.get("series") or None
         lines = read_yield(self._house.ledger, YieldBy.MODEL if series else YieldBy.SERIES, series=series)
         if series and len(lines) > 1:
@@ -210,7 +210,7 @@ class Room:
         )
         attempt = ledger.attempts([asked.take]).get(asked.take)
         ordered = None
-        # who may not buy any more has still said what is good: the finish waits for somebody else
+        # the verdict of a person who may not buy still counts: the finish waits for somebody who may
         shop = self._house.shop if person.right.includes(Right.BUY) else None
         buys = asked.finish_micros is not None and verdict.word is Word.CIRCLED
         if buys and shop is not None and attempt is not None:
@@ -234,7 +234,7 @@ class Room:
         return {"clip": document, **judged_document(judged), "ordered": ordered_document(ordered)}
 
     def offer_finish(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """What the finish of a draft would cost."""
+        """The price of a draft's finish."""
         shop, named = self._shop(person), query.get("take", "")[:64]
         draft = self._house.ledger.attempts([named]).get(named)
         if draft is None or not draft.is_draft:
@@ -254,7 +254,7 @@ class Room:
         return ordered_document(done) or {}
 
     def offer(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """What a retake would cost."""
+        """The price of a retake."""
         return self._shop(person).offer(query.get("clip", "")[:128])
 
     def retake(self, person: Person, asked: AskedRetake) -> dict[str, Any]:
@@ -265,11 +265,11 @@ class Room:
         return {"decision": decision}
 
     def words(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """The words of a clip, for somebody who changes them."""
+        """The words of a clip, for a person who edits them."""
         return self._words(person).look(query.get("clip", "")[:128])
 
     def preview(self, person: Person, asked: AskedWords) -> dict[str, Any]:
-        """What would be sent with other words. Keeps and buys nothing."""
+        """The request with other words. Keeps and buys nothing."""
         return self._words(person).preview(asked)
 
     def keep_words(self, person: Person, asked: AskedWords) -> dict[str, Any]:
@@ -277,7 +277,7 @@ class Room:
         return self._words(person).keep(person, asked)
 
     def person_of(self, headers: Headers) -> Person:
-        """Who asks.
+        """The person of a request.
 
         Raises:
             NotAllowedError: The proxy named nobody.
@@ -302,7 +302,7 @@ class Room:
         return self._house.shop
 
     def _words(self, person: Person) -> WordsRoom:
-        # whatever a schedule buys next has these words
+        # schedules buy with these words, so editing needs the right to buy
         self._require(person, Right.BUY)
         if self._house.editor is None:
             raise NotAllowedError("no words can be changed from here")

@@ -1,4 +1,4 @@
-"""Clips and takes as the page gets them: plain values, no secret, and what strangers wrote cleaned but not escaped."""
+"""Clips and takes for the page: plain values without secrets. Text from outside is cleaned but not escaped."""
 
 import difflib
 import re
@@ -21,7 +21,7 @@ from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_
 
 _WORDS = re.compile(r"\s+|\S+\s*")
 _MOST_WORDS = 2_000
-"""Longer prompts are shown whole, since the comparison would take seconds."""
+"""The longest prompt that is compared; longer ones are shown whole, since comparing would take seconds."""
 _HIDDEN = frozenset({"prompt"})
 
 
@@ -37,9 +37,9 @@ def clip_document(
 
     Args:
         titles: Titles of series, by name.
-        review: Until when it waits for a person, where its series says so.
-        unfinished: Its circled draft, where that lacks a finish.
-        series: Whose it is, where it has no take that says so.
+        review: Its wait for a person, if its series asks for review.
+        unfinished: Its circled draft, if that lacks a finish.
+        series: Its series, if no take names it.
     """
     first = found.takes[0].attempt if found.takes else None
     series = found.series or series or ""
@@ -73,7 +73,7 @@ _HOW_FAR = {
 
 
 def _on_its_way(attempt: Attempt) -> dict[str, Any]:
-    """A purchase that is no take yet, in a producer's words."""
+    """An open purchase, in a producer's words."""
     what = "The finish" if attempt.finishes else "A draft" if attempt.is_draft else "A take"
     return {
         "text": f"{what} {_HOW_FAR.get(attempt.state, 'is on its way')}",
@@ -83,7 +83,7 @@ def _on_its_way(attempt: Attempt) -> dict[str, Any]:
 
 
 def _review(found: ClipTakes, review: WaitingClip) -> dict[str, Any]:
-    """How long the clip waits for a person, and what follows."""
+    """How long the clip waits for a person, and what happens then."""
     policies = [take.attempt.request.review for take in found.takes if take.attempt.id == review.take]
     return {
         "decide_at": review.decide_at,
@@ -93,7 +93,7 @@ def _review(found: ClipTakes, review: WaitingClip) -> dict[str, Any]:
 
 
 def worth_document(line: YieldLine, titles: Mapping[str, str]) -> dict[str, Any]:
-    """What purchases were worth, for the page."""
+    """A line of the yield, for the page."""
     spent = show_cents(line.spent_micros)
     none = f"none of {spent}" if line.takes else f"{spent}, no take yet"
     return {
@@ -107,7 +107,7 @@ def worth_document(line: YieldLine, titles: Mapping[str, str]) -> dict[str, Any]
 
 
 def judged_document(judged: Judged) -> dict[str, Any]:
-    """What came of a verdict, for the page."""
+    """The result of a verdict, for the page."""
     return {
         "verdict": verdict_document(judged.recorded),
         "replaced": None if judged.replaced is None else verdict_document(judged.replaced),
@@ -169,7 +169,7 @@ def _take(take: Take, before: Take | None) -> dict[str, Any]:
 
 
 def prompt_changes(before: str | None, now: str) -> list[list[str]]:
-    """A prompt in parts, each with `same`, `new` or `gone`, against an earlier one."""
+    """A prompt in parts, each marked `same`, `new` or `gone` compared with an earlier prompt."""
     after = shown(now, longest=20_000)
     if before is None:
         return [["same", after]]
@@ -198,7 +198,7 @@ def _parameters(attempt: Attempt, before: Attempt | None) -> list[dict[str, Any]
 def _plain(attempt: Attempt) -> dict[str, str]:
     body = shown_body(attempt.request.body)
     return {
-        # as series and JSON write it
+        # in the notation of series and JSON
         shown(name, longest=60): shown(
             str(value).lower() if isinstance(value, bool) else str(value), longest=200
         )

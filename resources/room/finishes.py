@@ -1,4 +1,4 @@
-"""What the room shows and orders of finishes: the purchases that circled drafts are worth."""
+"""Finishes in the room: their documents, and the order of a finish."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class AskedFinish(BaseModel):
 
 
 def ordered_document(done: FinishOrdered | None) -> dict[str, Any] | None:
-    """What came of an order, for the page; None where no finish was lacking."""
+    """The result of an order, for the page; None if no finish was missing."""
     if done is None:
         return None
     return {

@@ -12,11 +12,11 @@ from resources.unforeseen import in_our_words
 logger = logging.getLogger("dailies")
 
 AGAIN_SECONDS = 30.0
-"""How long to wait after the bucket did not take a verdict."""
+"""How long to wait after a verdict could not be stored, in seconds."""
 
 
 class VerdictKeeper:
-    """Stores what is not in the bucket yet: at the start, after each verdict, and again after a failure."""
+    """Stores missing verdicts in the bucket: at the start, after each verdict, and again after a failure."""
 
     def __init__(self, ledger: Ledger, store: ObjectStore) -> None:
         self._ledger = ledger
@@ -25,7 +25,7 @@ class VerdictKeeper:
         self._ends = False
         self._thread = threading.Thread(target=self._work, name="verdicts", daemon=True)
         self.left = 0
-        """How many verdicts the bucket does not hold."""
+        """How many verdicts the bucket lacks."""
 
     def start(self) -> None:
         """Begin."""
@@ -33,11 +33,11 @@ class VerdictKeeper:
         self._thread.start()
 
     def wake(self) -> None:
-        """There is a new verdict."""
+        """Store a new verdict soon."""
         self._woken.set()
 
     def stop(self, *, seconds: float = 10.0) -> None:
-        """End after what is being stored; the ledger knows what is left."""
+        """End the thread after the present verdict; the ledger knows the rest."""
         self._ends = True
         self._woken.set()
         self._thread.join(seconds)

@@ -1,7 +1,7 @@
-"""Who sends a request to the room, and what they may do.
+"""The person of a request to the room, and the person's rights.
 
-Without a proxy the only person is the user who runs the room. With one, its header names the person, and a request without
-the header is refused: the proxy is then the only way in.
+Without a proxy, the only person is the user who runs the room. With a proxy, its header names the person, and a request without the
+header is refused, so that everybody must use the proxy.
 """
 
 import getpass
@@ -24,7 +24,7 @@ class Person:
 
 
 class Doorkeeper:
-    """Names the person of a request.
+    """Finds the person of a request.
 
     Args:
         header: The header in which an authenticating proxy names its user, in any case; None without a proxy.
@@ -36,7 +36,7 @@ class Doorkeeper:
         self._rules = rules
 
     def person_of(self, headers: Headers) -> Person | None:
-        """The person of a request; None where the proxy names nobody, or two names come.
+        """The person of a request; None if the proxy names nobody, or the request has two names.
 
         Raises:
             ProblemsError: The team's rules have mistakes.
@@ -44,6 +44,6 @@ class Doorkeeper:
         if self._header is None:
             return Person(getpass.getuser(), Right.BUY)
         given = headers.getlist(self._header)
-        # a proxy that only adds its header leaves one that the browser has sent
+        # a proxy that only adds its header keeps one that the browser sent
         person = name(given[0].strip(), longest=LONGEST_WHO) if len(given) == 1 else ""
         return Person(person, self._rules().right_of(person)) if person else None

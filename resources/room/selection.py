@@ -1,4 +1,4 @@
-"""Which clips the room shows, newest first."""
+"""Selecting the clips that the room shows, newest first."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,12 +18,12 @@ _WITH_VIDEO = [AttemptState.DELIVERED.value, AttemptState.QUARANTINED.value]
 
 
 class Show(StrEnum):
-    """Clips by what was said of their takes."""
+    """A selection of clips by their verdicts."""
 
     WAITING = "waiting"
-    """Nothing is circled, and a take has no verdict."""
+    """No take is circled, and a take has no verdict."""
     ENDS = "ends"
-    """Nobody has judged them, and their series' policy decides at some time, the first one first."""
+    """Nobody has judged them, and their series' policy will decide; the earliest first."""
     CIRCLED = "circled"
     REJECTED = "rejected"
     """Every take is rejected."""
@@ -34,20 +34,20 @@ class Show(StrEnum):
 
 @dataclass(frozen=True)
 class ClipFilter:
-    """What a person wants to see."""
+    """The filter of the page."""
 
     show: Show = Show.WAITING
     series: str | None = None
     day: str | None = None
-    """YYYY-MM-DD: the day that its newest take counts for."""
+    """The day for which its newest take counts (YYYY-MM-DD)."""
     text: str = ""
     """A part of the clip's key."""
     judged_by: str | None = None
-    """Only clips of which this person has said something."""
+    """Only clips with a verdict of this person."""
 
 
 def select_clips(ledger: Ledger, wanted: ClipFilter, *, most: int = MOST) -> list[str]:
-    """The keys of clips with a video, whose newest take is the newest first."""
+    """The keys of clips with a video, ordered by their newest take, newest first."""
     word = take_verdicts.c.word
     circled = sa.func.sum(sa.case((word == "circled", 1), else_=0))
     unjudged = sa.func.sum(sa.case((word.is_(None), 1), else_=0))

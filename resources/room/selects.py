@@ -1,4 +1,4 @@
-"""The circled takes that a filter holds, to be fetched as one archive."""
+"""The circled takes of a filter, to be fetched as one archive."""
 
 import re
 from collections.abc import Iterator
@@ -25,24 +25,24 @@ class FilteredSelects:
     takes: list[Take]
     """By series, day and clip."""
     left_out: dict[str, str]
-    """Why a clip is not among them, by clip."""
+    """Why other clips are left out, by clip."""
     name: str
-    """Of the archive, without its ending."""
+    """The archive's name, without its extension."""
 
     @classmethod
     def of(cls, ledger: Ledger, wanted: ClipFilter) -> "FilteredSelects":
-        """The circled takes of the clips that a filter holds, whichever verdicts it shows."""
+        """The circled takes of a filter's clips, independent of the verdicts that the filter shows."""
         clips = select_clips(ledger, replace(wanted, show=Show.CIRCLED), most=MOST_FETCHED)
         found = {clip: wanted_takes(takes, every=False) for clip, takes in takes_of(ledger, clips).items()}
         takes = [take for one in found.values() for take in one.takes]
         left_out = {clip: one.left_out for clip, one in found.items() if one.left_out}
         series = re.sub(r"[^a-z0-9-]", "", wanted.series or "")[:60] or "selects"
-        # it becomes part of a header, and a link from anywhere may hold anything
+        # it becomes part of a header, and a link from outside may contain anything
         day = re.sub(r"[^0-9-]", "", wanted.day or "")[:10]
         return cls(sorted(takes, key=_place), left_out, "-".join(filter(None, [series, day])))
 
     def document(self) -> dict[str, Any]:
-        """How much it is, for the page."""
+        """The number and size of the takes, for the page."""
         sizes = [(take.attempt.delivery or {}).get("size") or 0 for take in self.takes]
         return {
             "takes": len(self.takes),

@@ -91,8 +91,8 @@ class RoomServer:
 
     Args:
         user_header: See `Doorkeeper`.
-        guard: Which requests are carried out.
-        port: 0 for any free one.
+        guard: Decides which requests are served.
+        port: The port; 0 for any free one.
         host: The IP address to listen at.
         listening: A socket to serve instead; the server does not close it.
     """

@@ -1,4 +1,4 @@
-"""Clips that are declared and have no take yet: whoever opens the room makes the first one from there."""
+"""Declared clips without a take, whose first take people can buy in the room."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from resources.room.selection import MOST, ClipFilter
 from resources.series import Clip, Declarations, Series
 
 _LOOKED_AT = 3_000
-"""Most declared clips that are looked up in the ledger."""
+"""The most declared clips that are looked up in the ledger."""
 
 
 def unmade_clips(
     ledger: Ledger, declarations: Declarations, wanted: ClipFilter, *, now: float
 ) -> list[tuple[Clip, ClipTakes]]:
-    """The declared clips without a video, of dated series those of today, in the order of their files.
+    """The declared clips without a video, in the order of their files; of dated series only those of today.
 
     Args:
-        wanted: Its series and text; what was judged says nothing about these clips.
+        wanted: The filter, of which only series and text apply.
         now: Seconds since the epoch.
     """
     declared = [

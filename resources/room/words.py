@@ -1,4 +1,4 @@
-"""The words of clips, for a person who changes them in the room: what they are, what they would become, and keeping them."""
+"""The words of clips in the room: showing, previewing and keeping them."""
 
 import logging
 from typing import Annotated, Any
@@ -27,11 +27,11 @@ class AskedWords(BaseModel):
     words: Text | Annotated[dict[str, Text], Field(max_length=len(LABELS))] | None
     """None for the series' own words."""
     seen: str | None = Field(default=None, max_length=100)
-    """The state of the words that the person looked at, from `ClipWords.seen`."""
+    """The state of the words that the person saw, from `ClipWords.seen`."""
 
 
 class WordsRoom:
-    """Answers what the page asks about words."""
+    """Answers the page's requests about words."""
 
     def __init__(self, editor: PromptEditor, ledger: Ledger) -> None:
         self._editor = editor
@@ -46,7 +46,7 @@ class WordsRoom:
         return words_document(self._editor.look(clip))
 
     def preview(self, asked: AskedWords) -> dict[str, Any]:
-        """What would be sent with other words, beside what was sent last; and what a take would cost.
+        """The request with other words, compared with the last one sent, and the price of a take.
 
         Raises:
             DailiesError: The words have mistakes.

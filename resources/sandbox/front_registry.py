@@ -52,7 +52,7 @@ class FrontSpec:
     keeps_seconds: Callable[[SandboxSettings], float] = for_ever
     """How long jobs and their outputs are kept."""
     report: Callable[[Any, float, str], CallbackReport] | None = None
-    """The callback about an ended `books.Job` at a moment, for an account with a key; None where the provider sends none."""
+    """The callback about an ended `books.Job` at a moment, for an account with a key; None if the provider sends none."""
 
 
 @functools.cache

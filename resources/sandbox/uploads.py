@@ -21,7 +21,7 @@ class UploadTicket:
     filename: str
     """The file's name, as its address has it."""
     size: int | None
-    """Bytes; None where the provider does not ask for them."""
+    """Bytes; None if the provider does not ask for them."""
     headers: Mapping[str, str]
     """The headers that the upload must have."""
     expires_at: float
@@ -83,7 +83,7 @@ class Uploads:
         return Response("NoSuchKey", status_code=404) if path is None else FileResponse(path)
 
     def find(self, url: str, base_url: str) -> Path | None:
-        """The file at one of our addresses, None if there is none.
+        """The file at one of our addresses; None if there is none.
 
         Raises:
             ValueError: The address is not ours.

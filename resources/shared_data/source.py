@@ -112,7 +112,7 @@ def folders_of_unsent(settings: Settings, ledger: Ledger, store: "BucketReader")
 
 
 def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
-    """The digest of the folder that this host reads; None where none was pushed and this one could not be.
+    """The digest of the folder that this host reads; None if none was pushed and this one could not be.
 
     Raises:
         ConfigurationError: Another folder is current. Nothing was bought.

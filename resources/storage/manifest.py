@@ -202,7 +202,7 @@ class Manifest(_Part):
 
     @property
     def quarantined_for(self) -> str | None:
-        """Why the clip is kept apart, None where it is delivered."""
+        """Why the clip is kept apart; None if it is delivered."""
         return "; ".join(self.failures) if self.failures and self.accepted is None else None
 
     def to_json_bytes(self) -> bytes:

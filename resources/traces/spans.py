@@ -193,7 +193,7 @@ def _collector() -> "Collector | None":
 
 
 def _begin() -> "Collector | None":
-    """The collector that the standard variables name, None where they name none or say that none is wanted."""
+    """The collector that the standard variables name; None if they name none or say that none is wanted."""
     given = {name: value for name, value in variables.of_process().items() if name.startswith("OTEL_")}
     if not any(given.get(name, "").strip() for name in ENDPOINTS):
         return None

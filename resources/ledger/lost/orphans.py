@@ -96,7 +96,7 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
 
 
 def _first_order(connection: sa.Connection, account: str, now: float) -> float | None:
-    """When the first order of an account was made, by the earlier of our clock and the provider's; None where it is too young.
+    """When the first order of an account was made, by the earlier of our clock and the provider's; None if it is too young.
 
     It is asked until the first sweep has ended, since it reads all orders; then the sweep's state keeps it.
     """

@@ -257,7 +257,7 @@ def _is_error(fields: dict[str, Any]) -> bool:
 
 
 def _refusal(answer: Answer) -> FailureKind | None:
-    """Why a submit was certainly refused, None where that is not certain (see the module's table)."""
+    """Why a submit was certainly refused; None if that is not certain (see the module's table)."""
     if answer.status == 401:
         return FailureKind.AUTH
     if answer.status == 402:

@@ -10,7 +10,7 @@ _FLAT = {"generation", "generations", "request", "requests", "video", "videos"}
 
 
 def fal_model(row: object) -> LiveModel | None:
-    """A row of fal's `GET /v1/models`, None if it names no model."""
+    """A row of fal's `GET /v1/models`; None if it names no model."""
     fields = row if isinstance(row, dict) else {}
     name = answers.text_or_none(fields.get("endpoint_id"))
     if name is None:
@@ -36,10 +36,10 @@ def _input_schema(document: object) -> object:
 
 
 def fal_price(row: object, endpoint: str, seconds: int | None) -> int | None:
-    """The price of a request by fal's price of its model, in micro-dollars; None where its unit is another than a second or a video.
+    """The price of a request by fal's price of its model, in micro-dollars; None if its unit is another than a second or a video.
 
     Args:
-        seconds: Ordered length; None where the request does not say it.
+        seconds: Ordered length; None if the request does not say it.
     """
     fields = row if isinstance(row, dict) else {}
     price, word = answers.amount(fields.get("unit_price")), str(fields.get("unit", "")).strip().lower()

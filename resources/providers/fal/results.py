@@ -16,7 +16,7 @@ _TOO_EARLY = re.compile(r"\bstill in progress\b", re.IGNORECASE)
 
 
 def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState | None:
-    """The end of a completed request; None where the answer says nothing about the request.
+    """The end of a completed request; None if the answer says nothing about the request.
 
     Args:
         status: The fields of its status.

@@ -24,7 +24,7 @@ _PATH = re.compile(r"/(?P<job>.+/requests/[^/]+?)(/status)?")
 
 
 def job_of(endpoint: str, request_id: object) -> str | None:
-    """A job's id, from its model and its request; None where they cannot be one."""
+    """A job's id, from its model and its request; None if they cannot be one."""
     name = answers.job_id(request_id)
     parts = endpoint.split("/")
     app = parts[: 3 if parts[0] in _NAMESPACES else 2]

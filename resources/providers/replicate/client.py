@@ -263,7 +263,7 @@ def _is_error(fields: dict[str, Any]) -> bool:
 
 
 def _refusal(answer: Answer) -> FailureKind | None:
-    """Why a submit was certainly refused, None where that is not certain (see the module's table)."""
+    """Why a submit was certainly refused; None if that is not certain (see the module's table)."""
     if answer.status in _CERTAIN:
         return _CERTAIN[answer.status]
     fields = answer.fields
