@@ -213,7 +213,7 @@ def test_the_first_produce_after_a_push_asks_for_the_folder_that_was_pushed(
     # a push after the plan was made is still refused
     house.edit("bay", "stormy", "foggy")
     push(house)
-    with pytest.raises(ConfigurationError, match="the data folder was edited since the plan was made"):
+    with pytest.raises(ConfigurationError, match="the data folder was edited after the plan was made"):
         launch(settings, api, approvals, job="submit_clips", command="produce")
 
 
