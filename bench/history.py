@@ -20,8 +20,9 @@ from bench.sold_series import SERIES, SoldSeries, a_request
 from resources.ledger import counters, schema
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
+from resources.ledger.records import ATTEMPT_ID_BYTES
 from resources.ledger.states import OPEN, AttemptState, MoneyState, SubmissionState
-from resources.ledger.transaction import ordered
+from resources.ledger.transaction import ordered, stored_columns
 from resources.providers.base import FailureKind
 from resources.video.credentials import ABSENT
 
@@ -233,7 +234,7 @@ class _Writer:
         billed = state is path[-2][0] if len(path) > 1 else False
         attempt = {
             **ordered(a_request(series, key, self.written)),
-            "id": self._id(32),
+            "id": self._id(2 * ATTEMPT_ID_BYTES),
             "decision": decision,
             "batch": run,
             "watched_by": None,
@@ -269,11 +270,12 @@ class _Writer:
         }
         if state in {_S.DELIVERED, _S.QUARANTINED}:
             attempt |= {"delivery": self._delivery(attempt), "delivered_at": at + took + 12}
+        if state is _S.QUARANTINED:
             for name, value in (("nsfw", "no"), ("look", attempt["delivery"]["look"])):
                 self._rows.add(schema.notes, attempt_id=attempt["id"], name=name, value=value)
         if state is _S.DELIVERED:
             self._current[key] = attempt
-        self._rows.add(schema.attempts, **attempt)
+        self._rows.add(schema.attempts, **stored_columns(attempt))
         post = self._id(32)
         self._post(attempt, post, states, run)
         self._journal(attempt, post, path, run)
@@ -321,7 +323,7 @@ class _Writer:
             _S.SUBMITTING: f"submission {post}",
             _S.SUBMITTED: f"job {attempt['job_id']}",
             _S.SUCCEEDED: "completed after 73 s",
-            _S.DELIVERED: (attempt["delivery"] or {}).get("uri"),
+            _S.DELIVERED: "in the bucket",
         }
         for version, (state, money) in enumerate(path, start=1):
             is_new = state.value != before

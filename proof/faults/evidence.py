@@ -121,7 +121,7 @@ def flaw_of(bucket: Path, sha256_of: Callable[[Job], str]) -> Callable[[Job, Row
     """What is wrong with the file of a delivered job: it must be in the bucket as the provider serves it."""
 
     def flaw(job: Job, attempt: Row) -> Violation | None:
-        file = bucket / attempt["delivery"]["key"]
+        file = bucket / attempt["delivery"]["uri"].removeprefix("s3://").partition("/")[2]
         if not file.is_file():
             return Violation("lost", f"{job.id} of {job.clip} is delivered and not in the bucket")
         if hashlib.sha256(file.read_bytes()).hexdigest() != sha256_of(job):

@@ -14,6 +14,7 @@ from resources.ledger import waiting_clips
 from resources.ledger.records import CLIP, Attempt
 from resources.ledger.schema import attempts, current_takes, take_verdicts
 from resources.ledger.states import AttemptState
+from resources.ledger.stored_forms import whole_review
 from resources.orders import Review
 
 CIRCLED, REJECTED = "circled", "rejected"
@@ -140,6 +141,8 @@ def delivered_takes(
         .order_by(order, attempts.c.seq)
     )
     return [
-        DeliveredTake(take, delivered_at or 0.0, Review.model_validate(review or {}), word, at or 0.0, draft)
+        DeliveredTake(
+            take, delivered_at or 0.0, Review.model_validate(whole_review(review)), word, at or 0.0, draft
+        )
         for take, delivered_at, review, word, at, draft in connection.execute(query)
     ]

@@ -26,16 +26,17 @@ from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger import outage
 from resources.ledger.address import for_psycopg, is_postgresql, parsed_address, shown_address
 from resources.ledger.outage import READING, TRANSACTION_ID, first_line, is_away
+from resources.ledger.stored_forms import json_text
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0025"
+SCHEMA_REVISION = "0027"
 """The newest migration this program knows."""
 
-OLDEST_READER = "0021"
+OLDEST_READER = "0026"
 """The oldest program, by its newest migration, that may work on this schema. A migration that removes something such a program
 reads or writes raises this number; every migration since only adds (CONTRIBUTING.md, "A change of the schema")."""
 _OLDEST_READER_FACT = "oldest_reader"
@@ -168,7 +169,7 @@ def _open_postgresql(url: sa.URL) -> sa.Engine:
     It sets nothing for a session: a pooler gives every transaction another session, and refuses settings in the first packet of a
     connection (pgbouncer: "unsupported startup parameter: options"). psycopg2 prepares no statements.
     """
-    engine = sa.create_engine(for_psycopg(url))
+    engine = sa.create_engine(for_psycopg(url), json_serializer=json_text)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -234,7 +235,8 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
             "Use a local disk, or PostgreSQL with DAILIES_LEDGER_URL."
         )
     make_private_file(path)
-    engine = sa.create_engine(f"sqlite+dailies:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    patience = {"timeout": BUSY_TIMEOUT_MS / 1000}
+    engine = sa.create_engine(f"sqlite+dailies:///{path}", connect_args=patience, json_serializer=json_text)
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:

@@ -5,7 +5,6 @@ a second backfill or another machine asks.
 """
 
 import time
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from resources.ledger import approvals, budget, counters, decision_clips, heartb
 from resources.ledger.database import chunks, lock_money, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
-from resources.ledger.records import Attempt
+from resources.ledger.records import Attempt, new_attempt_id
 from resources.ledger.review_tables import waiting_clips
 from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_of, unknown_price
 from resources.ledger.schema import attempts, current_takes, take_verdicts
@@ -254,7 +253,7 @@ def queue_purchase(
     return tx.add_queued(
         request,
         why=f"decision {decision.id}{_instead_of(request)}",
-        id=uuid.uuid4().hex,
+        id=new_attempt_id(),
         decision=decision.id,
         batch=decision.batch,
         watched_by=decision.watched_by,

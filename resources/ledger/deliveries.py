@@ -13,6 +13,7 @@ from resources.ledger import verdicts
 from resources.ledger.current_takes import make_current
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, sighting
 from resources.ledger.ledger import Ledger
+from resources.ledger.notes import forget_repeated
 from resources.ledger.records import KEPT_SECONDS, SPARE, Attempt
 from resources.ledger.schema import IS_NEWEST, NOT_DELIVERED, attempts
 from resources.ledger.states import OPEN, AttemptState
@@ -88,7 +89,7 @@ def record_delivered(
         attempt = tx.transition(
             attempt,
             AttemptState.DELIVERED,
-            why=f"{delivery.get('uri')}",
+            why="in the bucket",
             delivered_at=now,
             delivery=delivery,
             reason=None,
@@ -96,6 +97,7 @@ def record_delivered(
             delivery_owner=None,
             delivery_until=None,
         )
+        forget_repeated(tx.connection, attempt_id, delivery)
         verdicts.pass_circle_on(tx, attempt)
         make_current(tx.connection, attempt, since=now)
         return attempt
@@ -159,6 +161,7 @@ def record_accepted(ledger: Ledger, attempt_id: str, delivery: dict[str, Any], v
             reason_kind=None,
             **unreported_again,
         )
+        forget_repeated(tx.connection, attempt_id, delivery)
         if not attempt.is_spare:
             verdicts.record(tx, attempt, verdict)
         return tx.attempt(attempt_id)

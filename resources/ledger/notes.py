@@ -18,6 +18,7 @@ from resources.ledger.states import AttemptState
 NSFW = "nsfw"
 DRAFT_ID = "draft_id"
 LOOK = "look"
+_NO = "no"
 SIBLINGS = 2000
 """With how many takes of its series a new take is compared, newest first."""
 
@@ -26,6 +27,13 @@ _CHANGE = (
     sa.update(notes)
     .where(notes.c.attempt_id == sa.bindparam("note_of"), notes.c.name == sa.bindparam("note_name"))
     .values(value=sa.bindparam("note_value"))
+)
+_FORGET = sa.delete(notes).where(
+    notes.c.attempt_id == sa.bindparam("note_of"),
+    sa.or_(
+        sa.and_(notes.c.name == LOOK, notes.c.value == sa.bindparam("look")),
+        sa.and_(notes.c.name == NSFW, notes.c.value == _NO),
+    ),
 )
 
 
@@ -38,7 +46,7 @@ def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool |
     """
     said = [flag for flag in flags if flag is not None]
     if said:
-        _note(connection, attempt_id, NSFW, "yes" if any(said) else "no")
+        _note(connection, attempt_id, NSFW, "yes" if any(said) else _NO)
 
 
 def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
@@ -68,6 +76,11 @@ def draft_id_of(ledger: Ledger, attempt_id: str) -> str | None:
         return draft_id(connection, attempt_id)
 
 
+def forget_repeated(connection: sa.Connection, attempt_id: str, delivery: Mapping[str, Any]) -> None:
+    """Remove the notes that say nothing more once an output is delivered: its hash, which `delivery` has, and that it has no flag."""
+    connection.execute(_FORGET, {"note_of": attempt_id, "look": delivery.get("look")})
+
+
 class SiblingLook(NamedTuple):
     """The perceptual hash of another take of a series."""
 
@@ -79,7 +92,7 @@ class SiblingLook(NamedTuple):
     """Its perceptual hash."""
 
 
-# a rebuilt ledger has no notes, but it has the hashes from the manifests
+# notes end with the delivery, which has the hash
 _HASH = sa.func.coalesce(notes.c.value, attempts.c.delivery["look"].as_string())
 _LOOKS = (
     sa.select(attempts.c.subject_key, attempts.c.seq, _HASH.label("look"))

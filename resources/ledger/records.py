@@ -1,6 +1,7 @@
 """Immutable records of the ledger's rows."""
 
 import math
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.stored_forms import whole_delivery, whole_order
 from resources.orders import ClipRequest, TakeSlot
 from resources.providers.base import FailureKind
 
@@ -17,6 +19,16 @@ CLIP, SPARE = "clip", "spare"
 
 KEPT_SECONDS = 7 * 86_400.0
 """How long a provider is assumed to keep an output if it does not say: the shortest time that another provider states."""
+
+
+ATTEMPT_ID_BYTES = 8
+"""Random bytes of an attempt's id, which stands in twenty places of the ledger and in every key of the bucket. The database
+refuses an id that it has, and the purchase is decided again."""
+
+
+def new_attempt_id() -> str:
+    """A random id of an attempt."""
+    return secrets.token_hex(ATTEMPT_ID_BYTES)
 
 
 def clip_of(subject_key: str) -> str:
@@ -82,8 +94,8 @@ class Attempt:
     inference_seconds: float | None
     delivery_owner: str | None
     delivery_until: float | None
-    delivery: dict[str, Any] | None
-    """The facts of its manifest; None until it is delivered or in quarantine."""
+    stored_delivery: dict[str, Any] | None
+    """See `delivery`."""
     end_kind: FailureKind | None = None
     """Why its job seems to have ended without an output, while that end is doubtful; see `ends.py`."""
     end_said: str | None = None
@@ -106,6 +118,7 @@ class Attempt:
         """Read a row of the `attempts` table."""
         values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a mapping, named like a private one
         values["stored_request"] = values.pop("request")
+        values["stored_delivery"] = values.pop("delivery")
         values["state"] = AttemptState(values["state"])
         values["money_state"] = MoneyState(values["money_state"])
         values["reason_kind"] = FailureKind(values["reason_kind"]) if values["reason_kind"] else None
@@ -115,7 +128,12 @@ class Attempt:
     @cached_property
     def request(self) -> ClipRequest:
         """The order. It is parsed at the first access, since most readers of an attempt never need it."""
-        return ClipRequest.model_validate(self.stored_request)
+        return ClipRequest.model_validate(whole_order(self.stored_request))
+
+    @cached_property
+    def delivery(self) -> dict[str, Any] | None:
+        """The facts of its manifest; None until it is delivered or in quarantine."""
+        return None if self.stored_delivery is None else whole_delivery(self.stored_delivery)
 
     @property
     def named(self) -> dict[str, str | None]:

@@ -44,6 +44,8 @@ UNBILLED = sa.text(
     "(attempts.money_state = 'refund_expected' OR attempts.charge_source IS NULL OR attempts.charge_source <> 'bill')"
 )
 """Selects attempts whose cost a bill may still change; also the condition of a partial index."""
+SERVED_OTHERWISE = sa.text("attempts.served_model <> attempts.endpoint")
+"""Selects attempts that another model served than the ordered one, which are few; also the condition of a partial index."""
 
 meta = sa.Table(
     "meta",
@@ -177,7 +179,7 @@ sa.Index("attempts_by_decision", _of.decision)
 sa.Index("attempts_by_job", _of.account, _of.job_id)
 sa.Index("attempts_by_submit", _of.account, _of.submitted_at)
 sa.Index("attempts_by_endpoint", _of.account, _of.endpoint, _of.seq)
-sa.Index("attempts_by_model", _of.account, _of.endpoint, _of.served_model)
+partial_index("attempts_served_otherwise", SERVED_OTHERWISE.text, _of.account, _of.endpoint, _of.served_model)
 
 _newer = attempts.alias("newer")
 IS_NEWEST = ~sa.exists().where(

@@ -1,4 +1,4 @@
-"""The endpoints that were ordered at an account, and the models that served them: few names in a long history.
+"""The endpoints that were ordered at an account, and the models that served them instead: few names in a long history.
 
 Each name is found by searching an index for the next one, since a DISTINCT would read every purchase.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger.schema import attempts
+from resources.ledger.schema import SERVED_OTHERWISE, attempts
 
 _ACCOUNT = attempts.c.account == sa.bindparam("account")
 _NEXT_ENDPOINT = sa.select(sa.func.min(attempts.c.endpoint)).where(
@@ -16,6 +16,7 @@ _NEXT_ENDPOINT = sa.select(sa.func.min(attempts.c.endpoint)).where(
 _NEXT_MODEL = sa.select(sa.func.min(attempts.c.served_model)).where(
     _ACCOUNT,
     attempts.c.endpoint == sa.bindparam("endpoint"),
+    SERVED_OTHERWISE,
     attempts.c.served_model > sa.bindparam("after"),
 )
 
@@ -26,7 +27,7 @@ def endpoints_of(connection: sa.Connection, account: str) -> frozenset[str]:
 
 
 def models_of(connection: sa.Connection, account: str, endpoint: str) -> frozenset[str]:
-    """The models that served the jobs of an endpoint so far."""
+    """The models that served jobs of an endpoint, other than the ordered one."""
     return _each(connection, _NEXT_MODEL, account=account, endpoint=endpoint)
 
 

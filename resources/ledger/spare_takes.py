@@ -6,12 +6,11 @@ fetched like any other. A spare take never blocks another purchase and is never 
 """
 
 import logging
-import uuid
 
 import sqlalchemy as sa
 
 from resources.ledger.jobs import NamedJob
-from resources.ledger.records import SPARE, Attempt
+from resources.ledger.records import SPARE, Attempt, new_attempt_id
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import Transaction
@@ -55,7 +54,7 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
     known = tx.connection.execute(sa.select(attempts.c.id).where(mine)).scalar()
     if known is not None:
         return tx.attempt(known)
-    now, attempt_id = tx.now(), uuid.uuid4().hex
+    now, attempt_id = tx.now(), new_attempt_id()
     sent = sa.select(submissions.c.started_at).where(submissions.c.id == submission_id)
     sent_at = min(float(tx.connection.execute(sent).scalar() or now), now)
     why = f"job {job.id} turned up after its purchase {closed.id} was {closed.state}"

@@ -18,6 +18,7 @@ from resources.ledger.policy import PolicyReader
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
+from resources.ledger.stored_forms import short_delivery, short_order
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest
 from resources.traces import spans
@@ -215,7 +216,7 @@ class Transaction:
             "state": state.value,
             "version": 1,
             "money_state": money.value,
-            **values,
+            **stored_columns(values),
         }
         self.connection.execute(_ORDER, columns)
         attempt = self.attempt(columns["id"])
@@ -230,7 +231,7 @@ class Transaction:
             "state": to.value,
             "version": before.version + 1,
             "money_state": money.value,
-            **values,
+            **stored_columns(values),
         }
         which = {"attempt_id": before.id, "version_read": before.version}
         changed = self.connection.execute(_CHANGE, {**which, **columns})
@@ -300,5 +301,11 @@ def ordered(request: ClipRequest) -> dict[str, Any]:
         "provider": request.provider,
         "account": request.account_name,
         "endpoint": request.endpoint,
-        "request": request.model_dump(mode="json"),
+        "request": short_order(request.model_dump(mode="json")),
     }
+
+
+def stored_columns(values: dict[str, Any]) -> dict[str, Any]:
+    """Columns as they are stored: a delivery in its short form."""
+    delivery = values.get("delivery")
+    return values if delivery is None else {**values, "delivery": short_delivery(delivery)}

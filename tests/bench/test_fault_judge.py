@@ -53,7 +53,7 @@ def an_attempt(**changes: Any) -> dict[str, Any]:
         "quoted_micros": PRICE,
         "charged_micros": PRICE,
         "job_id": "job-1",
-        "delivery": {"key": "videos/pier/attempt-1.mp4"},
+        "delivery": {"uri": "s3://bucket/videos/pier/attempt-1.mp4"},
     } | changes
 
 
@@ -126,7 +126,10 @@ def a_later_job_of_ours(findings: Findings) -> None:
     findings.books.jobs["job-2"] = a_job("job-2", "quay", tag="post-2", at=1_500.0, ends_at=1_560.0)
     findings.clips.add("quay")
     findings.attempts["attempt-2"] = an_attempt(
-        id="attempt-2", subject_key="quay", job_id="job-2", delivery={"key": "videos/quay/attempt-2.mp4"}
+        id="attempt-2",
+        subject_key="quay",
+        job_id="job-2",
+        delivery={"uri": "s3://bucket/videos/quay/attempt-2.mp4"},
     )
     findings.submissions["post-2"] = a_post(
         id="post-2", attempt_id="attempt-2", detail="job-2", started_at=1_500.0

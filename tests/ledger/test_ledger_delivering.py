@@ -101,7 +101,7 @@ def test_what_is_delivered_is_shown_and_stays_paid(ledger: Ledger, clock: Clock)
     assert (done.delivery_owner, done.delivery_until) == (None, None)
     assert ledger.current(["city-sunset", "another"]) == {"city-sunset": done}
     assert record_delivered(ledger, attempt.id, {"uri": "again"}) == done
-    assert ledger.history(done.id)[-1]["why"] == STORED["uri"]
+    assert ledger.history(done.id)[-1]["why"] == "in the bucket"
     the_journal_is_whole(ledger, done)
 
 

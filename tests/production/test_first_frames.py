@@ -216,7 +216,7 @@ def test_a_frame_that_is_not_what_was_stored_is_not_sent(
     key = (draft.delivery or {})["first_frame"]["key"]
     before = len(httpx.get(f"{sandbox.url}/admin/books").json()["jobs"])
     with ledger.read() as connection:
-        without = replace(draft, delivery={**(draft.delivery or {}), "first_frame": None})
+        without = replace(draft, stored_delivery={**(draft.delivery or {}), "first_frame": None})
         refused = finish_request(connection, without)
     assert (
         refused

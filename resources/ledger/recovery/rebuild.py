@@ -4,7 +4,6 @@ The rebuild only records purchases that were made. It queues nothing, and it wit
 may have been bought after the copy was made. A rebuild may be repeated: what the ledger knows stays unchanged.
 """
 
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -18,7 +17,7 @@ from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.notes import note_draft_id
 from resources.ledger.queue import withdraw
-from resources.ledger.records import CLIP, SPARE, Attempt
+from resources.ledger.records import CLIP, SPARE, Attempt, new_attempt_id
 from resources.ledger.recovery.mark import OnItsWay
 from resources.ledger.review_tables import waiting_finishes as ordered_finishes
 from resources.ledger.schema import attempts, submissions, take_verdicts
@@ -119,7 +118,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
         else:
             used = {attempt.id for attempt in known}
             values = _facts(take) | {
-                "id": uuid.uuid4().hex if take.attempt in used else take.attempt,
+                "id": new_attempt_id() if take.attempt in used else take.attempt,
                 "created_at": take.submitted_at,
                 "counted_on": tx.policy.read(tx.connection).budget.day(take.submitted_at),
                 "reported_run_id": take.run_id or WHO,
@@ -165,7 +164,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
         state = _S.UNKNOWN if item.job is None else _S.SUBMITTED
         money = MoneyState.INDETERMINATE if item.job is None else MoneyState.RESERVED
         values = _on_its_way(item, request, tx.now()) | {
-            "id": uuid.uuid4().hex if known else item.attempt,
+            "id": new_attempt_id() if known else item.attempt,
             "created_at": item.sent_at,
             "counted_on": tx.policy.read(tx.connection).budget.day(item.sent_at),
             "batch": WHO,
