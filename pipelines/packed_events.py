@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-DRIVER = "sqlite+dailies"
+DRIVER = "sqlite+packed"
 """SQLite, where a text that lies there as bytes is a packed one."""
 LEVEL = 6
 
@@ -145,9 +145,9 @@ class _PackedText(sa.Text):
 class Dialect(SQLiteDialect_pysqlite):
     """SQLite's, whose texts may be packed."""
 
-    driver = "dailies"
+    driver = "packed"
     supports_statement_cache = True
     colspecs = {**SQLiteDialect_pysqlite.colspecs, sa.Text: _PackedText}  # noqa: RUF012 - SQLAlchemy's own form
 
 
-registry.register("sqlite.dailies", __name__, "Dialect")
+registry.register("sqlite.packed", __name__, "Dialect")
