@@ -14,6 +14,7 @@ import dagster as dg
 from pipelines.clip_pictures import quarantine_event, sheet_event
 from pipelines.events import ASSET_OF_STAGE, data_version, stage_event
 from pipelines.lineage import ShownEvents
+from pipelines.run_labels import ASKED_BY, ceiling, run_labels
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, heartbeats, queue
@@ -80,6 +81,7 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
         DailiesError: The batch cannot run (no key, no bucket, a provider that does not answer). Its queued purchases were
             withdrawn, and none was sent.
     """
+    _label(batch, requests)
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger, buying=True)
         # a fallback may be sold by another provider
@@ -103,6 +105,18 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
             return await follower.follow(decided)
 
         return _carry(batch, ledger, store, accounts, requests, work, buying=True)
+
+
+def _label(batch: Batch, requests: Mapping[str, ClipRequest]) -> None:
+    """Give a run that a person started in Dagster's pages the tags that commands and schedules give theirs."""
+    run = batch.context.run
+    if not {ASKED_BY, DECISION_TAG}.isdisjoint(run.tags):
+        return
+    backfill = run.tags.get(BACKFILL_TAG)
+    asked_by = "a person in Dagster" if backfill is None else f"backfill {backfill}"
+    batch.context.instance.add_run_tags(
+        run.run_id, run_labels(asked_by, requests, ceiling(list(requests.values())))
+    )
 
 
 def collect(batch: Batch, attempts: Collection[Attempt]) -> Followed:

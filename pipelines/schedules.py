@@ -11,8 +11,8 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.jobs import submit_clips
 from pipelines.partitions import add_clips, range_tags, stretches
-from pipelines.prompt_batch import Rendered, render
-from pipelines.run_labels import run_labels
+from pipelines.prompt_batch import render
+from pipelines.run_labels import ceiling, run_labels
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import data_pushes
@@ -110,14 +110,12 @@ def _requests(
             run_key=f"{name}:{tick}:{stretch[0]}",
             tags={
                 **range_tags(stretch),
-                **run_labels(f"schedule {name} {when:%Y-%m-%d %H:%M}", stretch, _ceiling(rendered, stretch)),
+                **run_labels(
+                    f"schedule {name} {when:%Y-%m-%d %H:%M}",
+                    stretch,
+                    ceiling([rendered.requests[key] for key in stretch]),
+                ),
                 DECISION_TAG: decision,
                 SERIES_TAG: name,
             },
         )
-
-
-def _ceiling(rendered: Rendered, clips: Collection[str]) -> int | None:
-    """The most that clips may cost, in micro-dollars; None if a price is unknown."""
-    requests = [rendered.requests[clip] for clip in clips]
-    return sum(r.takes * r.ceiling_micros for r in requests) if all(r.is_priced for r in requests) else None

@@ -7,6 +7,7 @@ import pytest
 from pipelinekit import MODELS, House, again, nothing_bought, subject
 
 from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
+from pipelines.run_labels import ASKED_BY, CLIPS, PRICE
 from resources.ledger import approvals
 from resources.ledger.approvals import Approval, approve_clips
 
@@ -128,3 +129,16 @@ def test_an_empty_list_of_the_launchpad_is_refused(house: House) -> None:
         ran = house.run("produce_scattered_clips", config=config)
     assert not ran.green
     assert "`keys` is empty" in (ran.failure or "")
+
+
+def test_a_run_from_the_launchpad_is_labelled_as_one_of_a_command(house: House) -> None:
+    """It had Dagster's own tags alone: neither its price nor its clips were seen in the list of runs."""
+    edited, rest = declare(house)
+    keys = [*edited, *rest]
+    ran = house.run(
+        "produce_scattered_clips", config={"ops": {"produce_scattered": {"config": {"keys": keys}}}}
+    )
+    run = ran.run
+    assert run.tags[ASKED_BY] == "a person in Dagster"
+    assert run.tags[CLIPS] == str(len(keys))
+    assert run.tags[PRICE].startswith("at most $")

@@ -211,7 +211,7 @@ def test_in_any_dagster_an_edited_schedule_is_loaded_once_and_a_broken_file_chan
         "bay_schedule (0 17 * * * Europe/Lisbon): the declaration differs from what Dagster has loaded"
         in said
     )
-    assert "asked to load the code location dailies anew, once" in said
+    assert "was asked once to reload the code location dailies" in said
     # the code server could not be replaced; it is said again, and not asked again
     assert (ticked(None), webserver) == (said, ["dailies"])
 
