@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from pipelinekit import House, nothing_bought, subject
+from tiers import one_of_each
 
 from resources.catalogue import Catalogue
 from resources.money import usd
@@ -64,15 +65,18 @@ def test_a_clip_that_moves_to_another_endpoint_is_the_only_one_bought_again(hous
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        {"endpoint": "openai/sora-9"},
-        {"endpoint": "openai/sora-2/characters"},
-        {"endpoint": SORA, "parameters": {"duration": 7}},
-        {"endpoint": SORA, "parameters": {"resolution": "4k"}},
-        {"account": "nobody"},
-        {"fallback": [{"endpoint": "openai/sora-9"}]},
-        {"fallback": [{"endpoint": SEEDANCE}]},
-    ],
+    one_of_each(
+        [
+            {"endpoint": "openai/sora-9"},
+            {"endpoint": "openai/sora-2/characters"},
+            {"endpoint": SORA, "parameters": {"duration": 7}},
+            {"endpoint": SORA, "parameters": {"resolution": "4k"}},
+            {"account": "nobody"},
+            {"fallback": [{"endpoint": "openai/sora-9"}]},
+            {"fallback": [{"endpoint": SEEDANCE}]},
+        ],
+        kind=frozenset,
+    ),
     ids=str,
 )
 def test_a_wrong_endpoint_of_one_clip_costs_nothing(house: House, wrong: dict[str, Any]) -> None:

@@ -396,17 +396,18 @@ class KilledRoom:
             self.process.wait()
 
 
-def test_thirty_clips_are_judged_with_keys_while_the_server_is_killed_and_nothing_is_lost(
-    window: Browser, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [10, pytest.param(30, marks=pytest.mark.night)])
+def test_clips_are_judged_with_keys_while_the_server_is_killed_and_nothing_is_lost(
+    window: Browser, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     a_project(tmp_path, monkeypatch, ["dawn"])
     home = tmp_path / "home"
     home.mkdir()
     shutil.copyfile(sqlite_template, home / "ledger.db")
-    clips = [f"bay-{number:03}" for number in range(30)]
+    clips = [f"bay-{count:03}" for count in range(number)]
     dice = random.Random(7)
     # killed at some clip, and started again some clips later
-    changes = sorted(dice.sample(range(2, 28), 4))
+    changes = sorted(dice.sample(range(2, number - 2), 4))
     kills, starts = set(changes[::2]), set(changes[1::2])
     with EmbeddedS3(tmp_path / "s3") as s3, Ledger(f"sqlite:///{home}/ledger.db", budget=Budget()) as ledger:
         secret = s3.settings.secret_access_key
