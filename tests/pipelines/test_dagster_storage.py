@@ -37,8 +37,9 @@ from pipelines.dagster_storage import (
     KeptSqliteStorage,
 )
 from pipelines.event_storage import forget_run
-from pipelines.packed_events import pack, unpack, words
+from pipelines.packed_events import DRIVER, Dialect, pack, unpack, words
 from pipelines.storage_export import write_back
+from resources.ledger.database import LedgerDialect
 from resources.variables import TEMPORARY_STORAGE
 
 OURS = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())["storage"]
@@ -486,3 +487,10 @@ def test_without_a_home_the_files_lie_in_one_temporary_folder(monkeypatch: pytes
     assert {one.base_dir for one in made} == {os.environ[TEMPORARY_STORAGE]}
     for one in made:
         one.dispose()
+
+
+def test_the_ledger_and_dagster_have_each_their_own_dialect_in_one_process() -> None:
+    """Two names that are one would have the ledger write without its lock, or Dagster lock where it only reads."""
+    urls = (f"{DRIVER}://", "sqlite+dailies://")
+    found = [sa.make_url(url).get_dialect() for url in urls]
+    assert found == [Dialect, LedgerDialect]
