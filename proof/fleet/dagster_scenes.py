@@ -30,7 +30,6 @@ from proof.fleet.scenes import (
 from proof.stand_in.mischief import Mischief
 
 OTHER_CAP_USD = "7"
-FROZEN_SECONDS = 300.0
 REBOOT_SECONDS = 30.0
 _MIGRATIONS = "resources/ledger/migrations/versions"
 
@@ -147,22 +146,6 @@ def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: lis
             "the cable", lambda: time.monotonic() - pulled > CABLE_OUT_SECONDS, seconds=PATIENCE_SECONDS
         )
         fleet.hosts[host].mend()
-
-
-def worker_frozen(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """Every process of a run's host stops for five minutes, its code server too, which others take for a living one; then all go on."""
-    with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)):
-        run, host = _run_of(fleet, clips)
-        fleet.hosts[host].freeze()
-        froze = time.monotonic()
-        try:
-            fleet.wait_for("its death", lambda: fleet.is_lost(run), seconds=PATIENCE_SECONDS)
-            outcome.seconds["frozen: known to be dead after"] = time.monotonic() - froze
-            wait_for_ends(fleet, clips)
-            outcome.seconds["frozen: all its clips delivered after"] = time.monotonic() - froze
-            _pass(fleet, max(0.0, FROZEN_SECONDS - (time.monotonic() - froze)))
-        finally:
-            fleet.hosts[host].wake()
 
 
 def bucket_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
@@ -284,7 +267,6 @@ def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips
 DAGSTER_SCENES: dict[str, Scene] = {
     "killed": worker_killed,
     "cable": cable_out,
-    "frozen": worker_frozen,
     "s3": bucket_away,
     "reboot": control_rebooted,
     "control": control_cut_off,

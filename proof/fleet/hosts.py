@@ -109,27 +109,13 @@ class Host:
     def kill(self) -> None:
         """Kill every process of its namespace, as a power cut does."""
         for _ in range(5):
-            if not self._signal(signal.SIGKILL):
+            found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, check=False)
+            for pid in map(int, found.stdout.split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not found.stdout.split():
                 return
             time.sleep(_LOOK_SECONDS)
-
-    def freeze(self) -> None:
-        """Stop every process of its namespace. Its kernel still takes lines, and nothing answers on them."""
-        for _ in range(2):
-            self._signal(signal.SIGSTOP)
-
-    def wake(self) -> None:
-        """Let its processes go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> bool:
-        """Send a signal to every process of its namespace; whether there was any."""
-        found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, check=False)
-        pids = [int(pid) for pid in found.stdout.split()]
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        return bool(pids)
 
     def reach(self, name: str, target: Target) -> str:
         """The address at which the host reaches a service, as `host:port`."""
@@ -216,6 +202,11 @@ def _lives(pid: str) -> bool:
 
 def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host]:
     sweep()
+    if others := [bridge.name for bridge in Path("/sys/class/net").glob("dbr*")]:
+        # two networks with the same addresses: hosts of one got the answers of the other, and both stood still
+        raise RuntimeError(
+            f"another proof on this machine has the addresses of this one ({others[0]}): wait for its end"
+        )
     mark = os.getpid()
     bridge = f"dbr{mark}"
     _ip("link", "add", bridge, "type", "bridge")
