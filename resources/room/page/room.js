@@ -9,10 +9,12 @@ import { editWords } from "./words.js";
 import { showWorth } from "./worth.js";
 
 const LOOK_MS = 2_000;
+/** Where the takes that were asked for outlive a reload of the page. */
+const ASKED = "dailies-asked";
 /** How long a take that was asked for is shown as such: its run needs a minute until it buys. */
 const ASKED_MS = 600_000;
 const $ = (id) => document.getElementById(id);
-const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false, asked: new Map() };
+const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false, asked: new Map(JSON.parse(sessionStorage.getItem(ASKED) ?? "[]")) };
 
 const player = new Player({
   moved(position, length, plays) {
@@ -172,11 +174,18 @@ function drawProgress() {
   $("bar").value = made.length ? judged / made.length : 0;
 }
 
+/** Remember that a take was asked for, or with null that it is seen. */
+function keepAsked(clip, asked) {
+  if (asked) room.asked.set(clip, asked);
+  else room.asked.delete(clip);
+  sessionStorage.setItem(ASKED, JSON.stringify([...room.asked]));
+}
+
 /** A clip as the server has it, with the take that was asked for here and whose purchase the server does not see yet. */
 function withAsked(fresh) {
   const asked = room.asked.get(fresh.clip);
   if (!asked) return;
-  if (fresh.on_its_way.length || fresh.takes.length > asked.takes || Date.now() - asked.at > ASKED_MS) room.asked.delete(fresh.clip);
+  if (fresh.on_its_way.length || fresh.takes.length > asked.takes || Date.now() - asked.at > ASKED_MS) keepAsked(fresh.clip, null);
   else fresh.on_its_way = [{ text: "A take is asked for: its run begins, which takes up to a minute or two", finishes: null }];
 }
 
@@ -405,7 +414,7 @@ async function buyRetake() {
   $("retake-dialog").close();
   const bought = room.clips.find((one) => one.clip === offered.clip);
   if (status === 200 && bought) {
-    room.asked.set(bought.clip, { takes: bought.takes.length, at: Date.now() });
+    keepAsked(bought.clip, { takes: bought.takes.length, at: Date.now() });
     merge(structuredClone(bought));
   }
   say(status === 200 ? "A take is on its way" : answer.problem, status === 200 ? "" : "warn");
