@@ -11,6 +11,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, Attempt
 from resources.ledger.schema import IS_NEWEST, NOT_DELIVERED, attempts
 from resources.ledger.states import AttemptState
+from resources.ledger.unindexed import Unindexed
 
 PAGE = 500
 """The most attempts in memory at once."""
@@ -19,9 +20,9 @@ ALIKE_START = 4
 COMPARED = 2000
 """Most keys that a misspelt one is compared with, of those that begin alike; the latest dates come first."""
 _EVERY_STATE = frozenset(AttemptState)
-_kind, _series = attempts.c.subject_kind.concat(""), attempts.c.series.concat("")
-"""An expression that no index covers: else SQLite would prefer the indexes of subjects and series, with the whole history, to the
-index of undelivered attempts."""
+_kind, _series = Unindexed(attempts.c.subject_kind), attempts.c.series.concat("")
+"""SQLite would prefer the indexes of subjects and series, with the whole history, to the index of undelivered attempts; PostgreSQL would
+read the index of a series beside it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from explained import explaining
 
 from pipelines.cli.launch import failed_clips
 from pipelines.cli.status import NEWEST, clips_shown
@@ -126,3 +127,21 @@ def test_the_queries_of_a_status_search_indexes(sqlite_history: Path) -> None:
     assert "COVERING INDEX attempts_by_series" in clips_of_city
     assert "INDEX attempts_by_series" in last_of_city
     assert "COVERING INDEX attempts_by_series" in has
+
+
+@pytest.mark.postgresql
+def test_the_queries_of_a_status_read_no_history(old_ledger: Ledger, backend: str) -> None:
+    delivered = {AttemptState.DELIVERED}
+    with explaining() as explained:
+        asked.newest(old_ledger, UNDELIVERED)
+        asked.newest(old_ledger, OPEN | UNDELIVERED, series="city")
+        asked.newest(old_ledger, delivered, series="city", last=NEWEST)
+        next(asked.reported_deliveries(old_ledger))
+        if backend == "postgresql":
+            asked.newest(old_ledger, OPEN | UNDELIVERED)
+            # SQLite walks the table backwards until it has enough, which the explanation calls a scan
+            asked.newest(old_ledger, delivered, last=NEWEST)
+    assert not explained.too_much, f"\n{explained}"
+    with explaining() as explained:
+        asked.clips_bought(old_ledger)
+    assert set(explained.too_much) == {"newest.py: clips_bought"}, "a count of all clips is noticed"
