@@ -271,10 +271,10 @@ def test_status_says_that_nothing_has_failed(dailies: Dailies) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
-        ("DAILIES_LINGER_SECONDS", "-1", "allowed: at least 0."),
-        ("DAILIES_WAVESPEED_DEDICATED", "maybe", "allowed: true or false"),
-        ("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "two", "allowed: a whole number"),
-        ("DAILIES_S3_ADDRESSING", "both", "allowed: 'auto', 'path' or 'virtual'"),
+        ("DAILIES_LINGER_SECONDS", "-1", "found '-1', allowed: at least 0."),
+        ("DAILIES_WAVESPEED_DEDICATED", "maybe", "found 'maybe', allowed: true or false"),
+        ("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "two", "found 'two', allowed: a whole number"),
+        ("DAILIES_S3_ADDRESSING", "both", "found 'both', allowed: 'auto', 'path' or 'virtual'"),
         ("DAILIES_WEBHOOK_URL", "http://x.example", "not an address like https://"),
         ("DAILIES_DAGSTER_URL", "localhost:3000", "not an address like http://127.0.0.1:3000"),
     ],
