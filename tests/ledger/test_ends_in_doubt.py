@@ -59,7 +59,7 @@ def test_one_answer_is_no_end_and_buys_nothing(ledger: Ledger, name: str) -> Non
     assert attempt.state is S.SUBMITTED
     assert attempt.money_state is MoneyState.RESERVED
     assert attempt.confirming is not None
-    assert "being confirmed" in attempt.confirming
+    assert "until the end is confirmed" in attempt.confirming
     assert len(everything(ledger)) == 1
 
 
