@@ -1,4 +1,4 @@
-"""One round of the plain script, on a sandbox and an S3 server of its own."""
+"""One round of the plain script, on its own sandbox and S3 server."""
 
 import contextlib
 import datetime as dt

@@ -160,7 +160,7 @@ def table(results: dict[int, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Measure each size in a process of its own."""
+    """Measure each size in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--sizes",

@@ -115,7 +115,7 @@ def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str
                 f"{url}/graphql", json={"query": RELOAD, "variables": {"location": location}}
             ).json()
         why = why_not_loaded(answer["data"])
-    except Exception as error:  # noqa: BLE001 - whatever answers there, the tick goes on and a person is told
+    except Exception as error:  # noqa: BLE001 - any answer is possible there; the tick goes on and reports it
         why = (
             f"{url} did not answer ({type(error).__name__}); DAILIES_DAGSTER_URL says where the webserver is"
         )

@@ -29,7 +29,7 @@ def tick_times(instance: dg.DagsterInstance, location: str) -> list[TickTime]:
             state.instigator_name: instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2)
             for state in sensors
         }
-    except Exception as error:  # noqa: BLE001 - whatever the storage raises, the ledger's metrics are shown
+    except Exception as error:  # noqa: BLE001 - the ledger's metrics are shown even if the storage raises
         logger.warning("the sensors' ticks could not be read from Dagster: %s", type(error).__name__)
         return []
     now = time.time()

@@ -1,6 +1,6 @@
 """The clocks of the proofs and the tests: one that stands still until it is moved, and one that runs faster than the wall's.
 
-A `VirtualLoop` moves a `Clock` to whatever is due next, so that an hour takes a moment and two runs of a history do the same
+A `VirtualLoop` moves a `Clock` to the next due timer, so that an hour takes a moment and two runs of a history do the same
 in the same order. With a `Pace`, leases, deadlines and settle times stay as they are shipped; the ledger, the providers' clients and
 the engine's sleep are given the clock by their own arguments, and the stand-in's Date header and jobs follow it too.
 """

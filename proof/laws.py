@@ -1,4 +1,4 @@
-"""The laws: what must hold between a provider's books, the ledger and the bucket, whatever went wrong in between.
+"""The laws: invariants between a provider's books, the ledger and the bucket that hold after every fault.
 
 Every judge of the proofs applies them. They read the ledger's tables as plain rows and import nothing of dailies, so that
 they cannot repeat its mistakes. What breaks a law, in one word:

@@ -254,7 +254,7 @@ class Sender:
         except httpx.ProxyError as error:
             # the text is ours and names the host, which some webhooks keep secret
             failed = str(error).replace(urlsplit(self._url.get_secret_value()).hostname or "", "its host")
-        except Exception as error:  # noqa: BLE001 - whatever the answer's bytes raise, the alarm did not arrive
+        except Exception as error:  # noqa: BLE001 - any exception that the answer's bytes raise means that the alarm did not arrive
             # the error's text may contain the address, so it is not our cause
             failed = f"the connection failed ({type(error).__name__})"
         if failed:

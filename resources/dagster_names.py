@@ -1,6 +1,6 @@
 """The names under which dailies appears in a Dagster, where other code locations may have assets named `prompts` too.
 
-They are read alone and once per process: definitions are named when their module is imported, whatever other settings say.
+They are read separately from other settings and once per process, since definitions are named when their module is imported.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The home of dailies: a folder of its own that no other user of the machine can read or enter.
+"""The home of dailies: a separate folder that no other user of the machine can read or enter.
 
 A user who can read the ledger has the key of the webhooks' addresses, and one who reaches the code server can start runs that buy.
 """

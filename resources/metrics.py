@@ -273,7 +273,7 @@ class LedgerCollector(Collector):
 
 
 def _caps_in_force(budget: Budget) -> Iterator[tuple[str, str, str, Decimal]]:
-    """The caps of days and months in force, whatever the last purchase was decided by."""
+    """The caps of days and months in force now, not those of the last purchase."""
     for of, name, caps in (
         (EVERYTHING, "", budget.everything),
         *((ACCOUNT, name, caps) for name, caps in sorted(budget.accounts.items())),

@@ -32,7 +32,7 @@ class ServerThread:
     Args:
         port: 0 for any free one. It is taken at once.
         host: The IP address to listen at.
-        listening: A socket to serve instead, which stays open for whoever gave it.
+        listening: A socket to serve instead; the caller closes it.
     """
 
     def __init__(self, port: int = 0, host: str = HOST, listening: socket.socket | None = None) -> None:

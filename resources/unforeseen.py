@@ -35,7 +35,7 @@ def in_our_words(what: str) -> Iterator[None]:
         yield
     except DailiesError:
         raise
-    except Exception as error:  # noqa: BLE001 - the one place that takes whatever it is
+    except Exception as error:  # noqa: BLE001 - the one place that catches every exception
         unforeseen = UnforeseenError(
             f"{what}: an error nobody foresaw ({type(error).__name__}). Its traceback is in the log of this process; "
             "please report it"

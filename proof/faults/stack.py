@@ -254,7 +254,7 @@ class _Storm:
         )
 
     def _ask(self, api: DagsterApi) -> None:
-        """What a person does: ask for all clips of both series. What is delivered costs nothing, what is on its way is waited for."""
+        """Request all clips of both series, as a person does. Delivered clips cost nothing, and open ones are waited for."""
         declarations = declarations_of(self.settings)
         for name, job in SERIES.items():
             keys = clips_of(declarations, name, None, ())

@@ -242,7 +242,7 @@ class Storm:
     # The calm after it
 
     def calm(self, later: list[str]) -> Outcome:
-        """Stop the faults, ask once more for all that was asked, and wait until every clip has ended."""
+        """Stop the faults, request all clips again, and wait until every clip has ended."""
         self.reaper.wake(everybody=True)
         self.providers.tell("calm")
         self._always = SERVANTS

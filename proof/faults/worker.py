@@ -1,7 +1,7 @@
 """The product without Dagster: what a run worker and a completion sensor do, in processes that are cheap to start.
 
 One process, the nursery, imports everything once and forks a worker for each line it is given, so that two hundred kills do
-not cost two hundred starts. A worker is a process of its own: its ledger connection, its event loop, its HTTP and S3.
+not cost two hundred starts. A worker is a separate process with its own ledger connection, event loop, HTTP and S3.
 """
 
 import argparse
@@ -159,7 +159,7 @@ class Worker:
             await self.follow(engine, decided, until, clips=clips)
 
     async def tick(self, work: Callable[[Engine], Awaitable[None]]) -> None:
-        """Do something every ten seconds for ever, whatever goes wrong in between."""
+        """Do something every ten seconds for ever, despite errors."""
         while True:
             began = self.pace.clock()
             try:

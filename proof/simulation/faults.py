@@ -1,6 +1,6 @@
 """Which faults strike in a history, and when.
 
-Every kind has a random stream of its own, so that leaving one out of a failing history leaves the others as they were.
+Every kind has a separate random stream, so that leaving one out of a failing history leaves the others as they were.
 """
 
 import random
@@ -109,7 +109,7 @@ class Faults:
         self._streams: dict[str, random.Random] = {}
 
     def stream(self, name: str) -> random.Random:
-        """A random stream of its own."""
+        """Return the random stream of this name."""
         if name not in self._streams:
             self._streams[name] = random.Random(f"{self._seed}:{name}")
         return self._streams[name]

@@ -164,7 +164,7 @@ class History:
         await asyncio.gather(*sensors, *self._children, return_exceptions=True)
 
     async def _end(self, sensors: "list[asyncio.Task[None]]") -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until no purchase is open."""
         while not self._over():
             for task in (*sensors, *self._children):
                 if task.done():

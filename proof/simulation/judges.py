@@ -1,4 +1,4 @@
-"""People who judge takes in a history: each verdict is a process of its own, which may die at every point."""
+"""People who judge takes in a history: each verdict is a separate process, which may die at every point."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The type of a file by its first bytes, whatever its name is. Nothing is decoded."""
+"""The type of a file by its first bytes, not by its name. Nothing is decoded."""
 
 import struct
 from dataclasses import dataclass

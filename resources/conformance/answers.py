@@ -1,4 +1,4 @@
-"""Hostile answers: whatever is in them, a client stays within its types, shows no key, and reads no answer for ever."""
+"""Hostile answers: a client raises only its own errors, shows no key, and stops reading an endless answer."""
 
 import contextlib
 import json

@@ -64,7 +64,7 @@ class History:
         decide(self.ledger, requests, Decision("conformance"))
 
     async def pass_by(self, *clips: str) -> dict[str, Any]:
-        """Steps of the engine, a minute apart, until nothing of the clips is on its way."""
+        """Run steps of the engine, a minute apart, until no purchase of the clips is open."""
         dice = random.Random(1)  # noqa: S311 - repeatable, not secret
         engine = Engine(self.ledger, {self.name: Account(self.stand.client)}, sleep=self._sleep, rng=dice)
         try:

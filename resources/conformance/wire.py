@@ -51,7 +51,7 @@ class Wire(httpx.AsyncBaseTransport):
         """The requests that the mishap happens to."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request on its way."""
+        """Send one request."""
         await request.aread()
         sent = Sent(request.method, request.url, request.headers, request.content)
         self.sent.append(sent)

@@ -50,7 +50,7 @@ class Archive:
     """The takes of an archive, with their manifests, a contact sheet and the list of digests, as `dailies fetch` writes them.
 
     Args:
-        scratch: Folder for the video that is on its way.
+        scratch: Folder for the video that is being copied.
         takes: In their order.
         left_out: Why other clips are not in it, by clip.
     """

@@ -100,7 +100,7 @@ class Mender:
             yield Mended(lost.key, True, "shown again")
 
     def _fetch_again(self, take: KeptTake, path: Path) -> None:
-        """Fetch a delivered video once more.
+        """Fetch a delivered video again.
 
         Raises:
             DailiesError: Another object has its key, the provider no longer has it, or sends another video.

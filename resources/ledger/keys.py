@@ -37,7 +37,7 @@ class KeyUse:
 
     @property
     def dedicated(self) -> bool:
-        """Whether nobody but this ledger uses the key."""
+        """Whether only this ledger uses the key."""
         return self.said == DEDICATED
 
     @property

@@ -55,7 +55,7 @@ class AccountDeclaration(Declared):
     ) = Field(default=None, examples=["TEAM_B_ADMIN_KEY"])
     """The environment variable of its second key, if the provider's bill needs one; without it, costs are estimates."""
     dedicated: bool | None = None
-    """Whether nobody but this ledger uses the key. Left out, it counts as shared, and nothing is guessed about a lost answer."""
+    """Whether only this ledger uses the key. Left out, it counts as shared, and nothing is guessed about a lost answer."""
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
     """Most jobs at once."""
     submits_per_minute: Annotated[int, Field(ge=1)] | None = None

@@ -44,7 +44,7 @@ class AccountSettings(BaseModel):
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
     """Hard total time of one submit in seconds."""
     dedicated: bool | None = None
-    """Whether nobody but this ledger uses the key; None if this host does not say; see `resources.ledger.keys`."""
+    """Whether only this ledger uses the key; None if this host does not say; see `resources.ledger.keys`."""
     dedicated_by: str = ""
     """Where `dedicated` is set, for messages: a variable, or a field of a file."""
     settle_seconds: float | None = Field(default=None, gt=0)

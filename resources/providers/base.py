@@ -137,7 +137,7 @@ class JobState:
     cost_micros: int | None = None
     """The charge in micro-dollars, if the answer has one."""
     may_be_charged: bool = False
-    """Whether a failed job may be charged all the same; then it counts as spent until a bill says otherwise."""
+    """Whether a failed job may still be charged; then it counts as spent until a bill says otherwise."""
     inference_seconds: float | None = None
     """The provider's statement of its working time, in seconds."""
     nsfw: tuple[bool | None, ...] = ()

@@ -52,7 +52,7 @@ def set_aside(rows: Iterable[Any]) -> tuple[SetAside, ...]:
 
 
 def digest(row: object) -> str:
-    """A digest that identifies a row, whatever its type."""
+    """A digest that identifies a row of any type."""
     return hashlib.sha256(json.dumps(row, sort_keys=True, default=repr).encode()).hexdigest()
 
 

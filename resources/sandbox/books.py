@@ -326,7 +326,7 @@ class Books:
         self._db.execute("INSERT OR REPLACE INTO tallies VALUES (?, ?, ?)", (rule, tally.seen, tally.fired))
 
     def forget_tallies(self) -> None:
-        """Start all counts anew."""
+        """Reset all counts."""
         self._db.execute("DELETE FROM tallies")
 
     def _insert(self, table: str, row: dict[str, Any]) -> None:

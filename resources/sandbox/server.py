@@ -1,4 +1,4 @@
-"""A sandbox's server on 127.0.0.1, in this thread or in one of its own."""
+"""A sandbox's server on 127.0.0.1, in this thread or in a separate one."""
 
 import asyncio
 import socket

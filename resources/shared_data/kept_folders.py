@@ -48,7 +48,7 @@ def hold(folder: Path) -> int:
 
 
 def prune(place: Path, *, current: str, now: float | None = None) -> list[str]:
-    """Remove the folders that nothing reads, and what killed processes left; whoever needs one again fetches it.
+    """Remove the folders that nothing reads, and files that killed processes left; a process that needs a folder again fetches it.
 
     Args:
         place: Where the folders are.

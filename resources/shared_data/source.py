@@ -1,7 +1,7 @@
 """The data folder that a host reads: its own, or, with `DAILIES_DATA=bucket`, the one that somebody has pushed.
 
 Where a folder was pushed, it counts on every host: one whose own folder differs buys nothing and renders nothing. A run reads the
-folder of which its decision was made, whatever was pushed since.
+folder of its decision, even if another one was pushed since.
 """
 
 import contextlib

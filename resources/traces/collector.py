@@ -1,4 +1,4 @@
-"""The way to an OpenTelemetry collector, by its own library: OTLP over HTTP, in a thread of its own, with a bounded queue.
+"""Sends spans to an OpenTelemetry collector with OpenTelemetry's library: OTLP over HTTP, in a separate thread, with a bounded queue.
 
 A collector is not trusted: its answers are not read, it is waited for at the end of a process only for `FLUSH_SECONDS`, and only
 if its last answer was right. What it does not take is lost.
@@ -90,7 +90,7 @@ class OpenSpan:
 
 
 class Collector:
-    """Sends this process's spans. It leaves OpenTelemetry's global provider to whoever else uses it here."""
+    """Sends this process's spans. It does not set OpenTelemetry's global provider, which other code in the process may use."""
 
     def __init__(self) -> None:
         # its words quote the collector's, and are repeated for every batch; ours are said by _Exporter
@@ -245,7 +245,7 @@ class _Exporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
             result = self._otlp.export(spans)
-        except Exception:  # noqa: BLE001 - whatever the answer's bytes raise, the spans are lost
+        except Exception:  # noqa: BLE001 - any exception that the answer's bytes raise means that the spans are lost
             result = SpanExportResult.FAILURE
         self.failing = result is not SpanExportResult.SUCCESS
         now = time.monotonic()

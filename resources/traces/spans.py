@@ -229,7 +229,7 @@ _failed: set[str] = set()
 
 
 def _safely(work: Callable[[], T]) -> T | None:
-    """Do work for a trace; whatever goes wrong in it never reaches whoever buys, and is logged once."""
+    """Do work for a trace; its errors never reach the code that buys, and are logged once."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - a trace must never end a purchase

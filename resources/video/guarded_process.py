@@ -53,7 +53,7 @@ def serve(answer: Answer, known: tuple[type[Exception], ...], *, written_bytes: 
             for file in files:
                 opened.enter_context(file)
             found = _attempted(answer, known, request, files, ask)
-        # whoever reads the answer may rely on its files being closed here
+        # the caller relies on its files being closed here once it has the answer
         say(found | {"memory_bytes": _memory()})
 
 

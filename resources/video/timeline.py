@@ -15,7 +15,7 @@ from resources.video.boxes import LONGEST_SECONDS, Edits, Movie
 MAX_PACKETS = 2_000_000
 """Most packets of all tracks: an hour of film with sound has 500,000."""
 LONGEST_SOUND_SECONDS = 0.25
-"""Most seconds of one packet of sound, whatever the table says."""
+"""The longest duration of one packet of sound, in seconds, even if the table gives more."""
 
 SHORTEST_GAP_SECONDS = 0.01
 """A shorter pause is a rounding error between two time scales."""

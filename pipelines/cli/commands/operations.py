@@ -212,7 +212,7 @@ def key(
     account: Annotated[str | None, typer.Argument(help="An account; without one, all are shown.")] = None,
     dedicated: Annotated[
         bool | None,
-        typer.Option("--dedicated/--shared", help="Whether nobody but this ledger uses the account's key."),
+        typer.Option("--dedicated/--shared", help="Whether only this ledger uses the account's key."),
     ] = None,
 ) -> None:
     """Show or set who uses an account's key. If others may use it, no job is matched to a lost answer."""

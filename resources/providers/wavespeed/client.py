@@ -117,7 +117,7 @@ class WaveSpeed(ProviderClient):
         before: datetime,
         endpoints: Collection[str],  # noqa: ARG002 - it lists all
     ) -> Rows[Candidate]:
-        """Every job of the account created in a window, whatever its model.
+        """List the account's jobs of all models that were created in a window.
 
         The listing is not filtered by model, since WaveSpeed may serve another model than the one asked for.
 
