@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import dagster as dg
 import pytest
+from dagster._core.instance.methods.event_methods import EventMethods
 from dagster_ui import DagsterUi, opened
 from pipelinekit import KEY, MODELS, House, Lent
 from pydantic import SecretStr
@@ -118,6 +119,9 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
         for module in (polls, deliveries):
             patch.setattr(module, "LATE_SECONDS", 3600)
         patch.setattr(batch, "LOOK_SECONDS", 0.1)
+        # Two runs in one process may wait for each other for ever: each configures all logging while the other logs an event
+        # within its handler's lock. A run worker has a process of its own, and no house names a handler.
+        patch.setattr(EventMethods, "get_yaml_python_handlers", lambda _: [])
         for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
         patch.setattr(bucket_mark, "try_bucket", _tried_once)
