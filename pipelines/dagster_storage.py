@@ -194,30 +194,36 @@ class KeptEventLog(SqliteEventLogStorage):
             yield
             return
         with self.index_connection() as connection:
-            self._held.connection = connection
+            self._held.connection, self._held.newest = connection, {}
             try:
                 yield
+                for event, event_id in self._held.newest.values():
+                    self._update_asset(connection, event, event_id)
             finally:
-                self._held.connection = None
+                self._held.connection, self._held.newest = None, {}
 
     def _store_asset_event(self, conn: sa.Connection, event: dg.EventLogEntry, event_id: int) -> None:
+        if getattr(self._held, "connection", None) is None:
+            self._update_asset(conn, event, event_id)
+        elif event.dagster_event is not None:
+            # An asset's row keeps its newest event of each type, so the last one of the block is enough.
+            kind = event.dagster_event.asset_key, event.dagster_event.event_type_value
+            self._held.newest.pop(kind, None)  # the row keeps what is written last
+            self._held.newest[kind] = event, event_id
+
+    def _update_asset(self, conn: sa.Connection, event: dg.EventLogEntry, event_id: int) -> None:
         # Dagster inserts a known asset, which fails, and then updates it.
         asset = event.dagster_event.asset_key if event.dagster_event else None
-        if asset is None or asset.to_string() not in self._known_assets:
-            super()._store_asset_event(conn, event, event_id)
-            if asset is not None:
-                self._known_assets.add(asset.to_string())
-            return
+        name = None if asset is None else asset.to_string()
         columns = self._has_asset_key_index_cols_on_connection(conn)
-        values = self._get_asset_entry_values(event, event_id, columns)
-        if not values:
-            return
-        name = asset.to_string()
-        changed = conn.execute(
-            sa.update(AssetKeyTable).values(**values).where(AssetKeyTable.c.asset_key == name)
-        )
-        if not changed.rowcount:
-            super()._store_asset_event(conn, event, event_id)
+        values = self._get_asset_entry_values(event, event_id, columns) if name in self._known_assets else {}
+        if values:
+            row = sa.update(AssetKeyTable).where(AssetKeyTable.c.asset_key == name)
+            if conn.execute(row.values(**values)).rowcount:
+                return
+        super()._store_asset_event(conn, event, event_id)
+        if name is not None:
+            self._known_assets.add(name)
 
     def _has_file(self, run_id: str | None) -> bool:
         return run_id not in {None, RUNLESS, INDEX_SHARD_NAME} and os.path.exists(  # noqa: PTH110 - at each event

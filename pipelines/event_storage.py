@@ -7,6 +7,7 @@ cannot remove the events of one partition (`wipe_asset_partitions` raises NotImp
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ _CHECKS = sa.table(
     "asset_check_executions",
     *map(sa.column, ("id", "run_id", "asset_key", "check_name", "evaluation_event_timestamp")),
 )
+
+
+def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
+    """Store the events of a block in one transaction, if the storage is ours. Nothing slow belongs in the block."""
+    together = getattr(instance.event_log_storage, "together", None)
+    return contextlib.nullcontext() if together is None else together()
 
 
 def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:

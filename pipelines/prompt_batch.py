@@ -43,10 +43,29 @@ def render(declarations: Declarations, keys: Iterable[str]) -> Rendered:
     return rendered
 
 
+_written: tuple[str, dict[str, bytes]] = ("", {})
+"""What the newest run of this process has written, by key, until its next step reads it."""
+
+
+def write_prompts(store: ObjectStore, requests: Iterable[ClipRequest], run_id: str) -> dict[str, str]:
+    """Store a run's prompts, which the next step of the same run need not read back; returns the address of each clip's."""
+    global _written  # noqa: PLW0603 - Dagster's steps share only the process
+    addresses, written = {}, {}
+    for request in requests:
+        addresses[request.clip] = write_prompt(store, request)
+        written[store.uri(prompt_key(request.clip, request.fingerprint))] = _as_json(request)
+    _written = run_id, written
+    return addresses
+
+
+def _as_json(request: ClipRequest) -> bytes:
+    return request.model_dump_json(indent=2).encode()
+
+
 def write_prompt(store: ObjectStore, request: ClipRequest) -> str:
     """Store a prompt in the bucket under its fingerprint; returns its `s3://` address."""
     key = prompt_key(request.clip, request.fingerprint)
-    data = request.model_dump_json(indent=2).encode()
+    data = _as_json(request)
     # two machines may render one prompt with different prices or owners: the fingerprint is the same, and the later write wins
     store.put_bytes(key, data, content_type="application/json", overwrite=True)
     return store.uri(key)
@@ -115,13 +134,23 @@ def _address(production: Production, request: ClipRequest) -> str | None:
         return None
 
 
-def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str]) -> Rendered:
-    """Read each clip's newest prompt in Dagster back from the bucket, so that the purchase is the one that Dagster shows."""
-    read = Rendered()
+def read_prompts(
+    instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str], run_id: str
+) -> Rendered:
+    """Read each clip's newest prompt in Dagster back from the bucket, so that the purchase is the one that Dagster shows.
+
+    What the same run has written a moment ago is read once from memory.
+    """
+    global _written
+    (of_run, written), _written = _written, ("", {})
+    read, known = Rendered(), written if of_run == run_id else {}
     shown = data_versions(instance, PROMPTS, keys)
     for key in keys:
         fingerprint = shown.get(key)
-        data = None if fingerprint is None else store.get_bytes(prompt_key(key, fingerprint))
+        data = None
+        if fingerprint is not None:
+            place = prompt_key(key, fingerprint)
+            data = known.get(store.uri(place)) or store.get_bytes(place)
         if data is None:
             read.problems[key] = (
                 "its prompt was not rendered yet: materialize `prompts` too, or run `dailies produce`"

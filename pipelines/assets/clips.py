@@ -108,7 +108,7 @@ def produce(
 def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]:
     context, production = batch.context, batch.production
     production.follow_data(batch.decision)
-    prompts = read_prompts(context.instance, production.store(), keys)
+    prompts = read_prompts(context.instance, production.store(), keys, batch.run_id)
     if prompts.problems:
         bought = bought_by(production, context.run)
         raise clips_failed(prompts.problems, len(keys), "cannot be bought", bought=bought)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import dagster as dg
 
 from pipelines.clip_batch import decision_of
+from pipelines.event_storage import stored_together
 from pipelines.events import show_again
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
@@ -16,6 +17,7 @@ from pipelines.prompt_batch import (
     show_prompts_again,
     shown_prompts,
     write_prompt,
+    write_prompts,
 )
 from pipelines.scope import LEFT_ALONE, leave_alone, scope_of
 from resources.dagster_names import dagster_names
@@ -80,15 +82,16 @@ def prompts(
             raise clips_failed(rendered.problems, len(keys), "could not be rendered", bought=bought())
         with production.ledger() as ledger:
             store = production.bound_store(ledger)
-        addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}
+        addresses = write_prompts(store, rendered.requests.values(), context.run.run_id)
         events = [*_events_of(context, production, store, scope.strangers)]
     # Dagster treats a step that only logs events as skipped, and skips the assets that depend on it. This result covers the
     # whole range; the events after it give each clip the version of its own prompt.
     yield dg.MaterializeResult(asset_key=PROMPTS)
-    for event in events:
-        context.log_event(event)
-    for clip, request in rendered.requests.items():
-        context.log_event(prompt_event(context.instance, request, addresses[clip]))
+    with stored_together(context.instance):
+        for event in events:
+            context.log_event(event)
+        for clip, request in rendered.requests.items():
+            context.log_event(prompt_event(context.instance, request, addresses[clip]))
 
 
 def _events_of(

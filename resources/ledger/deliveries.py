@@ -4,6 +4,7 @@ A paid output is always fetched: a failed delivery is repeated as a download, ne
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,16 @@ LEASE_SECONDS = 60
 """The lease of a claimed delivery. After a worker dies, its delivery waits this long."""
 
 
-def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
+@dataclass(frozen=True)
+class DeliveryClaim:
+    """A claimed delivery."""
+
+    attempt: Attempt
+    is_first: bool
+    """Nobody has claimed it before, so no worker has stored anything of it."""
+
+
+def claim(ledger: Ledger, attempt_id: str, *, token: str) -> DeliveryClaim | None:
     """Claim the delivery of a finished generation; None if another worker has claimed it or it is not to be delivered.
 
     Args:
@@ -33,19 +43,21 @@ def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
     """
     with ledger.transaction(who="engine", run_id=None) as tx:
         now = tx.now()
-        taken = tx.connection.execute(
+        to_deliver = (
             sa.update(attempts)
-            .where(
-                attempts.c.id == attempt_id,
-                attempts.c.state == AttemptState.SUCCEEDED.value,
-                sa.or_(
-                    attempts.c.delivery_until.is_(None),
-                    is_past(attempts.c.delivery_until, now, within=LEASE_SECONDS),
-                ),
-            )
+            .where(attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
             .values(delivery_owner=token, delivery_until=now + LEASE_SECONDS)
         )
-        return tx.attempt(attempt_id) if taken.rowcount == 1 else None
+        # A worker that died has left its name, and one that failed its reason.
+        never = to_deliver.where(attempts.c.delivery_owner.is_(None), attempts.c.reason.is_(None))
+        is_free = sa.or_(
+            attempts.c.delivery_until.is_(None),
+            is_past(attempts.c.delivery_until, now, within=LEASE_SECONDS),
+        )
+        is_first = tx.connection.execute(never).rowcount == 1
+        if not is_first and tx.connection.execute(to_deliver.where(is_free)).rowcount != 1:
+            return None
+        return DeliveryClaim(tx.attempt(attempt_id), is_first)
 
 
 def renew(ledger: Ledger, attempt_id: str, *, token: str) -> bool:

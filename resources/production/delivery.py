@@ -109,9 +109,10 @@ class Deliverer:
             DailiesError: It could not be delivered now; the claim was released and the reason kept.
         """
         token = f"{self._engine.ledger.blocking.owner}:{secrets.token_hex(4)}"[:64]
-        claimed = await self._engine.ledger.run(deliveries.claim, attempt.id, token=token)
-        if claimed is None:
+        claim = await self._engine.ledger.run(deliveries.claim, attempt.id, token=token)
+        if claim is None:
             return
+        claimed = claim.attempt
         stop = threading.Event()
         try:
             with (
@@ -119,7 +120,7 @@ class Deliverer:
                 in_our_words(f"{attempt.clip} could not be delivered"),
             ):
                 async with self._claimed(claimed, token, stop):
-                    await self._bring_home(claimed, run_id, stop)
+                    await self._bring_home(claim, run_id, stop)
         except NoLongerThereError as error:
             seen = await self._engine.ledger.run(
                 deliveries.see_gone, attempt.id, why=str(error), run_id=run_id
@@ -201,8 +202,10 @@ class Deliverer:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def _bring_home(self, attempt: Attempt, run_id: str, stop: threading.Event) -> None:
-        manifest = await self._stored_before(attempt)
+    async def _bring_home(self, claim: deliveries.DeliveryClaim, run_id: str, stop: threading.Event) -> None:
+        attempt = claim.attempt
+        # Should a lost ledger have delivered it, storing it meets the video and `recover` goes on.
+        manifest = None if claim.is_first else await self._stored_before(attempt)
         if manifest is None:
             with scratch_folder(self._scratch) as folder:
                 manifest = await self._fetch_and_store(attempt, folder, run_id, stop)

@@ -13,6 +13,7 @@ from resources.ledger import deliveries, polls
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.notes import SiblingLook, note_look, nsfw
+from resources.ledger.records import Attempt
 
 STORED = {"uri": "s3://b/k"}
 
@@ -101,6 +102,23 @@ def test_what_is_read_under_the_lock_does_not_grow_with_the_series(history_url: 
 
 
 # Claims that are renewed, and a person's word
+
+
+def test_only_a_claim_before_all_others_is_the_first(ledger: Ledger, clock: Clock) -> None:
+    """A later one looks for what the earlier worker has stored."""
+
+    def claimed(attempt: Attempt, token: str) -> bool:
+        claim = deliveries.claim(ledger, attempt.id, token=token)
+        assert claim is not None
+        return claim.is_first
+
+    died, failed = succeeded(ledger, a_request("clip-a")), succeeded(ledger, a_request("clip-b"), job_id="b")
+    assert claimed(died, "me")
+    assert claimed(failed, "me")
+    clock.forward(deliveries.LEASE_SECONDS + 1)
+    assert not claimed(died, "you")
+    deliveries.release(ledger, failed.id, token="me", why="the bucket was away")
+    assert not claimed(failed, "you")
 
 
 def test_a_claim_is_renewed_by_its_claimer_alone(ledger: Ledger, clock: Clock) -> None:

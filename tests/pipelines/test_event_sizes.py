@@ -2,11 +2,13 @@
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.httpsession import URLLib3Session
 from pipelinekit import House
 
 from pipelines.packed_events import unpack
@@ -62,6 +64,31 @@ def test_a_delivered_clip_takes_some_kilobytes_of_dagsters_storage_and_has_its_p
     assert not any("base64" in event for event in about)
     text = "A quiet view of the c1, at dawn"
     assert [event.count(text) for event in about if text in event] == [8]
+
+
+def test_a_clip_takes_eight_requests_to_the_bucket(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six objects are stored, and a look comes before two that nothing may overwrite, since S3 servers may ignore conditions."""
+    asked: Counter[str] = Counter()
+    send = URLLib3Session.send
+
+    def counted(session: URLLib3Session, request: Any) -> Any:
+        path = request.url.partition("?")[0].partition("//")[2].split("/", 2)[2]
+        if path.startswith(("videos/", "prompts/", "quarantine/")):
+            asked[f"{request.method} {path.split('/')[0]} {path.rpartition('.')[2]}"] += 1
+        return send(session, request)
+
+    keys = house.declare("bay", [f"c{number}" for number in range(CLIPS)])
+    house.add(keys)
+    monkeypatch.setattr(URLLib3Session, "send", counted)
+    assert house.produce(keys).green
+    assert {what: number / CLIPS for what, number in asked.items()} == {
+        "PUT prompts json": 1,
+        "PUT videos mp4": 1,
+        "PUT videos webp": 2,
+        "PUT videos json": 2,
+        "HEAD videos mp4": 1,
+        "HEAD videos json": 1,
+    }
 
 
 async def answer(app: PictureServer, method: str, path: str) -> tuple[int, dict[bytes, bytes], bytes]:

@@ -408,6 +408,53 @@ def test_a_worker_that_dies_while_it_stores_is_followed_by_one_that_finishes(
     assert len(depot.audit()) == 1
 
 
+@pytest.mark.parametrize("film", ["good", "black"])
+@pytest.mark.parametrize("provider", ["has it", "gone"])
+def test_an_older_ledger_finds_what_it_has_delivered(
+    depot: Depot, films: dict[str, bytes], film: str, provider: str
+) -> None:
+    """A copy of the ledger from before the claim was put back, so that the delivery looks like the first one."""
+    depot.server.files["/clip.mp4"] = File(data=films[film])
+    attempt = depot.finished("clip-a")
+    (done,) = depot.deliver(attempt)
+    stored = depot.manifest(done)
+    with depot.ledger.write() as connection:
+        values = {
+            "state": "succeeded",
+            "delivery": None,
+            "delivered_at": None,
+            "reason": None,
+            "reason_kind": None,
+        }
+        connection.execute(sa.update(attempts).values(delivery_owner=None, delivery_until=None, **values))
+    if provider == "gone":
+        depot.server.files["/clip.mp4"] = File(status=404)
+    (again,) = depot.deliver(attempt)
+    assert (again.state, depot.manifest(again)) == (done.state, stored)
+    assert len(depot.audit()) == 1
+
+
+def test_a_first_delivery_does_not_look_for_an_earlier_one(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get_bytes = depot.store.get_bytes
+
+    def noted(key: str, **limits: Any) -> bytes | None:
+        read.append(key)
+        return get_bytes(key, **limits)
+
+    monkeypatch.setattr(depot.store, "get_bytes", noted)
+    depot.server.files["/clip.mp4"] = File(status=503)
+    attempt = depot.finished("clip-a")
+    with pytest.raises(DeliveryError):
+        depot.deliver(attempt)
+    assert read == []
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    depot.deliver(attempt)
+    assert read == [manifest_key("clip-a", attempt.id), quarantined(manifest_key("clip-a", attempt.id))]
+
+
 @pytest.mark.parametrize("provider", ["gone", "sends other bytes"])
 def test_a_video_that_is_stored_already_is_enough_when_the_provider_has_it_no_more(
     depot: Depot, films: dict[str, bytes], provider: str
