@@ -1,9 +1,9 @@
-"""Draws the house: the rooms of `resources` and `pipelines`, and who imports whom, into docs/architecture.md.
+"""Draws the packages of `resources` and `pipelines` with their imports into docs/architecture.md.
 
-    python docs/house.py            # draw it anew
-    python docs/house.py --check    # exit 1 if the picture is not what the code says, or two classes share a name
+    python docs/house.py            # redraw it
+    python docs/house.py --check    # exit 1 if the drawing differs from the code, or two classes share a name
 
-The picture is made from the imports, so that it cannot lie. An arrow that follows from two others is left out.
+An arrow that follows from two others is left out.
 """
 
 import ast
@@ -16,7 +16,7 @@ import grimp
 PAGE = Path(__file__).with_name("architecture.md")
 BEGIN, END = "<!-- drawn by docs/house.py -->", "<!-- end of the drawing -->"
 SMALL = {"resources.errors", "resources.money", "resources.plain", "resources.processes"}
-"""Modules that everybody uses; their arrows would hide the others."""
+"""Modules that all packages use; their arrows would hide the others."""
 
 
 def rooms(graph: grimp.ImportGraph) -> dict[str, set[str]]:
@@ -52,7 +52,7 @@ def picture(found: dict[str, set[str]]) -> str:
 
 
 def _reached(found: dict[str, set[str]], start: str) -> set[str]:
-    """Every room that can be reached from the rooms that one imports."""
+    """All packages that `start` imports indirectly."""
     reached: set[str] = set()
     waiting = list(found.get(start, ()))
     while waiting:
@@ -64,7 +64,7 @@ def _reached(found: dict[str, set[str]], start: str) -> set[str]:
 
 
 def shared_names() -> dict[str, list[str]]:
-    """The names that two or more classes of the house have, with the files of each."""
+    """The names that two or more classes have, with the files of each."""
     root = PAGE.parent.parent
     found: dict[str, list[str]] = defaultdict(list)
     for file in sorted([*root.glob("resources/**/*.py"), *root.glob("pipelines/**/*.py")]):
@@ -86,7 +86,7 @@ def main() -> None:
         PAGE.write_text(wanted, encoding="utf-8")
         return
     if wanted != page:
-        sys.exit("docs/architecture.md does not show the house as it is: run `python docs/house.py`")
+        sys.exit("docs/architecture.md differs from the code: run `python docs/house.py`")
     if shared := shared_names():
         sys.exit(
             "\n".join(f"two classes share the name {n}: {', '.join(files)}" for n, files in shared.items())

@@ -1,7 +1,7 @@
 """Writes the table of docs/providers.md from the contracts of the registered providers.
 
-python docs/providers.py            # write it anew
-python docs/providers.py --check    # exit 1 if the table is not what the contracts say
+python docs/providers.py            # rewrite it
+python docs/providers.py --check    # exit 1 if the table differs from the contracts
 """
 
 import sys
@@ -69,10 +69,10 @@ ROWS: tuple[tuple[str, str, Callable[[ProviderSpec], str]], ...] = (
     ("cancel", "cancels a job", lambda spec: spec.notes.cancel),
     ("key", "idempotency key", _key),
     ("", "**a lost answer is**", lambda spec: f"**{spec.capabilities.lost_answer}**"),
-    ("", "a miss means something after", lambda spec: duration(spec.capabilities.settle_seconds)),
-    ("", "what remains", _remains),
+    ("", "a miss counts after", lambda spec: duration(spec.capabilities.settle_seconds)),
+    ("", "what stays uncertain", _remains),
 )
-"""Of each row the grade's name, the heading, and what stands in a provider's cell."""
+"""For each row: the grade's name, the heading, and the text of a provider's cell."""
 
 
 def table() -> str:
@@ -97,7 +97,7 @@ def main() -> None:
     if "--check" not in sys.argv:
         PAGE.write_text(wanted, encoding="utf-8")
     elif wanted != page:
-        sys.exit("docs/providers.md does not say what the contracts say: run `python docs/providers.py`")
+        sys.exit("docs/providers.md differs from the contracts: run `python docs/providers.py`")
 
 
 if __name__ == "__main__":

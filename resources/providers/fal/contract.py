@@ -51,7 +51,7 @@ CAPABILITIES = Capabilities(
 NOTES = ContractNotes(
     window="30 days with inputs",
     cancel="yes; a running job may finish and be charged",
-    remains="exact on any key where the model takes a seed; where it takes none, equal orders of one moment are held, on a shared key every lost "
+    remains="exact on any key if the model takes a seed; if it takes none, equal orders at the same time are held, and on a shared key every lost "
     "answer; without an admin key there is no bill, and no POST is proved absent",
     grades={
         "echo": "A",

@@ -61,8 +61,8 @@ _PREDICTION = {
 NOTES = ContractNotes(
     window="not stated; inputs for an hour after the end",
     cancel="yes; a running job is charged until then",
-    remains="exact on any key where the model takes a seed and the list is read within an hour of the job's end; where it takes none, equal "
-    "orders of one moment are held, on a shared key every lost answer",
+    remains="exact on any key if the model takes a seed and the list is read within an hour of the job's end; if it takes none, equal "
+    "orders at the same time are held, and on a shared key every lost answer",
     grades={
         "echo": "A",
         "listing": "A",
