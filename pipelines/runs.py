@@ -26,6 +26,8 @@ UNENDED_SECONDS = 120.0
 RETRY_SECONDS = 40.0
 """How long the clips of a dead run wait for its retry: the sensor `dead_runs` ends the run, and Dagster looks for failed runs every 15 s
 at most."""
+BEGIN_SECONDS = 600.0
+"""How long clips wait for a run that was created and does not begin. Dagster ends it only where its run monitoring is on."""
 RETRY_TAG = "dagster/auto_retry_run_id"
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 """The states of runs whose process should have a heartbeat. Dagster's daemon ends queued and starting runs itself."""
@@ -35,11 +37,13 @@ def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str
     """Those of the given runs that still work, and the dead ones whose retry carries on their clips.
 
     A retry and a collecting run for the same clips competed for the processor: on two busy cores the clips were there after 50 s
-    instead of 10 s. A retry that does not come within `RETRY_SECONDS`, or ends early, is not waited for.
+    instead of 10 s. A retry that does not come within `RETRY_SECONDS`, does not begin within `BEGIN_SECONDS`, or ends early, is not
+    waited for.
     """
     if not run_ids:
         return frozenset()
-    runs = instance.get_runs(dg.RunsFilter(run_ids=list(run_ids)))
+    records = instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids)))
+    runs = [record.dagster_run for record in records]
     dead = heartbeats.lost(ledger, _at_work(runs))
     announced = [run for run in runs if run.status is dg.DagsterRunStatus.FAILURE and _will_be_retried(run)]
     retries = {run.tags[RETRY_TAG]: run.run_id for run in announced if RETRY_TAG in run.tags}
@@ -47,7 +51,9 @@ def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str
     given_up_at = dead | {run_id: end.at for run_id, end in over.items()}
     now = ledger.clock()
     waited_for = {run_id for run_id, at in given_up_at.items() if 0 <= now - at < RETRY_SECONDS}
-    at_work = {run.run_id for run in runs if not run.is_finished and run.run_id not in dead}
+    late = {r.dagster_run.run_id for r in records if now - r.create_timestamp.timestamp() >= BEGIN_SECONDS}
+    begins = {run.run_id for run in runs if not run.is_finished and run.run_id not in late}
+    at_work = begins.union(_at_work(runs)) - dead.keys()
     return frozenset(at_work | waited_for | {retries[retry] for retry in living(instance, ledger, retries)})
 
 
@@ -56,21 +62,26 @@ def _will_be_retried(run: dg.DagsterRun) -> bool:
 
 
 def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[PastRun]:
-    """The past and present runs that collect a batch; a dead run ended when its last heartbeat expired."""
+    """The past and present runs that collect a batch.
+
+    A dead run ended when its last heartbeat expired; one that did not start within `BEGIN_SECONDS`, when Dagster launched it.
+    """
     records = list(instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})))
     dead = heartbeats.lost(ledger, _at_work(record.dagster_run for record in records))
     over = heartbeats.ends(ledger, [r.dagster_run.run_id for r in records if r.dagster_run.is_finished])
-    past = []
+    past, now = [], ledger.clock()
     for record in records:
         run = record.dagster_run
         end = over.get(run.run_id)
         # a run that never began has only Dagster's times, and a run that was forced to end has no end time
-        ended = end.at if end else record.end_time or record.update_timestamp.timestamp()
+        changed_at = record.update_timestamp.timestamp()
+        ended = end.at if end else record.end_time or changed_at
+        starts_late = run.status is dg.DagsterRunStatus.STARTING and now - changed_at >= BEGIN_SECONDS
         past.append(
             PastRun(
                 run.tags.get(RANGE_START, ""),
                 run.tags.get(RANGE_END, ""),
-                ended if run.is_finished else dead.get(run.run_id),
+                ended if run.is_finished or starts_late else dead.get(run.run_id),
                 planned_clips(instance, run.run_id),
                 died=run.run_id in dead or (end is not None and end.is_lost),
             )

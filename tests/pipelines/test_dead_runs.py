@@ -99,6 +99,23 @@ def test_one_run_carries_on_what_a_dead_one_had_its_retry(
     assert house.collected(COMPLETION).green
 
 
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING])
+def test_a_retry_that_never_begins_is_not_waited_for_for_ever(
+    house: House, keys: list[str], status: dg.DagsterRunStatus
+) -> None:
+    """A host that dies with a starting run leaves it `STARTING` where Dagster's run monitoring is off."""
+    retry = house.a_run_that("produce_clips", status)
+    died = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, retried_by(retry))
+    house.watched_by(died, keys)
+    dies(house, died)
+    assert house.tick(COMPLETION)[0] == []
+    with house.production.ledger() as ledger:
+        now = ledger.clock()
+        assert runs.living(house.instance, ledger, [died]) == {died}
+        ledger.clock = lambda: now + runs.BEGIN_SECONDS
+        assert runs.living(house.instance, ledger, [died]) == frozenset()
+
+
 def test_a_retry_that_was_announced_and_does_not_come_is_not_waited_for(
     house: House, keys: list[str]
 ) -> None:
@@ -132,6 +149,19 @@ def test_a_dead_collection_is_not_waited_for(house: House, keys: list[str]) -> N
     assert house.tick(COMPLETION)[0] == []
     dies(house, died)
     assert house.collected(COMPLETION).green
+
+
+def test_a_collection_that_never_starts_is_not_waited_for_for_ever(house: House, keys: list[str]) -> None:
+    batch = next(iter(house.attempts(keys).values())).batch or ""
+    tags = {BATCH_TAG: batch, **range_tags(keys)}
+    for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING):
+        house.a_run_that("collect_clips", status, tags)
+    assert house.tick(COMPLETION)[0] == []
+    with house.production.ledger() as ledger:
+        now = ledger.clock()
+        ledger.clock = lambda: now + runs.BEGIN_SECONDS
+        past = sorted(past_runs(house.instance, ledger, batch), key=lambda run: run.ended_at or 0)
+    assert [run.ended_at is None for run in past] == [True, False], "Dagster submits one that waits to be"
 
 
 def test_a_collection_ended_when_the_ledgers_clock_says_whatever_its_hosts_clock_said(
