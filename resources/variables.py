@@ -135,6 +135,8 @@ def names_in(file: str, known: Collection[str] = ()) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         why = _why(error) if isinstance(error, OSError) else "it is not text in UTF-8; save it as UTF-8"
         raise ConfigurationError(f"cannot read the settings in {file}: {why}. Nothing was bought.") from None
+    # what the environment or a run's pinned settings say is not read from the file
+    decided = {name.upper() for name in (*os.environ, *json.loads(os.environ.get(PINNED) or "{}"))}
     read: list[str] = []
     for line in lines:
         place = f"{file}, line {line.original.line}"
@@ -148,7 +150,7 @@ def names_in(file: str, known: Collection[str] = ()) -> list[str]:
         if line.key is None:
             continue
         missing = [name for name in _TAKEN_FROM.findall(line.value or "") if name not in {*read, *os.environ}]
-        if missing and line.key.upper() in known:
+        if missing and line.key.upper() in known and line.key.upper() not in decided:
             raise ConfigurationError(
                 f"{place}: {line.key} takes its value from {missing[0]}, which is not set, so it would be empty. Set {missing[0]}, or write the "
                 "value here. Nothing was bought."

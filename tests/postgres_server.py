@@ -110,9 +110,9 @@ class PostgresServer:
         """Process id of the server that was started."""
         return None if self._process is None else self._process.pid
 
-    def empty_database(self) -> str:
+    def empty_database(self, *, encoding: str = "UTF8") -> str:
         """The address of a new database with nothing in it."""
-        return self._made("template0")
+        return self._made("template0", encoding)
 
     def copy(self, url: str) -> str:
         """The address of a copy of a database that nobody works with."""
@@ -177,10 +177,11 @@ class PostgresServer:
             self._cleaners.pop(url).dispose()
         self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
-    def _made(self, template: str) -> str:
+    def _made(self, template: str, encoding: str = "UTF8") -> str:
         name = next(self._names)
         # by copying files, which without fsync is faster than by the log
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+        kind = f"TEMPLATE \"{template}\" ENCODING '{encoding}' STRATEGY FILE_COPY"
+        self._execute(f'CREATE DATABASE "{name}" {kind}')
         reached = make_url(self.url if self._pooler is None else self._pooler.url)
         return reached.set(database=name).render_as_string(hide_password=False)
 

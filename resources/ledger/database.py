@@ -298,10 +298,27 @@ def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
                 f"the ledger {shown} was written by a newer dailies (schema {revision}, this one knows {SCHEMA_REVISION}). "
                 "Nothing was read or written. Update dailies."
             )
+        if revision is None:
+            _check_encoding(connection, shown)
         _migrate(connection)
         fact = {"key": _OLDEST_READER_FACT, "value": OLDEST_READER}
         connection.execute(sa.text("DELETE FROM meta WHERE key = :key"), {"key": _OLDEST_READER_FACT})
         connection.execute(sa.text("INSERT INTO meta (key, value) VALUES (:key, :value)"), fact)
+
+
+def _check_encoding(connection: sa.Connection, shown: str) -> None:
+    """Refuse a new ledger in a PostgreSQL database that cannot hold every prompt, before anything is bought.
+
+    An earlier ledger stays in use: its paid clips must be fetched.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.exec_driver_sql("SELECT current_setting('server_encoding')").scalar()
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database {shown} has the encoding {encoding}, which cannot hold every prompt. Nothing was bought. Make another one for "
+            "the ledger: CREATE DATABASE dailies TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'."
+        )
 
 
 def _may_be_used(connection: sa.Connection, revision: str | None) -> bool:

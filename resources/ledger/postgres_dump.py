@@ -73,7 +73,9 @@ def scratch_database(url: str, name: str) -> Iterator[str]:
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql(drop)
-                connection.exec_driver_sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
+                # as the ledger's: the server's own encoding may be another
+                kind = "TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+                connection.exec_driver_sql(f'CREATE DATABASE "{name}" {kind}')
         except sa.exc.DBAPIError as error:
             raise UnavailableError(
                 f"no scratch database could be created beside {shown_address(parsed)}: {first_line(error, engine)}. A copy is verified by "

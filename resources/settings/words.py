@@ -9,8 +9,10 @@ from resources.declared.problems import show
 from resources.declared.validation import allowed_by
 
 _MAY_BE_SECRET = re.compile("KEY|SECRET|TOKEN|URL|HEADER|PASSWORD|CERTIFICATE|PROXY", re.IGNORECASE)
+_MAY_BE_KEY = re.compile(r"[\w+=-]{16,}")
+"""A key that was pasted into the wrong variable: the shortest that a provider gives has 32 characters, AWS's ids have 20."""
 _LONGEST = 40
-"""Characters; no setting that is shown needs more, and a secret in the wrong variable mostly has more."""
+"""Characters; no setting that is shown needs more."""
 
 
 def in_words(error: ValidationError, variables: Mapping[str, str] | None = None) -> str:
@@ -28,6 +30,8 @@ def in_words(error: ValidationError, variables: Mapping[str, str] | None = None)
 
 def _found(name: str, given: object) -> str:
     """What a variable was set to, where it is neither a secret nor an address, which may hold one."""
-    if not isinstance(given, str) or len(given) > _LONGEST or _MAY_BE_SECRET.search(name):
+    if not isinstance(given, str) or len(given) > _LONGEST:
+        return ""
+    if _MAY_BE_SECRET.search(name) or _MAY_BE_KEY.search(given):
         return ""
     return f"found {show(given)}, "

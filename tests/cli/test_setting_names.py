@@ -111,6 +111,31 @@ def test_a_wrong_value_is_shown_unless_it_may_be_a_secret(
     assert "token-12345" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "key", ["0123456789abcdef" * 2, "r8_" + "aB1" * 12 + "x", "AKIA" + "IOSFODNN7EXAMPLE"]
+)
+def test_a_key_in_the_wrong_variable_is_not_shown(env_file: Path, key: str) -> None:
+    """Keys of AI/ML API have 32 characters, Replicate's 40, AWS's ids 20."""
+    env_file.write_text(f"DAILIES_MAX_USD_PER_RUN={key}\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert "DAILIES_MAX_USD_PER_RUN: allowed: an amount" in str(refused.value)
+    assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_value_that_the_file_does_not_decide_may_be_missing_there(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    """The key came from the environment, and everything was refused because of a line that nobody read."""
+    name, value = (PINNED, '{"WAVESPEED_API_KEY": "given"}') if pinned else ("WAVESPEED_API_KEY", "given")
+    monkeypatch.setenv(name, value)
+    env_file.write_text("WAVESPEED_API_KEY=${WS_KEY_OF_TEAM}\n")
+    key = load_settings().account("wavespeed").api_key
+    assert key is not None
+    assert key.get_secret_value() == "given"
+
+
 @pytest.mark.parametrize("other", ["DAILIES_MAX_USD_PER_DAY", "dailies_max_usd_per_day"])
 def test_a_cap_that_is_there_twice_is_refused(env_file: Path, other: str) -> None:
     env_file.write_text(f"DAILIES_MAX_USD_PER_DAY=5\n{other}=500\n")

@@ -15,9 +15,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from ledgerkit import ACCOUNT, Clock, a_request, claimed, decided, queued, submitted
+from postgres_server import PostgresServer
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import database, disputes, late_jobs, outcomes, pauses, polls, schema
+from resources.ledger.address import for_psycopg, parsed_address
 from resources.ledger.backup import back_up
 from resources.ledger.budget import Budget
 from resources.ledger.database import SCHEMA_REVISION, open_database
@@ -60,6 +62,20 @@ def test_the_migrations_build_exactly_what_the_schema_says(empty_url: str) -> No
             declared = {c.name for c in table.constraints if isinstance(c, sa.CheckConstraint) and c.name}
             assert checks == declared, table.name
     engine.dispose()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_script_gets_no_ledger(
+    postgres: PostgresServer, encoding: str
+) -> None:
+    """A Japanese prompt was bought there, and its clip could not be recorded as delivered."""
+    url = postgres.empty_database(encoding=encoding)
+    with pytest.raises(ConfigurationError, match=rf"has the encoding {encoding}.*ENCODING 'UTF8'"):
+        open_database(url)
+    engine = sa.create_engine(for_psycopg(parsed_address(url)))
+    assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+    postgres.drop(url)
 
 
 def test_the_migrated_index_covers_exactly_the_open_states(empty_url: str, backend: str) -> None:
