@@ -6,6 +6,7 @@ second call changes nothing.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -34,13 +35,17 @@ def write_back(home: Path) -> int:
     with storage.index_connection() as index:
         known = index.execute(sa.select(EVENTS.run_id).distinct()).scalars().all()
     missing = [run_id for run_id in known if not Path(storage.path_for_shard(run_id)).exists()]
-    for run_id in missing:
-        with storage.index_connection() as index:
-            of_run = sa.select(SqlEventLogStorageTable).where(EVENTS.run_id == run_id).order_by(EVENTS.id)
-            rows = [dict(row) for row in index.execute(of_run).mappings()]
-        with storage.run_connection(run_id) as file:
-            # a file numbers its own events
-            file.execute(sa.insert(SqlEventLogStorageTable), [{**row, "id": None} for row in rows])
+    # a file is made apart, since both storages believe one that is there, also an empty one of an export that was killed
+    with tempfile.TemporaryDirectory(dir=_event_logs_directory(str(home))) as folder:
+        apart = SqliteEventLogStorage(folder)
+        for run_id in missing:
+            with storage.index_connection() as index:
+                of_run = sa.select(SqlEventLogStorageTable).where(EVENTS.run_id == run_id).order_by(EVENTS.id)
+                rows = [dict(row) for row in index.execute(of_run).mappings()]
+            with apart.run_connection(run_id) as file:
+                # a file numbers its own events
+                file.execute(sa.insert(SqlEventLogStorageTable), [{**row, "id": None} for row in rows])
+            Path(apart.path_for_shard(run_id)).rename(storage.path_for_shard(run_id))
     storage.dispose()
     return len(missing)
 

@@ -229,6 +229,31 @@ def test_the_way_back_to_dagster_s_own(tmp_path: Path, monkeypatch: pytest.Monke
         assert partitions(instance) == sorted([*green, "again"])
 
 
+def test_the_way_back_that_is_killed_loses_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It left an empty file, which was taken for the run's."""
+    home = tmp_path / "home"
+    with instance_in(home, monkeypatch, OURS) as instance:
+        runs = [dg.materialize([clip], instance=instance).run_id for _ in range(2)]
+        logs = {run: [entry.to_json() for entry in instance.all_logs(run)] for run in runs}
+    insert, tables = sa.insert, []
+
+    def killed(table: Any) -> Any:
+        tables.append(table)
+        if len(tables) == 2:
+            raise KeyboardInterrupt
+        return insert(table)
+
+    with monkeypatch.context() as during:
+        during.setattr(sa, "insert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_back(home)
+    with instance_in(home, monkeypatch, OURS) as instance:
+        assert {run: [entry.to_json() for entry in instance.all_logs(run)] for run in runs} == logs
+    assert write_back(home) == 1
+    with instance_in(home, monkeypatch) as instance:
+        assert {run: [entry.to_json() for entry in instance.all_logs(run)] for run in runs} == logs
+
+
 def test_plans_of_a_run_are_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         told(instance, "first")
