@@ -1,6 +1,6 @@
-"""What can be bought: an entry of `data/models/` for each endpoint, with its parameters, price, output and lifecycle.
+"""The catalogue: an entry of `data/models/` for each endpoint, with its parameters, price, output and lifecycle.
 
-What a provider answers belongs to `resources.providers`.
+Providers' answers belong to `resources.providers`.
 """
 
 from resources.catalogue.catalogue import Catalogue

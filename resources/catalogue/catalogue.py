@@ -28,7 +28,7 @@ class Catalogue:
     def of(cls, data: Path) -> "Catalogue":
         """The entries of a data folder's `models/`, and the program's own for every endpoint that has none there.
 
-        The program's own are those that were pushed with the folder, if it was pushed.
+        If the folder was pushed, the program's own entries are those pushed with it.
         """
         return cls.load(data / "models", models_beside(data))
 
@@ -79,7 +79,7 @@ class Catalogue:
         return cls([endpoint for endpoint, _ in read.values()], problems)
 
     def get(self, endpoint: str, provider: str | None = None) -> Endpoint:
-        """The endpoint with an id, at the provider or, where none is named, at the first of its sellers.
+        """The endpoint with an id, at the provider or, if none is named, at the first of its sellers.
 
         The order is the registry's, so that a provider that is added later changes no series.
 
@@ -123,10 +123,10 @@ def _endpoint_id(document: Document) -> tuple[str, str] | None:
 
 @functools.lru_cache(1024)
 def _parsed(text: str) -> Document:
-    """An entry by its text, in no file.
+    """An entry from text without a file.
 
     Raises:
-        ProblemsError: The text is no YAML.
+        ProblemsError: The text is not YAML.
     """
     return parse_document(text, Path())
 

@@ -1,7 +1,7 @@
 """Common parameters, translated into each provider's own.
 
 A series may use `duration` (seconds), `resolution` (`720p`), `aspect_ratio` (`16:9`), `image`, `characters` and `seed` for
-any endpoint, beside the endpoint's own parameters. A name that the endpoint has itself means what its page says. A value
+any endpoint, beside the endpoint's own parameters. If the endpoint has a parameter of that name, its page decides. A value
 that the endpoint does not sell is refused with the values that it sells, and with the nearest.
 """
 
@@ -24,7 +24,7 @@ _RESOLUTION = re.compile(r"([1-9][0-9]{2,3})p")
 _RATIO = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)")
 _RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "9:21", "3:2", "2:3")
 _SAME_SHAPE = 0.03
-"""How far the ratio of a frame may be from that of its name (natural logarithm): 1792x1024 is sold as 16:9."""
+"""The largest distance of a frame's ratio from that of its name (natural logarithm): 1792x1024 is sold as 16:9."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class EndpointFacts(Protocol):
 
     @property
     def output(self) -> Output:
-        """What the file must look like."""
+        """The expected properties of the file."""
         ...
 
 
@@ -179,7 +179,7 @@ class Codec:
         return value
 
     def _choose(self, endpoint: EndpointFacts, wanted: dict[str, Any], found: Translation) -> None:
-        """Choose the frame of a resolution and an aspect ratio; what is not given comes from the endpoint's default."""
+        """Choose the frame of a resolution and an aspect ratio; a missing one comes from the endpoint's default."""
         first = next(iter(wanted))
         if self.frame in found.said:
             message = f"and {self.frame!r} both choose the frame; keep one of them"

@@ -1,4 +1,4 @@
-"""Differences between what a provider sells now and the catalogue: endpoints and parameters that are gone, new or changed."""
+"""Differences between the catalogue and a provider's current list: endpoints and parameters that are gone, new or changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
+"""An endpoint: a provider's model with its parameters, its price, its output and its lifecycle."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -48,7 +48,7 @@ Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "
 
 
 class Pricing(Declared):
-    """What one job costs. Providers bill the selected duration, not what is played (WaveSpeed docs: model page)."""
+    """The price of one job. Providers bill the selected duration, not the played one (WaveSpeed docs: model page)."""
 
     basis: Literal["listed", "upper_bound", "unknown"]
     """`listed`: from the provider's own page. `upper_bound`: the page names no price, so another provider's list price is
@@ -135,10 +135,10 @@ class Lifecycle(Declared):
 
 
 class Drafts(Declared):
-    """How a model makes drafts that its provider can finish as the very same shot."""
+    """How a model makes drafts that its provider can finish as the same shot."""
 
     parameters: dict[str, Any]
-    """The parameters that ask for a draft, with their values; a series cannot change them."""
+    """The parameters that order a draft, with their values; a series cannot change them."""
     finished_by: str
     """The endpoint of the same provider that finishes them."""
     days: Annotated[int, Field(gt=0)]
@@ -146,10 +146,10 @@ class Drafts(Declared):
 
 
 class Endpoint(Declared):
-    """A provider's model: an entry of `data/models/`. A new model of a known provider needs an entry and no code."""
+    """A provider's model: an entry of `data/models/`. A new model of a known provider needs an entry, not code."""
 
     provider: ProviderName
-    """Who sells it."""
+    """Its provider."""
     id: Annotated[str, Field(min_length=1, max_length=120)]
     """The provider's model id."""
     title: str
@@ -162,13 +162,13 @@ class Endpoint(Declared):
         "draft-to-video",
         "video-to-text",
     ]
-    """What it turns into what."""
+    """Its kind of input and output."""
     parameters: dict[str, Parameter]
     """Its parameters by the provider's own names, in the order of its page."""
     pricing: Pricing
-    """What one job costs."""
+    """The price of one job."""
     output: Output = Output()
-    """What the file must look like."""
+    """The expected file."""
     drafts: Drafts | None = None
     """How it makes drafts for another endpoint to finish; left out if it makes none."""
     draft_id: str | None = None
@@ -185,7 +185,7 @@ class Endpoint(Declared):
     checked: Day
     """The day on which a person last compared this entry with its source."""
     doubts: list[str] = Field(default_factory=list)
-    """What the sources leave open or contradict each other about."""
+    """Open questions and contradictions of the sources."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Endpoint":
@@ -286,19 +286,19 @@ class Endpoint(Declared):
         return name in self.parameters or name in COMMON
 
     def takes(self, name: str) -> bool:
-        """Whether a series' parameter means something to it, by its own name or as a common one."""
+        """Whether it has a series' parameter, by its own name or as a common one."""
         return name in self.parameters or name in self.common_words
 
     def price(self, body: Mapping[str, Any], *, draft: Mapping[str, Any] | None = None) -> Micros | None:
-        """The price of a request in micro-dollars; None if it is unknown; `pricing.basis` says what kind of source it has.
+        """The price of a request in micro-dollars; None if it is unknown; `pricing.basis` is the kind of its source.
 
         Args:
-            draft: The body of the draft that it finishes, for what only that one says.
+            draft: The body of the draft that it finishes, for parameters that only the draft has.
         """
         return self.pricing.price({**(draft or {}), **body})
 
     def expected(self, body: Mapping[str, Any], *, draft: Mapping[str, Any] | None = None) -> Expected:
-        """What the file of a request must look like; None for what the sources do not say. Arguments as of `price`."""
+        """The expected file of a request; None for facts that the sources do not state. Arguments as of `price`."""
         return self.output.expected({**(draft or {}), **body})
 
     def _unknown(self, name: str) -> Problem:

@@ -20,13 +20,13 @@ class Sniffed:
     extension: str
     """The usual extension, with its dot."""
     width: int | None = None
-    """Pixels, None for what is no image."""
+    """Pixels; None if it is not an image."""
     height: int | None = None
-    """Pixels, None for what is no image."""
+    """Pixels; None if it is not an image."""
 
 
 def sniff(head: bytes) -> Sniffed | None:
-    """The type of a file that begins like this; None for every type that no provider takes.
+    """The type of a file by its first bytes; None for a type that no provider takes.
 
     Images are PNG, JPEG and WebP, which OpenAI's and ByteDance's models take; videos are MP4 and QuickTime; sounds are WAV
     and MP3.

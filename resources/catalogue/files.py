@@ -40,7 +40,7 @@ class LocalFile:
     is_a: Sniffed
     """Its type, by its first bytes."""
     seconds: float | None = None
-    """The duration of a video in seconds, None if it is not known."""
+    """The duration of a video in seconds, None if it is unknown."""
 
     @property
     def upload_name(self) -> str:
@@ -52,7 +52,7 @@ class DataFolder:
     """The data folder, whose files series may name.
 
     A path is resolved with all its links, and must lead to a plain file inside the folder: `../../.env`, an absolute path
-    and a link to the outside are refused alike.
+    and a link to the outside are refused.
     """
 
     def __init__(self, root: Path) -> None:
@@ -114,7 +114,7 @@ class DataFolder:
             if ".." in text.split("/"):
                 raise _outside(text) from None
             raise _refused(text, "there is no such file in the data folder") from None
-        # the same message for a file outside whether it exists or not
+        # the message must not show whether a file outside exists
         if not path.is_relative_to(root) or path == root:
             raise _outside(text)
         inside = path.relative_to(root)
@@ -124,7 +124,7 @@ class DataFolder:
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[BufferedReader]:
-        # a pipe would block, and somebody may have put a link there since
+        # a pipe would block, and the file may have been replaced by a link since
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             yield file

@@ -1,4 +1,4 @@
-"""What the file of an endpoint must look like: its frame, its duration and its sound, as far as the provider says so."""
+"""The expected file of an endpoint: its frame, its duration and its sound, as far as the provider states them."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ Frame = Annotated[
 
 
 def seconds_of(value: object) -> int | None:
-    """The seconds that a parameter says, as a number or as some providers write them: `5`, `8s`; None for anything else."""
+    """The seconds in a parameter's value, as a number or as some providers write them: `5`, `8s`; None for anything else."""
     if isinstance(value, str) and (match := _SECONDS.fullmatch(value)):
         return int(match[1])
     return value if type(value) is int else None
@@ -44,7 +44,7 @@ class FrameTable(Declared):
 
 
 class Output(Declared):
-    """What the file must look like, as far as the provider says so."""
+    """The expected file, as far as the provider states it."""
 
     size: str | None = None
     """The parameter for the frame itself, as `1280*720`."""
@@ -55,10 +55,10 @@ class Output(Declared):
     seconds: str | None = None
     """The parameter for the duration."""
     audio: bool | str | None = None
-    """Whether there is an audio track, or the parameter that says so."""
+    """Whether there is an audio track, or the parameter that decides it."""
 
     def expected(self, body: Mapping[str, Any]) -> Expected:
-        """What the file of a request must look like."""
+        """The expected file of a request."""
         frame: str | None = None
         if self.size is not None:
             frame = str(body.get(self.size, "")).replace("*", "x")

@@ -1,4 +1,4 @@
-"""A strict YAML reader that knows lines, and problems that people can act on.
+"""A strict YAML reader that reports lines, and problems that name the remedy.
 
-What only one kind of file needs does not belong here.
+Code for only one kind of file does not belong here.
 """

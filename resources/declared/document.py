@@ -1,8 +1,8 @@
-"""A strict YAML reader that remembers the line of everything it read.
+"""A strict YAML reader that keeps the line of every value.
 
-YAML is read event by event, so that surprises are refused in their line: anchors and aliases (the billion-laughs bomb),
-tags, a key written twice, several documents, unbounded nesting. Plain scalars mean what they
-mean in YAML 1.2, read as narrowly as JSON: `9:16` is text and not 556, `on` and `no` are text, `007` and a date are text.
+YAML is read event by event, so that forbidden constructs are refused with their line: anchors and aliases (the billion-laughs bomb),
+tags, a key written twice, several documents, unbounded nesting. Plain scalars are read as in
+YAML 1.2, as strictly as in JSON: `9:16` is text and not 556, `on` and `no` are text, `007` and a date are text.
 A number keeps its writing, so that a prompt shows the text of the file.
 """
 
@@ -24,7 +24,7 @@ MAX_DEPTH = 12
 Where = tuple[str | int, ...]
 """A place inside a document: keys and list positions from the top, e.g. `("clips", 2, "parameters", "size")`."""
 
-# libyaml is about twenty times faster than Python's own parser, and the wheels of every platform we know bring it
+# libyaml is about twenty times faster than Python's own parser, and the wheels of all platforms that we know contain it
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -148,7 +148,7 @@ def read_text(file: Path, *, inside: Path | None = None) -> str:
 
 
 def _why(error: OSError) -> str:
-    """Why a file cannot be read, with the cure where there is one."""
+    """Why a file cannot be read, with the remedy if there is one."""
     if isinstance(error, IsADirectoryError):
         return "it is a folder, and a file is expected here; move or rename it"
     if isinstance(error, PermissionError):
@@ -157,11 +157,11 @@ def _why(error: OSError) -> str:
 
 
 def _not_text(data: bytes, line: int) -> str:
-    """What is wrong with bytes that are not UTF-8, and the cure."""
+    """The problem of bytes that are not UTF-8, and the remedy."""
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return "is text in UTF-16; save it as UTF-8"
     if b"\0" in data:
-        return "is no text; write YAML, and save it as UTF-8"
+        return "is not text; write YAML, and save it as UTF-8"
     # nearly always an editor's older encoding; in Latin-1 a person recognises the line
     return f"{show(data.splitlines()[line - 1].decode('latin-1').strip())} is not in UTF-8; save the file as UTF-8"
 
@@ -274,7 +274,7 @@ class _Reader:
         return text
 
     def _check_hash(self, event: Any, where: Where) -> None:
-        """Refuse ` #1` in an unquoted text: YAML takes it for a comment, so half a prompt would be bought."""
+        """Refuse ` #1` in an unquoted text: for YAML it is a comment, so half a prompt would be bought."""
         end = event.end_mark
         rest = self._text_lines[end.line][end.column :] if end.line < len(self._text_lines) else ""
         if found := _HASH.match(rest):
@@ -288,7 +288,7 @@ class _Reader:
 
 
 def broken_links(folder: Path) -> list[Problem]:
-    """The YAML files of a folder that are links to nothing: whoever put them there thinks that they are read."""
+    """A problem for each YAML file of a folder that is a broken link, since its author expects it to be read."""
     if not folder.is_dir():
         return []
     message = "is a link to a file that does not exist, or back to itself; correct or remove the link"

@@ -1,4 +1,4 @@
-"""A file as its author most likely meant it: mistakes that the mistakes of its shape hide are then named in the same go."""
+"""Corrects mistakes of a file's structure, so that the mistakes that they hide are reported at the same time."""
 
 import copy
 import difflib
@@ -12,9 +12,9 @@ from resources.declared.validation import Declared, model_at, place_of
 
 
 def mended(model: type[Declared], document: Document) -> Document | None:
-    """The document with each mistake of its shape mended; None if it has none, or where what was meant is not clear.
+    """The document with each mistake of its structure corrected; None if it has none, or if the intention is unclear.
 
-    A misspelt name becomes the nearest one, and an unfit value gives way to its default. It serves to find further mistakes alone:
+    A misspelt name becomes the nearest one, and an invalid value becomes its default. It serves only to find further mistakes:
     nothing is ordered by it.
     """
     try:
@@ -28,7 +28,7 @@ def mended(model: type[Declared], document: Document) -> Document | None:
 
 
 def _mend(model: type[Declared], document: Document, kind: str, where: Where) -> bool:
-    """Mend one mistake in place; returns whether it is clear what was meant."""
+    """Correct one mistake in place; returns whether the intention is clear."""
     around = model_at(model, where[:-1])
     if not where or around is None or not issubclass(around, Declared):
         return False
@@ -43,7 +43,7 @@ def _mend(model: type[Declared], document: Document, kind: str, where: Where) ->
             document.lines[*where[:-1], near[0]] = document.line(where)
             holder[near[0]] = holder.pop(name)
             return True
-        # an unknown name with names below it may hold what the prompts need
+        # an unknown name with names below it may hold values that the prompts need
         return not isinstance(holder.pop(name), dict)
     field = around.model_fields.get(name)
     if field is None or field.is_required() or name in around.carries:

@@ -1,4 +1,4 @@
-"""Mistakes in what a person wrote: the place, what was found, what is allowed, and the nearest right spelling."""
+"""Mistakes in declarations: the place, the value, the allowed values, and the nearest right spelling."""
 
 import contextlib
 import difflib
@@ -22,7 +22,7 @@ class Problem:
     field: str
     """The place inside the file, e.g. `parameters.size`; empty for the whole file."""
     message: str = ""
-    """What is wrong, unless `found` and `allowed` say it."""
+    """The message; empty if `found` and `allowed` are enough."""
     found: str | None = None
     """The value in the file, as `show` writes it."""
     allowed: str | None = None
@@ -42,7 +42,7 @@ class Problem:
         return replace(self, message="; ".join(filter(None, (self.message, hint)))) if hint else self
 
     def suggesting(self, found: object, choices: Sequence[object]) -> "Problem":
-        """The same problem with the most similar choice, else with those that contain what was found, else with all."""
+        """The same problem with the most similar choice, else with those that contain the value, else with all."""
         hinted = self.hinted(found, choices)
         if hinted is not self:
             return hinted
@@ -93,7 +93,7 @@ class Mistakes:
             self.problems += error.problems
 
     def end(self) -> None:
-        """Refuse what had mistakes.
+        """Raise the problems of all steps.
 
         Raises:
             ProblemsError: A step has found problems.
@@ -103,7 +103,7 @@ class Mistakes:
 
 
 def show(value: object) -> str:
-    """A value as a person reads it in a message: text quoted, long things cut, `true` and `nothing` by their YAML names.
+    """A value for a message: text quoted, long values cut, `true` and `nothing` by their YAML names.
 
     Addresses are shown without their query, which may be a signature.
     """
@@ -132,7 +132,7 @@ def listed(values: Sequence[object]) -> str:
 def nearest(found: object, choices: Iterable[object]) -> str:
     """`did you mean 'x'?` with the most similar choice; empty if none is similar."""
     by_text = {str(choice): choice for choice in choices}
-    # a file may have 256 KB, and to compare that much text takes minutes
+    # a file may have 256 KB, and comparing 256 KB of text takes minutes
     matches = difflib.get_close_matches(str(found)[:_SHOWN], by_text, n=1, cutoff=0.6)
     return f"did you mean {show(by_text[matches[0]])}?" if matches else ""
 

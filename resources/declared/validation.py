@@ -15,18 +15,18 @@ from resources.declared.problems import Problem, ProblemsError, show
 
 
 class Declared(BaseModel):
-    """Base of everything declared in YAML: no unknown keys, no silent conversion; docstrings become the JSON Schema (`docstrings.py`)."""
+    """Base of all YAML declarations: no unknown keys, no silent conversion; docstrings become the JSON Schema (`docstrings.py`)."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     advice: ClassVar[str] = ""
-    """Where words belong that people write here by mistake."""
+    """The right places of names that are often written here by mistake."""
     carries: ClassVar[frozenset[str]] = frozenset()
-    """Fields without which nothing can be said about the others."""
+    """Fields without which the others cannot be checked."""
 
 
 MAX_PROBLEMS = 50
-"""Most problems reported for one file: to find the nearest spelling for thousands would take minutes."""
+"""Most problems reported for one file: finding the nearest spelling for thousands would take minutes."""
 
 MARKS = frozenset({"[key]", "[text]", "[fields]"})
 """Parts of pydantic's error locations that are not in the file."""
@@ -59,7 +59,7 @@ _ALLOWED = {
 
 
 def allowed_by(detail: ErrorDetails) -> str | None:
-    """What one of pydantic's errors says to be allowed, in our words; None if there are none for it."""
+    """The allowed values of one of pydantic's errors, in our words; None if we have none for it."""
     words = _ALLOWED.get(detail["type"])
     return None if words is None else words.format(**detail.get("ctx", {}))
 
@@ -76,7 +76,7 @@ def declare(model: type[Model], document: Document) -> Model:
         details = error.errors(include_url=False)
         problems = [_problem(model, document, detail) for detail in details[:MAX_PROBLEMS]]
         if (rest := len(details) - MAX_PROBLEMS) > 0:
-            message = f"has {rest} more mistakes, which are named when some of these are mended"
+            message = f"has {rest} more mistakes, which are shown after some of these are corrected"
             problems.append(Problem("", message, file=document.file))
         raise ProblemsError(problems) from None
 
@@ -85,7 +85,7 @@ def refused(message: str = "", *, allowed: str = "", found: bool = True) -> Pyda
     """The error a validator raises; `declare` adds file and line.
 
     Args:
-        message: What is wrong, unless `allowed` says it.
+        message: The mistake, unless `allowed` is enough.
         allowed: The values that are allowed.
         found: Whether the problem shows the value in the file.
     """
@@ -131,7 +131,7 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
 
 
 def _fields(model: type[BaseModel]) -> str:
-    """What stands where a model is expected, with the first field that has an example."""
+    """The allowed form of a model, with the first field that has an example."""
     for name, field in model.model_fields.items():
         if field.examples:
             return f"fields, as `{name}: {field.examples[0]}`"
@@ -184,7 +184,7 @@ _AMOUNT = re.compile(r"\+?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
 
 
 def _dollars(value: Any) -> Decimal:
-    # the text of a number is exact, its binary value is not
+    # a number's text is exact; its binary value is not
     text = "" if isinstance(value, bool) else str(value).strip()
     if not _AMOUNT.fullmatch(text) or (amount := Decimal(text)) > LARGEST_USD:
         raise refused(allowed="an amount of US dollars, e.g. 12.50")

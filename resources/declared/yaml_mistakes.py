@@ -1,4 +1,4 @@
-"""What is wrong with a text that is not YAML, in words that name the cure. The parser's own words name its grammar."""
+"""Messages for text that is not YAML. They name the remedy; the parser's own messages name its grammar."""
 
 import re
 
@@ -24,13 +24,13 @@ _IN_LINE = (
         "a schedule has five fields: minute, hour, day of month, month, day of week; every day at six is `cron: 0 6 * * *`",
     ),
 )
-"""Advice by what stands in the line; the first that fits counts."""
+"""Advice by the content of the line; the first that fits counts."""
 
 _BY_REASON = {
     "could not find expected ':'": "a name without a colon: write `name: value`",
-    "sequence entries": "a list (-) begins on a line of its own, or stands in [ ]",
+    "sequence entries": "a list (-) begins on a new line, or is written in [ ]",
     "escape": "a backslash has a meaning between double quotes: use single quotes",
-    "mapping values": f"a colon and a space stand inside a text: {QUOTE}",
+    "mapping values": f"a text contains a colon and a space: {QUOTE}",
     "node content": "a value is missing, or a [ or { is not closed",
     "expected": "its indentation does not fit the lines above it",
 }
@@ -54,7 +54,7 @@ def mistake_of(text: str, error: yaml.YAMLError) -> tuple[int | None, str]:
     opened = min(getattr(getattr(error, "context_mark", None), "line", at), at)
     line, start = lines[at], lines[at][mark.column : mark.column + 1]
     if "expected ':'" in reason:
-        # the parser says it at the next word that has a colon
+        # the parser reports it at the next word that has a colon
         at, line, start = opened, lines[opened], ""
     if "mapping values" in reason and at and (found := _above(lines, at, mark.column)) is not None:
         return found
@@ -62,7 +62,7 @@ def mistake_of(text: str, error: yaml.YAMLError) -> tuple[int | None, str]:
         return opened + 1, "a quote that is opened here is never closed"
     if "',' or" in reason and "{{" not in line:
         if start == ":" and ": " in line[: mark.column]:
-            return at + 1, f"a colon and a space stand inside a text: {QUOTE}, or leave out the space"
+            return at + 1, f"a text contains a colon and a space: {QUOTE}, or leave out the space"
         return opened + 1, f"the {'[' if ']' in reason else '{'} is not closed, or a comma is missing"
     return at + 1, _in_line(line, start, reason)
 
@@ -80,7 +80,7 @@ def _above(lines: list[str], at: int, column: int) -> tuple[int, str] | None:
 
 
 def _is_deeper(lines: list[str], at: int, column: int) -> bool:
-    """Whether the colon of a line's first word is the mistake, and the line stands further in than the value above it."""
+    """Whether the colon of a line's first word is the mistake, and the line is indented further than the value above it."""
     line, above = lines[at], lines[at - 1]
     first = line[:column].strip()
     return (
@@ -91,7 +91,7 @@ def _is_deeper(lines: list[str], at: int, column: int) -> bool:
 
 
 def _in_line(line: str, start: str, reason: str) -> str:
-    """What is wrong with a line, by itself and by the parser's words about it."""
+    """The mistake of a line, by its text and the parser's message."""
     if start == "\t" or "\t" in line[: len(line) - len(line.lstrip())] or "tab" in reason:
         return "a tab is not allowed before a word: indent with spaces"
     for pattern, said in _IN_LINE:
@@ -101,4 +101,4 @@ def _in_line(line: str, start: str, reason: str) -> str:
         begun = start if start in _INDICATORS else line.strip().rpartition(": ")[2][:1] or start
         return f"a text may not begin with {begun}: {QUOTE}"
     advice = next((said for part, said in _BY_REASON.items() if part in reason), None)
-    return advice or f"is not valid YAML: {reason}; a text with : # {{ [ or quotes in it goes into quotes"
+    return advice or f"is not valid YAML: {reason}; put a text with : # {{ [ or quotes into quotes"

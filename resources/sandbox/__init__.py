@@ -1,6 +1,6 @@
 """A local stand-in for the providers: it speaks their wire formats and returns real MP4s, for no key and no money.
 
-What a provider does belongs here: rules and prices, jobs and their timing, the bill, the CDN, faults. The sandbox shares only
+The providers' behaviour belongs here: rules and prices, jobs and their timing, the bill, the CDN, faults. The sandbox shares only
 errors, money and the guard of its pages with the product, so that both cannot make the same mistake.
 """
 

@@ -65,22 +65,22 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get(SANDBOX_POST_SECONDS, "0.3"),
         help="how long an answer to a submit takes (default 0.3)",
     )
-    parser.add_argument("--spread", type=float, help="how far from that, as a share of it (default 0.3)")
+    parser.add_argument("--spread", type=float, help="spread around that, as a share of it (default 0.3)")
     parser.add_argument("--slots", type=int, help="jobs each provider works on at once (default: no limit)")
     parser.add_argument(
         "--submits-per-minute", type=int, help="more are answered with 429 (default: no limit)"
     )
     parser.add_argument(
-        "--balance", dest="balance_usd", metavar="USD", help="what each account holds (default 1000)"
+        "--balance", dest="balance_usd", metavar="USD", help="first balance of each account (default 1000)"
     )
-    parser.add_argument("--seed", type=int, help="decides how long each job takes (default 0)")
+    parser.add_argument("--seed", type=int, help="seed of the jobs' times (default 0)")
     parser.add_argument("--clip-bytes", type=int, help="pad every clip to this size")
     parser.add_argument("--faults", dest="faults_path", type=Path, metavar="FILE", help="a fault script")
     # other users of the machine can read a process's arguments, so the environment is the better place
     parser.add_argument(
         "--key",
         default=os.environ.get(SANDBOX_KEY),
-        help="the API key both providers accept (default: DAILIES_SANDBOX_KEY, or sandbox)",
+        help="the API key (default: DAILIES_SANDBOX_KEY, or sandbox)",
     )
     return parser
 

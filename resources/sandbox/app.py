@@ -27,7 +27,7 @@ def create_app(
 ) -> Starlette:
     """Build a sandbox.
 
-    All providers have the same base URL, the address of the app, and paths of their own. The lifespan closes `app.state.workshop`. Without a lifespan (an in-process transport) the caller must call
+    All providers have the same base URL, the address of the app, and different paths. The lifespan closes `app.state.workshop`. Without a lifespan (an in-process transport) the caller must call
     `app.state.workshop.close()`.
 
     Args:

@@ -70,7 +70,7 @@ class Job:
     account: str
     """The account that ordered it: the provider's name, and for a second key `<provider>.<name>`."""
     endpoint: str
-    """The model id that was asked for."""
+    """The ordered model id."""
     model: str
     """The model id that does the work."""
     media: str
@@ -145,7 +145,7 @@ class Visit:
     status: int | None
     """The status of the answer, None if the connection was dropped."""
     job_id: str | None = None
-    """The job that it created or asked for."""
+    """The job that it created or read."""
     endpoint: str | None = None
     """The model id in the request."""
     submission_id: str | None = None
@@ -307,7 +307,7 @@ class Books:
         return [Visit(**dict(row)) for row in rows]
 
     def visit_counts(self) -> dict[str, dict[str, int]]:
-        """How many requests there were, by provider and operation."""
+        """The number of requests, by provider and operation."""
         counts: dict[str, dict[str, int]] = {}
         for provider, operation, count in self._db.execute(
             "SELECT provider, operation, count(*) FROM visits GROUP BY provider, operation"
@@ -322,7 +322,7 @@ class Books:
         }
 
     def keep_tally(self, rule: str, tally: Tally) -> None:
-        """Write a rule's counts down."""
+        """Store a rule's counts."""
         self._db.execute("INSERT OR REPLACE INTO tallies VALUES (?, ?, ?)", (rule, tally.seen, tally.fired))
 
     def forget_tallies(self) -> None:

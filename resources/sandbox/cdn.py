@@ -24,7 +24,7 @@ class Cdn(Front):
     name = "cdn"
 
     def routes(self) -> list[BaseRoute]:
-        """The one route there is."""
+        """The only route."""
         return [self.route("/cdn/{media}.mp4", "cdn", self.fetch, "GET", key=False)]
 
     def wrong_key(self, call: WireCall) -> Response:  # noqa: ARG002 - the front's interface
@@ -40,7 +40,7 @@ class Cdn(Front):
         call.job = self.workshop.books.job_of_media(call.request.path_params["media"])
 
     async def fetch(self, call: WireCall) -> Response:
-        """The file of a job, or what its faults make of it."""
+        """The file of a job, changed by its faults."""
         job = call.job
         if job is None or not self._there(job, call.now):
             return Response("NoSuchKey", status_code=404)
@@ -84,7 +84,7 @@ def _send(call: WireCall, clip: Footage, headers: dict[str, str]) -> Response:
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
-    """Start and end of a single byte range, empty if it cannot be satisfied; None for what a server may ignore."""
+    """Start and end of a single byte range, empty if it cannot be satisfied; None for a header that a server may ignore."""
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
     if not match or match.group(1) == match.group(2) == "":
         return None

@@ -46,7 +46,7 @@ class WireCall:
     body: dict[str, Any] = field(default_factory=dict)
     """The JSON object in its body, empty if there is none."""
     broken: bool = False
-    """Whether its body is something else than a JSON object."""
+    """Whether its body is not a JSON object."""
     raw: bytes = b""
     model: str = ""
     """The model id in the request."""

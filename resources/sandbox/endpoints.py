@@ -18,8 +18,8 @@ class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, 
     """A request breaks the endpoint's rules.
 
     Attributes:
-        parameter: Its name.
-        missing: Whether it is absent and not wrong.
+        parameter: The parameter's name.
+        missing: Whether the parameter is absent, not wrong.
     """
 
     def __init__(self, parameter: str, message: str, *, missing: bool = False) -> None:
@@ -40,7 +40,7 @@ class SandboxParameter(BaseModel):
     max_items: int | None = None
 
     def check(self, name: str, value: Any) -> None:
-        """Raise `InvalidParameter` unless the value is allowed; a boolean is no integer and "4" is not 4."""
+        """Raise `InvalidParameter` unless the value is allowed; a boolean is not an integer, and "4" is not 4."""
         if not self._fits(value):
             raise InvalidParameter(name, f"parameter {name} must be of type {self.type}, got {value!r}")
         if self.values and value not in self.values:
@@ -79,7 +79,7 @@ class SandboxParameter(BaseModel):
 
 
 class Price(BaseModel):
-    """What a clip costs in US dollars: `flat` or `per_second`, one rate or one for each value of the parameter `by`."""
+    """The price of a clip in US dollars: `flat` or `per_second`, one rate or one for each value of the parameter `by`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +100,7 @@ def seconds_of(value: object, chosen: int) -> int:
     """A length as the providers write it: 5, `5` or `8s`.
 
     Args:
-        chosen: The length where the model chooses it: `auto`, -1.
+        chosen: The length if the model chooses it: `auto`, -1.
     """
     digits = str(value).removesuffix("s")
     return int(digits) if digits.isdecimal() else chosen
@@ -123,7 +123,7 @@ class Frame(BaseModel):
 
 
 class SandboxEndpoint(BaseModel):
-    """One thing that can be bought from one provider.
+    """One endpoint of one provider.
 
     `picture` is the rule for the first image: the video takes its shape, or the image must have the size of the video.
     `film_seconds` is the allowed duration of an uploaded film.
@@ -144,7 +144,7 @@ class SandboxEndpoint(BaseModel):
     makes_drafts: bool = False
     """Whether a job with `draft: true` is a draft that can be finished."""
     finishes_drafts: bool = False
-    """Whether it finishes the draft that `draft_id` names; what only the draft says is read from that."""
+    """Whether it finishes the draft that `draft_id` names; parameters that only the draft has are read from the draft."""
     guess: str = ""
 
     def read(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -206,10 +206,10 @@ class SandboxEndpoint(BaseModel):
             params: From `read`.
             find: The uploaded file at an address, None if it is gone; raises ValueError for an address elsewhere. Without it, nothing is
                 uploaded to this provider.
-            problem: What the provider says of a value that is no picture; `{name}` is its parameter.
+            problem: The provider's message for a value that is not a picture; `{name}` is its parameter.
 
         Raises:
-            InvalidParameter: A value is no picture.
+            InvalidParameter: A value is not a picture.
         """
         found = {}
         for name, rule in self.parameters.items():

@@ -1,4 +1,4 @@
-"""The fault script: rules for when something goes wrong, and what.
+"""The fault script: rules that select requests and give their faults.
 
 A rule's `when` selects requests; its `then` changes the answer, or the job that the request creates. In YAML:
 
@@ -24,7 +24,7 @@ from resources.sandbox.front_registry import fronts
 Operation = Literal[
     "submit", "poll", "list", "cdn", "balance", "price", "billing", "models", "delete", "upload", "secret"
 ]
-"""The operation of a request, by one name for both providers (AI/ML API's log is `list`, its billing `balance`)."""
+"""The operation of a request, by one name for all providers (AI/ML API's log is `list`, its billing `balance`)."""
 
 
 class _Effect(BaseModel):
@@ -170,7 +170,7 @@ class StatusWord(_Effect):
 
 
 class Backward(_Effect):
-    """A poll shows the job as not begun, also after it has shown a later state."""
+    """A poll shows the job as not begun, even after a later state."""
 
     do: Literal["backward"]
 
@@ -262,7 +262,7 @@ class When(BaseModel):
     provider: Annotated[str, AfterValidator(_a_front)] | None = None
     """Name of a provider, None for all."""
     endpoint: str | None = None
-    """The model id asked for."""
+    """The requested model id."""
     operation: Operation | None = None
     """The operation; None is the effect's own operation, `submit` for most."""
     prompt_contains: str | None = None
@@ -276,7 +276,7 @@ class When(BaseModel):
     seed: int = 0
     """Makes the draws repeatable."""
     times: int | None = Field(default=None, ge=1)
-    """The number of times that the rule fires at most."""
+    """The most times that the rule fires."""
 
 
 class FaultRule(BaseModel):

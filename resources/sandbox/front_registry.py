@@ -1,6 +1,6 @@
 """The providers that the sandbox stands in for: every package in `resources.sandbox.fronts`, and those of other installed packages.
 
-A front is written from its provider's pages, apart from the product's client, so that both cannot make the same mistake.
+A front is written from its provider's pages, independently of the product's client, so that both cannot make the same mistake.
 """
 
 import functools
@@ -46,7 +46,7 @@ class FrontSpec:
     front: Callable[..., Any]
     """Makes its `desk.Front` from the workshop and a function that wakes the courier of callbacks."""
     endpoints: str
-    """The YAML of what it sells."""
+    """The YAML file of its endpoints."""
     charges_at_once: bool = False
     """Whether an accepted job is charged, and a failed one refunded; otherwise completed jobs are charged."""
     keeps_seconds: Callable[[SandboxSettings], float] = for_ever

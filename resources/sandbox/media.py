@@ -138,7 +138,7 @@ def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw 
             "g": str(-(-fps // 2)),
             "keyint_min": str(-(-fps // 2)),
             "threads": "1",
-            # what models deliver: decoding it costs twice what a baseline clip costs
+            # the profile that models deliver; decoding it costs twice as much as a baseline clip
             "profile": "high",
             "bf": "3",
             "x264-params": "cabac=1:8x8dct=1:b-pyramid=normal:scenecut=0",

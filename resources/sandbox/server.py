@@ -30,7 +30,7 @@ class RunningSandbox:
     """A running sandbox."""
 
     url: str
-    """Its address without a slash at the end, which is the base URL of both providers."""
+    """Its address without a slash at the end, which is the base URL of all providers."""
     app: Starlette
     """The application, with `app.state.workshop`."""
 

@@ -28,10 +28,10 @@ class Pace(BaseModel):
 
 
 class SandboxSettings(Pace):
-    """All settings of a sandbox: the first pace, and what never changes."""
+    """All settings of a sandbox: its first pace, and the settings that stay fixed."""
 
     key: SecretStr = SecretStr("sandbox")
-    """The API key that both providers accept."""
+    """The API key that all providers accept."""
     seed: int = 0
     """Seed of the jobs' times; the same seed gives the same times."""
     retention_seconds: float = Field(default=7 * 86400, gt=0)

@@ -25,7 +25,7 @@ class UploadTicket:
     headers: Mapping[str, str]
     """The headers that the upload must have."""
     expires_at: float
-    """When it ends, seconds since the epoch."""
+    """When it expires, seconds since the epoch."""
 
 
 class Uploads:
@@ -52,7 +52,7 @@ class Uploads:
         return f"{call.base_url}{self._base}/{token}/{filename}", ticket
 
     async def put(self, call: WireCall) -> Response:
-        """Accept the file like a storage host: exactly what the ticket says, and once."""
+        """Accept the file as a storage host does: exactly as the ticket describes it, and once."""
         token = call.request.path_params["token"]
         ticket = self._tickets.get(token)
         sent = call.request.headers
@@ -78,7 +78,7 @@ class Uploads:
         return Response(status_code=200)
 
     async def get(self, call: WireCall) -> Response:
-        """The file, for everybody who has its address."""
+        """The file, for anyone who has its address."""
         path = self._path(call.request.path_params["token"], call.request.path_params["filename"])
         return Response("NoSuchKey", status_code=404) if path is None else FileResponse(path)
 

@@ -1,4 +1,4 @@
-"""The providers' callbacks: one POST per finished job, signed, tried again when it is not accepted.
+"""The providers' callbacks: one signed POST per finished job, repeated if it is not accepted.
 
 One task sleeps until the next job with a webhook ends; there is no task per job. Only addresses of this machine are called, so
 that a sandbox never talks to the outside.

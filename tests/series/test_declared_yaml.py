@@ -62,7 +62,7 @@ def test_plain_words_mean_what_people_expect(text, value):
         ("a: 1\nb: 99999999999999999999", 2, "too large a number"),
         ("a: 1e999", 1, "too large a number"),
         ("a: 1\nb: [", 2, "a [ or { is not closed"),
-        ("a: b: c", 1, "a colon and a space stand inside a text"),
+        ("a: b: c", 1, "a text contains a colon and a space"),
         ("a: b\n c: d", 2, "it begins with more spaces than the line above"),
         ("\ta: 1", 1, "a tab is not allowed"),
     ],

@@ -422,7 +422,7 @@ def test_a_file_with_very_many_mistakes_says_how_many_are_not_named(tmp_path: Pa
     assert last.message == "has mistakes in 20 clips; 10 more are checked when these are corrected"
     unknown = "".join(f"unknown_{i}: 1\n" for i in range(60))
     last = load(tmp_path, a=CITY + unknown).problems[-1]
-    assert last.message == "has 10 more mistakes, which are named when some of these are mended"
+    assert last.message == "has 10 more mistakes, which are shown after some of these are corrected"
 
 
 @pytest.mark.parametrize(

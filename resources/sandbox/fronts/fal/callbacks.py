@@ -1,4 +1,4 @@
-"""fal's webhooks as its page describes them: four signed lines, an Ed25519 key that everybody may read (RFC 8032, section 5.1.6)."""
+"""fal's webhooks as its page describes them: four signed lines, a public Ed25519 key (RFC 8032, section 5.1.6)."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ def report(job: Job, now: float, _key: str) -> CallbackReport:
 
 
 def sign(seed: bytes, message: bytes) -> bytes:
-    """The signature of a message. Slow, and its time tells the key: a sandbox has no secrets."""
+    """The signature of a message. Slow, and its duration reveals the key, but a sandbox has no secrets."""
     digest = hashlib.sha512(seed).digest()
     nonce = _number(hashlib.sha512(digest[32:] + message).digest()) % _L
     commitment = _encoded(_times(nonce, _BASE))

@@ -262,7 +262,7 @@ class FalFront(Front):
             rate = price.per_second if price.flat is None else price.flat
             unit = "second" if price.flat is None else "video"
             if isinstance(rate, dict):
-                # one price cannot say what depends on a parameter
+                # a price that depends on a parameter does not fit into one number
                 rate, unit = next(iter(rate.values())), "1000 tokens"
             row = {"endpoint_id": name, "unit_price": float(rate or 0), "unit": unit, "currency": "USD"}
             rows.append(row)

@@ -5,7 +5,7 @@ from typing import Any
 from resources.sandbox.books import Job, Phase
 
 BASE = "/fal"
-"""Where its hosts are at the sandbox, all three in one place."""
+"""The path of its three hosts at the sandbox."""
 REFUSED = "content policy"
 """Words of a failure that is a 422 of the content checker; every other is an error of the infrastructure."""
 

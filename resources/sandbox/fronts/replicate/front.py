@@ -56,7 +56,7 @@ class ReplicateFront(Front):
         self._files = UploadedFiles(workshop.directory / "replicate-files", f"{BASE}/v1/files")
 
     def routes(self) -> list[BaseRoute]:
-        """Every route. Files want the token, which the pages ask for."""
+        """Every route. Files need the token, as on the pages."""
         api = f"{BASE}/v1"
         return [
             self.route(f"{api}/models/{{owner}}/{{model}}/predictions", "submit", self._submit, "POST"),

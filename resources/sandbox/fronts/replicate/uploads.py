@@ -46,7 +46,7 @@ class UploadedFiles:
         return JSONResponse(self._file(call, name, content.get_content_type(), data), status_code=201)
 
     async def get(self, call: WireCall) -> Response:
-        """What is known of a file of the account; its bytes are not shown."""
+        """The record of an account's file, without its bytes."""
         name = call.request.path_params["file"]
         path = self._path(call, name)
         if path is None:
@@ -54,7 +54,7 @@ class UploadedFiles:
         return JSONResponse(self._file(call, name, "application/octet-stream", path.read_bytes()))
 
     def find(self, call: WireCall, url: str) -> Path | None:
-        """The account's file at one of our addresses, None if there is none or its time is over.
+        """The account's file at one of our addresses, None if there is none or it has expired.
 
         Raises:
             ValueError: The address is not ours.
