@@ -49,8 +49,9 @@ def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
         if "no-new-privileges:true" not in service.get("security_opt", ()):
             yield f"{file}: {name} may get more rights than it starts with"
         for variable, value in service.get("environment", {}).items():
-            if SECRET.search(variable) and not str(value).startswith("${"):
+            if SECRET.search(variable) and value and not str(value).startswith("${"):
                 yield f"{file}: {name}: {variable} is written in the file"
+        yield from _login_in_clear(service.get("environment", {}), f"{file}: {name}")
         for other, how in service.get("depends_on", {}).items():
             if how["condition"] != (
                 "service_completed_successfully" if other == "migrate" else "service_healthy"
@@ -76,6 +77,14 @@ def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
         yield f"{file}: commands in web would ask its own Dagster through the proxy, without a login"
     grace = int(services["code"].get("stop_grace_period", "10s").removesuffix("s"))
     yield from _too_short(grace, f"{file}: code")
+
+
+def _login_in_clear(environment: dict[str, Any], what: str) -> Iterator[str]:
+    """A login of the proxy that a service inherits although it asks Dagster without TLS: its settings refuse that."""
+    url = str(environment.get("DAILIES_DAGSTER_URL") or "")
+    if url.startswith("http://") and not url.startswith("http://127.0.0.1"):
+        logins = ("DAILIES_DAGSTER_TOKEN", "DAILIES_DAGSTER_HEADER")
+        yield from (f"{what} does not start if {one} is set" for one in logins if environment.get(one) != "")
 
 
 def _too_short(seconds: int, what: str) -> Iterator[str]:
@@ -202,8 +211,11 @@ def objects(file: Path) -> Iterator[str]:
             if container.get("ports") and not {"readinessProbe", "livenessProbe"} <= container.keys():
                 yield f"{name}: its container has no probe"
             for variable in container.get("env", ()):
-                if SECRET.search(variable["name"]) and "value" in variable:
+                if SECRET.search(variable["name"]) and variable.get("value"):
                     yield f"{name}: {variable['name']} is written in the file"
+            yield from _login_in_clear(
+                {one["name"]: one.get("value") for one in container.get("env", ())}, name
+            )
 
 
 def unit(file: Path = DEPLOY / "systemd" / "dailies.service") -> Iterator[str]:

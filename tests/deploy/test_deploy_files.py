@@ -77,6 +77,20 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     (
         "compose",
         "compose/compose.yaml",
+        '      DAILIES_DAGSTER_HEADER: ""\n',
+        "",
+        "room does not start if DAILIES_DAGSTER_HEADER is set",
+    ),
+    (
+        "objects",
+        "helm/objects.yaml",
+        '            - {name: DAILIES_DAGSTER_TOKEN, value: ""}\n',
+        "",
+        "dailies-room does not start if DAILIES_DAGSTER_TOKEN is set",
+    ),
+    (
+        "compose",
+        "compose/compose.yaml",
         "healthcheck:\n      test: [CMD, wget",
         "x-was:\n      test: [CMD, wget",
         "proxy has no healthcheck",
