@@ -15,6 +15,7 @@ from typing import Any
 
 import botocore.hooks
 import botocore.session
+import httpx
 import pytest
 import sqlalchemy as sa
 import stamina
@@ -28,6 +29,7 @@ from cpu_by_file import (  # noqa: F401 - hooks
     pytest_terminal_summary,
 )
 from explained import HISTORY
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from postgres_server import PostgresServer
 from pydantic import SecretStr
 
@@ -60,6 +62,10 @@ for _name in names():
 
 # the sandbox's command answers a submit after 0.3 s, which only measurements need
 os.environ.setdefault("DAILIES_SANDBOX_POST_SECONDS", "0")
+
+# Servers of tests share a loaded machine with them: httpx's five seconds once failed three tests. Its clients copy this
+# default; what gives a timeout of its own, as all of dailies does, keeps it.
+vars(DEFAULT_TIMEOUT_CONFIG).update(vars(httpx.Timeout(120)))
 
 # Every test makes databases and S3 clients of its own. What alembic and botocore read from their packages for each, and
 # keep for each, is always the same and took a third of the tests' time.

@@ -38,11 +38,29 @@ def main() -> None:
     except DailiesError as error:
         complain(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        complain(_unusable_file(error))
+        sys.exit(2)
     except SystemExit as ended:
         # Typer turns Ctrl-C into a silent exit; a command that has printed its own message does not have this cause
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
             complain("interrupted; bought clips are collected by the completion sensor")
         raise
+
+
+def _unusable_file(error: OSError) -> str:
+    """A file or folder that the command needed and the system refused, and what helps."""
+    cure = (
+        "Let your user read and write it"
+        if isinstance(error, PermissionError)
+        else "Check its path and its disk"
+    )
+    return (
+        f"cannot use {error.filename}: {error.strerror}. {cure}, or name another folder: DAILIES_HOME for the home, DAILIES_DATA for "
+        "the declarations."
+    )
 
 
 def _only_prints(arguments: list[str]) -> bool:

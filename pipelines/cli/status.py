@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.terminal import console, counted, note, print_json_list
+from resources import plain
 from resources.errors import DailiesError
 from resources.ledger import refused_hosts, waiting_finishes
+from resources.ledger.deliveries import failed_deliveries
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import clips_bought, newest, pages
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
@@ -17,6 +19,8 @@ from resources.settings import Settings
 
 NEWEST = 50
 """How many delivered clips are shown without a selection."""
+LONGEST_WHY = 300
+"""The most characters of a reason."""
 NAMED = 3
 """The most hosts that are named."""
 
@@ -114,6 +118,18 @@ def refused_in_words(ledger: Ledger) -> list[str]:
     named = ", ".join(hosts[:NAMED]) + (f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else "")
     what = "its settings or its data folder are" if len(hosts) == 1 else "their settings or data folders are"
     return [f"{named} may not buy: {what} not those in force. `dailies policy` says more"] if hosts else []
+
+
+def undelivered_in_words(ledger: Ledger) -> list[str]:
+    """One line about finished clips that could not be fetched into the bucket, e.g. because its key was revoked; empty without one."""
+    whys = failed_deliveries(ledger)
+    if not whys:
+        return []
+    clips = "1 finished clip is" if len(whys) == 1 else f"{len(whys)} finished clips are"
+    why = plain.shown(whys[-1], longest=LONGEST_WHY).rstrip(".")
+    return [
+        f"{clips} not in the bucket yet: {why}. dailies tries again by itself; `dailies doctor` tries the bucket now."
+    ]
 
 
 def refusal_of_empty(settings: Settings, ledger: Ledger) -> str | None:

@@ -177,8 +177,23 @@ def _logs_json() -> bool:
 
 
 def confirm(question: str) -> None:
-    """Ask a person on standard error, and end the command unless they answer yes."""
-    typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), abort=True, err=True)
+    """Ask a person on standard error, and end the command unless they answer yes.
+
+    Raises:
+        typer.Exit: The answer is no (1), or nobody can answer (2).
+    """
+    try:
+        is_agreed = typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        # the question has no line feed of its own
+        errors.print()
+        complain("nothing was changed: without a terminal nobody can be asked. Add --yes.")
+        raise typer.Exit(2) from None
+    if not is_agreed:
+        complain("nothing was changed")
+        raise typer.Exit(1)
 
 
 def print_json(document: object) -> None:

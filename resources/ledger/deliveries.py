@@ -89,6 +89,27 @@ def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
         )
 
 
+def failed_deliveries(ledger: Ledger) -> list[str]:
+    """Why finished generations could not be fetched, oldest purchase first; those that a worker fetches now are left out."""
+    with ledger.read() as connection:
+        now = ledger.clock()
+        return list(
+            connection.execute(
+                sa.select(attempts.c.reason)
+                .where(
+                    NOT_DELIVERED,
+                    attempts.c.state == AttemptState.SUCCEEDED.value,
+                    attempts.c.reason.is_not(None),
+                    sa.or_(
+                        attempts.c.delivery_until.is_(None),
+                        is_past(attempts.c.delivery_until, now, within=LEASE_SECONDS),
+                    ),
+                )
+                .order_by(attempts.c.seq)
+            ).scalars()
+        )
+
+
 def record_delivered(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, run_id: str | None = None
 ) -> Attempt:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from resources.errors import ConfigurationError
 from resources.log_lines import hide_secret
 from resources.network.way_out import Network
-from resources.providers.address import checked_base_url
+from resources.providers.address import checked_base_url, checked_key
 from resources.providers.provider import Capabilities, Provider
 from resources.providers.registry import ProviderName, spec_of
 from resources.providers.spec import Connection
@@ -83,6 +83,12 @@ class AccountSettings(BaseModel):
         """
         if self.unusable is not None:
             raise ConfigurationError(self.unusable)
+        if key := self.api_key.get_secret_value() if self.api_key else "":
+            try:
+                checked_key(key)
+            except ConfigurationError as error:
+                variable = self.key_variable or spec_of(self.provider).key_variable
+                raise ConfigurationError(f"{variable}: {error}. Nothing was sent.") from None
 
     @field_validator("base_url")
     @classmethod

@@ -9,6 +9,8 @@ from resources.plain import without_queries
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 """A host that every client parses alike; a host with other letters is written in its `xn--` form."""
+_SCHEMES = {"basic", "bearer", "key", "token"}
+"""What a provider's example has before the key, and dailies adds itself."""
 
 
 def checked_base_url(url: str) -> str:
@@ -49,7 +51,8 @@ def checked_key(key: str) -> str:
     """Check that a key can be a header value, and return it.
 
     Raises:
-        ConfigurationError: It is empty or has a space, a line break or a character that no key has. The text never shows the key.
+        ConfigurationError: It is empty, begins with the scheme of a header, or has a space, a line break or a character that no key
+            has. The text never shows the key.
     """
     if not key:
         raise ConfigurationError("the API key is empty; paste the key from the provider's dashboard")
@@ -57,6 +60,11 @@ def checked_key(key: str) -> str:
         raise ConfigurationError(
             "the API key begins or ends with a space or line break (often from copying, or from `echo` into a "
             "secret file); remove it"
+        )
+    scheme, _, rest = key.partition(" ")
+    if rest and scheme.lower() in _SCHEMES:
+        raise ConfigurationError(
+            f"the API key begins with {scheme!r}, which is sent before every key: leave it out, and keep only what follows it"
         )
     if not all("!" <= char <= "~" for char in key):
         raise ConfigurationError(

@@ -25,7 +25,7 @@ def test_a_question_about_money_holds_nothing_that_a_terminal_obeys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = []
-    monkeypatch.setattr(terminal.typer, "confirm", lambda question, **_: asked.append(question))
+    monkeypatch.setattr(terminal.typer, "confirm", lambda question, **_: asked.append(question) or True)
     terminal.confirm("Take the job a\x1b[2Jb\u202e?")
     assert asked == ["Take the job a\ufffd[2Jb\ufffd?"]
     review = Path(cli.__file__).with_name("commands") / "review.py"

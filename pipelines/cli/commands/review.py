@@ -61,6 +61,7 @@ def status(
         print_status_json,
         refusal_of_empty,
         refused_in_words,
+        undelivered_in_words,
     )
     from resources.declared.problems import nearest
     from resources.ledger import stops
@@ -76,6 +77,7 @@ def status(
         notices = (
             *stops.stops(ledger),
             *refused_in_words(ledger),
+            *undelivered_in_words(ledger),
             *pauses(ledger),
             *(run for run in runs if run.why is not None),
         )

@@ -1,0 +1,88 @@
+"""Mistakes of a person and of a machine: the command says what happened and what to do, and shows no traceback."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from deliverykit import Depot
+
+from pipelines.cli import terminal
+from resources.ledger import deliveries
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def test_status_says_why_finished_clips_are_not_in_the_bucket(depot: Depot, command: Command) -> None:
+    attempt = depot.finished("bay-dawn")
+    assert "in the bucket" not in command("status")[2]
+    why = "cannot store s3://films/videos/bay-dawn: the server refuses this key."
+    assert deliveries.claim(depot.ledger, attempt.id, token="a-worker")
+    deliveries.release(depot.ledger, attempt.id, token="a-worker", why=why)
+    _, _, said = command("status")
+    assert f"1 finished clip is not in the bucket yet: {why}" in said
+    assert "`dailies doctor`" in said
+    assert deliveries.claim(depot.ledger, attempt.id, token="another")
+    assert "in the bucket" not in command("status")[2], "somebody fetches it now"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "key"])
+def test_a_key_with_the_scheme_of_its_header_is_refused_and_not_shown(
+    depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("WAVESPEED_API_KEY", f"{scheme} secret-of-mine")
+    code, _, said = command("check")
+    assert code == 2
+    assert f"WAVESPEED_API_KEY: the API key begins with '{scheme}'" in said
+    assert "leave it out" in said
+    assert "secret-of-mine" not in said
+    monkeypatch.setenv("WAVESPEED_API_KEY", "secret-of-mine")
+    assert command("check")[0] == 0
+
+
+def test_a_home_that_cannot_be_made_is_named(
+    depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "file" / "home"))
+    for words in (["status"], ["room", "--port", "0"]):
+        code, _, said = command(*words)
+        assert code == 2
+        assert f"{tmp_path}/file/home" in said
+        assert "DAILIES_HOME" in said
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    series = tmp_path / "data" / "series"
+    entries = Path.iterdir
+
+    def refused(folder: Path) -> object:
+        if folder == series:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return entries(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    code, _, said = command("check")
+    assert code == 2
+    assert f"cannot use {series}: Permission denied. Let your user read and write it" in said
+
+
+def test_a_question_that_nobody_can_answer_names_the_option(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(typer.Exit) as ended:
+        terminal.confirm("Take the job job-1 for bay-dawn?")
+    assert ended.value.exit_code == 2
+    assert "nothing was changed: without a terminal nobody can be asked. Add --yes." in capfd.readouterr().err
+    for answer, code in (("n\n", 1), ("y\n", None)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        if code is None:
+            terminal.confirm("Take it?")
+            continue
+        with pytest.raises(typer.Exit) as ended:
+            terminal.confirm("Take it?")
+        assert ended.value.exit_code == code
