@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.terminal import complain, console, counted, print_table, table_of
+from pipelines.cli.terminal import complain, counted, print_table, table_of, tell
 from resources.production.bucket_mark import try_and_keep
 from resources.settings import Settings, open_ledger
 from resources.storage.trial import BucketTrial, Support
@@ -29,7 +29,7 @@ def examine_bucket(settings: Settings) -> tuple[str, BucketTrial]:
 
 def show_bucket(place: str, trial: BucketTrial) -> None:
     """Print the result of a trial for a person."""
-    console.print(Text(place), soft_wrap=True)
+    tell(place)
     table = table_of("feature", "result", "how, or why", wraps={"feature", "how, or why"})
     for row in trial.features:
         table.add_row(row.name, Text(row.support.value, style=STYLES[row.support]), Text(row.note))

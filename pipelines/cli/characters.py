@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, complain, console, print_json, print_table, table_of
+from pipelines.cli.terminal import Json, complain, print_json, print_table, table_of, tell
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -31,7 +31,7 @@ def list_(as_json: Json = False) -> None:
         print_json(rows)
         return
     if not rows:
-        console.print("no characters are declared; declare one in data/characters")
+        tell("no characters are declared; declare one in data/characters")
         return
     table = table_of("character", "state", "id", "endpoint", "cast by", wraps={"state", "cast by"})
     for row in rows:
@@ -61,7 +61,7 @@ def make(
         print_json(rows)
     else:
         for row in rows:
-            console.print(Text(f"{row['character']}: {row['state']} {row['id'] or ''}".rstrip()))
+            tell(f"{row['character']}: {row['state']} {row['id'] or ''}".rstrip())
     for why in failed:
         complain(why)
     if failed:

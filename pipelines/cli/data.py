@@ -6,7 +6,7 @@ import typer
 
 from pipelines.cli import terminal
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, counted, print_json
+from pipelines.cli.terminal import Json, counted, print_json, tell
 
 data_app = typer.Typer(
     cls=PanelledGroup,
@@ -43,7 +43,7 @@ def push(
     if as_json:
         print_json(push_document(made))
     else:
-        console.print(
+        tell(
             f"{made.digest[:12]} is current on every host: {counted(made.files, 'file')}, {made.bytes / 1e6:.2f} MB"
         )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from pipelines.cli.terminal import console, print_table, table_of
+from pipelines.cli.terminal import console, print_table, table_of, tell
 from resources.ledger.data_pushes import DataPush
 from resources.plain import legible
 from resources.shared_data.snapshot import short
@@ -20,9 +20,7 @@ STYLES = {"+": "green", "-": "red", "@": "dim"}
 def show_pushes(pushes: Sequence[DataPush]) -> None:
     """Print every push, oldest first; the last one is current."""
     if not pushes:
-        console.print(
-            "no data folder was pushed, so each host uses its own. `dailies data push` stores this one."
-        )
+        tell("no data folder was pushed, so each host uses its own. `dailies data push` stores this one.")
         return
     table = table_of("when", "folder", "files", "who", "note", right={"files"}, wraps={"who", "note"})
     for push in pushes:
@@ -43,10 +41,10 @@ def push_document(push: DataPush) -> dict[str, Any]:
 def show_difference(found: "FolderDifference") -> None:
     """Print the files that differ, and the changed lines of text files."""
     if not found.changes:
-        console.print(f"{found.after} is the data folder {found.before}")
+        tell(f"{found.after} is the data folder {found.before}")
         return
-    console.print(f"from {found.before} to {found.after}:")
+    tell(f"from {found.before} to {found.after}:")
     for name, what in found.changes.items():
-        console.print(f"{what:8} {name}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"{what:8} {name}")
     for line in found.lines:
         console.print(Text(legible(line), style=STYLES.get(line[:1], "")), soft_wrap=True)

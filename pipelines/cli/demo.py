@@ -20,7 +20,7 @@ from pipelines.cli.gallery import file_of, write
 from pipelines.cli.launch import Launched, approve_as_declared, failed_clips, launch, wait_for
 from pipelines.cli.ports import usual_port
 from pipelines.cli.stack import Stack, StackOptions
-from pipelines.cli.terminal import age, complain, console, print_table, table_of
+from pipelines.cli.terminal import age, complain, console, print_table, table_of, tell
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.records import Attempt
@@ -46,7 +46,7 @@ def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int
     if port is None:
         port = usual_port(PORT)
         if port != PORT:
-            console.print(f"something else listens on port {PORT}, so this demo's Dagster is on port {port}")
+            tell(f"something else listens on port {PORT}, so this demo's Dagster is on port {port}")
     options = ["--job-seconds", str(job_seconds), "--faults", str(FAULTS)]
     wanted = StackOptions(
         port=port,
@@ -54,7 +54,7 @@ def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int
         embedded_s3=True,
         sandbox_options=options,
         alarms=False,
-        log=lambda text: console.print(f"… {text}"),
+        log=lambda text: tell(f"… {text}"),
     )
     declarations = declarations_of(settings)
     if declarations.problems or not declarations.series:
@@ -62,9 +62,7 @@ def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int
             complain(str(problem))
         raise ConfigurationError("the demo needs valid sample series in data/series; nothing was bought")
     with Stack(settings, wanted) as stack, DagsterApi(stack.dagster_url) as api:
-        console.print(
-            f"\nDagster is at {stack.dagster_url} - the asset graph: {stack.dagster_url}/asset-groups\n"
-        )
+        tell(f"\nDagster is at {stack.dagster_url} - the asset graph: {stack.dagster_url}/asset-groups\n")
         keys = _keys(settings, declarations)
         newest = _first_take(settings, api, declarations, keys)
         newest |= _second_take(settings, api, newest)
@@ -94,10 +92,10 @@ def _first_take(
 ) -> dict[str, Attempt]:
     console.print(Rule(f"{len(keys)} clips of {len(declarations.series)} series", align="left"))
     for series in declarations.series.values():
-        console.print(Text(f"  {series.name}: {series.title} ({', '.join(series.endpoints.bought)})"))
+        tell(f"  {series.name}: {series.title} ({', '.join(series.endpoints.bought)})")
     launched = launch(settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
-    console.print(f"\nrequested in one run: {run}")
+    tell(f"\nrequested in one run: {run}")
     newest = wait_for(api, settings, launched, quiet=False).by_clip
     if never := len(set(keys) - set(newest)):
         complain(f"{never} clips were not bought, because the run failed before that: {run}")
@@ -127,7 +125,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
         command="retry",
         scattered=True,
     )
-    console.print(f"requested in one run: {api.url}/runs/{launched.runs[0]}")
+    tell(f"requested in one run: {api.url}/runs/{launched.runs[0]}")
     again = wait_for(api, settings, launched, quiet=False).by_clip
     _settled(api, set(newest), red=set())
     return again
@@ -161,11 +159,9 @@ def _show_result(
     green = len(colours.green & set(newest))
     console.print(Rule("done", align="left"))
     print_table(table)
-    console.print(
-        f"\nThe files are in {_relative(stack.home / 's3' / 'dailies' / 'videos')}.", soft_wrap=True
-    )
+    tell(f"\nThe files are in {_relative(stack.home / 's3' / 'dailies' / 'videos')}.")
     up = "`make up`" if stack.wanted.port == PORT else f"`.venv/bin/dailies up --port {stack.wanted.port}`"
-    console.print(
+    tell(
         f"\n{green} of {len(newest)} clips are green in Dagster. On a real account this would have cost "
         f"{show_usd(sum(costs.values()))}; the sandbox charged nothing. It took {seconds:.0f} s.\n"
         f"Everything is still there: {up} shows it at {stack.dagster_url}, `.venv/bin/dailies status` lists it."
@@ -182,10 +178,7 @@ def _show_gallery(settings: Settings) -> None:
         complain(f"there is no gallery: {error}")
         return
     if file is not None:
-        console.print(
-            f"Play the clips: open {_relative(file)} in a browser, or `.venv/bin/dailies gallery --open`.",
-            soft_wrap=True,
-        )
+        tell(f"Play the clips: open {_relative(file)} in a browser, or `.venv/bin/dailies gallery --open`.")
 
 
 def _relative(path: Path) -> str:

@@ -209,7 +209,7 @@ def show(done: Examination) -> None:
         console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
     _show_findings(done.findings)
     if done.objects is not None:
-        console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
+        tell(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
     tell(f"the ledger is in {done.ledger}")
     tell(_of_the_decoder(done.decoder))
     for line in done.keys:
@@ -261,9 +261,9 @@ def _show_finding(finding: Finding) -> None:
     number = "?" if finding.unread is not None else str(finding.number)
     tell(f"{finding.check.name}: {finding}", mark=f"{number:<3} ", style=style)
     for line in finding.sample:
-        console.print(Text(f"      {line}"), soft_wrap=True)
+        tell(f"      {line}")
     if finding.number > len(finding.sample):
-        console.print(f"      and {finding.number - len(finding.sample)} more")
+        tell(f"      and {finding.number - len(finding.sample)} more")
 
 
 def document(done: Examination) -> dict[str, Any]:
@@ -305,4 +305,4 @@ def try_alarm(settings: Settings) -> None:
         DailiesError: No address is set, or the message did not arrive.
     """
     sender_of(settings.alarm_url, settings.alarm_format, settings.network).send(a_test())
-    console.print("the message was sent; check that it has arrived")
+    tell("the message was sent; check that it has arrived")

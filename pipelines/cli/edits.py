@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from pipelines.cli.terminal import console
+from pipelines.cli.terminal import console, tell
 from resources.declared.problems import show
 from resources.planning.edits import Change, Edit, word_changes
 
@@ -15,11 +15,11 @@ MARKS = {"gone": ("[-", "-]", "red"), "new": ("{+", "+}", "green"), "same": ("",
 def show_edits(changed: Sequence[Edit]) -> None:
     """Print the differences from the newest purchase of each clip, for the first `SHOWN` clips."""
     for edit in changed[:SHOWN]:
-        console.print(Text(f"{edit.clip} was ordered before; changes since then:"))
+        tell(f"{edit.clip} was ordered before; changes since then:")
         for change in edit.changes:
             console.print(_line(change))
     if len(changed) > SHOWN:
-        console.print(f"... and {len(changed) - SHOWN} more edited clips; --json names all")
+        tell(f"... and {len(changed) - SHOWN} more edited clips; --json names all")
     if changed:
         console.print()
 

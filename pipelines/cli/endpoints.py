@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from pipelines.cli.terminal import complain, console, counted, print_table, table_of
+from pipelines.cli.terminal import complain, console, counted, print_table, table_of, tell
 from resources.catalogue import Catalogue, Endpoint
 from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body
@@ -62,12 +62,12 @@ def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None)
         ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
-    console.print(Text(f"drafted {path}; read the provider's page, set the prices, then `dailies check`"))
+    tell(f"drafted {path}; read the provider's page, set the prices, then `dailies check`")
 
 
 def show_endpoint(found: Endpoint, today: dt.date) -> None:
     """Print every parameter of an endpoint, its price, and its doubtful facts."""
-    console.print(Text(f"{found.id}  {found.title}, sold by {found.provider}"))
+    tell(f"{found.id}  {found.title}, sold by {found.provider}")
     shown = table_of("parameter", "default", "allowed", "what it does", wraps={"allowed", "what it does"})
     for name, parameter in {**found.parameters, **found.common_words}.items():
         said = "required" if parameter.required else "" if parameter.sent is None else str(parameter.sent)
@@ -76,15 +76,15 @@ def show_endpoint(found: Endpoint, today: dt.date) -> None:
             what = "a common word"
         shown.add_row(name, said, Text(parameter.allows), Text(what))
     print_table(shown)
-    console.print(Text(f"price    {price_in_words(found)} ({found.pricing.source})"))
+    tell(f"price    {price_in_words(found)} ({found.pricing.source})")
     if found.usual_seconds is not None:
-        console.print(Text(f"takes    usually {found.usual_seconds} s"))
-    console.print(Text(f"state    {found.lifecycle.warning(today) or 'live'}"))
+        tell(f"takes    usually {found.usual_seconds} s")
+    tell(f"state    {found.lifecycle.warning(today) or 'live'}")
     lost = spec_of(found.provider).capabilities.lost_answer
-    console.print(Text(f"lost     a POST without an answer is {lost} (docs/providers.md)"))
-    console.print(Text(f"source   {found.source}, checked {found.checked}"))
+    tell(f"lost     a POST without an answer is {lost} (docs/providers.md)")
+    tell(f"source   {found.source}, checked {found.checked}")
     for doubt in found.doubts:
-        console.print(Text(f"doubt    {doubt}"))
+        tell(f"doubt    {doubt}")
 
 
 def _refuse_a_second(settings: Settings, provider: str, model: str) -> None:
@@ -267,4 +267,4 @@ def print_drifts(found: list[Drift], checked: int) -> None:
     if serious:
         complain(f"{counted(serious, 'difference')} in {counted(checked, 'endpoint')}; correct data/models")
     else:
-        console.print(f"{counted(checked, 'endpoint')} compared; all as in the catalogue")
+        tell(f"{counted(checked, 'endpoint')} compared; all as in the catalogue")

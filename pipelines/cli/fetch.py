@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.terminal import complain, console, counted, note
+from pipelines.cli.terminal import complain, counted, note, tell
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.export.fetched_takes import FailedTake, FetchedTake, contact_sheets, fetch_takes
 from resources.export.folder import ExportFolder
@@ -221,12 +221,9 @@ def show(result: Fetched) -> None:
         complain(problem)
     copies = f", {counted(len(result.copies), 'marked copy')}" if result.copies else ""
     there = sum(one.was_there for one in result.takes)
-    console.print(
+    tell(
         f"{counted(len(result.takes), 'take')} in {result.folder}: {len(result.takes) - there} fetched, {there} there before{copies}"
-        f"{''.join(f', {name}' for name in result.extras)}",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
+        f"{''.join(f', {name}' for name in result.extras)}"
     )
 
 

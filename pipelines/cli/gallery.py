@@ -10,7 +10,7 @@ from rich.text import Text
 from pipelines.cli.bucket import Bucket, bucket_of
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import dagster_url
-from pipelines.cli.terminal import complain, console, counted, print_json
+from pipelines.cli.terminal import complain, console, counted, print_json, tell
 from resources.errors import DailiesError
 from resources.gallery.server import GalleryServer
 from resources.gallery.writer import Written, write_gallery
@@ -95,10 +95,10 @@ def _open(bucket: Bucket, written: Written, port: int) -> None:
             f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another --port"
         ) from None
     with server:
-        console.print(f"shown at {server.url} until Ctrl-C; do not share the address", soft_wrap=True)
+        tell(f"shown at {server.url} until Ctrl-C; do not share the address")
         webbrowser.open(server.url)
         try:
             while True:
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
-            console.print("ending")
+            tell("ending")

@@ -20,7 +20,7 @@ from pipelines.cli.declared import declarations_of
 from pipelines.cli.progress import ClipProgress
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.stack_state import running_stack, why_no_stack
-from pipelines.cli.terminal import complain, console, counted, errors, print_json
+from pipelines.cli.terminal import complain, counted, errors, print_json, tell
 from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
 from pipelines.partitions import PartitionStore, add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
@@ -376,10 +376,8 @@ def finish(
     }
     if not as_json:
         left_out = f", {len(refused)} refused" if refused else ""
-        console.print(
-            f"requested {counted(len(launched.keys), 'clip')}{left_out}, in {counted(len(urls), 'run')}:"
-        )
-        console.print("\n".join(urls), soft_wrap=True)
+        tell(f"requested {counted(len(launched.keys), 'clip')}{left_out}, in {counted(len(urls), 'run')}:")
+        tell("\n".join(urls))
     if not wait:
         if as_json:
             print_json(document)

@@ -11,7 +11,16 @@ from rich.text import Text
 
 from pipelines.cli.completion import complete_key
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, age, complain, confirm, console, print_json, print_table, table_of
+from pipelines.cli.terminal import (
+    Json,
+    age,
+    complain,
+    confirm,
+    print_json,
+    print_table,
+    table_of,
+    tell,
+)
 
 ledger_app = typer.Typer(
     cls=PanelledGroup, rich_markup_mode=None, help="Show the account; copy, restore or rebuild the ledger."
@@ -51,7 +60,7 @@ def show_account(
         with open_ledger(settings) as ledger:
             written = statement.write_csv(ledger, as_csv)
         if as_csv != "-":
-            console.print(f"{written} purchases are in {as_csv}")
+            tell(f"{written} purchases are in {as_csv}")
     elif as_json:
         print_json(statement.document(account))
     else:
@@ -76,10 +85,10 @@ def migrate(
     if not check:
         open_database(url).dispose()
         done = f"it has {SCHEMA_REVISION} now" if state.is_behind else "nothing had to be done"
-        console.print(f"{found}; {done}", markup=False)
+        tell(f"{found}; {done}")
         return
     oldest = f"; programs from schema {state.oldest_reader} on may work on it" if state.oldest_reader else ""
-    console.print(f"{found}, this program knows {SCHEMA_REVISION}{oldest}", markup=False)
+    tell(f"{found}, this program knows {SCHEMA_REVISION}{oldest}")
     if state.is_behind:
         raise typer.Exit(1)
 
@@ -99,7 +108,7 @@ def backup(
 
     if file is not None:
         size = back_up(load_settings().ledger_url, file)
-        console.print(f"the ledger is in {file} ({size:,} bytes)", soft_wrap=True)
+        tell(f"the ledger is in {file} ({size:,} bytes)")
         return
     from pipelines.cli.bucket import bucket_of
     from pipelines.cli.stack_settings import running_settings
@@ -110,9 +119,8 @@ def backup(
     with open_ledger(settings) as ledger, bucket_of(settings) as bucket:
         scratch = settings.home.absolute() / "tmp"
         record = store_copy(ledger, bucket.store, settings.copied_url, scratch=scratch)
-        console.print(
-            f"the ledger is in {bucket.store.uri(record.key)} ({record.size:,} bytes); the copy was restored and compared",
-            soft_wrap=True,
+        tell(
+            f"the ledger is in {bucket.store.uri(record.key)} ({record.size:,} bytes); the copy was restored and compared"
         )
 
 
@@ -143,13 +151,13 @@ def backups(
                     f"there is no verified copy {copy or ''} in {bucket.store.uri('')}. `dailies ledger backups` lists them."
                 )
             fetch_copy(bucket.store, wanted[0], to)
-            console.print(f"{wanted[0].name} is in {to}", soft_wrap=True)
+            tell(f"{wanted[0].name} is in {to}")
             return
     if as_json:
         print_json([dataclasses.asdict(one) for one in found])
         return
     if not found:
-        console.print("there is no copy of the ledger in the bucket; `dailies ledger backup` makes one")
+        tell("there is no copy of the ledger in the bucket; `dailies ledger backup` makes one")
         return
     table = table_of("copy", "age", "bytes", "verified", right={"age", "bytes"})
     for one in found:
@@ -168,10 +176,8 @@ def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledg
     settings = load_settings()
     _refuse_beside_stack(settings)
     aside = put_back(settings.ledger_url, file)
-    console.print(f"{file} is the ledger now" + (f"; the old one is kept as {aside}" if aside else ""))
-    console.print(
-        "It may not know later purchases. Run `dailies ledger rebuild` next; until then nothing is bought."
-    )
+    tell(f"{file} is the ledger now" + (f"; the old one is kept as {aside}" if aside else ""))
+    tell("It may not know later purchases. Run `dailies ledger rebuild` next; until then nothing is bought.")
 
 
 @ledger_app.command()
@@ -197,7 +203,7 @@ def rebuild(
         print_json({**dataclasses.asdict(done), "may_buy": done.may_buy})
     else:
         for line in report(done):
-            console.print(line, markup=False)
+            tell(line)
     if not done.may_buy:
         raise typer.Exit(1)
 
@@ -246,7 +252,7 @@ def disputed(
             if as_json:
                 print_json(as_document(settled))
             else:
-                console.print(f"{settled.subject_key} counts {show_usd(settled.cost_micros)}", markup=False)
+                tell(f"{settled.subject_key} counts {show_usd(settled.cost_micros)}")
             return
     if as_json:
         print_json(
@@ -264,9 +270,9 @@ def disputed(
             ]
         )
     elif not found:
-        console.print("nothing is disputed")
+        tell("nothing is disputed")
     for one in [] if as_json else found:
-        console.print(str(one), markup=False, soft_wrap=True)
+        tell(str(one))
 
 
 @ledger_app.command("orphans")
@@ -282,7 +288,7 @@ def show_orphans(as_json: Json = False) -> None:
         print_json([dataclasses.asdict(orphan) for orphan in found])
         return
     if not found:
-        console.print("all jobs seen at the providers were ordered here")
+        tell("all jobs seen at the providers were ordered here")
         return
     table = table_of("account", "job", "seen in", "age", right={"age"})
     for orphan in found:
@@ -338,7 +344,7 @@ async def _rebuild(settings: "Settings", *, take_over: bool, quiet: bool) -> "Re
                 stack.enter_context(bucket_of(settings)).store,
                 providers,
                 take_over=take_over,
-                tell=(lambda _: None) if quiet else (lambda line: console.print(f"… {line}")),
+                tell=(lambda _: None) if quiet else (lambda line: tell(f"… {line}")),
             )
         finally:
             for provider in providers.values():

@@ -7,7 +7,7 @@ import typer
 
 from pipelines.cli.completion import complete_key
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, note, print_json
+from pipelines.cli.terminal import Json, note, print_json, tell
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -48,7 +48,7 @@ def restore(
     if as_json:
         print_json({"clips": restored})
     else:
-        console.print(f"{counted(len(restored), 'clip')} shown again in Dagster")
+        tell(f"{counted(len(restored), 'clip')} shown again in Dagster")
 
 
 def restore_clips(instance: "dg.DagsterInstance", ledger: "Ledger", keys: Sequence[str]) -> list[str]:

@@ -49,13 +49,13 @@ def show(
         )
         return
     if not plan.clips:
-        console.print("nothing is due; name a series, or a range with --date and --until")
+        tell("nothing is due; name a series, or a range with --date and --until")
         return
     show_decisions(plan, changed, everything=everything, long=long)
     buys = (
         "`dailies produce` buys" if plan.may_not_buy is None else "and nothing would be, for the reason above"
     )
-    console.print(f"nothing was bought or reserved; {buys}")
+    tell(f"nothing was bought or reserved; {buys}")
 
 
 def show_decisions(
@@ -73,7 +73,7 @@ def show_decisions(
     for stop in plan.stops:
         complain(str(stop))
     for warning in plan.warnings:
-        console.print(Text(f"note: {warning}", style="yellow"))
+        tell(warning, mark="note: ", style="yellow")
     if plan.caps:
         table = table_of("cap", "spent", "with this plan", "at most", "of", right=NUMBERS, wraps={"cap"})
         for line in plan.caps:
@@ -83,17 +83,15 @@ def show_decisions(
         print_table(table)
         console.print()
     told = ", ".join(f"{number} to {verb.value}" for verb, number in plan.counts.items())
-    console.print(Text(f"{counted(len(plan.clips), 'clip')}: {told}"))
+    tell(f"{counted(len(plan.clips), 'clip')}: {told}")
     bounds = sum(clip.verb is Verb.BUY and not clip.floor for clip in plan.clips)
     unsure = f"; of {counted(bounds, 'clip')} only an upper bound is known" if bounds else ""
-    console.print(
-        Text(
-            f"cost: at least {show_usd(plan.floor)}, if every first purchase succeeds, and at most "
-            f"{show_usd(plan.ceiling)}{unsure}"
-        )
+    tell(
+        f"cost: at least {show_usd(plan.floor)}, if every first purchase succeeds, and at most "
+        f"{show_usd(plan.ceiling)}{unsure}"
     )
     for way in plan.ways:
-        console.print(Text(way_in_words(way)))
+        tell(way_in_words(way))
 
 
 def _scope_in_words(scope: Scope) -> str:
@@ -165,9 +163,9 @@ def _show_requests(clips: Sequence[PlannedClip]) -> None:
     """Print the orders: each endpoint with its parameters, and the number of its clips."""
     found = Counter((_endpoint(clip), _parameters(clip)) for clip in clips if clip.request is not None)
     for (endpoint, parameters), number in found.most_common(REASONS):
-        console.print(Text(f"{counted(number, 'clip')} of {endpoint}: {parameters}"))
+        tell(f"{counted(number, 'clip')} of {endpoint}: {parameters}")
     if len(found) > REASONS:
-        console.print(f"... and {len(found) - REASONS} more kinds of request; --long shows all")
+        tell(f"... and {len(found) - REASONS} more kinds of request; --long shows all")
     if found:
         console.print()
 
@@ -180,9 +178,9 @@ def _show_reasons(clips: Sequence[PlannedClip]) -> None:
             groups[clip.verb, clip.reason].append(clip.clip)
     for (verb, reason), keys in list(groups.items())[:REASONS]:
         more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-        console.print(Text.assemble(_mark(verb), f" {keys[0]}{more}: {reason}"))
+        tell(f"{keys[0]}{more}: {reason}", mark=f"{MARKS[verb][0]} {verb.value} ", style=MARKS[verb][1])
     if len(groups) > REASONS:
-        console.print(f"... and {len(groups) - REASONS} more reasons; --json names all")
+        tell(f"... and {len(groups) - REASONS} more reasons; --json names all")
     if groups:
         console.print()
 

@@ -3,7 +3,7 @@
 import typer
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, print_json, tell
+from pipelines.cli.terminal import Json, print_json, tell
 
 policy_app = typer.Typer(
     cls=PanelledGroup,
@@ -50,7 +50,7 @@ def put_in_force() -> None:
         for line in changes(ledger, changed):
             tell(line)
     if not changed:
-        console.print("nothing changed: this host's settings are in force already")
+        tell("nothing changed: this host's settings are in force already")
 
 
 @policy_app.command("log")

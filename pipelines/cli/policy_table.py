@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from pipelines.cli.terminal import complain, console, print_table, table_of
+from pipelines.cli.terminal import complain, print_table, table_of, tell
 from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, Scope
 from resources.ledger.counters import spent
 from resources.ledger.keys import KeyUse
@@ -73,7 +73,7 @@ def document(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[Refus
 def show_history(entries: Sequence[PolicyEntry]) -> None:
     """Print every change, oldest first."""
     if not entries:
-        console.print("nothing was changed yet; `dailies policy` shows the policy in force")
+        tell("nothing was changed yet; `dailies policy` shows the policy in force")
         return
     table = table_of("when", "setting", "value", "who", wraps={"setting", "who"})
     for one in entries:

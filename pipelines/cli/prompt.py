@@ -5,9 +5,8 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
-from pipelines.cli.terminal import console
+from pipelines.cli.terminal import console, tell
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest, shown_body
 
@@ -41,7 +40,7 @@ def show(request: ClipRequest) -> None:
     table.add_row("fingerprint", request.fingerprint)
     console.print(table)
     console.print()
-    console.print(Text(request.prompt))
+    tell(request.prompt)
 
 
 def document(request: ClipRequest) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, counted, print_json, print_table, table_of
+from pipelines.cli.terminal import Json, console, counted, print_json, print_table, table_of, tell
 
 if TYPE_CHECKING:
     from resources.conformance.kit import KitFinding
@@ -88,8 +88,8 @@ def show(findings: "list[KitFinding]") -> None:
     for finding in failed:
         console.print()
         console.print(Text(f"{finding.about} {finding.check}", style="red bold"))
-        console.print(Text(f"  it did: {finding.did}"))
-        console.print(Text(f"  the contract asks: {finding.asks}"))
+        tell(f"  it did: {finding.did}")
+        tell(f"  the contract asks: {finding.asks}")
     console.print()
     passed = sum(finding.result == "passed" for finding in findings)
-    console.print(f"{counted(passed, 'check')} passed, {len(failed)} failed")
+    tell(f"{counted(passed, 'check')} passed, {len(failed)} failed")

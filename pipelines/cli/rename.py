@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.terminal import console, counted, note
+from pipelines.cli.terminal import counted, note, tell
 from resources.declared.document import parse_document
 from resources.declared.problems import ProblemsError, suggestion
 from resources.declared.validation import declare
@@ -38,7 +38,7 @@ def rename(settings: Settings, old: str, new: str) -> None:
         if new in before.series and edits.exists() and _is_former(settings, old, new):
             _same(edits, edits_target)
             edits.unlink()
-            console.print(f"{old} is {new} already; its edits are too now")
+            tell(f"{old} is {new} already; its edits are too now")
             return
         known = ", ".join(sorted(before.series)) or "none"
         raise ConfigurationError(
@@ -118,9 +118,8 @@ def _say(before: Declarations, old: Series, new: Series, after: Declarations, fi
         _fingerprint(before, old, name, today) != _fingerprint(after, new, name, today)
         for name in new.clip_names
     )
-    console.print(
-        f"{old.name} is {new.name} now, in {file}. Its clips keep their keys ({new.key_prefix}-...), so nothing is bought again.",
-        soft_wrap=True,
+    tell(
+        f"{old.name} is {new.name} now, in {file}. Its clips keep their keys ({new.key_prefix}-...), so nothing is bought again."
     )
     if changed:
         note(

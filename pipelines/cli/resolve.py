@@ -6,10 +6,8 @@ import getpass
 from dataclasses import dataclass
 from typing import Any
 
-from rich.text import Text
-
 from pipelines.cli.clip_table import COLOURS, as_document
-from pipelines.cli.terminal import age, console
+from pipelines.cli.terminal import age, tell
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import late_jobs
 from resources.ledger.ledger import Ledger
@@ -151,24 +149,24 @@ def print_unsettled(ledger: Ledger, found: list[Unsettled]) -> None:
     """Print one line per clip, and below it what is not known, each candidate job, and the commands that settle it."""
     for one in found:
         attempt = one.attempt
-        state = Text(attempt.state.value, style=COLOURS.get(attempt.state, "red"))
-        facts = f"  {attempt.account}, {age(ledger.clock() - one.sent_at)}, {show_usd(attempt.quoted_micros)}"
-        console.print(Text.assemble((attempt.subject_key, "bold"), "  ", state, facts), soft_wrap=True)
-        console.print(Text(f"  {what_is_not_known(ledger, one)}{attempt.reason or ''}"), soft_wrap=True)
+        facts = f"{attempt.account}, {age(ledger.clock() - one.sent_at)}, {show_usd(attempt.quoted_micros)}"
+        style = COLOURS.get(attempt.state, "red")
+        tell(f"  {attempt.state.value}  {facts}", mark=attempt.subject_key, style=style)
+        tell(f"  {what_is_not_known(ledger, one)}{attempt.reason or ''}")
         for candidate in one.candidates:
-            console.print(Text(f"  {_in_words(candidate, one)}", style="cyan"), soft_wrap=True)
+            tell(f"  {_in_words(candidate, one)}", mark=f"  {candidate['job']}", style="cyan")
         for line in _ways(one):
-            console.print(Text(f"  {line}"), soft_wrap=True)
+            tell(f"  {line}")
 
 
 def _in_words(candidate: dict[str, Any], one: Unsettled) -> str:
-    """A candidate job: its id, model, status, time by the provider's clock, price and command."""
+    """A candidate job: its model, status, time by the provider's clock, price and command."""
     at = dt.datetime.fromtimestamp(candidate["created_at"], dt.UTC)
     after = candidate["created_at"] - one.sent_at
     charged = candidate["charged_usd"]
     bill = "price not known yet" if charged is None else f"charged ${charged}"
     return (
-        f"{candidate['job']}  {candidate['model']}, {candidate['status']}, {at:%Y-%m-%d %H:%M:%S} UTC, {after:+.0f} s by the "
+        f"{candidate['model']}, {candidate['status']}, {at:%Y-%m-%d %H:%M:%S} UTC, {after:+.0f} s by the "
         f"provider's clock, {bill}: `dailies resolve {one.attempt.subject_key} --adopt {candidate['job']}`"
     )
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.spreadsheet import Cell, write_file
-from pipelines.cli.terminal import complain, console, counted, print_table, table_of
+from pipelines.cli.terminal import complain, console, counted, print_table, table_of, tell
 from resources.errors import ConfigurationError
 from resources.ledger import disputes, statement, stops
 from resources.ledger.bills import MARGIN_SECONDS, Window
@@ -139,14 +139,14 @@ def show(account: LedgerSummary) -> None:
     """Print the account for a person."""
     statement, doubtful = account.statement, account.doubtful
     if not statement.total.attempts:
-        console.print("nothing was bought yet")
+        tell("nothing was bought yet")
     else:
         _print_lines("money", statement.by_state, total=statement.total)
         _print_lines("series", statement.by_series)
         _print_lines("endpoint", statement.by_endpoint)
         _print_lines("account", statement.by_account)
         for line in account.estimated:
-            console.print(
+            tell(
                 f"{show_usd(line.micros - line.billed_micros)} is our estimate: {line.name} has no bill that names jobs"
             )
         if account.estimated:
@@ -164,7 +164,7 @@ def show(account: LedgerSummary) -> None:
         print_table(table)
     if doubtful:
         money = show_usd(sum(attempt.cost_micros for attempt in doubtful))
-        console.print(
+        tell(
             f"{counted(len(doubtful), 'purchase')} for {money} in doubt, counted as spent; `dailies resolve` lists them"
         )
     for stop in account.stops:
@@ -185,7 +185,7 @@ def show_differences(found: list[Difference]) -> None:
     """Print where the ledger and the bills disagree."""
     net = sum(difference.bill_micros - difference.ledger_micros for difference in found)
     if not found:
-        console.print("unaccounted: $0.00; the bills and the ledger agree about every job")
+        tell("unaccounted: $0.00; the bills and the ledger agree about every job")
         return
     table = _table("account", "job", "clip", "ledger", "bill", "why")
     for row in found:

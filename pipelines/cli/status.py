@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.cli.clip_table import as_document, show_clips
-from pipelines.cli.terminal import console, counted, note, print_json_list
+from pipelines.cli.terminal import counted, note, print_json_list, tell
 from resources import plain
 from resources.errors import DailiesError
 from resources.ledger import refused_hosts, waiting_finishes
@@ -87,13 +87,13 @@ def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
         cost += sum(a.cost_micros for a in page)
     total = counted(len(whole) + shown.left_out, "clip")
     of = "the newest takes shown" if shown.left_out else "their newest takes"
-    console.print(f"\n{sum(whole.values()) + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
+    tell(f"\n{sum(whole.values()) + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
     if shown.why:
-        console.print(shown.why)
+        tell(shown.why)
     clips = waiting(ledger)
     if clips:
         held = sum(clip.held_at is not None for clip in clips)
-        console.print(
+        tell(
             f"{counted(len(clips), 'clip')} without a verdict, {show_cents(sum(clip.spent_micros for clip in clips))}"
             f"{f', {held} held' if held else ''}: `dailies room`"
         )
@@ -101,7 +101,7 @@ def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
     with ledger.read() as connection:
         unfinished = len(waiting_finishes.waiting(connection))
     if unfinished:
-        console.print(f"{counted(unfinished, 'circled draft')} without a finish: `dailies finish`")
+        tell(f"{counted(unfinished, 'circled draft')} without a finish: `dailies finish`")
 
 
 def print_status_json(ledger: Ledger, shown: ShownClips) -> None:

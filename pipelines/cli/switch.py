@@ -2,7 +2,7 @@
 
 import getpass
 
-from pipelines.cli.terminal import complain, console, counted
+from pipelines.cli.terminal import complain, counted, tell
 from resources.ledger import pauses, queue, stops
 from resources.settings import Settings, open_ledger
 
@@ -19,7 +19,7 @@ def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
         names = settings.account_names if account is None else (account,)
         waiting = sum(queue.queue_length(ledger, name) for name in names)
     complain(str(stop))
-    console.print(f"{counted(waiting, 'clip')} in the queue; jobs at the providers are still fetched")
+    tell(f"{counted(waiting, 'clip')} in the queue; jobs at the providers are still fetched")
 
 
 def start_buying(settings: Settings, account: str | None) -> None:
@@ -33,11 +33,11 @@ def start_buying(settings: Settings, account: str | None) -> None:
         lifted = pauses.lift(ledger, account=_known(settings, account), who=getpass.getuser())
         left = stops.stops(ledger)
     for one in lifted:
-        console.print(f"the pause of {one.account} is lifted: {one.why}", markup=False)
+        tell(f"the pause of {one.account} is lifted: {one.why}")
     if ended is None and not lifted:
-        console.print("nothing was stopped" if account is None else f"{account} was not stopped")
+        tell("nothing was stopped" if account is None else f"{account} was not stopped")
     elif ended is not None:
-        console.print(f"buying resumes; it was stopped because: {ended.reason}", markup=False)
+        tell(f"buying resumes; it was stopped because: {ended.reason}")
     for stop in left:
         complain(str(stop))
 

@@ -102,7 +102,7 @@ def print_table(made: "Table") -> None:
         console.width = width
 
 
-_WORDS = re.compile(r"`[^`\n]*`\S*|\S+")
+_WORDS = re.compile(r"(\s*)([^\s`]*`[^`\n]*`\S*|\S+)")
 
 
 def folded(text: str, width: int, *, used: int = 0) -> str:
@@ -116,12 +116,12 @@ def folded(text: str, width: int, *, used: int = 0) -> str:
     for line in text.split("\n"):
         indent = line[: len(line) - len(line.lstrip())]
         now, free = indent, width - used
-        for word in _WORDS.findall(line):
-            if now.strip() and len(now) + 1 + len(word) > free:
+        for space, word in _WORDS.findall(line.lstrip()):
+            if now.strip() and len(now) + len(space) + len(word) > free:
                 lines.append(now)
                 now, free = indent + word, width
             else:
-                now += word if now == indent else f" {word}"
+                now += space + word
         lines.append(now)
         used = 0
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from rich.text import Text
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.terminal import console, counted, note, print_table, table_of
+from pipelines.cli.terminal import counted, note, print_table, table_of, tell
 from resources.dagster_names import selector
 from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
@@ -190,7 +190,7 @@ def show_timetable(rows: list[ScheduleRow]) -> None:
             "Dagster has not loaded some schedules as they are declared; `dailies up` does so within a minute, and elsewhere the sensor "
             "declared_clips asks for it"
         )
-    console.print("`dailies schedules on SERIES` turns one on, `off` turns it off")
+    tell("`dailies schedules on SERIES` turns one on, `off` turns it off")
 
 
 def document(rows: list[ScheduleRow]) -> list[dict[str, Any]]:

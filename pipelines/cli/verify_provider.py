@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_if_any
-from pipelines.cli.terminal import complain, console, counted, print_json, print_table, table_of
+from pipelines.cli.terminal import complain, counted, print_json, print_table, table_of, tell
 from resources.catalogue import Catalogue
 from resources.catalogue.drift import Drift, drifts
 from resources.errors import DailiesError, UnavailableError
@@ -200,13 +200,11 @@ def show(report: TrialReport) -> None:
     different = sum(finding.verdict == "differs" for finding in report.findings)
     attempt = report.watched.attempt
     if attempt is not None:
-        console.print(
-            Text(f"{attempt.clip}: {attempt.state.value}, job {attempt.job_id}, in `dailies ledger`")
-        )
+        tell(f"{attempt.clip}: {attempt.state.value}, job {attempt.job_id}, in `dailies ledger`")
     if different:
         complain(f"{counted(different, 'difference')} from the documented contract")
     else:
-        console.print("no difference from the documented contract was seen")
+        tell("no difference from the documented contract was seen")
 
 
 def print_document(report: TrialReport) -> None:

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from pipelines.cli.edits import changed_words
-from pipelines.cli.terminal import console, note
+from pipelines.cli.terminal import console, note, tell
 from resources.errors import ConfigurationError
 from resources.series.prompt_editor import ClipWords
 from resources.series.prompts import LABELS, Words
@@ -58,11 +56,14 @@ def show_words(found: ClipWords, *, changed: bool, push: "DataPush | None" = Non
         own = {}
     for part, text in words.items():
         same = own.get(part, text) == text
-        console.print(Text(f"  {part}: {text}") if same else changed_words(part, own[part], text))
+        if same:
+            tell(f"  {part}: {text}")
+        else:
+            console.print(changed_words(part, own[part], text))
     if found.edit is None:
-        console.print(f"{found.clip} has its series' words")
+        tell(f"{found.clip} has its series' words")
     else:
-        console.print(f"{found.clip} has other words: {found.edit}", markup=False, soft_wrap=True)
+        tell(f"{found.clip} has other words: {found.edit}")
     for part, then, now in found.overtaken:
         note(f"the series' {part} has changed since this edit replaced it:")
         console.print(changed_words(part, then, now))

@@ -8,11 +8,20 @@ from pathlib import Path
 import pytest
 import yaml
 from deliverykit import Depot
+from projects import an_order
 from rich.color import ColorSystem
 from rich.console import Console
+from rich.text import Text
 
 from pipelines.cli import terminal
+from pipelines.cli.fetch import Fetched, show
 from pipelines.cli.terminal import print_table, table_of
+from resources.ledger.decisions import Decision, decide
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import PostTerms, claim_next
+from resources.ledger.records import Submission
+from resources.providers.base import Unknown
 
 KEY = "product-loop-brushed-steel-evening-glow-2026-11-20-hero"
 
@@ -77,6 +86,12 @@ COMMANDS = {
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+def broken_by_a_terminal(printed: str) -> list[str]:
+    """The lines that are too long for 80 columns although they have words to break between."""
+    long = [row for row in printed.splitlines() if len(row) > 80]
+    return [row for row in long if len(re.findall(r"`[^`]*`\S*|\S+", row)) > 1]
+
+
 @pytest.fixture
 def project(depot: Depot, tmp_path: Path) -> None:
     """A series with a long name, whose clip is delivered."""
@@ -105,6 +120,7 @@ def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_where_a_per
         plain = ESCAPE.sub("", coloured[line])
         rows = [row.rstrip() for row in plain.splitlines() if re.search(r"\S {2,}\S", row)]
         assert max(map(len, rows), default=0) <= 80, f"{line}:\n{plain}"
+        assert broken_by_a_terminal(plain) == [], line
         assert not shows_key or LONG in plain, f"{line}:\n{plain}"
     assert ESCAPE.search(coloured["status"])
     piped = at(terminal.WIDE, colours=True, terminal_is=False)
@@ -113,6 +129,93 @@ def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_where_a_per
     # a terminal without colours keeps bold
     for line, printed in at(80, colours=False, terminal_is=True).items():
         assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])m", printed), line
+
+
+@pytest.mark.slow
+def test_what_resolve_and_fetch_say_breaks_between_words(
+    depot: Depot,
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    decide(depot.ledger, [an_order(LONG)], Decision("monday"))
+    lost = claim_next(depot.ledger, "wavespeed", PostTerms(Limits(), 30))
+    assert isinstance(lost, Submission)
+    record_outcome(depot.ledger, lost, Unknown(f"the connection ended before its answer came {'and ' * 20}"))
+    for name, value in {"_width": 80, "_force_terminal": True}.items():
+        monkeypatch.setattr(terminal.console, name, value)
+    _, said, _ = command("resolve")
+    with terminal.console.capture() as shown:
+        show(Fetched(tmp_path, extras=[f"{LONG}-{number}.webp" for number in range(5)]))
+    for printed in (said, shown.get()):
+        plain = ESCAPE.sub("", printed)
+        assert LONG in plain
+        assert plain.count("\n") > 1
+        assert broken_by_a_terminal(plain) == []
+
+
+class Stream(io.StringIO):
+    """Standard output, at a terminal or not."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])m")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "environment", "has_escapes", "has_colours"),
+    [
+        (True, {}, True, True),
+        (False, {}, False, False),
+        (False, {"TERM": "dumb"}, False, False),
+        (True, {"TERM": "dumb"}, False, False),
+        (True, {"NO_COLOR": "1"}, True, False),
+        (False, {"NO_COLOR": "1"}, False, False),
+        (False, {"FORCE_COLOR": "1"}, True, True),
+        (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+    ],
+)
+def test_a_stream_gets_colours_only_where_somebody_sees_or_wants_them(
+    monkeypatch: pytest.MonkeyPatch,
+    is_terminal: bool,
+    environment: dict[str, str],
+    has_escapes: bool,
+    has_colours: bool,
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    out, err = Stream(is_terminal=is_terminal), Stream(is_terminal=is_terminal)
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setattr(terminal, "console", terminal._console())
+    monkeypatch.setattr(terminal, "errors", terminal._console(stderr=True))
+    table = table_of("clip", "state")
+    table.add_row(KEY, Text("failed", style="red"))
+    print_table(table)
+    terminal.tell("to buy", mark="+ ", style="green")
+    terminal.complain("nothing was bought")
+    terminal.note("an endpoint is retired")
+    for stream in (out, err):
+        assert ("\x1b" in stream.getvalue()) is has_escapes
+        assert bool(COLOUR.search(stream.getvalue())) is has_colours
+
+
+def test_every_command_prints_through_the_two_streams_that_know_whether_a_person_looks() -> None:
+    """What the test above shows of two streams holds for each command, because none makes another or writes escapes itself."""
+    folder = Path(terminal.__file__).parent
+    for file in folder.rglob("*.py"):
+        if file.name == "terminal.py":
+            continue
+        text = file.read_text()
+        assert not re.search(r"\bConsole\(|secho|\bstyle\(|rich\.print|from rich import print", text), file
+        # the log's reader takes escapes away
+        assert file.name == "logs.py" or not re.search(r"\\x1b|\\033|\\e\[", text), file
 
 
 def test_sentences_break_between_words_and_what_is_copied_stays_whole() -> None:

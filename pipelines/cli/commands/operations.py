@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Host, Json, Yes, complain, console, print_json, progress, say
+from pipelines.cli.terminal import Host, Json, Yes, complain, print_json, progress, say, tell
 
 operations_app = typer.Typer()
 PANEL = "Run"
@@ -33,12 +32,10 @@ def init(
     from resources.dagster_names import names_of
 
     written = lay_out(folder, names_of(location=location, prefix=prefix))
-    console.print(f"{len(written)} files are in {folder}", markup=False, soft_wrap=True)
-    console.print(
+    tell(f"{len(written)} files are in {folder}")
+    tell(
         f"Next: cd {folder}; dailies check; dailies plan; dailies up. Without keys in .env everything runs on stand-ins and costs "
-        f"nothing. Edit {SERIES}.",
-        markup=False,
-        soft_wrap=True,
+        f"nothing. Edit {SERIES}."
     )
 
 
@@ -249,7 +246,7 @@ def verify_provider(
         running_settings(),
         wanted,
         ask=lambda what: agree(what, yes=yes),
-        say=lambda text: None if as_json else console.print(Text(text)),
+        say=lambda text: None if as_json else tell(text),
     )
     if as_json:
         print_document(report)

@@ -19,10 +19,10 @@ from pipelines.cli.terminal import (
     Yes,
     a_day,
     complain,
-    console,
     counted,
     note,
     print_json,
+    tell,
 )
 
 production_app = typer.Typer()
@@ -62,7 +62,7 @@ def check() -> None:
     for text in notes:
         note(text)
     fine = len(declarations.series)
-    console.print(f"{fine} series {'is' if fine == 1 else 'are'} fine, {counted(len(problems), 'problem')}")
+    tell(f"{fine} series {'is' if fine == 1 else 'are'} fine, {counted(len(problems), 'problem')}")
     raise typer.Exit(2 if problems else 0)
 
 
@@ -142,8 +142,8 @@ def prompt(
         if as_json:
             print_json(keys)
         else:
-            console.print(f"{key} is a series; `dailies prompt` shows one of its clips:")
-            console.print("\n".join(keys), soft_wrap=True)
+            tell(f"{key} is a series; `dailies prompt` shows one of its clips:")
+            tell("\n".join(keys))
         return
     request = declarations.render(declarations.find(key))
     if as_json:
@@ -254,7 +254,7 @@ def retry(
         if as_json:
             print_json({"decision": None, "runs": [], "clips": []})
         else:
-            console.print("no clip has failed, so there is nothing to retry")
+            tell("no clip has failed, so there is nothing to retry")
         return
     with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
@@ -306,7 +306,7 @@ def schedules(
     elif rows:
         show_timetable(rows)
     else:
-        console.print("no series has a schedule")
+        tell("no series has a schedule")
 
 
 @production_app.command(rich_help_panel=PANEL)
@@ -346,4 +346,4 @@ def declare(
     if as_json:
         print_json({"runs": runs, "clips": keys})
     else:
-        console.print(f"{counted(len(keys), 'prompt')} changed; {counted(len(runs), 'run')} requested")
+        tell(f"{counted(len(keys), 'prompt')} changed; {counted(len(runs), 'run')} requested")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from pipelines.cli.completion import complete_clip_words, complete_key, complete_series
 from pipelines.cli.signals import end_on_signals
@@ -16,10 +15,10 @@ from pipelines.cli.terminal import (
     Long,
     complain,
     confirm,
-    console,
     note,
     print_json,
     print_table,
+    tell,
 )
 
 review_app = typer.Typer()
@@ -94,17 +93,17 @@ def status(
         elif shown.ids:
             print_status(ledger, shown, long=long)
             for line in nobodys:
-                console.print(Text(f"{line}: `dailies ledger orphans`"))
+                tell(f"{line}: `dailies ledger orphans`")
         elif failed:
-            console.print("no clip has failed")
+            tell("no clip has failed")
         elif words:
             declared = complete_series("")
             # a declared series may have bought nothing yet
             hint = "" if len(words) > 1 or words[0] in declared else nearest(words[0], declared)
             said = "; ".join(filter(None, (f"{' '.join(words)} chooses no clip that was bought", hint)))
-            console.print(said, markup=False, soft_wrap=True)
+            tell(said)
         elif not waiting:
-            console.print("no clips yet; `dailies produce SERIES` asks for some")
+            tell("no clips yet; `dailies produce SERIES` asks for some")
 
 
 @review_app.command(rich_help_panel=PANEL)
@@ -191,7 +190,7 @@ def accept_clip(
         elif found:
             print_table(table(found, now=time.time(), long=long))
         else:
-            console.print("nothing is in quarantine")
+            tell("nothing is in quarantine")
         return
     attempt = chosen(found, clip, take)
     if not yes:
@@ -266,4 +265,4 @@ def resolve(
                 f"{clip} is neither unknown nor held. Nothing was changed. `dailies resolve` lists the clips that are."
             )
         else:
-            console.print("nothing is unknown or held")
+            tell("nothing is unknown or held")

@@ -16,10 +16,10 @@ from pipelines.cli.terminal import (
     Yes,
     a_day,
     complain,
-    console,
     counted,
     print_json,
     print_table,
+    tell,
 )
 
 takes_app = typer.Typer()
@@ -44,12 +44,12 @@ def takes(clip: Clip, as_json: Json = False) -> None:
     if found.takes:
         print_table(table(found, now=time.time()))
         if (model := one_model(found)) is not None:
-            console.print(f"made by {model}", markup=False, soft_wrap=True)
+            tell(f"made by {model}")
     if found.open:
         states = ", ".join(attempt.state for attempt in found.open)
-        console.print(f"on the way: {counted(len(found.open), 'take')} ({states})")
+        tell(f"on the way: {counted(len(found.open), 'take')} ({states})")
     elif not found.takes:
-        console.print(f"{clip} has no take yet")
+        tell(f"{clip} has no take yet")
 
 
 @takes_app.command(name="circle", rich_help_panel=PANEL)
@@ -108,9 +108,9 @@ def finish(
             {"waiting": [document(one) for one in wanted], "ordered": [ordered_document(one) for one in done]}
         )
     elif not wanted:
-        console.print("no circled draft lacks its finish")
+        tell("no circled draft lacks its finish")
     for one in [] if as_json else done:
-        console.print(ordered_words(one))
+        tell(ordered_words(one))
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -212,7 +212,7 @@ def retake(
             }
         )
     else:
-        console.print(f"one more take of {clip} is requested; `dailies takes {clip}` shows it")
+        tell(f"one more take of {clip} is requested; `dailies takes {clip}` shows it")
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -294,7 +294,7 @@ def disclosure(
     if as_csv is not None:
         written = write_csv(found, as_csv)
         if as_csv != "-":
-            console.print(f"{written} lines are in {as_csv}")
+            tell(f"{written} lines are in {as_csv}")
     elif as_json:
         print_json(document(found))
     else:
@@ -335,17 +335,17 @@ def show_yield(
     if as_csv is not None:
         written = write_csv(lines, as_csv)
         if as_csv != "-":
-            console.print(f"{written} lines are in {as_csv}")
+            tell(f"{written} lines are in {as_csv}")
     elif as_json:
         print_json(document(lines, chosen))
     elif lines:
         print_table(table(lines, chosen))
     elif chosen is YieldBy.PROMPT:
-        console.print("nothing was bought whose prompt was declared as fields (docs/series.md)")
+        tell("nothing was bought whose prompt was declared as fields (docs/series.md)")
     elif series is not None or since is not None:
-        console.print("nothing of that was bought")
+        tell("nothing of that was bought")
     else:
-        console.print("nothing was bought yet")
+        tell("nothing was bought yet")
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -363,7 +363,7 @@ def room(
         port=port,
         host=host,
         open_it=open_it,
-        say=lambda url: console.print(f"the room is open at {url} until Ctrl-C", soft_wrap=True),
+        say=lambda url: tell(f"the room is open at {url} until Ctrl-C"),
     )
 
 
@@ -388,4 +388,4 @@ def _give(
     if as_json:
         print_json({"verdict": verdict_document(given.judged.recorded), **document(given.found)})
     else:
-        console.print(outcome(given))
+        tell(outcome(given))
