@@ -18,7 +18,7 @@ from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
 from bench.usage import Meter, settle, tree_seconds
 from pipelines.cli.declared import clips_of, declarations_of
-from pipelines.prompt_batch import render
+from pipelines.rendered_clips import render
 from resources.errors import UnavailableError
 from resources.settings import load_settings
 from resources.storage.embedded import EmbeddedS3

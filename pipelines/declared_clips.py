@@ -20,7 +20,7 @@ from pipelines.followed_schedules import FollowedFiles
 from pipelines.jobs import render_prompts
 from pipelines.lineage import PROMPTS, data_versions, storage_ids
 from pipelines.partitions import add_characters, add_clips, range_tags, stretches
-from pipelines.prompt_batch import render
+from pipelines.rendered_clips import render
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Declarations, Series

@@ -11,7 +11,8 @@ from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.inventory import show_delivered
 from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import add_clips
-from pipelines.prompt_batch import prompt_event, render, write_prompt
+from pipelines.prompt_batch import prompt_event, write_prompt
+from pipelines.rendered_clips import render
 from pipelines.scope import leave_alone, scope_of_list
 from resources.dagster_resources import Production
 from resources.ledger.outage import repeat_unrecorded

@@ -1,47 +1,21 @@
-"""Rendering clips into prompts, for the asset `prompts` and for the run over scattered clips.
+"""Prompts of rendered clips in the bucket and in Dagster, for the asset `prompts` and for the run over scattered clips.
 
 All prompts of a batch are rendered and validated before any is written, and all are written before anything is bought.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import dagster as dg
 from pydantic import ValidationError
 
 from pipelines.lineage import DATA_VERSION, PROMPTS, ShownEvents, cast_tags, data_versions, version_tags
+from pipelines.rendered_clips import Rendered
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
-from resources.series import Declarations
 from resources.storage.layout import prompt_key
 from resources.storage.objects import ObjectStore
-
-
-@dataclass
-class Rendered:
-    """The result for a batch of keys.
-
-    Attributes:
-        requests: The valid requests, by clip.
-        problems: Why the other clips cannot be produced, by clip.
-    """
-
-    requests: dict[str, ClipRequest] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-
-
-def render(declarations: Declarations, keys: Iterable[str]) -> Rendered:
-    """Render and validate clips by their keys. Nothing is sent or written."""
-    rendered = Rendered()
-    for key in keys:
-        try:
-            rendered.requests[key] = declarations.render(declarations.find(key))
-        except DailiesError as error:
-            rendered.problems[key] = str(error)
-    return rendered
-
 
 _written: tuple[str, dict[str, bytes]] = ("", {})
 """What the newest run of this process has written, by key, until its next step reads it."""

@@ -11,7 +11,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.jobs import submit_clips
 from pipelines.partitions import add_clips, range_tags, stretches
-from pipelines.prompt_batch import render
+from pipelines.rendered_clips import render
 from pipelines.run_labels import ceiling, run_labels
 from resources.dagster_resources import Production
 from resources.errors import DailiesError

@@ -11,14 +11,13 @@ from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.prompt_batch import (
-    Rendered,
     prompt_event,
-    render,
     show_prompts_again,
     shown_prompts,
     write_prompt,
     write_prompts,
 )
+from pipelines.rendered_clips import Rendered, render
 from pipelines.scope import LEFT_ALONE, leave_alone, scope_of
 from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production

@@ -11,7 +11,7 @@ from pipelines.cli.plan import plan_of
 from pipelines.cli.plan_table import show_decisions
 from pipelines.cli.stack_settings import running_settings
 from pipelines.cli.terminal import complain, counted
-from pipelines.prompt_batch import render
+from pipelines.rendered_clips import render
 from resources.errors import ConfigurationError
 from resources.ledger.approvals import Approval
 from resources.money import show_usd

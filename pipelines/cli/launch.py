@@ -1,4 +1,7 @@
-"""Launching runs for a command: it adds partitions, requests one run for each stretch of clips, and waits for them."""
+"""Launching runs for a command: it adds partitions, requests one run for each stretch of clips, and waits for them.
+
+Dagster is imported only when something is launched: it takes longer than everything that a command does before its question.
+"""
 
 import contextlib
 import datetime as dt
@@ -9,8 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import typer
 
 from pipelines.cli.bought import bought_so_far, reported_on_interrupt
@@ -21,11 +24,8 @@ from pipelines.cli.progress import ClipProgress
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.stack_state import running_stack, why_no_stack
 from pipelines.cli.terminal import complain, counted, errors, print_json, tell
-from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
-from pipelines.partitions import PartitionStore, add_clips, range_tags, stretches
-from pipelines.prompt_batch import render
+from pipelines.rendered_clips import render
 from pipelines.run_labels import run_labels
-from pipelines.schedules import SERIES_TAG
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import data_pushes, policy_history
 from resources.ledger.approvals import Approval, approve_clips
@@ -39,6 +39,11 @@ from resources.planning import chosen_purchases
 from resources.planning.selectors import RESERVED
 from resources.settings import Settings, open_ledger
 from resources.shared_data.source import bring, checked_digest
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from pipelines.partitions import PartitionStore
 
 LOOK_SECONDS = 1.0
 EDITS_NAMED = 3
@@ -79,12 +84,14 @@ def check_dagster(settings: Settings, api: DagsterApi) -> None:
     api.query("query Answers { version }", buys=True)
 
 
-def dagster_instance(settings: Settings) -> dg.DagsterInstance:
+def dagster_instance(settings: Settings) -> "dg.DagsterInstance":
     """The Dagster instance whose daemon starts the runs.
 
     Raises:
         ConfigurationError: None was found.
     """
+    import dagster as dg
+
     # Dagster refuses a relative path
     os.environ["DAGSTER_HOME"] = str(_dagster_home(settings).absolute())
     return dg.DagsterInstance.get()
@@ -106,7 +113,7 @@ def _dagster_home(settings: Settings) -> Path:
 
 
 @contextlib.contextmanager
-def partition_store(settings: Settings, api: DagsterApi) -> Iterator[PartitionStore]:
+def partition_store(settings: Settings, api: DagsterApi) -> Iterator["PartitionStore"]:
     """Where partitions are added: Dagster's storage if `dailies up` runs in this home, else its webserver.
 
     The storage reads 100,000 keys in 0.3 s.
@@ -156,6 +163,10 @@ def launch(
         resources.errors.ConfigurationError: This host's settings are not the policy in force, or its data folder is not the
             current one.
     """
+    from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
+    from pipelines.partitions import add_clips, range_tags, stretches
+    from pipelines.schedules import SERIES_TAG
+
     # the settings may name the folder of an earlier push
     settings = bring(settings)
     keys = [approval.clip for approval in approvals]

@@ -76,6 +76,35 @@ def test_a_command_that_only_looks_imports_no_client(
     assert heavy & set(ran.stderr.split()) == set()
 
 
+ASKED = LOADED.replace(
+    "main()", "from pipelines.cli import launch\nlaunch.check_dagster = lambda *_: None\nmain()"
+)
+"""Goes on to the question, although no Dagster runs."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("retry",), 0, "no clip has failed"),
+        (("produce", "product-loop"), 2, "without a terminal nobody can be asked"),
+    ],
+)
+def test_what_happens_before_something_is_launched_does_not_wait_for_dagster(
+    environment: dict[str, str], arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", ASKED, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    assert ran.returncode == code
+    assert says in ran.stdout + ran.stderr
+    assert {"alembic", "av", "boto3", "dagster"} & set(ran.stderr.split()) == set()
+
+
 COLLECTED = """
 import atexit, gc, sys
 from pipelines.cli import main

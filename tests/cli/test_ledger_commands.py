@@ -101,7 +101,7 @@ def test_a_ledger_is_copied_put_back_and_rebuilt(tmp_path: Path) -> None:
     assert wanted() == {"clip-a": "queued"}
     told = ok("ledger", "rebuild")
     assert "no key is set for aimlapi" in told
-    assert "1 clips were queued" in told
+    assert "1 queued clips were withdrawn" in told
     assert "it may buy again" in told
     assert wanted() == {"clip-a": "withdrawn"}
 
@@ -159,7 +159,7 @@ def test_what_a_killed_rebuild_leaves_says_how_to_go_on() -> None:
         ledger_rebuild.locks._take(ledger, "rebuild", "killed", ledger_rebuild.LOCK_SECONDS)
         stops.stop(ledger, reason=f"{stops.REBUILDING} on a-host")
         refused = run("ledger", "rebuild")
-        assert "the lock ends 300 s after its beginning" in str(refused.exception)
+        assert "the lock ends 300 s after it began" in str(refused.exception)
         with ledger.write() as connection:
             connection.execute(sa.delete(ledger_rebuild.locks.locks))
     for command in (["status"], ["doctor", "--dry-run"]):
