@@ -8,7 +8,7 @@ import pytest
 from odd_s3 import OddS3, lacks
 from typer.testing import CliRunner, Result
 
-from pipelines.cli import bucket_trial, terminal
+from pipelines.cli import terminal
 from pipelines.cli.app import app
 from resources.production.bucket_mark import bind_bucket
 from resources.settings import load_settings, open_ledger
@@ -22,8 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "80")
-    for module in (terminal, bucket_trial):
-        monkeypatch.setattr(module, "console", terminal._console())
+    monkeypatch.setattr(terminal, "console", terminal._console())
 
 
 def run(server: OddS3, monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
