@@ -23,6 +23,7 @@ _EVENTS = sa.table(
     "event_logs",
     *map(sa.column, ("id", "run_id", "asset_key", "partition", "dagster_event_type", "timestamp")),
 )
+_IS_PLAN = _EVENTS.c.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
 _TAGS = sa.table("asset_event_tags", sa.column("event_id"))
 _CHECKS = sa.table(
     "asset_check_executions",
@@ -56,12 +57,20 @@ def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
 def forget_partitions(
     instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], keys: Sequence[str]
 ) -> None:
-    """Remove the events of partitions of assets; runs keep their logs."""
+    """Remove the events of partitions of assets, except for the plans of runs that are still there.
+
+    A run's plans fix its clips; `forget_run` removes them.
+    """
     names = [asset.to_string() for asset in assets]
     for connect in _runless_connections(instance):
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             which = sa.and_(_EVENTS.c.asset_key.in_(names), _EVENTS.c.partition.in_(some))
+            with connect() as connection:
+                of_runs = sa.select(_EVENTS.c.run_id).where(which, _IS_PLAN).distinct()
+                planned_by = connection.execute(of_runs).scalars().all()
+            there = instance.get_run_ids(dg.RunsFilter(run_ids=planned_by)) if planned_by else []
+            which = sa.and_(which, sa.or_(~_IS_PLAN, _EVENTS.c.run_id.not_in(there)))
             with connect() as connection:
                 ids = sa.select(_EVENTS.c.id).where(which)
                 connection.execute(sa.delete(_TAGS).where(_TAGS.c.event_id.in_(ids)))

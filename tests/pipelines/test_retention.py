@@ -14,6 +14,7 @@ from pipelines.event_storage import forget_partitions, forget_run
 from pipelines.inventory import unshown
 from pipelines.lineage import PROMPTS
 from pipelines.retention import DAY, Removed, remove_old
+from pipelines.scope import planned_clips
 from resources.errors import ConfigurationError
 from resources.ledger.schema import attempts
 
@@ -106,6 +107,20 @@ def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partitio
     assert all(bars[asset].green == {keys[0]} for asset in ASSETS)
     assert house.shown("uploaded_videos", keys[0])["duration_seconds"] > 0
     assert tidied(house, 85).partitions == 0, "a restored clip is shown for a season"
+
+
+def test_a_run_that_outlives_its_partitions_is_removed_in_its_turn(house: House, ui: DagsterUi) -> None:
+    """Its plan events went with the partitions, so that nobody knew its clips and the run stayed for ever."""
+    keys = produced(house)
+    removed = tidied(house, 181, runs_days=365)
+    assert (removed.runs, removed.partitions) == (0, 2)
+    bars = ui.bars()
+    assert all(not (bars[asset].green or bars[asset].red) for asset in ASSETS)
+    (run,) = house.instance.get_runs()
+    assert planned_clips(house.instance, run.run_id) == set(keys)
+    removed = tidied(house, 366, runs_days=365)
+    assert (removed.runs, house.instance.get_runs()) == (1, [])
+    assert events(house) == []
 
 
 def change(house: House, key: str, **values: object) -> None:
