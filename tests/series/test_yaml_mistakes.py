@@ -65,8 +65,8 @@ def test_a_comment_of_a_prompt_is_a_comment(text: str) -> None:
     [
         (b"name: bay\nprompt: B\xe4y\n", "bay.yaml:2: 'prompt: Bäy' is not in UTF-8; save the file as UTF-8"),
         ("name: bay\n".encode("utf-16"), "bay.yaml:1: is text in UTF-16; save it as UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\x00", "bay.yaml:1: is no text"),
-        (b"name: b\x00y\n", "bay.yaml:1: is no text"),
+        (b"\x89PNG\r\n\x1a\n\x00", "bay.yaml:1: is not text"),
+        (b"name: b\x00y\n", "bay.yaml:1: is not text"),
     ],
 )
 def test_a_file_in_another_encoding_says_which_line_and_what_to_do(
