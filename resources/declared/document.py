@@ -35,6 +35,8 @@ _WRITTEN_OUT = frozenset({"prompt", "variables", "matrix", "dates"})
 """Places of texts that are sent."""
 _ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200d\u202f\u2060\u3000\ufeff]")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
+_NO_TEXT = re.compile(rf"{_NUMBER.pattern}|true|false|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}")
+"""Values that are whole without what follows a #."""
 
 
 class WrittenInteger(int):
@@ -250,7 +252,7 @@ class _Reader:
             self._document.blocks.add(where)
         if event.style:
             return text
-        if _WRITTEN_OUT & set(where):
+        if _WRITTEN_OUT & set(where) and not _NO_TEXT.fullmatch(text):
             self._check_hash(event, where)
         if text in _WORDS:
             return _WORDS[text]

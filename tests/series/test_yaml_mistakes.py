@@ -54,7 +54,14 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line_and_the_cure(text: str) -
 
 @pytest.mark.parametrize(
     "text",
-    ["prompt: Pier  # the first\n", "prompt: 'Pier #1'\n", "endpoint: model #fast\n", "prompt: Pier#1\n"],
+    [
+        "prompt: Pier  # the first\n",
+        "prompt: 'Pier #1'\n",
+        "endpoint: model #fast\n",
+        "prompt: Pier#1\n",
+        "variables:\n  boats: 5 #five\n",
+        "dates:\n  from: 2026-11-20 #the first day\n",
+    ],
 )
 def test_a_comment_of_a_prompt_is_a_comment(text: str) -> None:
     assert parse_document(text, Path("bay.yaml")).value
