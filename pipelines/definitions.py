@@ -1,6 +1,7 @@
 """Dagster's definitions, built by one factory that tests call with their own resources."""
 
 import logging
+import sys
 
 import dagster as dg
 
@@ -26,8 +27,10 @@ from resources.garbage import collect_rarely
 from resources.log_lines import use_setting
 from resources.series import Series
 
-# the process that holds the code and each run worker import this module first
-collect_rarely()
+# The process that holds the code and each run worker are started with this module's name. A process of others that merges these
+# definitions into its own is not: its garbage may be large, as tables are.
+if __name__ in " ".join([*sys.orig_argv, *sys.argv]):
+    collect_rarely()
 use_setting()
 logger = logging.getLogger("dailies")
 

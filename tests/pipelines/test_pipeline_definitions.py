@@ -216,3 +216,24 @@ def test_loading_the_definitions_imports_nothing_heavy_and_ends_without_a_search
         check=True,
     )
     assert done.stdout.split() == ["[]", "True"], done.stdout
+
+
+def test_a_process_of_others_that_merges_our_definitions_searches_for_garbage_as_before(
+    tmp_path: Path,
+) -> None:
+    """Its assets may leave tables in cycles, and 200,000 objects are many tables."""
+    theirs = tmp_path / "theirs.py"
+    theirs.write_text(
+        "import gc\nbefore = gc.get_threshold()\nfrom pipelines.definitions import build_defs\n"
+        "build_defs()\nprint(gc.get_threshold() == before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(theirs)],
+        cwd=ROOT,
+        env={**os.environ, "DAILIES_ENV_FILE": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout.split() == ["True"], done.stdout
