@@ -104,7 +104,7 @@ def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
     kind = (
         engine.dialect.name,
         engine.driver,
-        *(repr(how.get(name)) for name in ("isolation_level", "future")),
+        *(repr(how.get(name)) for name in ("isolation_level", "future", "json_serializer")),
     )
     if kind in _kinds:
         engine.dialect, engine._compiled_cache = _kinds[kind]
