@@ -6,7 +6,6 @@ without the token of the address, or by another host name, gets no information.
 
 import hmac
 import secrets
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import PurePosixPath
 from typing import Any, Self
@@ -16,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from resources.gallery.pages import FOLDER, INDEX
 from resources.guard import READS, Guard, Guarded
@@ -107,9 +107,19 @@ def fetch_object(store: ObjectStore, key: str, wanted: str | None, *, cached: st
         headers["Content-Range"] = found["ContentRange"]
     status = 206 if "ContentRange" in found else 200
     media = _TYPES[PurePosixPath(key).suffix]
-    return StreamingResponse(_pieces(found["Body"]), status, headers, media_type=media)
+    return _StreamedObject(found["Body"], status, headers, media_type=media)
 
 
-def _pieces(body: Any) -> Iterator[bytes]:
-    with closing(body):
-        yield from body.iter_chunks(_PIECE)
+class _StreamedObject(StreamingResponse):
+    """An object's content. Its connection to the bucket ends with the answer, also where a page seeks in a video and leaves.
+
+    Starlette keeps what is left of the content until Python's next search for garbage, which is rare here.
+    """
+
+    def __init__(self, body: Any, *args: Any, **options: Any) -> None:
+        super().__init__(body.iter_chunks(_PIECE), *args, **options)
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with closing(self._body):
+            await super().__call__(scope, receive, send)

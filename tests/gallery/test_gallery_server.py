@@ -1,12 +1,20 @@
 """A private bucket is shown to who knows the address, and nothing of it but the gallery."""
 
+import asyncio
+import contextlib
+import io
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from botocore.response import StreamingBody
+from starlette.requests import ClientDisconnect
 
-from resources.gallery.server import GalleryServer
+from resources.gallery import server
+from resources.gallery.server import GalleryServer, fetch_object
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
@@ -86,3 +94,31 @@ def test_no_other_page_shows_it_in_a_frame(url: str) -> None:
     shown = get(url).headers
     assert shown["content-security-policy"] == "frame-ancestors 'none'"
     assert shown["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("spec", ["2.3", "2.4"], ids="ASGI {}".format)
+def test_a_page_that_leaves_a_video_ends_the_connection_to_the_bucket(
+    monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    """Each seek leaves one. They stayed open until Python's next search for garbage, after hundreds of seeks."""
+    content = io.BytesIO(bytes(4 << 20))
+    found = {"Body": StreamingBody(content, 4 << 20), "ContentLength": 4 << 20}  # type: ignore[arg-type]
+    monkeypatch.setattr(server, "client_for", lambda _: SimpleNamespace(get_object=lambda **_: found))
+    store: Any = SimpleNamespace(settings=None, bucket="clips")
+    response = fetch_object(store, "videos/bay/take.mp4", None)
+    left = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            left.set()
+            if spec == "2.4":
+                raise OSError("the browser has closed the connection")
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    with contextlib.suppress(ClientDisconnect):
+        asyncio.run(response({"type": "http", "asgi": {"spec_version": spec}}, receive, send))
+    assert content.closed
