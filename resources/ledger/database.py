@@ -317,7 +317,7 @@ def _check_encoding(connection: sa.Connection, shown: str) -> None:
     if encoding != "UTF8":
         raise ConfigurationError(
             f"the database {shown} has the encoding {encoding}, which cannot hold every prompt. Nothing was bought. Make another one for "
-            "the ledger: CREATE DATABASE dailies TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'."
+            "the ledger: CREATE DATABASE dailies TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'."
         )
 
 

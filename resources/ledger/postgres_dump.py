@@ -74,7 +74,7 @@ def scratch_database(url: str, name: str) -> Iterator[str]:
             with engine.connect() as connection:
                 connection.exec_driver_sql(drop)
                 # as the ledger's: the server's own encoding may be another
-                kind = "TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+                kind = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
                 connection.exec_driver_sql(f'CREATE DATABASE "{name}" {kind}')
         except sa.exc.DBAPIError as error:
             raise UnavailableError(
