@@ -291,7 +291,8 @@ def test_the_room_of_a_host_that_reads_the_bucket_follows_each_push(
     (house.data / "review.yaml").write_text("people: {ann: buy}\n")
     push(house)
     house.add([key])
-    assert house.run("produce_clips", [key]).green
+    ran = house.run("produce_clips", [key])
+    assert ran.green, (ran.failure, ran.failed_clips)
     another_host(house, monkeypatch)
     monkeypatch.setenv("DAILIES_ROOM_USER_HEADER", "X-Forwarded-User")
     with (
