@@ -209,11 +209,16 @@ class Room:
             second=asked.second,
         )
         attempt = ledger.attempts([asked.take]).get(asked.take)
+        if attempt is None:
+            raise NotAllowedError(
+                "this take is not in the room's ledger, which may be another one since the page was opened. Nothing was changed; reload "
+                "the page"
+            )
         ordered = None
         # the verdict of a person who may not buy still counts: the finish waits for somebody who may
         shop = self._house.shop if person.right.includes(Right.BUY) else None
         buys = asked.finish_micros is not None and verdict.word is Word.CIRCLED
-        if buys and shop is not None and attempt is not None:
+        if buys and shop is not None:
             judged, ordered = circle_and_finish(
                 ledger,
                 self._house.store,
@@ -224,7 +229,7 @@ class Room:
                 seen=asked.seen,
                 limits=shop.limits(),
             )
-        elif attempt is not None and verdict.word is Word.CIRCLED:
+        elif verdict.word is Word.CIRCLED:
             house = self._house
             judged = circle(ledger, house.store, attempt, verdict, scratch=house.scratch, seen=asked.seen)
         else:
@@ -292,7 +297,8 @@ class Room:
     def _require(self, person: Person, right: Right) -> None:
         if not person.right.includes(right):
             raise NotAllowedError(
-                f"{person.name} may {person.right.value} here, and this needs {right.value} (data/review.yaml)"
+                f"{person.name} may {person.right.value} here, and this needs the right to {right.value}: whoever keeps data/review.yaml "
+                "can give it. Nothing was changed."
             )
 
     def _shop(self, person: Person) -> Shop:

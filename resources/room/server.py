@@ -190,7 +190,12 @@ def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], di
             asked = model.model_validate_json(await request.body())
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            return _problem(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+            where = ".".join(map(str, first["loc"]))
+            return _problem(
+                400,
+                "nothing was changed, because the room does not understand what this page sent. If the room was updated meanwhile, reload "
+                f"the page and say it again ({where}: {first['msg']})",
+            )
         return await run_in_threadpool(_answered, lambda: work(room.person_of(request.headers), asked))
 
     return answer

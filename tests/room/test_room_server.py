@@ -90,7 +90,7 @@ def test_what_changed_is_told_since_an_entry(client: httpx.Client, studio: Studi
         ({"word": "loved"}, "no verdict"),
         ({"reasons": ["ugly"]}, "no reason"),
         ({"id": "../../x"}, "id"),
-        ({"take": "nobody"}, "no attempt"),
+        ({"take": "nobody"}, "not in the room's ledger"),
         ({"note": "x" * 3000}, "note"),
         ({"cost": 1}, "cost"),
     ],

@@ -14,7 +14,7 @@ const ASKED = "dailies-asked";
 /** How long a take that was asked for is shown as such: its run needs a minute until it buys. */
 const ASKED_MS = 600_000;
 const $ = (id) => document.getElementById(id);
-const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false, asked: new Map(JSON.parse(sessionStorage.getItem(ASKED) ?? "[]")) };
+const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, edits: false, undo: [], ready: false, isAway: false, asked: new Map(JSON.parse(sessionStorage.getItem(ASKED) ?? "[]")) };
 
 const player = new Player({
   moved(position, length, plays) {
@@ -45,16 +45,25 @@ const outbox = new Outbox({
     say(problem, "warn");
     reload();
   },
-  changed(number) {
-    $("outbox").hidden = number === 0 || !room.ready;
-    $("outbox").textContent = `${number} on the way`;
-    $("outbox").title = "Kept in this browser until the server has them";
-  },
+  changed: drawOutbox,
 });
 
 const clip = () => room.clips[room.at];
 const take = () => clip()?.takes.find((one) => one.id === room.chosen);
 const nameOf = (key) => room.clips.find((one) => one.clip === key)?.name ?? key;
+function drawOutbox(number) {
+  $("outbox").hidden = !room.ready || (number === 0 && !room.isAway);
+  $("outbox").textContent = number ? `${number} on the way` : "No connection";
+  $("outbox").title = "What you say is kept in this browser until the server has it";
+}
+
+/** Whether this person may do something; what is missing is said. */
+function allowed(right) {
+  if (may(right)) return true;
+  say(`${room.me.name} may ${room.me.right} here. Whoever keeps data/review.yaml can let you ${right}.`, "warn");
+  return false;
+}
+
 const may = (right) => ["look", "judge", "buy"].indexOf(room.me.right) >= ["look", "judge", "buy"].indexOf(right);
 
 // What is shown
@@ -103,7 +112,7 @@ async function reload({ keep = true } = {}) {
   if (!room.ready) start(answer);
   const named = shown ?? linked;
   const at = room.clips.findIndex((one) => one.clip === named);
-  if (linked && at < 0) say(`${linked} has no take to show`, "warn");
+  if (linked && at < 0) say(`${linked} has no take to show, so another clip may be open. All clips has every clip with a take, Not made yet those without.`, "warn");
   open(at >= 0 ? at : 0, { again: at >= 0 && shown === named });
 }
 
@@ -249,7 +258,8 @@ function give(word, more = {}, { of = take(), undoes = false } = {}) {
 
 function circle() {
   const one = take();
-  if (!one || one.is_spare || !may("judge")) return;
+  if (!one || !allowed("judge")) return;
+  if (one.is_spare) return say("This take is spare: nobody ordered it, so it cannot be circled. Note what you like of it.", "warn");
   if (one.is_draft && may("buy") && room.sells) return askFinish(clip(), one, (micros) => circled(one, micros));
   circled(one, null);
 }
@@ -265,7 +275,7 @@ function circled(one, micros) {
 function reject(reasons, note) {
   const one = take();
   give("rejected", { reasons, note });
-  say(`Take ${one.number} of ${clip().name} is rejected`);
+  say(`Take ${one.number} of ${clip().name} is rejected${reasons.length || note ? "" : " without a reason"}`);
   const left = clip().takes.find((each) => !each.verdict);
   if (left && !clip().takes.some((each) => each.verdict?.word === "circled")) choose(left.id);
 }
@@ -317,7 +327,7 @@ const does = {
 // Dialogs
 
 function askReason() {
-  if (!take() || !may("judge")) return;
+  if (!take() || !allowed("judge")) return;
   $("reject-title").textContent = `Reject take ${take().number} of ${clip().name}`;
   $("reject-note").value = "";
   $("reasons").replaceChildren(...room.reasons.map((reason) =>
@@ -343,7 +353,7 @@ function sendRejection(name) {
 }
 
 function askNote() {
-  if (!take() || !may("judge")) return;
+  if (!take() || !allowed("judge")) return;
   player.pause();
   $("note-title").textContent = `A note on take ${take().number} of ${clip().name}`;
   $("note-text").value = `${time(player.position)} `;
@@ -354,14 +364,15 @@ function askNote() {
 function sendNote() {
   const found = /^\s*(?:(\d{1,3}):([0-5]\d)\s+)?(.*)$/s.exec($("note-text").value);
   $("note-dialog").close();
-  if (!found[3].trim()) return;
+  if (!found[3].trim()) return say("Nothing was written, so no note is kept");
   const second = found[1] === undefined ? null : Number(found[1]) * 60 + Number(found[2]);
   give("noted", { note: found[3].trim(), second });
   say("The note is kept");
 }
 
 function askWords() {
-  if (!clip() || $("words").hidden) return;
+  if (!clip() || !allowed("buy")) return;
+  if (!room.edits) return say("No words can be changed from this room", "warn");
   player.pause();
   const { clip: key, name } = clip();
   editWords(key, name, {
@@ -373,7 +384,8 @@ function askWords() {
 let offered = null;
 let questions = 0;
 async function askRetake() {
-  if (!clip() || $("retake").hidden) return;
+  if (!clip() || !allowed("buy")) return;
+  if (!room.sells) return say("Nothing can be bought from this room: it runs without Dagster", "warn");
   const key = clip().clip;
   const mine = ++questions;
   offered = null;
@@ -522,6 +534,8 @@ async function look() {
   clearTimeout(looking);
   if (!document.hidden && room.ready) {
     const { status, answer } = await get(`api/changes?after=${room.entry}`);
+    room.isAway = status === 0 || status >= 500;
+    drawOutbox(outbox.items.length);
     if (status === 200) {
       room.entry = answer.entry;
       for (const fresh of answer.clips) tellAndMerge(fresh);

@@ -131,6 +131,8 @@ export function drawStage(clip, chosen, reasons, player, does) {
   }
   const takes = clip.takes.map((take) => {
     const video = player.video(take);
+    const broken = element("span", { cls: "broken", text: "This video does not load. Reload the page; if that does not help, its file is not in the bucket any more.", hidden: !video.error });
+    video.onerror = () => { broken.hidden = !video.error; };
     const figure = element(
       "figure",
       { cls: "take", "data-take": take.id },
@@ -151,7 +153,7 @@ export function drawStage(clip, chosen, reasons, player, does) {
         take.in_quarantine ? element("span", { cls: "plain", text: "failed a check" }) : null, " ",
         take.is_spare ? element("span", { cls: "plain", text: "spare take" }) : null, " ",
         partOf(take) ? element("span", { cls: "part", text: partOf(take) }) : null,
-        video,
+        video, broken,
       ),
       under(take),
     );
