@@ -1,4 +1,4 @@
-"""The conformance kit: what the rules of money ask of a provider's client, tried against its front at the sandbox.
+"""The conformance kit: tests a provider's client against the rules of money, with its front at the sandbox.
 
-A check knows no provider: it uses the client's interface, the front's books, and answers of the front that it breaks on the way.
+A check is the same for all providers: it uses the client's interface, the front's books, and answers of the front that it damages.
 """

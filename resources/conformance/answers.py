@@ -17,7 +17,7 @@ from resources.errors import DailiesError
 from resources.providers.base import Accepted, FailureKind, JobState, Rejected
 
 MOST_BYTES = 33_000_000
-"""The most of an answer that a client may read: a list of all models is the longest."""
+"""Most bytes of an answer that a client may read: a list of all models is the longest."""
 LONGEST_TEXT = 4_000
 DEEP: Any = json.loads("[" * 400 + "]" * 400)
 HOSTILE: tuple[Any, ...] = (
@@ -40,7 +40,7 @@ CANARY = "7f3a91c0de5e"
 """A part of the key."""
 RANDOM_ANSWERS = 60
 MOST_PATHS = 40
-"""Fields of a call's answers that are spoilt; a list of models has hundreds of the same kind."""
+"""Most fields of a call's answers that are changed; a list of models has hundreds of the same kind."""
 VALUES_A_PATH = 5
 
 
@@ -83,7 +83,7 @@ async def hostile_values(stand: Stand) -> None:
                 _is_bounded(result, where)
 
 
-@check("answers", "random", "Any status with any JSON or bytes is an outcome of the call's own types.")
+@check("answers", "random", "For any status with any JSON or bytes, a call returns one of its own types.")
 async def random_answers(stand: Stand) -> None:
     """Answers made of the front's own field names."""
     job_id = await stand.bought()
@@ -108,11 +108,11 @@ async def random_answers(stand: Stand) -> None:
                 )
             if isinstance(result, JobState) and result.status.final:
                 promised(
-                    status < 300 or status in {404, 410}, f"{where}: the job was taken for {result.status}"
+                    status < 300 or status in {404, 410}, f"{where}: the job was read as {result.status}"
                 )
 
 
-@check("answers", "endless", "An answer that does not end is given up; a call reads at most some megabytes.")
+@check("answers", "endless", "A call gives up an endless answer, and reads at most some megabytes of it.")
 async def endless_answers(stand: Stand) -> None:
     """Each call gets an answer without an end."""
     job_id = await stand.bought()
@@ -131,7 +131,7 @@ async def endless_answers(stand: Stand) -> None:
             )
 
 
-@check("answers", "secrets", "No outcome, error or log shows the key, whatever is echoed.")
+@check("answers", "secrets", "No outcome, error or log shows the key, even if the provider echoes it.")
 async def secrets(stand: Stand) -> None:
     """Each field of each answer, and a header, hold the key."""
     job_id = await stand.bought()
@@ -175,7 +175,7 @@ async def secrets(stand: Stand) -> None:
     "The key goes to the provider's own address only, in every request to it and in no address.",
 )
 async def key_stays(stand: Stand) -> None:
-    """Where the key went in every call."""
+    """The recipients of the key in every call."""
     job_id = await stand.bought()
     for ask in questions(stand, job_id).values():
         await _asked(ask)
@@ -197,7 +197,7 @@ class _Heard(logging.Handler):
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
-    """The answer to a question; the errors that the interface allows are answers, too."""
+    """The result of a call; errors that the interface allows count as results."""
     try:
         return await ask()
     except DailiesError as error:
@@ -205,7 +205,7 @@ async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
 
 
 async def _paths(stand: Stand, ask: Callable[[], Awaitable[object]]) -> list[tuple[str | int, ...]]:
-    """Where the JSON of a call's answers has values; of a list, only its first item."""
+    """The paths of values in a call's JSON answers; of a list, only its first item."""
     found: set[tuple[str | int, ...]] = set()
 
     async def keep(_request: httpx.Request, forward: Forward) -> httpx.Response:
@@ -236,7 +236,7 @@ def _spoilt(path: tuple[str | int, ...], value: Any) -> Mishap:
         answer = await forward()
         try:
             document = _set(json.loads(answer.content), path, value)
-            # NaN, lone surrogates and deep nesting go out as a careless provider writes them
+            # sends NaN, lone surrogates and deep nesting as a careless provider would
             content = json.dumps(document).encode()
         except (ValueError, RecursionError):
             return answer
@@ -293,7 +293,7 @@ def _is_bounded(result: object, where: str) -> None:
         text = getattr(result, name, None)
         if isinstance(text, str):
             promised(len(text) <= LONGEST_TEXT, f"{where}: `{name}` has {len(text)} characters")
-            promised(text.isprintable(), f"{where}: `{name}` has characters that no terminal may get")
+            promised(text.isprintable(), f"{where}: `{name}` has characters that must not reach a terminal")
     job_id = getattr(result, "job_id", None)
     if isinstance(job_id, str):
         fits = 0 < len(job_id) <= 512 and job_id.isprintable() and " " not in job_id

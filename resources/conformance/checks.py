@@ -18,7 +18,7 @@ class KitCheck:
     name: str
     about: str
     asks: str
-    """What the contract asks, a sentence."""
+    """The contract's requirement, as a sentence."""
     work: Work
     offered: Callable[[ProviderSpec], bool]
     how: dict[str, Any]
@@ -41,9 +41,9 @@ def check(
     """Add a check.
 
     Args:
-        asks: What the contract asks, a sentence.
+        asks: The contract's requirement, as a sentence.
         needs: What its provider must offer.
-        offered: The same, where the capabilities do not say it.
+        offered: The same, if the capabilities do not show it.
         how: Arguments of its `Stand`.
     """
 

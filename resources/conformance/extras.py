@@ -1,4 +1,4 @@
-"""What a provider has beside posts, polls and rows: its clock, callbacks, uploads, prices, and the interface itself."""
+"""Checks of a provider's clock, callbacks, uploads and prices, and of the interface itself."""
 
 import struct
 import zlib
@@ -23,7 +23,7 @@ OLD_SECONDS = 7_200.0
 
 @check("account", "name", "A client has its account's name and its contract's capabilities.")
 async def name(stand: Stand) -> None:
-    """What the ledger and the rules of money read."""
+    """The attributes that the ledger and the rules of money read."""
     promised(stand.client.name == stand.spec.name, f"its name is {stand.client.name!r}")
     promised(
         stand.client.capabilities == stand.spec.capabilities, "its capabilities are not those of its PROVIDER"
@@ -57,9 +57,9 @@ async def _error(stand: Stand) -> type[DailiesError] | None:
     return None
 
 
-@check("account", "quote", "A quote is what the provider charges, or None.")
+@check("account", "quote", "A quote equals the provider's charge, or is None.")
 async def quote(stand: Stand) -> None:
-    """The price before and after."""
+    """The quote and the charge."""
     quoted = await stand.client.quote(stand.endpoint, stand.order())
     await stand.bought()
     price = stand.jobs[0].price_micros
@@ -80,7 +80,7 @@ async def offset(stand: Stand) -> None:
 @check(
     "clocks",
     "listing",
-    "A window by the provider's clock finds its jobs, however wrong that clock is.",
+    "A window by the provider's clock finds its jobs, even if that clock is wrong.",
     needs=lambda capabilities: capabilities.lists_jobs,
     ahead=AHEAD,
 )
@@ -101,7 +101,7 @@ async def listing_ahead(stand: Stand) -> None:
     offered=lambda spec: spec.callbacks is not None,
 )
 async def callbacks(stand: Stand) -> None:
-    """A callback as the front sends it, and what may become of it on the way."""
+    """A callback of the front, and changed forms of it."""
     make = fronts()[stand.spec.name].report
     if make is None or stand.spec.callbacks is None:
         raise BrokenPromiseError("the front sends no callbacks")
@@ -137,13 +137,13 @@ async def callbacks(stand: Stand) -> None:
             await reader.read(given, body, endpoint=stand.endpoint, now=at)
         except UnverifiedWebhookError:
             continue
-        promised(False, f"{what} was believed")
+        promised(False, f"{what} was accepted")
 
 
 @check(
     "uploads",
     "kept",
-    "A file is uploaded once and its address goes into the request; what fails says why and raises nothing.",
+    "A file is uploaded once and its address goes into the request; a failed upload returns its reason and raises nothing.",
     needs=lambda capabilities: capabilities.upload_seconds is not None,
 )
 async def uploads(stand: Stand) -> None:
@@ -164,7 +164,7 @@ async def uploads(stand: Stand) -> None:
         promised(uploaded.url not in repr(uploaded), "the address is shown")
         async with httpx.AsyncClient(trust_env=False) as anybody:
             fetched = await anybody.get(uploaded.url)
-        # an address that only the provider itself may read wants its key
+        # an address that only the account may read needs its key
         is_there = fetched.status_code == 401 or fetched.content == _picture()
         promised(is_there, f"the address gives HTTP {fetched.status_code}")
 
@@ -172,7 +172,7 @@ async def uploads(stand: Stand) -> None:
 @check(
     "uploads",
     "none",
-    "A client without uploads says so, of kind INVALID.",
+    "A client without uploads returns a failure of kind INVALID.",
     needs=lambda capabilities: capabilities.upload_seconds is None,
 )
 async def no_uploads(stand: Stand) -> None:

@@ -1,4 +1,4 @@
-"""Short histories and a short storm: the engine buys through the client, and the front's books judge what it bought."""
+"""Short histories and a short storm: the engine buys through the client, and the front's books judge the purchases."""
 
 import random
 import tempfile
@@ -73,7 +73,7 @@ class History:
                 self.stand.pass_by(STEP_SECONDS)
                 if all(attempt.state not in GOING for attempt in self.ledger.latest(clips).values()):
                     break
-            # what was charged is confirmed by the bill
+            # the bill confirms the charges
             for _ in range(3):
                 self.stand.pass_by(600)
                 await engine.step(self.name)
@@ -104,7 +104,7 @@ class History:
         ]
         promised(not lost_jobs, f"the ledger does not know {len(lost_jobs)} jobs that exist")
         stuck = {clip: attempt.state.value for clip, attempt in latest.items() if attempt.state in GOING}
-        promised(not stuck, f"clips are on their way after {STEPS} minutes: {stuck}")
+        promised(not stuck, f"clips are still open after {STEPS} minutes: {stuck}")
         workshop = self.stand.workshop
         charged = sum(workshop.charged_micros(job) - workshop.refunded_micros(job) for job in self.stand.jobs)
         counted = statement.statement(self.ledger).total.micros
@@ -123,9 +123,9 @@ async def _lived(stand: Stand, *clips: str) -> dict[str, Any]:
     return latest
 
 
-@check(ABOUT, "plain", "Clips are bought once each, and succeed.")
+@check(ABOUT, "plain", "Each clip is bought once, and succeeds.")
 async def plain(stand: Stand) -> None:
-    """Nothing goes wrong."""
+    """A history without faults."""
     latest = await _lived(stand, "one-clip", "two-clip")
     states = {attempt.state for attempt in latest.values()}
     promised(states == {S.SUCCEEDED}, f"the clips are {', '.join(sorted(states))}")
@@ -134,7 +134,7 @@ async def plain(stand: Stand) -> None:
 @check(
     ABOUT,
     "lost-answer",
-    "A lost answer is adopted where the provider can name the job, else held; it is never bought again.",
+    "After a lost answer the job is adopted if the provider can name it, else the clip is held; it is never bought again.",
 )
 async def lost_answer(stand: Stand) -> None:
     """The answer to the first POST is lost."""
@@ -158,7 +158,7 @@ async def lost_answer(stand: Stand) -> None:
 @check(
     ABOUT,
     "storm",
-    "Half of all requests go wrong, at random: nothing is bought twice, and every job and dollar is accounted for.",
+    "Half of all requests fail at random: nothing is bought twice, and every job and dollar is accounted for.",
 )
 async def storm(stand: Stand) -> None:
     """A seeded storm."""

@@ -1,4 +1,4 @@
-"""Runs the checks, and says of each what the client did and what the contract asks."""
+"""Runs the checks, and reports for each the client's answer and the contract's requirement."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ from resources.conformance.stand import BrokenPromiseError, sample, standing
 from resources.providers.spec import ProviderSpec
 
 CHECK_SECONDS = 300.0
-"""How long one check may take."""
+"""The time limit of one check."""
 
 
 MODULES = (posts, polls, rows, extras, answers, histories)
-"""They add the checks."""
+"""Importing them adds the checks."""
 ORDER = (
     "posts",
     "polls",
@@ -30,33 +30,33 @@ ORDER = (
     "answers",
     "histories",
 )
-"""What checks are about, in the order in which they run."""
+"""The subjects of checks, in the order in which they run."""
 
 
 class Result(StrEnum):
-    """What came of a check."""
+    """The result of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
     NOT_OFFERED = "not offered"
-    """The provider does not offer what is checked."""
+    """The provider does not offer the feature."""
     NOT_RUN = "not run"
-    """An earlier check failed that this one builds on."""
+    """Not run, since an earlier check that it needs failed."""
 
 
 @dataclass(frozen=True)
 class KitFinding:
-    """What one check has found."""
+    """The finding of one check."""
 
     check: str
     """Its name."""
     about: str
-    """What it is about: `posts`, `polls`, ..."""
+    """Its subject: `posts`, `polls`, ..."""
     result: Result
     did: str
-    """What the client did, empty where it passed."""
+    """The client's answer; empty if the check passed."""
     asks: str
-    """What the contract asks."""
+    """The contract's requirement."""
 
 
 async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list[KitFinding]:
@@ -73,7 +73,7 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
     quiet = logging.getLogger("dailies"), logging.getLogger("resources.providers")
     levels = [logger.level for logger in quiet]
     for logger in quiet:
-        # mishaps are what is tried: their warnings are no news
+        # the checks cause mishaps on purpose, so the client's warnings about them are hidden
         logger.setLevel(logging.CRITICAL)
     try:
         chosen = [one for one in CHECKS if one.about in about]
@@ -98,7 +98,7 @@ async def _tried(one: KitCheck, spec: ProviderSpec) -> KitFinding:
     except BrokenPromiseError as broken:
         return _finding(one, Result.FAILED, str(broken))
     except TimeoutError:
-        return _finding(one, Result.FAILED, f"it was not done within {CHECK_SECONDS:g} s")
+        return _finding(one, Result.FAILED, f"it did not end within {CHECK_SECONDS:g} s")
     except Exception as error:  # noqa: BLE001 - a stranger's client may raise anything, which is a finding
         return _finding(one, Result.FAILED, f"it raised {type(error).__name__}: {error}")
     return _finding(one, Result.PASSED)

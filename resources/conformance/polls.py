@@ -1,4 +1,4 @@
-"""What a poll says of a job: an end only where the provider says so of this job."""
+"""Checks of polls: a job ends only if the provider states it for this job."""
 
 import httpx
 
@@ -65,15 +65,17 @@ async def states(stand: Stand) -> None:
     promised(fits, f"a job that is completed without an output is {hollow.status} ({hollow.failure})")
 
 
-@check("polls", "silence", "An answer that says nothing of the job, or none, is PollFailed: the job goes on.")
+@check(
+    "polls", "silence", "A missing answer, or one without the job's state, is PollFailed: the job goes on."
+)
 async def silence(stand: Stand) -> None:
-    """Every way in which a poll says nothing."""
+    """All ways in which a poll gives no state."""
     job_id = await stand.bought()
     for name, happens in SILENT.items():
         with stand.mishap(happens):
             state = await stand.client.poll(job_id, age_seconds=1e6)
         ended = isinstance(state, JobState) and state.status.final
-        promised(not ended, f"{name}: it took the job for {getattr(state, 'status', None)}")
+        promised(not ended, f"{name}: it read the job as {getattr(state, 'status', None)}")
         if name == "429":
             kind = getattr(state, "kind", None)
             promised(kind is FailureKind.THROTTLED, f"429: the kind was {kind}")
@@ -84,19 +86,23 @@ async def silence(stand: Stand) -> None:
     promised(kind is FailureKind.AUTH, f"a wrong key: the poll came out as {type(refused).__name__} ({kind})")
 
 
-@check("polls", "new-word", "A state with a word that nobody knows means that the job still runs.")
+@check("polls", "new-word", "A state with an unknown word means that the job still runs.")
 async def new_word(stand: Stand) -> None:
-    """A word that came later than the client."""
+    """A word that the provider added after the client was written."""
     job_id = await stand.bought()
     stand.fault({"do": "status", "word": NEW_WORD}, "poll")
     state = await stand.client.poll(job_id, age_seconds=10)
     ended = isinstance(state, JobState) and state.status.final
-    promised(not ended, f"it took {NEW_WORD!r} for {getattr(state, 'status', None)}")
+    promised(not ended, f"it read {NEW_WORD!r} as {getattr(state, 'status', None)}")
 
 
-@check("polls", "not-known", "A 404 of the API is no answer while the job is young, and Gone after that.")
+@check(
+    "polls",
+    "not-known",
+    "A 404 of the API counts as no answer while the job is young, and as Gone after that.",
+)
 async def not_known(stand: Stand) -> None:
-    """A job that the provider does not know, yet or any more."""
+    """A job that the provider does not have yet, and one that it has no longer."""
     stand.fault({"do": "not_yet_known", "seconds": 1e9}, "submit")
     job_id = await stand.bought()
     young = await stand.client.poll(job_id, age_seconds=stand.spec.capabilities.propagation_seconds - 1)
@@ -106,7 +112,7 @@ async def not_known(stand: Stand) -> None:
     promised(gone, f"an old job that is not known came out as {_word(old)}")
 
 
-@check("polls", "other-job", "An answer that names another job says nothing of this one.")
+@check("polls", "other-job", "An answer that names another job does not count for this one.")
 async def other_job(stand: Stand) -> None:
     """The answer of another poll."""
     first, second = await stand.bought("one", "one"), await stand.bought("two", "two")
@@ -130,7 +136,7 @@ async def other_job(stand: Stand) -> None:
     with stand.mishap(swap):
         state = await stand.client.poll(second, age_seconds=10)
     ended = isinstance(state, JobState) and state.status.final
-    promised(not ended, "it took the answer about another job for its own")
+    promised(not ended, "it accepted the answer about another job")
 
 
 def _word(state: JobState | PollFailed) -> str:

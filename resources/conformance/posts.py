@@ -1,4 +1,4 @@
-"""What comes of a POST: its outcome says what its answer proves, and nothing is bought twice."""
+"""Checks of POSTs: the outcome states only what the answer proves, and nothing is bought twice."""
 
 import httpx
 
@@ -23,7 +23,7 @@ LOST: dict[str, Mishap] = {
     "503 without a body": answered(503),
     "504 with a page": answered(504, PAGE),
 }
-"""The job exists, and no answer says so."""
+"""Answers that do not name the job although it exists."""
 GATEWAY: dict[str, Mishap] = {
     f"a page with HTTP {status}": answered(status, PAGE) for status in (400, 403, 404, 409, 422, 429)
 }
@@ -60,23 +60,23 @@ async def _unknown(stand: Stand, cases: dict[str, Mishap]) -> None:
 
 @check("posts", "lost", "A POST without a readable answer, with a 5xx or 408 is Unknown: the job may exist.")
 async def lost_answers(stand: Stand) -> None:
-    """Every way in which an answer is lost."""
+    """All ways to lose an answer."""
     await _unknown(stand, LOST)
 
 
 @check(
     "posts",
     "gateway",
-    "A page with a 4xx is no answer of the API: nothing is stated, so the outcome is Unknown.",
+    "A page with a 4xx is not an answer of the API, so the outcome is Unknown.",
 )
 async def gateways(stand: Stand) -> None:
-    """An answer that somebody before the API has written."""
+    """An answer of a proxy before the API."""
     await _unknown(stand, GATEWAY)
 
 
-@check("posts", "once", "One call sends the paid POST once, whatever comes of it, and follows no redirect.")
+@check("posts", "once", "One call sends the paid POST once, with any result, and follows no redirect.")
 async def once(stand: Stand) -> None:
-    """Nothing is repeated."""
+    """The client repeats nothing."""
     cases: dict[str, Mishap | None] = {"it was accepted": None, **LOST, **GATEWAY}
     cases |= {name: never_sent(error) for name, error in UNSENT.items()}
     cases["429"] = instead(429, b'{"message": "too many requests"}', {"retry-after": "0"})
@@ -97,7 +97,7 @@ async def once(stand: Stand) -> None:
     "Only a request that cannot have left is NotSent; a POST after its deadline is not sent.",
 )
 async def not_sent(stand: Stand) -> None:
-    """What may be repeated freely."""
+    """The outcome that permits a repetition."""
     for name, error in UNSENT.items():
         with stand.mishap(never_sent(error)):
             outcome = await stand.submit()
@@ -128,7 +128,7 @@ async def refused(stand: Stand) -> None:
 @check(
     "posts",
     "no-funds",
-    "An account that cannot pay is Rejected as such, and creates nothing.",
+    "A POST of an account without money is Rejected with that kind, and creates nothing.",
     settings={"balance_usd": 0},
 )
 async def no_funds(stand: Stand) -> None:
@@ -150,11 +150,11 @@ async def _refused(
     "A request that cannot be written, or whose model cannot exist (empty, `../../admin`), is Rejected with status 0, and nothing is sent.",
 )
 async def local(stand: Stand) -> None:
-    """What never leaves this machine."""
+    """Requests that must not leave this machine."""
     for what, endpoint, extra in (
         ("a number that is not JSON", stand.endpoint, {"odd": float("nan")}),
         ("an object", stand.endpoint, {"odd": object()}),
-        ("an endpoint with a path of its own", "../../admin", {}),
+        ("an endpoint that is a path", "../../admin", {}),
         ("an empty endpoint", "", {}),
     ):
         outcome = await stand.client.submit(
@@ -168,7 +168,7 @@ async def local(stand: Stand) -> None:
 @check(
     "posts",
     "idempotency",
-    "The same POST with the same submission id gets the same job, however often it comes.",
+    "The same POST with the same submission id gets the same job, however often it is sent.",
     needs=lambda capabilities: capabilities.idempotency_seconds is not None,
 )
 async def idempotency(stand: Stand) -> None:
@@ -179,7 +179,7 @@ async def idempotency(stand: Stand) -> None:
     promised(len(stand.jobs) == 1, f"four POSTs under one key made {len(stand.jobs)} jobs")
     promised(len(named) == 1, f"one key named {len(named)} jobs")
     await stand.bought("another")
-    promised(len(stand.jobs) == 2, "another key made no job of its own")
+    promised(len(stand.jobs) == 2, "another key made no new job")
 
 
 def _kind(outcome: object) -> str:

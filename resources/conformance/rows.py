@@ -1,4 +1,4 @@
-"""Listings and bills: all rows or an error, and a row that proves nothing spoils no other."""
+"""Checks of listings and bills: all rows or an error, and an unreadable row affects no other."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ from resources.providers.base import Candidate, Charge
 from resources.providers.rows import Rows
 
 MANY = 130
-"""Jobs for which no provider has a single page."""
+"""More jobs than any provider shows on one page."""
 BROKEN: dict[str, Mishap] = {
     "the connection breaks": lost(httpx.ReadError("reset by peer")),
     "the answer breaks off": cut,
@@ -28,7 +28,7 @@ BROKEN: dict[str, Mishap] = {
     "502 with a page": answered(502, PAGE),
 }
 SPOILS: tuple[Any, ...] = (None, "", "odd", -1, [], {})
-"""What a field may hold instead of its value."""
+"""Values that replace a field's value."""
 
 
 def _lists(spec: Any) -> bool:
@@ -59,7 +59,7 @@ async def every_page(stand: Stand) -> None:
 
 
 async def _window(stand: Stand, jobs: list[str]) -> None:
-    """The window is cut exactly."""
+    """Jobs outside of the window are left out."""
     first, last = (datetime.fromtimestamp(START + stand.ahead + at, UTC) for at in (19, 41))
     listed = [candidate.job_id for candidate in await stand.listed((first, last))]
     promised(set(listed) == set(jobs[10:21]), f"a window of 11 jobs has {len(listed)}")
@@ -72,7 +72,7 @@ async def _window(stand: Stand, jobs: list[str]) -> None:
     offered=_lists,
 )
 async def fields(stand: Stand) -> None:
-    """What evidence needs."""
+    """The facts that evidence needs."""
     job_id = await stand.bought("our-name")
     stand.pass_by(JOB_SECONDS + 1)
     found = [one for one in await stand.listed() if one.job_id == job_id]
@@ -88,11 +88,11 @@ async def fields(stand: Stand) -> None:
 @check(
     "listings",
     "request",
-    "A listing that is said to show each job's request shows it as it was sent: POSTs are told apart by their seeds.",
+    "If the contract says that a listing shows each job's request, it shows the sent one: seeds tell POSTs apart.",
     needs=lambda capabilities: capabilities.lists_jobs and capabilities.echoes_input,
 )
 async def request(stand: Stand) -> None:
-    """What two orders of one moment differ by."""
+    """The seeds of two equal orders at the same time."""
     hill, dale = await stand.bought("one", "a hill"), await stand.bought("two", "a dale")
     stand.pass_by(JOB_SECONDS + 1)
     shown = {one.job_id: one.body for one in await stand.listed()}
@@ -106,7 +106,7 @@ async def request(stand: Stand) -> None:
 @check(
     "listings",
     "running",
-    "A listing that is said to show running jobs shows one.",
+    "If the contract says that a listing shows running jobs, it shows one.",
     needs=lambda capabilities: capabilities.lists_jobs and capabilities.lists_running,
 )
 async def running(stand: Stand) -> None:
@@ -119,17 +119,15 @@ async def running(stand: Stand) -> None:
 @check(
     "listings",
     "lag",
-    "A job that the listing does not show yet is missing, and shown as soon as it is there.",
+    "A job that the listing does not show yet is missing, and is read once it is listed.",
     offered=_lists,
 )
 async def lag(stand: Stand) -> None:
-    """A listing behind the jobs."""
+    """A listing that lags behind the jobs."""
     stand.fault({"do": "unlisted", "seconds": 600}, "submit", prompt_contains="late")
     late, early = await stand.bought("late", "late"), await stand.bought("early", "early")
     stand.pass_by(JOB_SECONDS + 1)
-    promised(
-        [one.job_id for one in await stand.listed()] == [early], "the rest of the listing is not what it was"
-    )
+    promised([one.job_id for one in await stand.listed()] == [early], "the rest of the listing has changed")
     stand.pass_by(600)
     promised({one.job_id for one in await stand.listed()} == {early, late}, "the late job is not listed")
 
@@ -137,7 +135,7 @@ async def lag(stand: Stand) -> None:
 @check(
     "listings",
     "breaks",
-    "A listing that cannot be read to its end is an error, never a shorter listing.",
+    "A listing that cannot be read completely is an error, never a shorter listing.",
     offered=_lists,
 )
 async def listing_breaks(stand: Stand) -> None:
@@ -156,7 +154,7 @@ async def listing_rows(stand: Stand) -> None:
 @check(
     "bills",
     "sums",
-    "The bill names each job with what it was charged and refunded, in micro-USD.",
+    "The bill has each job with its charge and its refund, in micro-USD.",
     offered=_bills,
 )
 async def sums(stand: Stand) -> None:
@@ -187,7 +185,7 @@ async def every_row(stand: Stand) -> None:
 @check(
     "bills",
     "breaks",
-    "A bill that cannot be read to its end is an error, never a shorter bill.",
+    "A bill that cannot be read completely is an error, never a shorter bill.",
     offered=_bills,
 )
 async def bill_breaks(stand: Stand) -> None:
@@ -208,7 +206,7 @@ async def bill_rows(stand: Stand) -> None:
     await _rows(stand, stand.billed, jobs, key=lambda row: row.job_id)
     stand.fault({"do": "odd_rows"}, "billing")
     charged = sorted(row.job_id for row in await stand.billed() if row.kind == "charge")
-    promised(charged == sorted(jobs), "rows of another label than was asked for are counted")
+    promised(charged == sorted(jobs), "rows with another label than the requested one are counted")
 
 
 Reading = Callable[[], Awaitable[Rows[Any]]]
@@ -264,7 +262,7 @@ async def _rows(stand: Stand, read: Reading, jobs: list[str], key: Callable[[Any
             promised(not unfit, f"{where} of one row was {spoil!r}: a row has the id {unfit[:1]}")
             negative = [row for row in rows if isinstance(row, Charge) and row.micros < 0]
             promised(not negative, f"{where} of one row was {spoil!r}: a charge is below zero")
-    promised(tried > 0, "its answers have no rows to spoil")
+    promised(tried > 0, "its answers have no rows to change")
 
 
 async def _first_answer(stand: Stand, read: Reading) -> list[Any]:
@@ -295,7 +293,7 @@ def _paths_of_rows(answers: list[Any], job_id: str) -> Iterator[tuple[str, ...]]
 
 
 def _rows_about(document: Any, job_id: str) -> Iterator[dict[str, Any]]:
-    """The rows that name a job. One whose id is a path is named by its own part of that, which is the longest."""
+    """The rows that name a job. If its id is a path, rows name the last part of it, which is the longest."""
     own = max(job_id.split("/"), key=len)
     if isinstance(document, dict):
         for value in document.values():

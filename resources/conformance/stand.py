@@ -1,4 +1,4 @@
-"""What a check works with: one provider's client, its front with its books, and the wire between them."""
+"""The stand of a check: one provider's client, its front with its books, and the wire between them."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,17 +31,17 @@ HOOK = "https://hooks.example.com/callbacks/"
 
 
 class BrokenPromiseError(Exception):
-    """What a client did, for a person, where the contract asks for something else."""
+    """A client broke the contract; the message describes its answer."""
 
 
 def promised(holds: bool, did: str) -> None:
-    """Go on if something holds.
+    """Check a condition.
 
     Args:
-        did: What the client did, if it does not.
+        did: The client's answer, if the condition does not hold.
 
     Raises:
-        BrokenPromiseError: It does not hold.
+        BrokenPromiseError: The condition does not hold.
     """
     if not holds:
         raise BrokenPromiseError(did)
@@ -49,7 +49,7 @@ def promised(holds: bool, did: str) -> None:
 
 @dataclass
 class Moments:
-    """Seconds since the epoch, moved by hand."""
+    """A manual clock: seconds since the epoch."""
 
     now: float = START
 
@@ -60,7 +60,7 @@ class Moments:
 
 @dataclass
 class Stand:
-    """One provider's client before its front, both in this process and on one clock."""
+    """One provider's client and its front, both in this process and on one clock."""
 
     spec: ProviderSpec
     settings: dict[str, Any] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Stand:
             )
         )
 
-    # What is done
+    # Actions
 
     def order(self, prompt: str = "a hill") -> dict[str, Any]:
         """A request that the front accepts."""
@@ -125,12 +125,12 @@ class Stand:
         return outcome.job_id
 
     def window(self) -> tuple[datetime, datetime]:
-        """A window around everything, by the provider's clock."""
+        """A window around all jobs, by the provider's clock."""
         now = self.provider_clock()
         return datetime.fromtimestamp(START + self.ahead - 3600, UTC), datetime.fromtimestamp(now + 3600, UTC)
 
     async def listed(self, window: tuple[datetime, datetime] | None = None) -> Rows[Candidate]:
-        """The listing of a window, by default of everything."""
+        """The listing of a window, by default of all jobs."""
         after, before = window or self.window()
         return await self.client.list_jobs(after=after, before=before, endpoints=[self.endpoint])
 
@@ -153,14 +153,14 @@ class Stand:
     def mishap(
         self, happens: Mishap | None, only: Callable[[Sent], bool] = lambda _sent: True
     ) -> Iterator[None]:
-        """While the block runs, something happens to the client's requests."""
+        """Apply a mishap to the client's requests while the block runs."""
         self.wire.mishap, self.wire.only = happens, only
         try:
             yield
         finally:
             self.wire.mishap = None
 
-    # What is seen
+    # Observations
 
     @property
     def jobs(self) -> list[Job]:
@@ -179,7 +179,7 @@ class Stand:
 
 @asynccontextmanager
 async def standing(spec: ProviderSpec, **how: Any) -> AsyncIterator[Stand]:
-    """A stand that is closed in the end."""
+    """A stand, closed at the end of the block."""
     stand = Stand(spec, **how)
     # the front's courier of callbacks ends with it
     async with stand.app.router.lifespan_context(stand.app):
@@ -190,7 +190,7 @@ async def standing(spec: ProviderSpec, **how: Any) -> AsyncIterator[Stand]:
 
 
 def sample(provider: str) -> tuple[str, SandboxEndpoint]:
-    """The first endpoint of a front that makes a video from words.
+    """The first endpoint of a front that makes a video from text alone.
 
     Raises:
         ConfigurationError: The sandbox has no front for the provider, or none of its endpoints can be ordered so.
@@ -205,7 +205,7 @@ def sample(provider: str) -> tuple[str, SandboxEndpoint]:
         ]
         if sold.output == "video" and not needed:
             return name, sold
-    raise ConfigurationError(f"no endpoint of the front for {provider!r} makes a video from words alone")
+    raise ConfigurationError(f"no endpoint of the front for {provider!r} makes a video from text alone")
 
 
 def body_of(sold: SandboxEndpoint, prompt: str) -> dict[str, Any]:

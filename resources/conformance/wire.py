@@ -1,4 +1,4 @@
-"""The way between a client and its front in this process, on which requests and answers are lost, cut and changed."""
+"""The connection of a client and its front in this process; it loses, cuts and changes requests and answers."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,11 +12,11 @@ import httpx
 PAGE = b"<html><body><h1>Something went wrong</h1></body></html>"
 PIECE = b"x" * 65_536
 ENDLESS_BYTES = 64_000_000
-"""Where an endless answer ends after all; nobody needs so much."""
+"""Bytes after which an endless answer ends, so that a wrong client does not hang the kit."""
 
 Forward = Callable[[], Awaitable[httpx.Response]]
 Mishap = Callable[[httpx.Request, Forward], Awaitable[httpx.Response]]
-"""What happens to a request: it may be forwarded to the front, and its answer may be another."""
+"""Handles a request: may forward it to the front, and may return another answer."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Wire(httpx.AsyncBaseTransport):
         self.sent: list[Sent] = []
         self.mishap: Mishap | None = None
         self.only: Callable[[Sent], bool] = lambda _sent: True
-        """The requests that the mishap happens to."""
+        """The requests to which the mishap applies."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
@@ -91,7 +91,7 @@ def lost(error: Exception) -> Mishap:
 
 
 def answered(status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> Mishap:
-    """The request is carried out, and something else is answered."""
+    """The request is carried out, and the answer is replaced."""
 
     async def happen(_request: httpx.Request, forward: Forward) -> httpx.Response:
         await forward()
@@ -101,7 +101,7 @@ def answered(status: int, content: bytes = b"", headers: dict[str, str] | None =
 
 
 def instead(status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> Mishap:
-    """The request is not carried out, and this is answered."""
+    """The request is not carried out, and gets this answer."""
 
     async def happen(_request: httpx.Request, _forward: Forward) -> httpx.Response:
         return httpx.Response(status, content=content, headers=headers)
@@ -110,7 +110,7 @@ def instead(status: int, content: bytes = b"", headers: dict[str, str] | None = 
 
 
 def changed(change: Callable[[Any], Any]) -> Mishap:
-    """The answer's JSON is changed. An answer that is no JSON stays."""
+    """The answer's JSON is changed. An answer that is not JSON stays."""
 
     async def happen(_request: httpx.Request, forward: Forward) -> httpx.Response:
         answer = await forward()
@@ -131,7 +131,7 @@ async def cut(_request: httpx.Request, forward: Forward) -> httpx.Response:
 
 
 def endless(read: list[int], status: int) -> Mishap:
-    """The request is carried out, and its answer does not end; `read` gets the bytes that were taken."""
+    """The request is carried out, and its answer does not end; `read` receives the number of bytes read."""
 
     async def happen(_request: httpx.Request, forward: Forward) -> httpx.Response:
         await forward()

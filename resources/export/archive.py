@@ -1,4 +1,4 @@
-"""Takes as one ZIP archive that is written while it is sent: one video at a time lies on the disk, one piece in memory."""
+"""Takes as one ZIP archive that is written while it is sent: one video at a time is on the disk, one piece in memory."""
 
 import hashlib
 import io
@@ -22,12 +22,12 @@ from resources.storage.scratch import scratch_folder, sweep
 from resources.video.inspector import VideoInspector
 
 LEFT_OUT = "LEFT-OUT.txt"
-"""The file that names what is not in the archive, and why."""
+"""The file with the clips that are left out, and why."""
 _PIECE = 256 << 10
 
 
 class _Pieces:
-    """A file that is only written. What was written waits in it until it is taken."""
+    """A write-only file. It keeps the written bytes until they are taken."""
 
     def __init__(self) -> None:
         self._waiting: list[bytes] = []
@@ -37,10 +37,10 @@ class _Pieces:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: what was written is there."""
+        """Does nothing, since written bytes are available at once."""
 
     def taken(self) -> bytes:
-        """What was written since the last time."""
+        """The bytes written since the last call."""
         data = b"".join(self._waiting)
         self._waiting.clear()
         return data
@@ -52,7 +52,7 @@ class Archive:
     Args:
         scratch: Folder for the video that is being copied.
         takes: In their order.
-        left_out: Why other clips are not in it, by clip.
+        left_out: Why other clips are left out, by clip.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Archive:
         self._pieces = _Pieces()
 
     def pieces(self) -> Iterator[bytes]:
-        """The archive's bytes. A take that cannot be had is named in `LEFT_OUT`, and the others go on.
+        """The archive's bytes. A take that cannot be fetched is named in `LEFT_OUT`, and the others go on.
 
         Raises:
-            resources.errors.UnavailableError: The bucket does not answer; the archive ends before its end, which every program sees.
+            resources.errors.UnavailableError: The bucket does not answer; the archive is cut off, which every program notices.
         """
         parent = self._scratch / "archives"
         parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class Archive:
         when: tuple[int, ...],
     ) -> Iterator[bytes]:
         entry = zipfile.ZipInfo(name, (when[0], when[1], when[2], when[3], when[4], when[5]))
-        # without it, an entry of 4 GiB would be found out only when it is too late
+        # without it, an entry of 4 GiB would fail only after it was written
         entry.file_size = size
         entry.external_attr = 0o644 << 16
         with archive.open(entry, "w") as written:

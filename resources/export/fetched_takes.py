@@ -32,7 +32,7 @@ class FetchedTake:
     """Its manifest, relative to the folder."""
     manifest: Manifest
     was_there: bool
-    """Whether an earlier fetch had brought it."""
+    """Whether an earlier fetch stored it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def fetch_takes(
         arriving: See `ExportFolder.arriving`.
 
     Raises:
-        resources.errors.UnavailableError: The bucket does not answer. What was fetched before stays.
+        resources.errors.UnavailableError: The bucket does not answer. Takes fetched before stay.
         OSError: The folder cannot be written.
     """
 
@@ -78,33 +78,31 @@ def read_manifest(store: ObjectStore, take: Take) -> tuple[Manifest, bytes]:
     """The manifest of a take, and its bytes.
 
     Raises:
-        DailiesError: It is gone, or is not the one that the ledger knows.
+        DailiesError: The manifest is gone, or differs from the ledger's.
     """
     attempt = take.attempt
     key = manifest_key(attempt.clip, attempt.id)
     data = store.get_bytes(key)
     if data is None:
-        raise DailiesError(f"{store.uri(key)} is gone; `dailies doctor` says what else is missing")
+        raise DailiesError(f"{store.uri(key)} is gone; `dailies doctor` shows what else is missing")
     manifest = Manifest.from_json_bytes(data, where=store.uri(key))
     stored = manifest.object
     recorded = (attempt.delivery or {}).get("sha256", stored.sha256)
     if (manifest.clip, manifest.attempt, stored.sha256) != (attempt.clip, attempt.id, recorded):
-        raise DailiesError(
-            f"{store.uri(key)} is not the manifest that the ledger knows, so nothing was written"
-        )
+        raise DailiesError(f"{store.uri(key)} is not the manifest in the ledger, so nothing was written")
     return manifest, data
 
 
 def fetch_video(store: ObjectStore, manifest: Manifest, part: Path) -> None:
-    """Fetch the video of a manifest into a file that gets its name only then.
+    """Fetch the video of a manifest into a file that gets its name only when it is complete.
 
     Raises:
-        DailiesError: It is gone, or has other bytes. No file is left.
+        DailiesError: The video is gone, or has other bytes. No file is left.
     """
     stored = manifest.object
     found = store.get_file(stored.key, part)
     if found is None:
-        raise DailiesError(f"{store.uri(stored.key)} is gone; `dailies doctor` says what else is missing")
+        raise DailiesError(f"{store.uri(stored.key)} is gone; `dailies doctor` shows what else is missing")
     if found.sha256 != stored.sha256:
         part.unlink()
         raise DailiesError(

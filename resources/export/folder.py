@@ -1,4 +1,4 @@
-"""A person's folder with fetched files. A file that somebody else made or changed is never overwritten."""
+"""A person's folder with fetched files. A file that another program made or changed is never overwritten."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 
 
 class FileConflictError(DailiesError):
-    """A file has the name of a fetched one and other bytes. It stays as it is."""
+    """A file has the name of a fetched one and other bytes. It stays unchanged."""
 
 
 class ExportFolder:
@@ -30,7 +30,7 @@ class ExportFolder:
         """Read the list of an earlier fetch.
 
         Raises:
-            ConfigurationError: It is no folder, or its list of digests is somebody else's.
+            ConfigurationError: It is not a folder, or its list of digests was not written by a fetch.
         """
         self.path = path
         if path.exists() and not path.is_dir():
@@ -39,7 +39,7 @@ class ExportFolder:
 
     @contextlib.contextmanager
     def arriving(self) -> Iterator[Path]:
-        """An empty folder beside the files, for files on their way. What a killed fetch has left there is removed."""
+        """An empty folder beside the files, for incomplete files. Files that a killed fetch left there are removed."""
         parent = self.path / _ARRIVING
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
@@ -47,12 +47,12 @@ class ExportFolder:
             with scratch_folder(parent) as folder:
                 yield folder
         finally:
-            # another fetch into this folder may have files on their way
+            # another fetch into this folder may still be writing
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
     def place(self, name: str) -> Path:
-        """Where a file is.
+        """The path of a file.
 
         Raises:
             DailiesError: The name would lead out of the folder.
@@ -64,32 +64,32 @@ class ExportFolder:
         return path
 
     def has(self, name: str, sha256: str) -> bool:
-        """Whether a file is there with these bytes.
+        """Whether a file exists with these bytes.
 
         Raises:
-            FileConflictError: It is there with other bytes.
+            FileConflictError: It exists with other bytes.
         """
         path = self.place(name)
         if not path.exists():
             return False
         if not path.is_file() or _digest(path) != sha256:
             raise FileConflictError(
-                f"{path} is there with other bytes, and is not overwritten; move it away, or name another folder with --to"
+                f"{path} exists with other bytes, and is not overwritten; move it away, or name another folder with --to"
             )
         self._sums[name] = sha256
         return True
 
     def kept(self, name: str) -> str | None:
-        """The digest of a file that an earlier fetch made, None if it is not there.
+        """The digest of a file that an earlier fetch made; None if it does not exist.
 
         Raises:
-            FileConflictError: It is there, and is not what an earlier fetch made.
+            FileConflictError: It exists, and was not made by an earlier fetch, or was changed since.
         """
         made = self._sums.get(name, "")
         return made if self.has(name, made) else None
 
     def keep(self, arrived: Path, name: str, sha256: str) -> None:
-        """Give a file that has arrived its name.
+        """Give a complete file its name.
 
         Args:
             sha256: Of its bytes, in hex.
@@ -108,7 +108,7 @@ class ExportFolder:
 
         Args:
             arriving: See `arriving`.
-            replaces: Whether it takes the place of what an earlier fetch wrote. A file that was changed since then stays.
+            replaces: Whether it replaces the file of an earlier fetch. A file that was changed since then stays.
 
         Raises:
             FileConflictError: The name is taken by other bytes.
@@ -121,7 +121,7 @@ class ExportFolder:
         self.keep(part, name, hashlib.sha256(data).hexdigest())
 
     def write_sums(self, arriving: Path) -> None:
-        """Write the list of digests of every fetched file that is there, also of earlier fetches.
+        """Write the list of digests of all fetched files in the folder, also of earlier fetches.
 
         Args:
             arriving: See `arriving`.
@@ -143,7 +143,7 @@ def _read_sums(path: Path) -> dict[str, str]:
     found = [_LINE.fullmatch(line) for line in lines]
     if None in found:
         raise ConfigurationError(
-            f"{path} is no list of SHA-256 digests, and would be replaced; move it away, or name another folder with --to"
+            f"{path} is not a list of SHA-256 digests, and would be replaced; move it away, or name another folder with --to"
         )
     return {match[2]: match[1] for match in found if match is not None}
 

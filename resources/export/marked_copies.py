@@ -1,6 +1,6 @@
-"""Copies of fetched takes that say what they are: XMP with IPTC's terms, and content credentials signed by the user.
+"""Copies of fetched takes that are marked as AI-generated: XMP with IPTC's terms, and content credentials signed by the user.
 
-The file that was fetched stays byte for byte as its provider made it, with the credentials that it carries.
+The fetched file stays byte for byte as its provider made it, with its credentials.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class MarkedCopy:
     """Of the copy, in hex."""
     is_signed: bool
     note: str = ""
-    """What it lacks, in a sentence."""
+    """A sentence about a part that it lacks."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class UnmarkedTake:
     take: FetchedTake
     why: str
     was_wanted: bool
-    """Whether its copy is missing; not for a file that needs no mark because its provider signed it."""
+    """Whether its copy is missing; False for a file that needs none because its provider signed it."""
 
 
 def xmp_packet(disclosure: Disclosure) -> str:
-    """XMP that says that a generative model made the file, and which. The prompt is not in it."""
+    """XMP that names the generative model which made the file. It does not contain the prompt."""
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -107,7 +107,7 @@ def _mark(
     marked, signed, note = arriving / f"{attempt}-marked.mp4", arriving / f"{attempt}-signed.mp4", ""
     if carried.state == "valid":
         if identity is None:
-            why = f"{take.file} carries content credentials, so it was left as it is"
+            why = f"{take.file} carries content credentials, so it was left unchanged"
             return UnmarkedTake(take, why, was_wanted=False)
         marked = original
     else:
@@ -131,7 +131,7 @@ def _mark(
 
 
 def _order(take: FetchedTake, identity: SigningIdentity) -> ManifestOrder:
-    """What the signed copy says: made from this clip, which a generative model made."""
+    """The claim of the signed copy: it was made from this clip, which a generative model made."""
     disclosure, title = take.manifest.disclosure, take.file.rpartition("/")[2]
     opened: dict[str, Any] = {
         "action": "c2pa.opened",

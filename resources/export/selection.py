@@ -8,21 +8,21 @@ from resources.ledger.takes import ClipTakes, Take
 
 @dataclass(frozen=True)
 class WantedTakes:
-    """What is fetched of a clip."""
+    """The takes of a clip to fetch."""
 
     takes: tuple[Take, ...]
     """Oldest first."""
     select: Take | None
-    """The one for the timeline; None if nobody has chosen one that had to be chosen."""
+    """The one for the timeline; None if a person has to choose one and has not."""
     left_out: str
-    """Why nothing is fetched, or not everything that was asked for; empty if nothing is left out."""
+    """Why takes are left out; empty if none is."""
 
 
 def wanted_takes(found: ClipTakes, *, every: bool) -> WantedTakes:
     """The circled take of a clip; without one, the current take if its series asks for no review.
 
     Args:
-        every: Whether every delivered take is wanted, also rejected and spare ones.
+        every: Whether to fetch every delivered take, also rejected and spare ones.
     """
     delivered = tuple(take for take in found.takes if take.attempt.state is AttemptState.DELIVERED)
     select = _select(delivered)
@@ -53,5 +53,5 @@ def _why_none(found: ClipTakes, delivered: tuple[Take, ...]) -> str:
             return "every take is rejected"
         return f"no take is circled; `dailies takes {found.clip}` shows them"
     if found.takes:
-        return "it failed a check; `dailies accept` delivers it all the same"
+        return "it failed a check; `dailies accept` delivers it anyway"
     return "its take is on its way" if found.open is not None else "no take was delivered"

@@ -44,7 +44,7 @@ class SigningIdentity:
                 salted = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
                 return self._key.sign(data, salted, hashes.SHA256())
             case _:
-                raise ConfigurationError(f"{KEY} is of a kind that C2PA does not know")
+                raise ConfigurationError(f"{KEY} is of a kind that C2PA does not support")
 
 
 def read_identity(certificate: Path | None, key: Path | None) -> SigningIdentity:
@@ -57,13 +57,13 @@ def read_identity(certificate: Path | None, key: Path | None) -> SigningIdentity
     try:
         signer = x509.load_pem_x509_certificates(chain)[0]
     except (ValueError, IndexError):
-        raise ConfigurationError(f"{CERTIFICATE} is no file of certificates in PEM") from None
+        raise ConfigurationError(f"{CERTIFICATE} is not a file of certificates in PEM") from None
     try:
         private = load_pem_private_key(secret, password=None)
     except TypeError:
         raise ConfigurationError(f"{KEY} is encrypted; a key without a password is needed") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigurationError(f"{KEY} is no private key in PEM") from None
+        raise ConfigurationError(f"{KEY} is not a private key in PEM") from None
     if signer.public_key() != private.public_key():
         raise ConfigurationError(
             f"{KEY} is not that of {CERTIFICATE}; the signer's own certificate comes first"
@@ -82,7 +82,7 @@ def _algorithm(key: PrivateKeyTypes) -> str:
             return "ps256"
         case _:
             raise ConfigurationError(
-                f"{KEY} is of a kind that C2PA does not know: ECDSA, Ed25519 or RSA is needed"
+                f"{KEY} is of a kind that C2PA does not support: ECDSA, Ed25519 or RSA is needed"
             )
 
 

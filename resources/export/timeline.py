@@ -1,4 +1,4 @@
-"""A timeline of fetched takes for an editing program: OpenTimelineIO, and what its adapters make of it for older programs."""
+"""A timeline of fetched takes for an editing program: OpenTimelineIO, and the formats of its adapters for older programs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from resources.export.fetched_takes import FetchedTake
 from resources.video.facts import VideoFacts
 
 _SAME_RATE = 0.02
-"""A file's average rate is read as 23.976 or 29.97 frames a second if it is that near."""
+"""A file's average rate is read as 23.976 or 29.97 frames a second if it differs by less than this."""
 ADAPTERS = {"timeline.otio": "otio_json", "timeline.edl": "cmx_3600", "timeline.xml": "fcp_xml"}
 
 
@@ -21,7 +21,7 @@ class Timelines:
     files: dict[str, bytes]
     """Their contents, by the files' names."""
     left_out: list[str]
-    """What is not in them, and which could not be written, in sentences."""
+    """Sentences about takes that are left out, and about timelines that could not be written."""
 
 
 def require_timelines() -> None:
@@ -39,7 +39,7 @@ def require_timelines() -> None:
 
 
 def write_timelines(title: str, takes: Sequence[FetchedTake], folder: Path) -> Timelines:
-    """The takes one after the other: a track of pictures, and one of their sounds.
+    """The timelines of takes in a row: a track of pictures, and one of their sounds.
 
     The links of `timeline.otio` are relative to it, so that the folder can be moved. The two others need whole addresses.
 
@@ -57,7 +57,7 @@ def write_timelines(title: str, takes: Sequence[FetchedTake], folder: Path) -> T
 
     known = [(take, video) for take in takes if (video := take.manifest.video) is not None]
     left_out = [
-        f"{take.file} is not in the timeline: its length is not known"
+        f"{take.file} is not in the timeline: its length is unknown"
         for take in takes
         if take.manifest.video is None
     ]
@@ -72,7 +72,7 @@ def write_timelines(title: str, takes: Sequence[FetchedTake], folder: Path) -> T
         try:
             text: str = adapters.write_to_string(timeline, adapter, **options)
         except (OTIOError, ValueError) as error:
-            # an EDL and Final Cut's XML know only the rates of television, and some models make 16 frames a second
+            # an EDL and Final Cut's XML support only the rates of television, and some models make 16 frames a second
             left_out.append(f"{name} was not written: {error}")
             continue
         files[name] = text.encode()
@@ -80,7 +80,7 @@ def write_timelines(title: str, takes: Sequence[FetchedTake], folder: Path) -> T
 
 
 def frame_rate(fps: float) -> float:
-    """Frames a second as editing programs know them; another rate stays as it is."""
+    """The standard rate of editing programs, in frames a second; a rate that is near none stays unchanged."""
     from opentimelineio.opentime import RationalTime
 
     nearest: float = RationalTime.nearest_smpte_timecode_rate(fps)

@@ -1,4 +1,4 @@
 """The gallery: static pages in the bucket that show every clip and its cost to the people who judge it.
 
-It reads the ledger and writes HTML. Of Dagster it knows only the address for links.
+It reads the ledger and writes HTML. It uses Dagster's address for links only.
 """

@@ -70,9 +70,9 @@ class ShownTake:
     video: str
     """Key of its video."""
     word: str = ""
-    """`circled` or `rejected`; empty where no verdict stands."""
+    """`circled` or `rejected`; empty without a valid verdict."""
     said: str = ""
-    """Who said so, and why."""
+    """Author and reason of the verdict."""
     is_current: bool = False
     """Whether it is the clip's current take."""
     is_draft: bool = False
@@ -100,9 +100,9 @@ class Card:
     bought: str
     """The bought model, which differs for a fallback."""
     served: str | None
-    """The model that the provider says it used, None if it does not say."""
+    """The model that the provider reports, None if it reports none."""
     cost_micros: int
-    """Cost of the take that is shown, in micro-dollars."""
+    """Cost of the shown take, in micro-dollars."""
     spent_micros: int
     """Cost of all takes, in micro-dollars."""
     takes: int
@@ -120,7 +120,7 @@ class Card:
     checks: list[ShownCheck] = field(default_factory=list)
     """Results of the checks."""
     accepted: str = ""
-    """Who accepted a video that failed a check, and why; empty if nobody did."""
+    """Who accepted a video that failed a check, and why; empty if it was not accepted."""
     waited_seconds: float | None = None
     """Seconds from the submit to the end of the job."""
     is_older_take: bool = False
@@ -128,19 +128,19 @@ class Card:
     is_draft: bool = False
     """Whether the video is a draft."""
     versions: list[ShownTake] = field(default_factory=list)
-    """The clip's takes, where there are several or a person has judged one."""
+    """The clip's takes, if there are several or a person has judged one."""
     asset: str = "uploaded_videos"
     """The Dagster asset for its link."""
 
     @property
     def name(self) -> str:
-        """What its key says beside series and date."""
+        """Its key without series and date."""
         name = _DATE.sub("", self.clip.removeprefix(f"{self.series}-"))
         return name.replace("-", " ") or self.clip
 
     @property
     def word(self) -> str:
-        """`circled`, `rejected` where every take is, or empty."""
+        """`circled`; `rejected` if every take is; otherwise empty."""
         words = [take.word for take in self.versions]
         if "circled" in words:
             return "circled"
@@ -148,7 +148,7 @@ class Card:
 
     @property
     def is_substituted(self) -> bool:
-        """Whether the provider says that it used another model than the bought one."""
+        """Whether the provider reports another model than the bought one."""
         return self.served is not None and self.served.casefold() != self.bought.casefold()
 
     def dagster(self, url: str) -> str:
@@ -159,7 +159,7 @@ class Card:
 
 
 def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWEST) -> list[Card]:
-    """The clips that were bought last, newest first.
+    """The most recently bought clips, newest first.
 
     Args:
         series: Only clips of this series.
@@ -285,7 +285,7 @@ def _key(uri: object) -> str | None:
 
 
 def facts_in_words(delivery: Mapping[str, Any]) -> str:
-    """What was measured of a delivered file, for a card: its frame, length and sound, and what its credentials say."""
+    """The measured facts of a delivered file, for a card: its frame, length, sound and credentials."""
     facts, words = delivery.get("video") or {}, []
     if facts.get("width") and facts.get("height"):
         words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")

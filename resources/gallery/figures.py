@@ -72,7 +72,7 @@ class Figures:
     micros: int
     """The whole spend, in micro-dollars."""
     worth: list[YieldLine] = field(default_factory=list)
-    """What circled takes cost, by series, or by endpoint if there is only one series; only lines with a verdict."""
+    """Costs of circled takes by series, or by endpoint if there is only one series; only lines with a verdict."""
 
     @property
     def total(self) -> int:

@@ -58,7 +58,7 @@ class GalleryPage:
         return (self.titles or {}).get(series, series)
 
     def _by_series_and_day(self) -> list[tuple[str, str, list[Card]]]:
-        """Title, day and cards of each series and day: series by their titles, the newest day first, clips as they were bought."""
+        """Title, day and cards of each series and day: series by their titles, the newest day first, clips in the order of purchase."""
         found: dict[tuple[str, str], list[Card]] = {}
         for card in reversed(self.cards):
             found.setdefault((card.series, card.day), []).append(card)
@@ -225,7 +225,7 @@ def _plots(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]
     """The plots in plain words.
 
     Args:
-        named: The title of a series, or the name of a model as it is.
+        named: The title of a series, or the unchanged name of a model.
     """
     costs = [c for c in figures.unit_costs if c.micros or c.delivered]
     dearest = max((c.each_micros or 0 for c in costs), default=0)
@@ -233,7 +233,7 @@ def _plots(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]
     most = max((count for _, count in figures.failures), default=0)
     return [
         {
-            "title": "What one finished clip costs, with everything that failed on the way",
+            "title": "Cost of one finished clip, failed purchases included",
             "colour": "money",
             "nothing": "nothing was bought yet",
             "bars": [
@@ -250,7 +250,7 @@ def _plots(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]
         },
         *_worth(figures, named),
         {
-            "title": "How long a model takes",
+            "title": "Time of a model's jobs",
             "colour": "time",
             "nothing": "no job has ended yet",
             "bars": [
@@ -265,16 +265,16 @@ def _plots(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]
             ],
         },
         {
-            "title": "Why purchases made no clip",
+            "title": "Reasons of purchases without a clip",
             "colour": "fault",
-            "nothing": "every purchase made one",
+            "nothing": "every purchase made a clip",
             "bars": [_bar(why, count, most, str(count)) for why, count in figures.failures],
         },
     ]
 
 
 def _worth(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]]:
-    """What one chosen take costs, and why others were rejected; nothing before the first verdict."""
+    """The cost of one chosen take, and the reasons of rejections; nothing before the first verdict."""
     if not figures.worth:
         return []
     dearest = max((line.each_micros or 0 for line in figures.worth), default=0)
@@ -282,7 +282,7 @@ def _worth(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]
     most = max(reasons.values(), default=0)
     return [
         {
-            "title": "What one chosen take costs, with everything that was bought on the way",
+            "title": "Cost of one chosen take, all other purchases included",
             "colour": "money",
             "nothing": "",
             "bars": [
@@ -298,9 +298,9 @@ def _worth(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]
             ],
         },
         {
-            "title": "Why takes were rejected",
+            "title": "Reasons of rejected takes",
             "colour": "fault",
-            "nothing": "none was rejected",
+            "nothing": "no take was rejected",
             "bars": [_bar(why, count, most, str(count)) for why, count in reasons.most_common()],
         },
     ]

@@ -50,7 +50,7 @@ class GalleryServer:
 
     @property
     def url(self) -> str:
-        """Address of the first page. Everybody who has it can see every clip while the server runs."""
+        """Address of the first page. Anyone who has it can see every clip while the server runs."""
         return f"http://{HOST}:{self.port}/{self._token}/{INDEX}"
 
     def __enter__(self) -> Self:

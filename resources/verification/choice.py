@@ -1,4 +1,4 @@
-"""The choice of the cheapest job, which is bought to verify a provider."""
+"""Chooses the cheapest job for verifying a provider."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Offer:
         return max((price for price in (self.listed_micros, self.quoted_micros) if price), default=None)
 
     def request(self, key: str, account: str | None = None) -> ClipRequest:
-        """The request to an account; `key` is the probe's subject in the ledger."""
+        """The request for an account; `key` is the probe's subject in the ledger."""
         return ClipRequest(
             kind="probe",
             clip=key,
@@ -84,9 +84,9 @@ async def cheapest(
         warning = candidates[0].lifecycle.warning(today) if endpoint else None
         if warning is not None:
             raise ConfigurationError(f"{endpoint} {warning}, or add --allow-retired. Nothing was bought.")
-        which = endpoint or f"what {seller} sells in data/models"
+        which = endpoint or f"every endpoint of {seller} in data/models"
         raise ConfigurationError(
-            f"{which} makes no clip from text alone that is not retired; name another with --endpoint, or add "
+            f"{which} is retired or makes no clip from text alone; name another with --endpoint, or add "
             "--allow-retired. Nothing was bought."
         )
     known = [offer for offer in offers if offer.listed_micros is not None]
@@ -97,7 +97,7 @@ async def cheapest(
     priced = [offer for offer in quoted if offer.quoted_micros]
     if not priced:
         raise ConfigurationError(
-            f"no page names a price for what {seller} sells and it quotes none, so nothing was bought; "
+            f"no page names a price for an endpoint of {seller}, and it quotes none, so nothing was bought; "
             "set the price in data/models, or name another endpoint with --endpoint"
         )
     return min(priced, key=lambda offer: (offer.quoted_micros or 0, offer.endpoint.id))

@@ -39,7 +39,7 @@ def compare(wire: DocumentedWire, call: str, document: Any) -> list[Observation]
             absent = parent in documented and not any(v is not None for v in _values(document, parent))
             empty = "[]" in name and not list(_values(document, name.rpartition("[]")[0] + "[]"))
             if not optional and not absent and not empty:
-                found.append(Observation(f"{call}: {name}", kind, "it is not there", "differs"))
+                found.append(Observation(f"{call}: {name}", kind, "missing", "differs"))
         elif wrong := kinds - {kind} - ({"null"} if optional else set()):
             found.append(Observation(f"{call}: {name}", kind, ", ".join(sorted(wrong)), "differs"))
     for name, kind in sorted(_paths(document)):

@@ -1,4 +1,4 @@
-"""Observations of a probe for a person: what is as documented, what differs, and what no documentation mentions."""
+"""Observations of a probe for a person: facts as documented, differences, and facts that no documentation mentions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def findings(
         recorder: The exchanges with the provider.
         drift: Differences between the provider's list and the endpoint's entry.
         film: The file, or why it could not be fetched, or None if there was none.
-        clock: How far the provider's clock is ahead.
+        clock: The offset of the provider's clock.
     """
     found = [
         *_answers(recorder),
@@ -65,7 +65,7 @@ def findings(
         *_listing(watched),
         *_film(offer, watched, film),
         *_clock(clock),
-        *(Observation("could not be looked at", "", note, "differs") for note in watched.notes),
+        *(Observation("could not be checked", "", note, "differs") for note in watched.notes),
     ]
     order: list[Verdict] = ["differs", "not seen", "new", "as documented"]
     return sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.verdict))

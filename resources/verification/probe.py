@@ -33,7 +33,7 @@ WINDOW_SECONDS = 600.0
 
 @dataclass
 class Watched:
-    """Everything that was seen of the job."""
+    """All observations of the job."""
 
     attempt: Attempt | None = None
     """The purchase in its present state, None if nothing was bought."""
@@ -111,7 +111,7 @@ class Probe:
         waiting = await engine.ledger.run(queue.queue_length, name)
         if waiting:
             raise ConfigurationError(
-                f"{waiting} clips wait in the queue of {name}, and what is sent next would be theirs; verify the provider "
+                f"{waiting} clips wait in the queue of {name}, and the next request would be for one of them; verify the provider "
                 "when the queue is empty. Nothing was bought."
             )
         key = f"verify-{name}-{datetime.fromtimestamp(self._ledger.clock(), UTC):%Y%m%d-%H%M%S}"
@@ -119,7 +119,9 @@ class Probe:
             decide, [offer.request(key, self._account.name)], Decision(key, batch=key, watched_by=key)
         )
         if decided.ruling is not Ruling.NEW or decided.attempt is None:
-            raise ConfigurationError(f"{decided.reason or 'it may not be bought now'} Nothing was bought.")
+            raise ConfigurationError(
+                f"{decided.reason or 'the job may not be bought now'} Nothing was bought."
+            )
         await engine.ledger.run(deliveries.mark_reported, [decided.attempt.id], key)
         self._bought_at = time.monotonic()
         await engine.submitter.submit_queue(self._account, ours=[decided.attempt.id])
@@ -163,7 +165,7 @@ class Probe:
                     pause = FIRST_LOOK_SECONDS
                 elif passed > self._wait:
                     self.seen.notes.append(
-                        f"the job has not ended after {passed:.0f} s; `dailies ledger` goes on knowing it"
+                        f"the job has not ended after {passed:.0f} s; `dailies ledger` keeps it"
                     )
                     return
             await self._look_at_the_listing(attempt)
@@ -248,11 +250,11 @@ class Probe:
 
 
 def close(ledger: Ledger, attempt: Attempt, *, why: str) -> Attempt:
-    """Close a probe that has succeeded: its video is not kept, and it is not polled any more."""
+    """Close a successful probe: its video is not kept, and it is not polled again."""
     delivery = {"uri": f"not kept: {why}"}
     try:
         return deliveries.record_delivered(ledger, attempt.id, delivery, run_id=attempt.decision)
     except DailiesError as error:
         raise UnavailableError(
-            f"the probe is bought and its end could not be written down: {error}. `dailies ledger` shows it"
+            f"the probe was bought, but its end could not be recorded: {error}. `dailies ledger` shows it"
         ) from None

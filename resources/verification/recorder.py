@@ -52,7 +52,7 @@ class Recorder:
     """A transport that records. It opens a new connection for every request, like a purchase."""
 
     wire: DocumentedWire
-    """What each request is, by the provider's documentation."""
+    """The kind of each request, by the provider's documentation."""
     api_key: str = field(repr=False)
     network: Network = field(default_factory=Network)
     clock: Callable[[], float] = time.time

@@ -1,4 +1,4 @@
 """The receiver of providers' webhooks: a small server that turns a verified callback into a match and a poll.
 
-Nothing depends on it: polling and reconciling find everything that it misses.
+Nothing depends on it: polling and reconciling find every job that it misses.
 """

@@ -1,7 +1,7 @@
 """The receiver's application.
 
 It checks the token in a callback's address, its size, its signature and its age, in this order. Then it asks the provider
-about the job, and only if the provider knows the job, it tells the ledger. A callback that cannot be confirmed is answered
+about the job, and tells the ledger only if the provider has the job. A callback that cannot be confirmed is answered
 with 503, so that the provider repeats it.
 """
 
@@ -43,7 +43,7 @@ class Caller:
     """An account that calls back."""
 
     provider: Provider
-    """It confirms a job before the callback is believed."""
+    """The client that confirms a job before the ledger accepts the callback."""
     callbacks: CallbackReader
     """Verifies them."""
 
@@ -97,7 +97,7 @@ class Receiver:
         """Verify a callback whose address is ours, and confirm it.
 
         Args:
-            ordered: What its POST has ordered.
+            ordered: The order of its POST.
         """
         endpoint = None if ordered is None else ordered.endpoint
         try:
@@ -123,7 +123,7 @@ class Receiver:
         return True
 
     async def _confirmed(self, account: str, submission: str, job_id: str) -> bool:
-        """Ask the provider about the job, and tell the ledger if it knows it."""
+        """Ask the provider about the job, and tell the ledger if the provider has it."""
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 seen = await self._callers[account].provider.poll(job_id, age_seconds=0)

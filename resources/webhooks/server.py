@@ -1,6 +1,6 @@
 """The receiver's server on this machine, behind the user's own proxy to the internet.
 
-Anybody may send anything, so connections are bounded before the application sees a request: bytes of the head, seconds until
+The receiver is public, so connections are bounded before the application sees a request: bytes of the head, seconds until
 the head is complete, and their number.
 """
 
@@ -56,7 +56,7 @@ def serve(settings: Settings, *, port: int = PORT, host: str = HOST) -> None:
 
     Args:
         port: Its port.
-        host: The IP address to listen at. Who reaches it needs no login: each callback carries a token and a signature.
+        host: The IP address to listen at. Clients need no login: each callback carries a token and a signature.
 
     Raises:
         ConfigurationError: `DAILIES_WEBHOOK_URL` is not set, or the account cannot be used.

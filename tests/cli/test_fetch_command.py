@@ -121,7 +121,7 @@ def test_a_video_with_other_bytes_than_its_manifest_says_is_not_written(depot: D
     where = f"videos/bay-dawn/{dawn.id}.json"
     depot.store.put_bytes(where, other, content_type="application/json", overwrite=True)
     exchanged = run("fetch", "bay-dawn", "--to", str(to))
-    assert (exchanged.exit_code, "not the manifest that the ledger knows" in exchanged.stderr) == (1, True)
+    assert (exchanged.exit_code, "not the manifest in the ledger" in exchanged.stderr) == (1, True)
     depot.store.put_bytes(where, manifest.to_json_bytes(), content_type="application/json", overwrite=True)
     depot.store.put_bytes(key, whole, content_type="video/mp4", overwrite=True)
     assert fetched("bay", "--to", str(to))["failed"] == []
@@ -136,7 +136,7 @@ def test_a_file_of_somebody_else_is_never_overwritten(depot: Depot, tmp_path: Pa
     mine.write_bytes(b"my own cut")
     shown = run("fetch", "bay", "--to", str(to))
     assert (shown.exit_code, mine.read_bytes()) == (1, b"my own cut")
-    assert f"{mine} is there with other bytes, and is not overwritten" in shown.stderr
+    assert f"{mine} exists with other bytes, and is not overwritten" in shown.stderr
     mine.unlink()
     (to / "contact-sheet.webp").write_bytes(b"my own picture")
     changed = run("fetch", "bay", "--to", str(to))

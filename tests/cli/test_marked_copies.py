@@ -151,7 +151,7 @@ def test_a_clip_that_its_provider_signed_keeps_its_credentials_in_the_copy(
 
     marked = run("fetch", "bay", "--to", str(tmp_path / "marked"), "--mark")
     assert marked.exit_code == 0
-    assert "carries content credentials, so it was left as it is" in marked.stderr
+    assert "carries content credentials, so it was left unchanged" in marked.stderr
     assert not list((tmp_path / "marked").rglob("*-marked.mp4"))
 
 
@@ -253,8 +253,8 @@ def test_a_wrong_certificate_or_key_is_named_and_not_shown(tmp_path: Path, mine:
         (mine.file, None, "--sign needs the private key"),
         (mine.file, other.key, "is not that of the certificate"),
         (mine.file, encrypted, "is encrypted"),
-        (mine.file, damaged, "is no private key"),
-        (damaged, mine.key, "is no file of certificates"),
+        (mine.file, damaged, "is not a private key"),
+        (damaged, mine.key, "is not a file of certificates"),
         (tmp_path / "gone.pem", mine.key, "cannot read the certificate"),
     ):
         with pytest.raises(ConfigurationError, match=says) as refused:

@@ -310,7 +310,7 @@ def test_a_service_nobody_has_documented_is_described_as_it_is(monkeypatch):
     seen = {f["about"]: (f["verdict"], f["seen"]) for f in report["findings"]}
     assert seen["balance: data.balance"] == ("differs", "text")
     assert seen["balance: data.currency"] == ("new", "text")
-    assert seen["submit: data.model"] == ("differs", "it is not there")
+    assert seen["submit: data.model"] == ("differs", "missing")
     assert seen["state 'accepted'"][0] == "differs"
     assert seen["state 'Finalizing'"][0] == "differs"
     assert seen["result: data.cost"] == ("new", "a number")

@@ -67,5 +67,5 @@ def test_a_clip_of_unknown_length_is_left_out_and_named(tmp_path: Path) -> None:
     made = write_timelines("bay", [a_take("bay-odd", fps=0), a_take("bay-dawn", has_audio=False)], tmp_path)
     (track,) = read(made, "timeline.otio", "otio_json").tracks
     assert [clip.name for clip in track] == ["bay-dawn-take1"]
-    assert made.left_out == ["bay/undated/bay-odd-take1.mp4 is not in the timeline: its length is not known"]
+    assert made.left_out == ["bay/undated/bay-odd-take1.mp4 is not in the timeline: its length is unknown"]
     assert write_timelines("bay", [a_take("bay-odd", fps=0)], tmp_path).files == {}
