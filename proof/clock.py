@@ -1,8 +1,8 @@
-"""The clocks of the proofs and the tests: one that stands still until it is moved, and one that runs faster than the wall's.
+"""The clocks of the proofs and the tests: a manual one, and one that runs faster than real time.
 
 A `VirtualLoop` moves a `Clock` to the next due timer, so that an hour takes a moment and two runs of a history do the same
 in the same order. With a `Pace`, leases, deadlines and settle times stay as they are shipped; the ledger, the providers' clients and
-the engine's sleep are given the clock by their own arguments, and the stand-in's Date header and jobs follow it too.
+the engine's sleep receive the clock as an argument, and the stand-in's Date header and jobs follow it too.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Clock:
     now: float = START
 
     def __call__(self) -> float:
-        """The time, as the product asks for it."""
+        """The time, in the product's form."""
         return self.now
 
     def forward(self, seconds: float) -> float:
@@ -32,7 +32,7 @@ class Clock:
 
 
 class NothingDueError(Exception):
-    """Nothing is due and nothing will ever happen: the code under test hangs."""
+    """No timer is due and none will be: the code under test hangs."""
 
 
 class _Skipping(selectors.DefaultSelector):
@@ -45,20 +45,20 @@ class _Skipping(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise NothingDueError("nothing is due and nothing will ever happen")
+            raise NothingDueError("no timer is due and none will be: the code under test hangs")
         if timeout > 0:
             self._clock.now += timeout
         return super().select(0) if self._files else []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that lives on a `Clock`.
+    """An event loop that runs on a `Clock`.
 
     Args:
-        clock: What it moves.
+        clock: The clock that it moves.
         threads: Runs what the code under test gives to a thread, and returns a future with its result; None for real
             threads, whose answers the loop then looks for.
-        started: Is called with every task.
+        started: Called with every task.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._threads(self, lambda: func(*args))
 
     def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
-        """Start a task as asyncio does, and say so."""
+        """Start a task as asyncio does, and report it to `started`."""
         task = super().create_task(coro, **options)
         self._started(task)
         return task
@@ -94,23 +94,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 @dataclass(frozen=True)
 class Pace:
-    """A clock that runs a number of times as fast as the wall's."""
+    """A clock that runs a number of times as fast as real time."""
 
     origin: float
     """Real time at which both clocks show the same, seconds since the epoch."""
     factor: float
     """The clock's seconds to a real one."""
     skew: float = 0.0
-    """By how many of the clock's seconds it is wrong in this process."""
+    """The clock's error in this process, in its own seconds."""
 
     def clock(self) -> float:
         """Seconds since the epoch."""
         return self.origin + (time.time() - self.origin) * self.factor + self.skew
 
     def real(self, seconds: float) -> float:
-        """How long so many of the clock's seconds really take."""
+        """Real seconds for a number of the clock's seconds."""
         return seconds / self.factor
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many of the clock's seconds."""
+        """Wait a number of the clock's seconds."""
         await asyncio.sleep(self.real(seconds))

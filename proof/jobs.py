@@ -14,7 +14,7 @@ class Job:
     provider: str
     model: str
     clip: str | None
-    """Which clip it was ordered for; None for somebody else's job."""
+    """The clip that it was ordered for; None for a stranger's job."""
     tag: str | None
     """Our id of the POST that made it."""
     price: int
@@ -32,13 +32,13 @@ class Job:
     shown: str | None = None
     """The request as the provider's listing shows it; None if it shows none."""
     may_be_charged: bool = False
-    """Whether nothing says that its failure is free, so that a client counts its price."""
+    """Whether no answer states that its failure is free, so that a client counts its price."""
     seen_over: bool = False
-    """Whether the provider showed another end, often and long enough to be believed, and took it back."""
+    """Whether the provider showed another end, often and long enough to be accepted, and took it back."""
     good: bool = True
-    """Whether its file is what was ordered."""
+    """Whether its file matches the order."""
     file: str = ""
-    """Where its file is served."""
+    """The address of its file."""
 
     @property
     def ours(self) -> bool:
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def cost(self) -> int:
-        """What it costs in the end."""
+        """Its final cost."""
         return self.price if self.end in {"succeeded", "vanished", "empty"} else 0
 
     @property
@@ -60,7 +60,7 @@ class Job:
         return self.end if self.ends_at <= now else None
 
     def charged(self, now: float) -> int:
-        """What it has cost by now, refunds taken off."""
+        """Its cost by now, less refunds."""
         if self.refund_at is None:
             return self.cost if self.ends_at <= now else 0
         return self.cost if self.refund_at <= now else self.price

@@ -1,19 +1,19 @@
 """The laws: invariants between a provider's books, the ledger and the bucket that hold after every fault.
 
 Every judge of the proofs applies them. They read the ledger's tables as plain rows and import nothing of dailies, so that
-they cannot repeat its mistakes. What breaks a law, in one word:
+they cannot repeat its mistakes. The kinds of violation:
 
 *duplicate*: more than one charged job for one decision and take slot without a recorded reason to buy again, a slot that was not
 asked for, or a draft that was finished twice.
 *lost*: charged and succeeded, but neither stored nor shown.
 *unaccounted*: a difference between the books and the ledger.
 *over the cap*: more was owed than a cap allows.
-*wrong*: a clip that shows another clip's job, or a file that is not what the provider served.
-*stranger*: a job of somebody else's that the ledger took for ours.
+**wrong*: a clip that shows another clip's job, or a file that differs from the provider's.
+**stranger*: a stranger's job that the ledger counted as ours.
 *held*: held although it could have been settled.
-*unended*: a clip that did not come to its end in time.
+**unended*: a clip that did not end in time.
 *verdict*: a person's verdict or order of a finish that is lost, or two circled takes of a clip (`proof.verdicts`).
-*broken*: an error nobody foresaw.
+**broken*: an unforeseen error.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from proof.jobs import Job
 
 Row = dict[str, Any]
 Slot = tuple[str, int]
-"""A clip, and which of its takes: one open purchase at most."""
+"""A clip and the number of its take: at most one open purchase."""
 Money = tuple[str, int | None]
 """State of an attempt's money, and what it was charged in micro-USD."""
 
@@ -51,14 +51,14 @@ ON_THE_WAY = {"queued", "submitting", "submitted", "overdue", "succeeded"}
 
 @dataclass(frozen=True)
 class Violation:
-    """Something that must never happen."""
+    """One broken law."""
 
     kind: str
     """One word of `KINDS_OF_VIOLATION`."""
     text: str
-    """What it is, for a person."""
+    """A description for a person."""
     micros: int = 0
-    """The money it is about, in micro-USD."""
+    """The amount in question, in micro-USD."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
@@ -66,7 +66,7 @@ class Violation:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Everything there is at the end."""
+    """All facts at the end."""
 
     jobs: Mapping[str, Job]
     """The providers' books, strangers' jobs too, by id."""
@@ -76,29 +76,29 @@ class Evidence:
     """The ledger's `jobs`."""
     journal: list[Row]
     flaw: Callable[[Job, Row], Violation | None]
-    """What is wrong with the files of a delivered or quarantined job."""
+    """The faults of the files of a delivered or quarantined job."""
     why_ambiguous: Callable[[Row], str | None]
     """Why a held attempt cannot be settled; None if it can."""
     now: float
     """True time in seconds."""
     clips: frozenset[str] = frozenset()
-    """Clips that must have been asked for."""
+    """Clips that must have been ordered."""
     regenerates: Mapping[str, bool] = field(default_factory=dict)
-    """By decision, whether it asked for another take."""
+    """By decision, whether it ordered another take."""
     takes: int = 1
-    """How many takes of each clip one decision buys."""
+    """Takes of each clip that one decision buys."""
     max_attempts: int = 2
-    """How often one decision may buy a clip whose jobs fail in passing."""
+    """Most purchases of a clip by one decision after temporary failures."""
     fallback: bool = False
     """Whether another model may be bought when the first one has failed."""
     billed: bool = False
-    """Whether the bill was read to its end."""
+    """Whether the bill was read completely."""
     reported: bool = False
-    """Whether Dagster must know every end."""
+    """Whether Dagster must have received every end."""
     cap: int | None = None
     """Micro-USD that may be owed at any time, None for no cap."""
     max_seconds: float = math.inf
-    """How long the endpoints' jobs take at most, as the catalogue says."""
+    """The longest time of the endpoints' jobs by the catalogue, in seconds."""
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -149,7 +149,7 @@ class Case:
     def outlasted(self, job: Job) -> bool:
         """Whether a job ran on unseen after its purchase was given up: a declared window.
 
-        It ran longer than its endpoint ever does, its answer was lost, and the list does not show what runs. A sweep books
+        It ran longer than the catalogue allows, its answer was lost, and the list does not show running jobs. A sweep books
         it when it has ended.
         """
         post = self.posts.get(job.tag or "")
@@ -163,11 +163,11 @@ class Case:
         for job in self.ours:
             if job.tag not in self.posts:
                 yield Violation(
-                    "unaccounted", f"{job.id} was made by a POST that the ledger does not know", job.price
+                    "unaccounted", f"{job.id} was made by a POST that is not in the ledger", job.price
                 )
 
     def duplicates(self) -> Iterator[Violation]:
-        """One charged job for a decision and take slot, unless one failed in passing; and none beside an open purchase."""
+        """One charged job for a decision and take slot, unless one failed temporarily; and none beside an open purchase."""
         purchases: dict[tuple[str, Slot, str], list[Job]] = defaultdict(list)
         for attempt_id, jobs in self.bought.items():
             attempt = self.attempts[attempt_id]
@@ -177,7 +177,7 @@ class Case:
                 )
             if attempt["slot"] > self.evidence.takes:
                 yield Violation(
-                    "duplicate", f"{_names(jobs)} fill a slot of {clip_of(attempt)} that nobody asked for"
+                    "duplicate", f"{_names(jobs)} fill a slot of {clip_of(attempt)} that was not ordered"
                 )
             for job in jobs:
                 if not self.outlasted(job):
@@ -210,7 +210,7 @@ class Case:
                     break
 
     def _fallbacks(self, purchases: Mapping[tuple[str, Slot, str], list[Job]]) -> Iterator[Violation]:
-        """Another model is bought only where there is a fallback and the jobs of the model before have failed."""
+        """Another model is bought only if there is a fallback and the jobs of the model before have failed."""
         by_slot: dict[tuple[str, Slot], list[list[Job]]] = defaultdict(list)
         for (decision, slot, _model), jobs in purchases.items():
             by_slot[decision, slot].append(jobs)
@@ -227,7 +227,7 @@ class Case:
                 )
 
     def _first_purchase(self, job: Job) -> Row | None:
-        """The purchase whose POST made a job, also where the job is a spare take by now."""
+        """The purchase whose POST made a job, even if the job is now a spare take."""
         post = self.posts.get(job.tag or "")
         return (
             self.attempts[post["attempt_id"]] if post is not None and job.seen_over else self.attempt_of(job)
@@ -248,7 +248,7 @@ class Case:
                     continue
                 if self.closed_at.get(first["id"], math.inf) > self.begun_at[second["id"]]:
                     yield Violation(
-                        "duplicate", f"{later.id} was bought for {clip} while {earlier.id} was not over"
+                        "duplicate", f"{later.id} was bought for {clip} while {earlier.id} was open"
                     )
                 elif (
                     first["state"] == "delivered"
@@ -260,7 +260,7 @@ class Case:
                     )
 
     def lost(self) -> Iterator[Violation]:
-        """What was charged and succeeded is stored or shown."""
+        """Every job that was charged and succeeded is stored or shown."""
         for job in self.ours:
             attempt = self.attempt_of(job)
             if attempt is None or job.ended(self.evidence.now) != "succeeded":
@@ -280,21 +280,22 @@ class Case:
                 )
 
     def wrong(self) -> Iterator[Violation]:
-        """What a clip shows was bought for it."""
+        """A clip shows only jobs that were bought for it."""
         for attempt in self.evidence.attempts:
             job = self.evidence.jobs.get(attempt["job_id"] or "")
             if attempt["job_id"] and (job is None or job.clip != clip_of(attempt)):
                 yield Violation(
-                    "wrong", f"{attempt['subject_key']} has the job {attempt['job_id']}, which is not its own"
+                    "wrong",
+                    f"{attempt['subject_key']} has the job {attempt['job_id']}, which was bought for another clip",
                 )
 
     def strangers(self) -> Iterator[Violation]:
-        """No job of somebody else's ever belongs to a purchase, whoever may use the key and whatever the job cost."""
+        """A stranger's job never belongs to a purchase, on any key and at any price."""
         for row in self.evidence.booked:
             job = self.evidence.jobs.get(row["job_id"])
             if row["attempt_id"] is not None and job is not None and not job.ours:
                 subject = self.attempts[row["attempt_id"]]["subject_key"]
-                yield Violation("stranger", f"{job.id} is somebody else's and was taken for {subject}")
+                yield Violation("stranger", f"{job.id} is a stranger's and was counted as {subject}")
 
     def unaccounted(self) -> Iterator[Violation]:
         """The books and the ledger agree, job by job."""
@@ -318,7 +319,7 @@ class Case:
                 )
 
     def _allowed(self, job: Job | None, attempt: Row) -> set[Money]:
-        """What the ledger may say of the money of a purchase."""
+        """The amounts that the ledger may hold for a purchase."""
         if attempt["state"] in UNSETTLED:
             return {("indeterminate", None)}
         if job is None:
@@ -328,9 +329,9 @@ class Case:
         return told if self.evidence.billed else told | to_come
 
     def unended(self) -> Iterator[Violation]:
-        """Every clip has ended, and Dagster knows."""
+        """Every clip has ended, and its end was reported to Dagster."""
         for clip in sorted(self.evidence.clips - {row["subject_key"] for row in self.evidence.attempts}):
-            yield Violation("unended", f"{clip} was never asked for")
+            yield Violation("unended", f"{clip} was never ordered")
         for attempt in self.evidence.attempts:
             subject, state = attempt["subject_key"], attempt["state"]
             if state in ON_THE_WAY or state == "unknown":
@@ -341,10 +342,10 @@ class Case:
                 and state != "held"
                 and attempt["subject_kind"] != "spare"
             ):
-                yield Violation("unended", f"{subject} is {state}, and Dagster does not know")
+                yield Violation("unended", f"{subject} is {state}, which was not reported to Dagster")
 
     def held(self) -> Iterator[Violation]:
-        """What is held could not be settled: nothing that the provider shows tells whose job it is."""
+        """A held purchase could not be settled: no fact that the provider shows assigns the job."""
         for attempt in self.evidence.attempts:
             if attempt["state"] == "held" and self.evidence.why_ambiguous(attempt) is None:
                 yield Violation(
@@ -352,7 +353,7 @@ class Case:
                 )
 
     def over_the_cap(self) -> Iterator[Violation]:
-        """What is owed never exceeds the cap, but for the jobs of the declared windows."""
+        """The owed amount never exceeds the cap, except for jobs of the declared windows."""
         if self.evidence.cap is None:
             return
         most = _most_owed(self.ours)
@@ -373,7 +374,7 @@ def delivered_once(attempts: Iterable[Row], journal: Iterable[Row]) -> Iterator[
 
 
 def _money_of(job: Job, now: float) -> tuple[set[Money], set[Money]]:
-    """What the ledger may say of a job's money once the bill is read, and what besides until then."""
+    """The amounts that the ledger may hold for a job once the bill is read, and the further ones allowed until then."""
     paid: Money = ("confirmed", job.price)
     owed: set[Money] = {("refund_expected", None), ("refund_expected", job.price)}
     match job.ended(now):
@@ -391,7 +392,7 @@ def _money_of(job: Job, now: float) -> tuple[set[Money], set[Money]]:
 
 
 def slot_of(attempt: Row) -> Slot:
-    """The clip of a purchase, and which take of it."""
+    """The clip of a purchase, and the number of its take."""
     return clip_of(attempt), attempt["slot"]
 
 
@@ -401,7 +402,7 @@ def clip_of(attempt: Row) -> str:
 
 
 def _most_owed(jobs: Iterable[Job]) -> int:
-    """The most that was owed at any time."""
+    """The highest amount owed at any time."""
     changes: list[tuple[float, int]] = []
     for job in jobs:
         changes.append((job.at, job.price))

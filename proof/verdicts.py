@@ -1,4 +1,4 @@
-"""The laws of verdicts: what a person was told is kept stays in the ledger and comes to the bucket, and circles one take of a clip.
+"""The laws of verdicts: an acknowledged verdict stays in the ledger and reaches the bucket, and circles at most one take of a clip.
 
 Like the other laws they read plain rows and import nothing of dailies.
 """
@@ -12,17 +12,17 @@ from proof.laws import Row, Violation
 
 ENDED_WITHOUT_A_VIDEO = {"withdrawn", "rejected", "absent", "failed", "vanished", "lost", "abandoned"}
 KIND = "verdict"
-"""What breaks one of these laws."""
+"""One broken law of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What people said, and what is kept of it."""
+    """The verdicts that people gave, and those in ledger and bucket."""
 
     given: Mapping[str, str]
     """The take of every verdict that a person tried to give, by the verdict's id."""
     answered: Collection[str]
-    """Ids of those of which the person was told that they are kept."""
+    """Ids of the acknowledged ones."""
     verdicts: list[Row]
     """The ledger's `verdicts`."""
     standing: list[Row]
@@ -30,7 +30,7 @@ class Words:
     objects: Mapping[str, bytes]
     """The bucket, by key."""
     priced: Mapping[str, str] = field(default_factory=dict)
-    """The clips of the drafts whose finish somebody ordered with a circle, by draft."""
+    """The clips of the drafts whose finish a person ordered with a circle, by draft."""
     finishes: list[Row] = field(default_factory=list)
     """The ledger's `attempts` that finish a draft."""
     waiting: list[Row] = field(default_factory=list)
@@ -46,23 +46,23 @@ def _lost(words: Words) -> Iterator[Violation]:
     known = {row["id"]: row for row in words.verdicts}
     for verdict in sorted(words.answered):
         if verdict not in known:
-            yield Violation(KIND, f"{verdict} was answered, and the ledger does not know it")
+            yield Violation(KIND, f"{verdict} was acknowledged, and is not in the ledger")
     for verdict, row in known.items():
         if row["way"] == "finish":
             continue
         if words.given.get(verdict) != row["attempt_id"]:
-            yield Violation(KIND, f"nobody gave the verdict {verdict} on {row['attempt_id']}")
+            yield Violation(KIND, f"no person gave the verdict {verdict} on {row['attempt_id']}")
 
 
 def _unfinished(words: Words) -> Iterator[Violation]:
-    """A circled draft has its finish, or is shown as one that lacks it; an order that waits says why."""
+    """A circled draft has its finish, or is shown without one; an order that waits has a reason."""
     circled = {row["attempt_id"] for row in words.standing if row["word"] == "circled"}
     orders = {row["draft"]: row for row in words.waiting}
     live = {row["finishes"] for row in words.finishes if row["state"] not in ENDED_WITHOUT_A_VIDEO}
     for draft, clip in words.priced.items():
         if draft in circled and draft not in live and draft not in orders:
             yield Violation(
-                KIND, f"{clip}: its circled draft {draft} has no finish, and nobody is shown that"
+                KIND, f"{clip}: its circled draft {draft} has no finish, and is not shown as such"
             )
     for draft, row in orders.items():
         if draft not in circled or draft in live:
@@ -71,7 +71,7 @@ def _unfinished(words: Words) -> Iterator[Violation]:
             )
         if row["decision"] is not None and row["reason"] is None:
             yield Violation(
-                KIND, f"{row['clip']}: the finish of {draft} is ordered, and nothing says why it waits"
+                KIND, f"{row['clip']}: the finish of {draft} is ordered, and waits without a reason"
             )
 
 
@@ -83,7 +83,7 @@ def _not_in_the_bucket(words: Words) -> Iterator[Violation]:
 
 
 def _not_standing(words: Words) -> Iterator[Violation]:
-    """What stands follows from the verdicts in their order, and one take of a clip is circled at most."""
+    """The takes' state follows from the verdicts in their order, and at most one take of a clip is circled."""
     stands: dict[str, dict[str, str]] = defaultdict(dict)
     for row in sorted(words.verdicts, key=lambda row: (row["at"], row["seq"])):
         clip = stands[row["clip"]]
@@ -99,7 +99,7 @@ def _not_standing(words: Words) -> Iterator[Violation]:
     told = {take: word for clip in stands.values() for take, word in clip.items()}
     kept = {row["attempt_id"]: row["word"] for row in words.standing}
     if told != kept:
-        yield Violation(KIND, f"the ledger shows {kept}, and its verdicts come to {told}")
+        yield Violation(KIND, f"the ledger shows {kept}, and its verdicts give {told}")
     circled = Counter(row["clip"] for row in words.standing if row["word"] == "circled")
     for clip, number in circled.items():
         if number > 1:

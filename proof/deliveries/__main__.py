@@ -1,8 +1,8 @@
-"""Kill the worker at random while it brings clips home: `make bench-deliveries N=200`.
+"""Kill workers at random while they deliver clips: `make bench-deliveries N=200`.
 
 Workers are started one after the other (two at a time every other round) and killed with SIGKILL after a random moment;
 the last ones may finish. Then every clip must have been delivered once, every object of the bucket must be whole and named
-by a manifest, and nothing may be left on the disk. Prints what happened as JSON and fails when anything is wrong.
+by a manifest, and nothing may be left on the disk. Prints the results as JSON and fails after a violation.
 """
 
 import argparse
@@ -18,7 +18,7 @@ LEASE_SECONDS = 2.0
 
 
 def main() -> None:
-    """Set it up, let it storm, judge."""
+    """Set up the depot, run the storm, and judge it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--kills", type=int, default=40)

@@ -35,23 +35,23 @@ SLOW = {"name": "slow", "when": {"operation": "cdn"}, "then": {"do": "delay", "s
 
 @dataclass
 class Depot:
-    """What is to be brought home, and where to."""
+    """The finished generations to deliver, and their destination."""
 
     ledger: str
     """Its URL."""
     s3: EmbeddedS3
     scratch: Path
-    """Where workers keep files on their way."""
+    """The workers' folder for incomplete files."""
     origin: str
     """Of the stand-in."""
     place: Path
-    """The file that tells a worker all this."""
+    """The file with these values for a worker."""
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each clip's output, by its key."""
 
     @property
     def fetches(self) -> int:
-        """How often files were asked for."""
+        """The number of requests for files."""
         return sum(job["fetches"] for job in _ask(f"{self.origin}/admin/books").json()["jobs"])
 
 
@@ -59,13 +59,13 @@ class Depot:
 def filled(
     folder: Path, *, clips: int, lease_seconds: float, seed: int, cuts: float = 0.1
 ) -> Iterator[Depot]:
-    """A depot with so many finished generations.
+    """A depot with a number of finished generations.
 
     Args:
-        folder: For everything.
-        clips: How many.
-        lease_seconds: How long a killed worker's claims last.
-        seed: Of what is cut where.
+        folder: The folder for all files.
+        clips: The number of generations.
+        lease_seconds: The lifetime of a killed worker's claims.
+        seed: Decides which answers are cut, and where.
         cuts: Share of the requests whose answer is cut.
     """
     scratch = folder / "scratch"

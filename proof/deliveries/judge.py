@@ -1,4 +1,4 @@
-"""What must be true when all deliveries have ended, read from the ledger's rows, the bucket's files and the disk."""
+"""Judges the end of all deliveries by the ledger's rows, the bucket's files and the disk."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from resources.storage.scratch import sweep
 
 
 def violations(depot: Depot) -> list[str]:
-    """What is wrong, in sentences; nothing when every clip was delivered once and nothing is left over."""
+    """The violations, in sentences; empty if every clip was delivered once and nothing is left over."""
     attempts, journal = (_rows(depot, table) for table in ("attempts", "journal"))
     found = [violation.text for violation in delivered_once(attempts, journal)]
     bucket = depot.s3.folder / depot.s3.bucket
@@ -32,11 +32,11 @@ def violations(depot: Depot) -> list[str]:
             name = manifest[part]["key"]
             named.add(name)
             if objects.get(name) != manifest[part]["sha256"]:
-                found.append(f"{name} is not what its manifest says")
+                found.append(f"{name} differs from its manifest")
         if manifest["object"]["sha256"] != depot.digests[clip]:
-            found.append(f"{manifest['object']['key']} is not what the provider had")
+            found.append(f"{manifest['object']['key']} differs from the provider's file")
     if len(attempts) != len(depot.digests):
-        found.append(f"the ledger knows {len(attempts)} of {len(depot.digests)} clips")
+        found.append(f"the ledger has {len(attempts)} of {len(depot.digests)} clips")
     found += [f"{key} is named by no manifest" for key in sorted(set(objects) - named)]
     sweep(depot.scratch)
     found += [f"{path} was left behind" for path in depot.scratch.iterdir()]

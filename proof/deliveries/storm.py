@@ -1,4 +1,4 @@
-"""Workers that bring clips home are started, killed at random moments, and replaced until nothing waits."""
+"""Starts workers that deliver clips, kills them at random moments, and replaces them until no clip waits."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def storm(depot: Depot, *, kills: int, seed: int, longest_seconds: float) -> dict[str, Any]:
-    """Start and kill workers, then let one finish; returns what happened."""
+    """Start and kill workers, then let one finish; returns the counts."""
     chance, began, struck = Random(seed), time.monotonic(), 0
     workers: list[subprocess.Popen[bytes]] = []
     try:

@@ -1,6 +1,6 @@
-"""A process that brings everything home that waits, and then ends: `python -m proof.deliveries.worker PLACE`.
+"""A process that delivers all waiting generations, and then ends: `python -m proof.deliveries.worker PLACE`.
 
-PLACE is a JSON file that says where everything is.
+PLACE is a JSON file with the addresses and folders.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def waiting(ledger: Ledger) -> list[Attempt]:
 
 
 async def bring_home(place: dict[str, Any]) -> None:
-    """Deliver until nothing waits any more."""
+    """Deliver until no generation waits."""
     store = ObjectStore(
         S3Settings(
             bucket=place["bucket"],
@@ -68,14 +68,14 @@ async def bring_home(place: dict[str, Any]) -> None:
             with Deliverer(engine, store, policy=policy, scratch=Path(place["scratch"])) as deliverer:
                 while found := waiting(ledger):
                     await asyncio.gather(*(one(deliverer, attempt) for attempt in found))
-                    # those that a dead worker had are free when its lease is over
+                    # a dead worker's clips are free when its lease is over
                     await asyncio.sleep(0.1)
         finally:
             await engine.aclose()
 
 
 def main() -> None:
-    """Bring home what PLACE says."""
+    """Deliver the generations of PLACE."""
     place = json.loads(Path(sys.argv[1]).read_text())
     deliveries.LEASE_SECONDS = place["lease_seconds"]
     print("ready", flush=True)

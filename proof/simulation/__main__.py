@@ -3,7 +3,7 @@
 The real engine, follower, deliverer and ledger against a provider that keeps its own books: every single crash and every
 pair of crashes for one to three clips, then random histories with faults of provider, bucket, machines and people, and
 the negative controls. Prints JSON, or with `--markdown` the tables of docs/reliability.md. `--replay NAME` carries out
-one history again, leaves out what it does not need to fail, and prints what happens.
+one history again, removes the parts without which it still fails, and prints its trace.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def _replay(name: str) -> int:
             outcome = carry_out(least(outcome.plan, database), database, trace=True)
     print(outcome.plan)
     print("\n".join(outcome.points.trace or ()))
-    print("\n".join(map(str, outcome.violations)) or "nothing is wrong")
+    print("\n".join(map(str, outcome.violations)) or "no violation")
     return 1 if outcome.violations else 0
 
 
@@ -86,12 +86,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--histories", type=int, default=100_000, help="random ones")
     parser.add_argument("--seed", type=int, default=0, help="of the first random one")
-    parser.add_argument("--clips", type=int, default=3, help="crashes are enumerated for so many clips")
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of crashes for so many")
+    parser.add_argument("--clips", type=int, default=3, help="enumerate crashes for 1 to this many clips")
+    parser.add_argument("--pairs", type=int, default=3, help="pairs of crashes for 1 to this many clips")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--minutes", type=float, help="begin nothing more after so long")
+    parser.add_argument("--minutes", type=float, help="begin no further history after this time")
     parser.add_argument("--markdown", action="store_true", help="print the tables of docs/reliability.md")
-    parser.add_argument("--json", type=argparse.FileType("w"), help="write everything to a file")
+    parser.add_argument("--json", type=argparse.FileType("w"), help="write all results to a file")
     parser.add_argument("--replay", metavar="NAME", help="one history again, with its trace")
     parser.add_argument("--controls", action="store_true", help="only the negative controls")
     return parser.parse_args()

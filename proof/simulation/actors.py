@@ -33,7 +33,7 @@ LINGER_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every process finds: the provider, the bucket, and how it is set up."""
+    """The surroundings of every process: the provider, the bucket and the settings."""
 
     account: ProviderAccount
     objects: Objects
@@ -44,7 +44,7 @@ class Surroundings:
 
 @dataclass
 class Run:
-    """One run as Dagster knows it."""
+    """One run in Dagster."""
 
     id: str
     """Its id."""
@@ -53,13 +53,13 @@ class Run:
     keys: tuple[str, ...]
     """Its clips."""
     decision: str
-    """What its purchases belong to; the batch for a run that collects."""
+    """The decision of its purchases; the batch for a run that collects."""
     regenerate: bool = False
-    """Whether it wants another take of what is delivered."""
+    """Whether it orders another take of delivered clips."""
     ended_at: float | None = None
-    """None while it is at work."""
+    """None while it is running."""
     tries: int = 0
-    """How often it was re-executed before."""
+    """The number of earlier executions."""
 
 
 class Equipment:
@@ -83,7 +83,7 @@ class Equipment:
         )
 
     def follower(self, run: Run, until: Stage) -> Follower:
-        """Follow a batch for a run, and note in the ledger what Dagster knows."""
+        """Follow a batch for a run, and record in the ledger the ends that were reported to Dagster."""
 
         def tell(report: Report) -> None:
             if report.attempt is None:
@@ -96,13 +96,13 @@ class Equipment:
 
 
 def decision_of(run: Run, *, waits: bool) -> Decision:
-    """What the purchases of a run belong to."""
+    """The decision of a run's purchases."""
     watched_by = run.id if waits else None
     return Decision(run.decision, batch=run.id, watched_by=watched_by, regenerate=run.regenerate)
 
 
 async def decide(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
-    """Ask the ledger about each clip of a run; a negative control asks otherwise."""
+    """Decide about each clip of a run; a negative control replaces this."""
     return await engine.ledger.run(
         decisions.decide,
         requests,
@@ -126,7 +126,7 @@ async def buy(process: Process, around: Surroundings, run: Run, requests: list[C
 
 
 async def collect(process: Process, around: Surroundings, run: Run) -> None:
-    """A run that a sensor asked for: it fetches what has ended."""
+    """A run that a sensor requested: it fetches the ended clips."""
     equipment = Equipment(process, around)
     try:
         equipment.mark.bind(buying=False)
@@ -144,7 +144,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
 
 
 async def take_callback(process: Process, around: Surroundings, job: Job) -> None:
-    """What the receiver does with a callback that it has verified."""
+    """Process a verified callback as the receiver does."""
     ledger = ProcessLedger(process, budget=around.budget)
     account = around.account.books.rules.name
     closures.match_callback(ledger, account, job.tag or "", job.id, model=job.model)
@@ -156,7 +156,7 @@ async def tick(
     runs: list[Run],
     order: list[str],
 ) -> list[Collection]:
-    """One tick of a completion sensor: one step of the engine, then the runs that are to collect what has ended."""
+    """One tick of a completion sensor: one step of the engine, then requests for runs that collect the ended clips."""
     equipment = Equipment(process, around)
     account = around.account.books.rules.name
     ledger = equipment.ledger

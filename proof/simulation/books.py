@@ -1,6 +1,6 @@
-"""A provider's account as the provider knows it: which jobs exist, how they go, what they cost. It is the oracle.
+"""The oracle: a provider's own record of an account, with its jobs, their course and their cost.
 
-It knows nothing of dailies: it is told of POSTs and polls, and keeps its books.
+It imports nothing of dailies. It receives POSTs and polls, and keeps its books.
 """
 
 import json
@@ -14,44 +14,44 @@ from proof.jobs import Job as JobRecord
 
 @dataclass(frozen=True)
 class Rules:
-    """What this provider does, for everybody to know."""
+    """The public rules of a provider."""
 
     name: str
     """Of the provider."""
     charges_first: bool
     """A failed job is charged and given back later; otherwise it is never charged."""
     refund_seconds: float
-    """How much later."""
+    """Seconds until that refund."""
     lists_running: bool
     """Its list shows jobs that still run."""
     echoes_tags: bool
-    """Its list shows what the client sent along to name its POST."""
+    """Its list shows the client's id of the POST."""
     tells_cost: bool
-    """A finished job's answer says what it did cost."""
+    """A finished job's answer has its cost."""
     echoes_input: bool = False
     """Its list shows each job's request."""
     bills: bool = True
     """It has a bill of single jobs."""
     bills_after_seconds: float = 5.0
-    """How long after a job began its charge is on the bill."""
+    """Seconds from a job's start until its charge is on the bill."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """How a job will go."""
+    """The course of a job, decided at its start."""
 
     end: End
     """Its end."""
     seconds: float
-    """How long it takes."""
+    """Seconds that it takes."""
     lag: float
-    """How long it takes to appear in the list."""
+    """Seconds until it appears in the list."""
     file: str = "good"
-    """What its file is like: `good`, `small`, `broken`."""
+    """The kind of its file: `good`, `small`, `broken`."""
     shows: str | None = None
-    """What polls show at its end before they show it: `failed`, `empty` or `gone`; None for its end at once."""
+    """A false end that polls show first: `failed`, `empty` or `gone`; None for the true end at once."""
     taken_back_after: float = 0.0
-    """For how many seconds."""
+    """Seconds for which they show it."""
 
 
 @dataclass
@@ -61,21 +61,21 @@ class Job:
     id: str
     """Its id."""
     clip: str | None
-    """What is asked for; None for somebody else's."""
+    """The order; None for a stranger's job."""
     tag: str | None
-    """What the client sent along to name its POST."""
+    """The client's id of the POST."""
     model: str
     """Of the order."""
     price: int
-    """What it costs."""
+    """Its price."""
     at: float
     """When it was created, in true time."""
     fate: Fate
-    """How it goes."""
+    """Its course."""
     body: dict[str, Any] | None = None
     """The request."""
     address: int = 0
-    """How often its file's address was renewed."""
+    """The number of renewals of its file's address."""
     expired: int = -1
     """Addresses up to this one no longer work."""
     shown_at: list[float] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Job:
 
     @property
     def seen_over(self) -> bool:
-        """Whether an end that was taken back was shown as often and as long as has to be believed: see `docs/reliability.md`."""
+        """Whether an end that was taken back was shown often and long enough to be accepted: see `docs/reliability.md`."""
         if not self.shown_at:
             return False
         lasted = self.shown_at[-1] - self.shown_at[0]
@@ -119,7 +119,7 @@ class Books:
     """The account."""
 
     rules: Rules
-    """What the provider does."""
+    """The provider's rules."""
     clock: Callable[[], float]
     """True time in seconds."""
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -169,7 +169,7 @@ class Books:
         return job.fate.shows
 
     def listed(self, after: float, before: float) -> list[Job]:
-        """What the list shows of a window of true time, newest first."""
+        """The listed jobs of a window of true time, newest first."""
         now = self.clock()
         shown = []
         for job in self.jobs.values():
@@ -197,11 +197,11 @@ class Books:
                 yield Entry(job.id, job.model, job.price, refund=False, at=job.ends_at + delay, tag=tag)
 
     def costs(self, job: Job) -> int:
-        """What a job costs in the end."""
+        """A job's final cost."""
         return job.price if job.fate.end in {"succeeded", "vanished"} else 0
 
     def as_evidence(self) -> dict[str, JobRecord]:
-        """Every job as the laws know it."""
+        """All jobs in the form of the laws."""
         return {job.id: self._as_evidence(job) for job in self.jobs.values()}
 
     def _as_evidence(self, job: Job) -> JobRecord:

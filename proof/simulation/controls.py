@@ -1,6 +1,6 @@
 """Negative controls: the product with one rule of money broken. The laws must catch each.
 
-They are patches around the product, never in it. Each comes with the histories in which its mistake can show.
+The controls are patches around the product, never in it. Each has the histories that can show its mistake.
 """
 
 from collections.abc import Callable
@@ -26,21 +26,21 @@ class Control:
     """One broken variant."""
 
     name: str
-    """As the issue names it."""
+    """The name in the report."""
     patch: Callable[[], AbstractContextManager[object]]
-    """Breaks the product while a history is carried out."""
+    """Patches the product while a history runs."""
     shows: Callable[[Plan], Plan]
-    """Makes a drawn history one in which the mistake can show."""
+    """Changes a drawn history so that it can show the mistake."""
     finds: frozenset[str]
-    """The kinds of violation that are the mistake's own."""
+    """The kinds of violation that the mistake causes."""
     prepare: str | None = None
     """Breaks the database's schema before a history."""
     first: int = 0
-    """The seed of the first history that shows the mistake: a search from 0 on took half of the controls' time."""
+    """The seed of the first history that shows the mistake: a search from 0 took half of the controls' time."""
 
 
 def caught(control: Control, database: Database, *, histories: int) -> Outcome | None:
-    """The first of so many histories of a control that has a violation of its kind, None when none of them has."""
+    """The first history of a control with a violation of its kind; None if none of `histories` has one."""
     for seed in range(control.first, control.first + histories):
         plan = control.shows(
             replace(drawn(seed), kinds=(), crashes=(), pauses=(), cap=None, per_minute=None, ahead=0.0)
@@ -78,7 +78,7 @@ CONTROLS = (
         first=1,
     ),
     Control(
-        "5xx taken as rejected",
+        "5xx counted as rejected",
         mutants.answers(mutants.believed),
         _with("error after acceptance"),
         UNACCOUNTED,
@@ -153,13 +153,13 @@ CONTROLS = (
         DUPLICATE,
     ),
     Control(
-        "the bill believed for what was asked",
+        "the bill trusted without checking its label",
         mutants.believes_the_question,
         _with("heedless bill", to_the_bill=True, provider="wavespeed"),
         UNACCOUNTED,
     ),
     Control(
-        "an amount booked in whatever unit",
+        "an amount booked in an unchecked unit",
         lambda: mock.patch.object(disputes, "is_believable", return_value=True),
         _with("bill in cents", to_the_bill=True),
         UNACCOUNTED,
@@ -178,7 +178,7 @@ CONTROLS = (
         DUPLICATE,
     ),
     Control(
-        "a time counts however far ahead it lies",
+        "a time counts however far ahead it is",
         mutants.times_are_believed,
         _with(ahead=2 * 86_400.0, right_after=4.0, clips=2),
         frozenset({"unended"}),
@@ -190,7 +190,7 @@ CONTROLS = (
         frozenset({"unended"}),
     ),
     Control(
-        "a hold that is final though its job is shown",
+        "a hold that is final although its job is shown",
         mutants.a_hold_is_final,
         _with("lost answer", OUTAGE, provider="wavespeed", clips=1, dedicated=True),
         frozenset({"held"}),
@@ -204,14 +204,14 @@ CONTROLS = (
         first=1,
     ),
     Control(
-        "a job on a shared key told by its price",
+        "a job on a shared key matched by its price",
         lambda: mock.patch.object(Post, "may_be_given", mutants.goes_by_the_price),
         _with("stranger's job", "error without acceptance", provider="wavespeed", clips=3, dedicated=False),
         STRANGER,
         first=11,
     ),
     Control(
-        "an equal request on a shared key taken for ours",
+        "an equal request on a shared key counted as ours",
         mutants.equal_requests_are_ours,
         _with(
             "stranger's job",
@@ -224,14 +224,14 @@ CONTROLS = (
         STRANGER,
     ),
     Control(
-        "one seed for all POSTs, which go side by side",
+        "one seed for all POSTs, which are sent in parallel",
         lambda: mock.patch.object(queue, "_own_seed", return_value=7),
         _with("lost answer", provider="replicate", clips=1, takes=3, dedicated=False),
         frozenset({"held"}),
         first=3,
     ),
     Control(
-        "a shared key taken for a dedicated one",
+        "a shared key counted as dedicated",
         lambda: mock.patch.object(keys, "use_of", return_value=keys.KeyUse(keys.DEDICATED)),
         _with("stranger's job", "error without acceptance", provider="wavespeed", clips=3, dedicated=False),
         STRANGER,
@@ -239,9 +239,9 @@ CONTROLS = (
 )
 
 SPLIT = Control(
-    "look and write in two transactions, the index in place",
+    "read and write in two transactions, with the index",
     lambda: mock.patch.object(actors, "decide", mutants.look_then_write),
     _with("second run"),
     ANY,
 )
-"""The counter-check of the dropped index: the same race, which the index must win."""
+"""The counter-check of the dropped index: in the same race, the index must prevent the second purchase."""

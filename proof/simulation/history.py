@@ -1,4 +1,4 @@
-"""One history: a plan is carried out in virtual time to its end, and judged."""
+"""One history: runs a plan in virtual time to its end, and judges it."""
 
 import asyncio
 import contextvars
@@ -28,19 +28,19 @@ from resources.orders import Caps, Choice, ClipRequest, Expected, FinishOrder, R
 MODEL = "openai/sora-2/text-to-video"
 FALLBACK = "bytedance/seedance-2.0/text-to-video"
 FINISH = "openai/sora-2-pro/text-to-video"
-"""Finishes drafts; it costs as much, so that a cap counts purchases."""
+"""The endpoint that finishes drafts; its price is the drafts' price, so that a cap counts purchases."""
 MAX_SECONDS = 120.0
 SENSOR_SECONDS = 10.0
 ENDS_WITHIN_SECONDS = 2400.0
-"""Every clip must have ended this long after the faults have stopped."""
+"""Seconds after the end of the faults within which every clip must end."""
 BOOKED_WITHIN_SECONDS = 5.0
-"""The id of a job is committed this long after a process has heard it."""
+"""Seconds within which a process commits the id of a job that it has received."""
 HELD_SECONDS = 1700.0
-"""How long after the faults a held purchase may still find its job."""
+"""Seconds after the faults in which a held purchase may still find its job."""
 SWEPT_WITHIN_SECONDS = 10_000.0
-"""A sweep books a job that ran on unseen this long after the faults at the latest."""
+"""Seconds after the faults within which a sweep must book a job that ran on unseen."""
 ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
-"""Selects attempts that have not ended; spare takes are fetched, and reported to nobody."""
+"""Selects attempts that have not ended; spare takes are fetched, but not reported."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI, FAL, REPLICATE)}
 
 
@@ -85,7 +85,7 @@ class History:
         self._stirred = asyncio.Event()
 
     def prepare(self) -> None:
-        """What was before: what is said of the key, and a list that has always shown new jobs within ten seconds."""
+        """Store the history's past: whether the key is dedicated, and a list that always showed new jobs within ten seconds."""
         self.database.empty()
         use = "dedicated" if self.plan.dedicated else "shared"
         self.database.execute(
@@ -101,7 +101,7 @@ class History:
             )
 
     def request(self, clip: str) -> ClipRequest:
-        """What is asked for: a request whose prompt is the clip's key, so that the provider's books know it."""
+        """The order of a clip: a request whose prompt is the clip's key, by which the provider's books identify it."""
         return ClipRequest(
             clip=clip,
             series="city",
@@ -130,7 +130,7 @@ class History:
 
     @property
     def _seed(self) -> Seed | None:
-        """The seed that the order leaves open, where the list shows requests."""
+        """The drawn seed, if the list shows requests."""
         return Seed(name="seed") if self.account.books.rules.echoes_input else None
 
     def _fallback(self, clip: str) -> Choice:
@@ -144,10 +144,10 @@ class History:
             seed=self._seed,
         )
 
-    # Carrying it out
+    # The run of a history
 
     async def live(self) -> None:
-        """From the first decision to the end of everything."""
+        """Run from the first decision until all clips have ended."""
         sensors = [asyncio.create_task(self._sensor(number)) for number in range(self.plan.machines)]
         self._plan_people()
         await self._end(sensors)
@@ -155,7 +155,7 @@ class History:
             self.faults.struck["run again at the end"] += 1
             await asyncio.sleep(max(0.0, START + FAULT_SECONDS - self.clock()))
             for number in range(2):
-                # the same decision once more, when everything has ended: it must find what it has
+                # the same decision again, after all clips have ended: it must adopt its purchases
                 self._later(0.5, Run(f"again-{number}", "wait", tuple(self.order), "monday"))
                 await self._end(sensors)
         await self.judges.store(self._act)
@@ -251,7 +251,7 @@ class History:
                 await self._stirred.wait()
 
     def _collect(self, collection: Collection) -> None:
-        """Start the run that a sensor asked for; Dagster answers the same key only once."""
+        """Start the run that a sensor requested; Dagster starts the same key only once."""
         if collection.run_key not in self._run_keys:
             self._run_keys.add(collection.run_key)
             self._later(
@@ -261,7 +261,7 @@ class History:
     async def _act(
         self, name: str, work: Callable[[Process], Awaitable[None]], *, terminated: bool = False
     ) -> str:
-        """One process from its start to its end; says how it ended."""
+        """Run one process from its start to its end; returns how it ended."""
         self._processes += 1
         rng = random.Random(f"{self.plan.seed}:process:{self._processes}")
         process = Process(f"{name}#{self._processes}", self.clock, self.points, rng, ahead=self._ahead)
@@ -295,11 +295,11 @@ class History:
         return "broken"
 
     def _ahead(self) -> float:
-        """How far our clock is ahead now."""
+        """Seconds by which our clock is ahead now."""
         return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
 
     def _call_back(self, job: Job) -> None:
-        """Have the provider call back when a job has ended. A receiver that dies meanwhile is not called again."""
+        """Let the provider call back when a job has ended. A receiver that dies meanwhile is not called again."""
         if not self.plan.callbacks or job.fate.end == "vanished":
             return
         self._planned += 1
@@ -329,21 +329,21 @@ class History:
         return any(self.account.books.word(row["job_id"]) == "completed" for row in rows if row["job_id"])
 
     def _heard(self, job_id: str, process: Process) -> None:
-        """A process has heard of a job; while it lives and is awake, the job is in the ledger soon."""
+        """Check that a process that has received a job's id commits it within `BOOKED_WITHIN_SECONDS` while it is alive and awake."""
 
         def look() -> None:
             known = self.database.rows(f"SELECT 1 FROM jobs WHERE job_id = '{job_id}'")
             if not known and not process.crashed and not process.asleep:
                 self.unbooked.append(
-                    f"{job_id} was accepted, {process.name} heard it, and the ledger does not know it"
+                    f"{job_id} was accepted, {process.name} received its id, and the ledger does not have it"
                 )
 
         asyncio.get_running_loop().call_later(BOOKED_WITHIN_SECONDS, look)
 
-    # The end
+    # The end of a history
 
     def _idle(self) -> bool:
-        """Whether no purchase is open and no process works."""
+        """Whether no purchase is open and no process is running."""
         if any(run.ended_at is None for run in self.runs):
             return False
         unreported = self.database.rows(f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} LIMIT 1")
@@ -356,13 +356,13 @@ class History:
         )
 
     def _will_be_finished(self) -> bool:
-        """Whether a finish is ordered that only follows another purchase in its slot."""
+        """Whether an ordered finish waits for another purchase in its slot."""
         return bool(
             self.database.rows("SELECT 1 FROM waiting_finishes WHERE reason LIKE '%in its slot%' LIMIT 1")
         )
 
     def _money_is_open(self) -> bool:
-        """Whether the bill is still to confirm an amount, where the history goes on until it has."""
+        """Whether the bill has yet to confirm an amount, if the history waits for it."""
         if not self.plan.to_the_bill:
             return False
         return bool(
@@ -373,7 +373,7 @@ class History:
         )
 
     def _given_up(self) -> list[Job]:
-        """The jobs that may outlast their purchase: they take too long, and the list does not show what runs."""
+        """The jobs that may outlast their purchase: they take too long, and the list does not show running jobs."""
         books = self.account.books
         late = [job for job in books.ours if job.fate.seconds > MAX_SECONDS]
         if books.rules.lists_running or not late:
@@ -385,7 +385,7 @@ class History:
         return [job for job in late if job.tag in posts]
 
     def _runs_on_unseen(self) -> bool:
-        """Whether a job's purchase was given up before the list has shown it, and no sweep has found it yet."""
+        """Whether a job's purchase was given up before the list showed the job, and no sweep has found it yet."""
         given_up = self._given_up()
         if not given_up:
             return False
@@ -399,7 +399,7 @@ class History:
             return True
         if self._planned or any(run.ended_at is None for run in self.runs) or self._runs_on_unseen():
             return False
-        # what is held is still looked for, until every job has ended and was listed
+        # held POSTs are still searched for, until every job has ended and was listed
         held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
         if (
             (not held_for_good and self._may_still_be_found())
@@ -413,7 +413,7 @@ class History:
         )
 
     def _may_still_be_found(self) -> bool:
-        """Whether something is held whose job will name its POST in the list, or is shown when the list can be read."""
+        """Whether a purchase is held whose job will name its POST in the list, or will be shown once the list can be read."""
         held = self.database.rows(
             "SELECT s.id, s.lack FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'held'"
         )
@@ -428,7 +428,7 @@ class History:
         return any(job.tag in tags and job.fate.end != "vanished" for job in books.ours)
 
     def end(self, loop: VirtualLoop) -> None:
-        """Nobody goes on."""
+        """End all processes."""
         for process in self._at_work:
             process.dead = True
         tasks = asyncio.all_tasks(loop)
@@ -439,7 +439,7 @@ class History:
         loop.close()
 
     def evidence(self) -> Evidence:
-        """Everything there is to judge it by."""
+        """The evidence for the judges."""
         rows, plan = self.database.rows, self.plan
         jobs = self.account.books.as_evidence()
         submissions = rows("SELECT * FROM submissions")

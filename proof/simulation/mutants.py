@@ -1,6 +1,6 @@
 """Mutants: patches that break the product for a negative control."""
 
-# ruff: noqa: SLF001 - a control breaks the product from inside
+# ruff: noqa: SLF001 - a control patches private parts of the product
 
 import contextlib
 import uuid
@@ -49,7 +49,7 @@ from resources.providers.base import Accepted, Candidate, FailureKind, Rejected,
 from resources.providers.wavespeed import rows as wavespeed_rows
 
 GAP_SECONDS = 2.0
-"""Between a look and the write that relies on it, where a variant has two transactions."""
+"""Seconds between a read and the write that relies on it, if a variant uses two transactions."""
 
 
 # POST before commit
@@ -73,7 +73,7 @@ async def post_first(self: Submitter, account: Account, **_: object) -> None:
         await self._record(claimed, outcome, None)
 
 
-# What an answer is taken for
+# Outcomes of answers
 
 
 def answers(change: Callable[[Client, SubmitOutcome, Callable[[], Any]], Any]) -> Callable[[], Any]:
@@ -97,13 +97,13 @@ async def believed(_client: Client, outcome: SubmitOutcome, _again: Callable[[],
     return outcome
 
 
-# What is decided
+# Decisions
 
 
 async def look_then_write(
     engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
 ) -> list[Decided]:
-    """Two transactions where the product has one, as it would be without `BEGIN IMMEDIATE` and advisory locks."""
+    """Two transactions instead of the product's one, as without `BEGIN IMMEDIATE` and advisory locks."""
     decided = list[Decided]()
     decision = decision_of(run, waits=waits)
     each = [
@@ -124,7 +124,7 @@ async def look_then_write(
 
 
 async def _gap() -> None:
-    """Between two transactions others act."""
+    """Lets other processes act between two transactions."""
     process = PROCESS.get()
     if process is not None:
         await process.sleep(GAP_SECONDS)
@@ -151,7 +151,7 @@ _decide = actors.decide
 async def _count_then_reserve(
     engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
 ) -> list[Decided]:
-    """Check the cap in another transaction than the one that reserves the money."""
+    """Check the cap in a separate transaction before the one that reserves the money."""
     decided: list[Decided] = []
     for request in requests:
         if await engine.ledger.run(_affordable, request, run.decision):
@@ -196,11 +196,11 @@ def ignores_decisions() -> AbstractContextManager[object]:
     return mock.patch.object(decisions, "_find", ignoring)
 
 
-# What people say
+# Verdicts
 
 
 def answers_before_it_writes() -> AbstractContextManager[object]:
-    """The person is told that a verdict is kept before it is."""
+    """A verdict is acknowledged before it is stored."""
 
     async def answering(
         process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
@@ -214,7 +214,7 @@ def answers_before_it_writes() -> AbstractContextManager[object]:
 
 
 def circles_beside_the_others() -> AbstractContextManager[object]:
-    """A circle does not take the place of the one before."""
+    """A circle does not replace the earlier one."""
 
     def beside(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
         return {one.verdict.take: one for one in given}
@@ -223,11 +223,11 @@ def circles_beside_the_others() -> AbstractContextManager[object]:
 
 
 def forgets_finishes() -> AbstractContextManager[object]:
-    """A circled draft is taken for one without a finish, whatever was bought for it."""
+    """A circled draft counts as one without a finish, even if one was bought."""
     return mock.patch.object(waiting_finishes, "finish_of", return_value=None)
 
 
-# What becomes of the unknown
+# Unknown outcomes
 
 
 def expired_is_sent_again() -> AbstractContextManager[object]:
@@ -243,7 +243,7 @@ def expired_is_sent_again() -> AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def nothing_settles() -> Iterator[None]:
-    """A miss is believed at once, however late a job may be created or listed."""
+    """A miss counts at once, although a job may be created or listed later."""
     window = posts.Undecided.post
 
     def at_once(*args: Any, **options: Any) -> Post:
@@ -272,7 +272,7 @@ def drops_late_answers() -> AbstractContextManager[object]:
     return mock.patch.object(outcomes, "record_outcome", dropping)
 
 
-# Whose a job is
+# Assignment of jobs
 
 
 def goes_by_the_price(post: Post, job: Candidate) -> bool:
@@ -281,7 +281,7 @@ def goes_by_the_price(post: Post, job: Candidate) -> bool:
 
 @contextlib.contextmanager
 def equal_requests_are_ours() -> Iterator[None]:
-    """A model takes no seed, and a listed job with an equal request is a POST's job, whoever uses the key."""
+    """A model takes no seed, and a listed job with an equal request counts as a POST's job, even on a shared key."""
     with (
         mock.patch.object(History, "_seed", None),
         mock.patch.object(Post, "may_be_given", lambda _post, job: job.body is not None),
@@ -291,7 +291,7 @@ def equal_requests_are_ours() -> Iterator[None]:
 
 @contextlib.contextmanager
 def believes_the_question() -> Iterator[None]:
-    """A row of the bill is what was asked for, and a refund is one whatever became of its job."""
+    """The label of a bill's row is not checked, and a refund counts for a job in any state."""
     read = wavespeed_rows.charge
 
     def as_asked(row: dict[str, Any], asked: str) -> object:
@@ -327,7 +327,7 @@ def one_answer_is_an_end() -> AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def times_are_believed() -> Iterator[None]:
-    """A due time, a pause or a lease counts however far ahead it lies."""
+    """A due time, a pause or a lease counts however far ahead it is."""
     nothing = polls._MISDATED.where(sa.false())
     with (
         mock.patch.object(polls, "_MISDATED", nothing),
@@ -338,12 +338,12 @@ def times_are_believed() -> Iterator[None]:
 
 
 def a_hold_is_final() -> AbstractContextManager[object]:
-    """What is held is never searched for again."""
+    """A held POST is never searched for again."""
     return mock.patch.object(search_schedule, "_is_due", return_value=False)
 
 
 def dead_runs_are_believed() -> AbstractContextManager[object]:
-    """A run that died counts as living, as its status in Dagster says, and keeps its clips from all others."""
+    """A dead run counts as alive, as its status in Dagster does, and keeps its clips from all others."""
 
     def as_started(found: Mapping[str, Sequence[Attempt]], **options: Any) -> list[Collection]:
         watchers = {a.watched_by for attempts in found.values() for a in attempts if a.watched_by is not None}

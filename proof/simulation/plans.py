@@ -1,4 +1,4 @@
-"""The plan of one history: everything that is drawn, so that it can be replayed."""
+"""The plan of one history: all drawn values, so that it can be replayed."""
 
 import random
 from dataclasses import dataclass, replace
@@ -22,13 +22,13 @@ from proof.simulation.faults import (
 T = TypeVar("T")
 
 FAULT_SECONDS = 400.0
-"""How long faults strike; after that every clip must end."""
+"""Seconds in which faults occur; after that every clip must end."""
 CRASHES_WITHIN = 140
 """Points of a history among which the crashes and pauses of a random history are drawn."""
 PROVIDERS = ("wavespeed", "aimlapi")
-"""Drawn for random histories, and enumerated."""
+"""Providers of random and of enumerated histories."""
 FURTHER_PROVIDERS = ("fal", "replicate")
-"""Asked for by name: a seed of a random history still names the history that it named before they were there."""
+"""Providers that a history's name must give, so that the seeds of random histories keep their histories."""
 WAYS = ("wait", "leave")
 
 
@@ -37,57 +37,57 @@ class Plan:
     """One history."""
 
     seed: str
-    """Of everything that is drawn while it runs."""
+    """The seed of all values drawn during the run."""
     provider: str = "wavespeed"
-    """Whose rules hold."""
+    """The provider whose rules apply."""
     clips: int = 1
-    """How many are bought."""
+    """The number of clips."""
     way: str = "wait"
     """Whether the first run waits for its clips or leaves them to the sensor."""
     kinds: tuple[str, ...] = ()
-    """The kinds of faults that may strike."""
+    """The kinds of faults that may occur."""
     crashes: tuple[int, ...] = ()
     """Numbers of the points at which a process dies."""
     pauses: tuple[tuple[int, float], ...] = ()
     """Numbers of the points at which a process sleeps, and for how many seconds."""
     at: tuple[tuple[str, float], ...] = ()
-    """Labels of points, and for how many seconds the first process that passes one sleeps there; for none it dies."""
+    """By label of a point, the seconds for which the first process that passes it sleeps; None kills it."""
     skew: float = 0.0
-    """How far the provider's clock is ahead, in seconds."""
+    """Seconds by which the provider's clock is ahead."""
     dedicated: bool = True
-    """Whether the key is said to be used by nobody else. On any other key there may be strangers, or none."""
+    """Whether the key is declared as dedicated. On another key there may be strangers, or none."""
     callbacks: bool = False
-    """Whether the provider calls back for every job that ends, and names its POST."""
+    """Whether the provider calls back after each job's end, and names the job's POST."""
     in_flight: int | None = None
-    """Limit of the account, None for none."""
+    """A limit of the account; None for no limit."""
     per_minute: int | None = None
-    """Limit of the account, None for none."""
+    """A limit of the account; None for no limit."""
     cap: int | None = None
-    """How many clips the budget of a day pays for, None for no cap."""
+    """Clips that the day's budget pays for; None for no cap."""
     max_attempts: int = 1
-    """How often one decision buys a clip whose job failed in passing."""
+    """Most purchases of a clip by one decision after temporary failures."""
     machines: int = 1
-    """How many completion sensors are at work."""
+    """The number of completion sensors."""
     experienced: bool = False
-    """Whether the account's list was seen to be prompt before, without which no miss in it proves anything."""
+    """Whether the account's list was prompt before; otherwise no miss in it proves anything."""
     to_the_bill: bool = False
-    """Whether it goes on until the bill has confirmed every amount and given back what it gives back."""
+    """Whether the history goes on until the bill has confirmed every amount and made every refund."""
     takes: int = 1
-    """How many takes of each clip one decision buys."""
+    """Takes of each clip that one decision buys."""
     drafts: bool = False
     """Whether drafts are bought, which people circle and whose finishes they order."""
     fallback: bool = False
-    """Whether another model is bought of a clip that is refused or fails."""
+    """Whether a clip that is refused or fails is bought from another model."""
     dated: float = 0.0
-    """How far the clock that dates the provider's jobs is ahead of that of its answers, in seconds."""
+    """Seconds by which the clock of the provider's job times is ahead of the clock of its answers."""
     ahead: float = 0.0
-    """How far our own clock is ahead at first, in seconds."""
+    """Seconds by which our own clock is ahead at first."""
     right_after: float = 0.0
-    """After how many seconds it is right."""
+    """Seconds after which our clock is right."""
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
-    """A history in which nothing goes wrong: its points are where the enumerated crashes happen."""
+    """A history without faults; the enumerated crashes happen at its points."""
     return Plan(f"quiet:{provider}:{way}:{clips}", provider, clips, way)
 
 
@@ -102,7 +102,7 @@ def drawn(seed: int) -> Plan:
         *rng.sample((*FETCH, "bucket down", "bucket's answer lost"), rng.choice([0, 0, 1, 2])),
         *rng.sample(PEOPLE, rng.choice([0, 1, 1, 2, 3])),
     }
-    # separate dice, so that a seed still names the history that it named before bills had faults
+    # a separate random stream, so that seeds keep their histories from before bills had faults
     bills = random.Random(f"{seed}:bill")
     kinds |= {*bills.sample(BILL, bills.choice([0, 0, 1, 1, 2]))}
     alone = random.Random(f"{seed}:key").random() < 0.7
@@ -142,7 +142,7 @@ def drawn(seed: int) -> Plan:
         ahead=rng.choice([86_400.0, 2 * 86_400.0]) if rng.random() < 0.1 else 0.0,
         right_after=rng.uniform(1.0, 200.0),
     )
-    # separate dice, as above
+    # a separate random stream, as above
     takes = random.Random(f"{seed}:takes").choice([1, 1, 1, 1, 2, 3])
     late = [TAKEN_BACK] if rng.random() < 0.2 else []
     later = random.Random(f"{seed}:later kinds")
@@ -153,7 +153,7 @@ def drawn(seed: int) -> Plan:
 
 
 def drawn_at(seed: int, provider: str) -> Plan:
-    """A random history at a further provider."""
+    """A random history at a provider that its name gives."""
     plan = drawn(seed)
     # without a bill nothing confirms an amount
     to_the_bill = plan.to_the_bill and provider != "replicate"
@@ -161,7 +161,7 @@ def drawn_at(seed: int, provider: str) -> Plan:
 
 
 DRAFTS = "+drafts"
-"""The end of the names of histories with drafts."""
+"""The suffix of names of histories with drafts."""
 
 
 def with_drafts(plan: Plan) -> Plan:
@@ -171,7 +171,7 @@ def with_drafts(plan: Plan) -> Plan:
 
 
 def simpler(plan: Plan) -> list[Plan]:
-    """The same history with one thing less, for finding the least that still fails."""
+    """The same history with one fault or parameter less, to find the smallest one that still fails."""
     fewer = [replace(plan, crashes=_without(plan.crashes, c)) for c in plan.crashes]
     fewer += [replace(plan, pauses=_without(plan.pauses, p)) for p in plan.pauses]
     fewer += [replace(plan, kinds=_without(plan.kinds, kind)) for kind in plan.kinds]

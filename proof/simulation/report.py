@@ -51,7 +51,7 @@ def markdown(found: dict[str, Any]) -> str:
         ("**unaccounted**", f"**{wrong['unaccounted']}**"),
         ("over a cap", f"{wrong['over the cap']}"),
         ("shown with another clip's job", f"{wrong['wrong']}"),
-        ("**a stranger's job taken for ours**", f"**{wrong['stranger']}**"),
+        ("**a stranger's job counted as ours**", f"**{wrong['stranger']}**"),
         (
             "an AI/ML API job that ran on unseen beyond `max_seconds`, booked later (a declared window)",
             f"{found['jobs_that_outlasted_their_endpoint']}",
