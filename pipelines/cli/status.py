@@ -133,12 +133,12 @@ def undelivered_in_words(ledger: Ledger) -> list[str]:
 
 
 def refusal_of_empty(settings: Settings, ledger: Ledger) -> str | None:
-    """Why an emptied ledger may not buy: its bucket holds purchases. None if it may, or if the bucket does not answer."""
+    """Why an empty ledger may not buy: its bucket holds purchases, or cannot be read. None if it may, or before a bucket is set."""
     from pipelines.cli.bucket import refusal_of_bucket
 
     try:
         why = refusal_of_bucket(settings, ledger)
-    except DailiesError:
-        # the command only asked for clips, so an unreadable bucket is no error
-        return None
+    except DailiesError as error:
+        # before the first `dailies up` there is no bucket, which is no news
+        return str(error) if settings.s3_bucket else None
     return why and f"this ledger holds no clip, and nothing is bought: {why}"

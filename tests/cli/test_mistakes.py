@@ -27,6 +27,20 @@ def test_status_says_why_finished_clips_are_not_in_the_bucket(depot: Depot, comm
     assert "in the bucket" not in command("status")[2], "somebody fetches it now"
 
 
+def test_status_of_an_empty_ledger_says_that_the_bucket_refuses_its_key(
+    depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("status")[2] == ""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "revoked-meanwhile")
+    code, said, why = command("status")
+    assert (code, said) == (0, "no clips yet; `dailies produce SERIES` asks for some\n")
+    assert depot.store.settings.bucket in why
+    assert "key" in why
+    monkeypatch.delenv("DAILIES_S3_BUCKET")
+    monkeypatch.delenv("DAILIES_S3_ENDPOINT")
+    assert command("status")[2] == ""
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "key"])
 def test_a_key_with_the_scheme_of_its_header_is_refused_and_not_shown(
     depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch, scheme: str
