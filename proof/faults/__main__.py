@@ -1,10 +1,10 @@
-"""What survives when everything goes wrong, in real processes: `make bench-faults ARGS="--database postgresql"`.
+"""The storm of faults in real processes: `make bench-faults ARGS="--database postgresql"`.
 
 1,000 clips go through real workers (the product's engine, follower and deliverer, a real database, a real S3 server, real
-HTTP) while the workers are killed and stopped, the provider loses answers, lies and stalls, and the world around breaks. The
-providers are stand-ins: processes of their own with books of their own. Then the faults stop, and a
+HTTP) while the workers are killed and stopped, the provider loses answers, lies and stalls, and database, bucket and disk fail. The
+providers are stand-ins: separate processes with their own books. Then the faults stop, and a
 judge compares the books, the ledger and the bucket, job by job. Prints JSON, or with `--markdown` the tables of
-docs/reliability.md. Exits with 1 when anything was bought twice, lost, unaccounted, wrong, unended or held needlessly.
+docs/reliability.md. Exits with 1 if a job was bought twice, lost, unaccounted, wrong, unended or held needlessly.
 """
 
 import argparse
@@ -32,7 +32,7 @@ LOST_SHARE = 0.02
 
 
 def main() -> int:
-    """Run the command; 0 when nothing happened that must never happen."""
+    """Run the command; returns 0 if no law was broken."""
     options = _options()
     if not Path("/proc/self/stat").exists():
         print("this benchmark finds processes by /proc, which only Linux has", file=sys.stderr)
@@ -131,7 +131,7 @@ def _problems(document: dict[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def _folder(options: argparse.Namespace) -> Iterator[Path]:
-    """A folder of the round's own."""
+    """A separate folder of the round."""
     if options.keep:
         yield Path(tempfile.mkdtemp(prefix="dailies-faults-", dir=options.keep))
     else:
@@ -169,12 +169,12 @@ def _options() -> argparse.Namespace:
         default="sqlite",
         help="sqlite, postgresql (the test wheel's server), or a URL whose user may make databases",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything that can be decided")
+    parser.add_argument("--seed", type=int, default=0, help="of all random choices")
     parser.add_argument(
-        "--minutes", type=float, default=40, help="after which a round is given up (default 40)"
+        "--minutes", type=float, default=40, help="minutes after which a round is given up (default 40)"
     )
     parser.add_argument(
-        "--pace", type=float, default=10, help="the clock's seconds to a real one (default 10)"
+        "--pace", type=float, default=10, help="the clock's seconds per real second (default 10)"
     )
     parser.add_argument("--takes", type=int, default=1, help="takes of each clip (default 1)")
     parser.add_argument(

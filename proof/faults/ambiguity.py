@@ -1,17 +1,17 @@
-"""Which lost POSTs nobody could settle without a guess: decided from the provider's books and the contracts, not from the code.
+"""Finds lost POSTs that cannot be settled without a guess, from the provider's books and the contracts, not from the code.
 
-A client sees the provider's list and bill, its own clock against the provider's, and which jobs it was told. From that:
+A client sees the provider's list and bill, its own clock and the provider's, and the jobs named in answers. From that:
 
-AI/ML API names the id of every POST in its logs, so a job is found by its name. fal and Replicate show each job's request: a job is
-found where no other has the same, which a seed of its own sees to; without one, or with the seed of an earlier job (a finish
+AI/ML API shows the id of every POST in its logs, so a job is found by that id. fal and Replicate show each job's request: a job is
+found if no other has the same request, which its own seed ensures; without one, or with the seed of an earlier job (a finish
 sends its draft's), an equal request on a shared key may be a stranger's. Replicate has no bill, so that nothing of it is absent. WaveSpeed names nothing; a job may be
-a POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for
-certain only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger
-was seen to buy the model with this key, before it or until it was held. And a POST has surely made none only if the
-bill near it has no stranger's row of its model (a rule of money), and none of those jobs can be dealt to it (the
-provider may have run another model in silence: WaveSpeed contract, trap 16), and a job of ours that was accepted
-later is in the list. How long a list lags is not documented, so a miss says nothing before twenty jobs were seen to
-appear in it, nor once one took longer than a third of the time after which a miss is believed; AI/ML API and fal may not show
+a POST's if it was created while that POST could still create one and no answer named it. It is that POST's for
+certain only if the unnamed jobs cannot be assigned to the lost POSTs in any other way, and no stranger
+was seen to buy the model with this key, before it or until it was held. A POST has certainly made no job only if the
+bill near it has no stranger's row of its model (a rule of money), none of those jobs can be assigned to it (the
+provider may have run another model without notice: WaveSpeed contract, trap 16), and a job of ours that was accepted
+later is in the list. How long a list lags is not documented, so a miss proves nothing before twenty jobs were seen to
+appear in it, nor after one took longer than a third of the time after which a miss counts; AI/ML API and fal may not show
 a job before its end.
 """
 
@@ -24,13 +24,13 @@ from proof.laws import Row
 ACCEPTANCE_SECONDS = 30.0
 """The longest time after a client has given up in which its job may be created, with a margin."""
 CLOCKS_SECONDS = 6.0
-"""How well two clocks can be compared by `Date` headers."""
+"""The error, in seconds, of comparing two clocks by `Date` headers."""
 UNCOMPARED_SECONDS = 126.0
-"""How far apart they may be where the client saw no `Date` before its POST."""
+"""Their largest offset, in seconds, if the client saw no `Date` before its POST."""
 ENOUGH_LAGS = 20
 WITHOUT_BILL = {"replicate"}
 STRANGER_SECONDS = 900.0
-"""How long after a stranger's purchase others may follow."""
+"""Seconds after a stranger's purchase in which further ones may follow."""
 
 
 def why_ambiguous(findings: Findings, attempt: Row) -> str | None:
@@ -94,7 +94,7 @@ def _why_not_absent(
 
 
 def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list[Job]) -> str | None:
-    """What else may be the job of a POST that made none."""
+    """Another job that may belong to a POST that made none."""
     began, _, until = window(findings, post)
     near = [job for job in account if began <= job.at <= until and job.id not in findings.answered]
     if attempt["provider"] == "aimlapi":
@@ -115,7 +115,7 @@ def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list
 def _why_a_miss_says_nothing(
     findings: Findings, attempt: Row, post: Row, account: list[Job], held_at: float
 ) -> str | None:
-    """Why a list that shows no job of a POST may yet show it."""
+    """Why a list that does not show a POST's job may show it later."""
     _, gave_up, _ = window(findings, post)
     if not any(job.id in findings.answered and job.at > gave_up for job in account):
         return "nothing of ours was accepted later"
@@ -134,7 +134,7 @@ def _visible_at(job: Job) -> float:
 
 
 def window(findings: Findings, post: Row) -> tuple[float, float, float]:
-    """When a POST began, was given up, and may have created a job at the latest, in true time."""
+    """The true times of a POST's start, its end, and the latest creation of its job."""
     skew = findings.skews.get(int(post["owner"].split(":")[1]), 0.0)
     began = post["started_at"] - skew
     gave_up = min(post["ended_at"] or post["lease_until"], post["lease_until"]) - skew
@@ -172,7 +172,7 @@ class _Deal:
     def is_possible(
         self, *, without: tuple[str, str] | None = None, given: tuple[str, str] | None = None
     ) -> bool:
-        """Whether every job finds a POST, without one pair, or with one pair that is given."""
+        """Whether every job can be assigned to a POST, without one pair, or with a given pair."""
         self._without, self._given = without, given
         dealt: dict[str, str] = {}
         return all(self._find(job, dealt, set()) for job in self._takers)

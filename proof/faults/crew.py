@@ -1,4 +1,4 @@
-"""The nursery and its workers, however the storm is left."""
+"""The nursery and its workers, which end however the storm is left."""
 
 import json
 import queue
@@ -16,27 +16,27 @@ from proof.children import end, start
 
 @dataclass
 class Hand:
-    """A worker that lives."""
+    """A living worker."""
 
     pid: int
     """Its process id."""
     task: dict[str, Any]
     """Its task."""
     since: float
-    """Real time it was started at."""
+    """The real time of its start."""
 
 
 class Crew:
     """The nursery and its workers; a context manager.
 
     Args:
-        place: File that says where everything is.
-        logs: Folder for what workers say.
+        place: The file with all addresses and folders.
+        logs: The folder for the workers' output.
 
     Attributes:
-        hands: Those that live, by process id.
-        skews: How wrong the clocks of some were, by process id.
-        ended: What ended since the last look: the worker and its exit code.
+        hands: The living workers, by process id.
+        skews: The clock errors of some workers, by process id.
+        ended: The workers that ended since the last look, with their exit codes.
     """
 
     def __init__(self, place: Path, logs: Path) -> None:
@@ -84,11 +84,11 @@ class Crew:
 
     @property
     def starting(self) -> int:
-        """Workers that were asked for and not seen yet."""
+        """Workers that were requested and have not started yet."""
         return len([task for task in self._tasks.values() if task])
 
     def look(self) -> None:
-        """Take in who came and went."""
+        """Record the started and the ended workers."""
         while not self._said.empty():
             said = self._said.get()
             if "started" in said:

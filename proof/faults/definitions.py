@@ -17,7 +17,7 @@ PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"])
 
 
 class PacedProduction(Production):
-    """What runs work with, on the proof's clock."""
+    """The resources of runs, on the proof's clock."""
 
     @contextlib.contextmanager
     def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:

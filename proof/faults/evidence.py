@@ -1,4 +1,4 @@
-"""What there is to judge at the end of a storm: the providers' books, the ledger's rows and the bucket's files."""
+"""The evidence at the end of a storm: the providers' books, the ledger's rows and the bucket's files."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ from proof.verdicts import Words
 
 @dataclass
 class Findings:
-    """Everything there is."""
+    """All evidence of a storm."""
 
     books: Books
     clips: set[str]
-    """Every clip that was asked for."""
+    """Every ordered clip."""
     attempts: dict[str, Row]
-    """Rows of the ledger by id, JSON columns parsed; and so on."""
+    """Rows of the ledger by id, JSON columns parsed; likewise below."""
     submissions: dict[str, Row]
     booked: list[Row]
     journal: list[Row]
@@ -33,17 +33,17 @@ class Findings:
     bucket: Path
     """Folder of the bucket's files."""
     skews: dict[int, float] = field(default_factory=dict)
-    """By how much the clocks of some processes were wrong, by process id."""
+    """The clock errors of some processes, by process id."""
     now: float = 0.0
-    """The proof's clock when everything was read."""
+    """The proof's clock at the time of reading."""
     settle: dict[str, float] = field(
         default_factory=lambda: {"wavespeed": 120.0, "aimlapi": 600.0, "fal": 6_000.0, "replicate": 120.0}
     )
-    """By provider, after how many seconds a miss is believed."""
+    """By provider, the seconds after which a miss counts."""
     max_seconds: float = math.inf
-    """How long the endpoints' jobs take at most, as the catalogue says."""
+    """The longest time of the endpoints' jobs by the catalogue, in seconds."""
     dedicated: bool = True
-    """Whether the keys are said to be used by nobody else."""
+    """Whether the keys are declared as dedicated."""
 
     @property
     def answered(self) -> set[str]:
@@ -64,7 +64,7 @@ class Findings:
 def gather(
     books: Books, ledger_url: str, bucket: Path, *, clips: set[str], skews: dict[int, float], now: float
 ) -> Findings:
-    """Read everything; the ledger as plain tables."""
+    """Read all evidence; the ledger as plain tables."""
     engine = sa.create_engine(ledger_url)
     try:
         with engine.connect() as connection:
@@ -89,11 +89,11 @@ def gather(
 
 
 def gather_words(ledger_url: str, bucket: Path, said: Path) -> Words:
-    """What people said of drafts, and what ledger and bucket keep of it.
+    """The verdicts of people on drafts, and those in ledger and bucket.
 
     Args:
         bucket: Folder of the bucket's files.
-        said: The file in which the people's processes noted it.
+        said: The file in which the people's processes recorded them.
     """
     lines = [json.loads(line) for line in said.read_text().splitlines()] if said.exists() else []
     given = [line for line in lines if "given" in line]
@@ -118,7 +118,7 @@ def gather_words(ledger_url: str, bucket: Path, said: Path) -> Words:
 
 
 def flaw_of(bucket: Path, sha256_of: Callable[[Job], str]) -> Callable[[Job, Row], Violation | None]:
-    """What is wrong with the file of a delivered job: it must be in the bucket as the provider serves it."""
+    """The fault of a delivered job's file, which must be in the bucket as the provider serves it."""
 
     def flaw(job: Job, attempt: Row) -> Violation | None:
         file = bucket / attempt["delivery"]["uri"].removeprefix("s3://").partition("/")[2]

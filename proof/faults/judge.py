@@ -1,4 +1,4 @@
-"""The judge of a storm: it applies the laws, and counts what the report shows. It imports nothing of dailies."""
+"""The judge of a storm: it applies the laws, and counts the report's figures. It imports nothing of dailies."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,31 +13,31 @@ from proof.laws import Evidence, Row, Violation
 
 @dataclass
 class Verdict:
-    """What was found."""
+    """The judge's findings."""
 
     violations: list[Violation] = field(default_factory=list)
     held: dict[str, str] = field(default_factory=dict)
-    """Takes that are held, with what makes them ambiguous."""
+    """Held takes, with the reason of their ambiguity."""
     settled_in_doubt: list[str] = field(default_factory=list)
-    """Attempts that were settled, and rightly, although another answer was possible."""
+    """Attempts that were settled correctly although another result was possible."""
     outlasted: list[str] = field(default_factory=list)
     """Jobs that ran on unseen after their purchase was given up: a declared window."""
     ever_unknown: int = 0
     ends: dict[str, int] = field(default_factory=dict)
-    """How many takes ended in which state."""
+    """The number of takes by final state."""
     providers: set[str] = field(default_factory=set)
-    """Who made jobs for us."""
+    """The providers that made jobs for us."""
     words: dict[str, int] = field(default_factory=dict)
-    """What people said of drafts and what was bought for it, counted; empty in a storm without drafts."""
+    """Counts of verdicts on drafts and of the finishes bought for them; empty in a storm without drafts."""
     jobs: int = 0
-    """How many jobs of ours there are."""
+    """The number of our jobs."""
     spent_micros: int = 0
-    """What they cost."""
+    """Their cost."""
     refunds_awaited_micros: int = 0
-    """What the provider has paid back and the ledger has not noted yet."""
+    """Refunds of the provider that are not in the ledger yet."""
 
     def count(self, kind: str) -> int:
-        """How often a law of a kind was broken."""
+        """The number of violations of a kind."""
         return sum(violation.kind == kind for violation in self.violations)
 
     @property
@@ -47,17 +47,17 @@ class Verdict:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that must never happen."""
+        """All violations."""
         return [str(violation) for violation in self.violations]
 
 
 def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1) -> Verdict:
-    """Everything there is to say.
+    """Judge the evidence.
 
     Args:
-        findings: What there is.
+        findings: The evidence.
         sha256_of: The digest of a job's file as its provider serves it.
-        takes: How many takes a decision buys of each clip.
+        takes: Takes of each clip that a decision buys.
     """
     jobs, attempts, now = findings.books.jobs, list(findings.attempts.values()), findings.now
     evidence = Evidence(

@@ -19,21 +19,21 @@ from resources.storage.embedded import EmbeddedS3
 
 DISK_MB = 192
 BUSY_SECONDS = 30.0
-"""How long a worker waits for the ledger's lock."""
+"""Seconds that a worker waits for the ledger's lock."""
 
 
 class World:
-    """What can fail around the workers. Each outage blocks while it lasts, on the proof's clock.
+    """The outages around the workers. Each blocks while it lasts, on the proof's clock.
 
     Args:
         ledger_url: The database.
         s3: The bucket's server.
         providers: Process ids of the providers.
-        pace: The clock, by which troubles last.
-        small_disk: The ledger's own small filesystem; None if there is none.
+        pace: The clock for the duration of outages.
+        small_disk: The ledger's small filesystem; None if there is none.
 
     Attributes:
-        done: How often each trouble was made.
+        done: The number of outages by kind.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class World:
         time.sleep(self._pace.real(seconds))
 
     def all_kinds(self) -> list[Callable[[], None]]:
-        """Every trouble that can be made here."""
+        """All outages that this machine can make."""
         kinds = [self.s3_stops, self.s3_dies, self.ledger_locked, self.provider_stops]
         if self._url.get_backend_name() == "postgresql":
             kinds.append(self.sessions_cut)
@@ -68,7 +68,7 @@ class World:
             self.done["S3 stopped for 80 s"] += 1
 
     def s3_dies(self) -> None:
-        """The bucket's server is killed, and comes back on the same port."""
+        """The bucket's server is killed, and started again on the same port."""
         pid = self._s3.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ class World:
             self.done["S3 killed, back after 30 s"] += 1
 
     def tend(self) -> None:
-        """Start what is to come back; by the main thread, with which its children end."""
+        """Start the killed server again; called by the main thread, with which its children end."""
         if self._s3_is_down:
             self._s3.start()
             self._s3_is_down = False
@@ -93,7 +93,7 @@ class World:
         self.done["provider stopped for 40 s"] += 1
 
     def ledger_locked(self) -> None:
-        """Somebody else holds the ledger's write lock for longer than anybody waits for it."""
+        """Another process holds the ledger's write lock for longer than any worker waits for it."""
         # workers wait for a second at least, see `worker.shorten_waits`
         seconds = max(BUSY_SECONDS, self._pace.factor) * 1.5
         if self._url.get_backend_name() == "sqlite":
@@ -113,7 +113,7 @@ class World:
         self.done[f"ledger locked for {seconds:.0f} s"] += 1
 
     def sessions_cut(self) -> None:
-        """The database server ends everybody's session, also in the middle of a commit."""
+        """The database server ends all sessions, also during a commit."""
         engine = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             for _ in range(5):
@@ -144,7 +144,7 @@ class World:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """Mount a small filesystem on a folder; None if this user may not."""
+    """Mount a small filesystem on a folder; None if this user has no right to."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     made = (
         mount is not None
@@ -175,7 +175,7 @@ class InTurn:
     """Makes outages one after the other, each in a thread so that the storm goes on.
 
     Args:
-        kinds: What to make.
+        kinds: The outages to make.
     """
 
     def __init__(self, kinds: list[Callable[[], None]]) -> None:
@@ -184,7 +184,7 @@ class InTurn:
         self._thread: threading.Thread | None = None
 
     def begin_next(self) -> None:
-        """Begin the next trouble, unless one still lasts."""
+        """Begin the next outage, unless one still lasts."""
         if self._kinds and not self.lasts:
             self._thread = threading.Thread(target=self._kinds[self._next % len(self._kinds)], daemon=True)
             self._next += 1
@@ -192,5 +192,5 @@ class InTurn:
 
     @property
     def lasts(self) -> bool:
-        """Whether one is being made."""
+        """Whether an outage lasts."""
         return self._thread is not None and self._thread.is_alive()

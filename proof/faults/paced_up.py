@@ -1,4 +1,4 @@
-"""`dailies up` on the proof's clock, as a process that may be killed: `python -m proof.faults.paced_up PORT`."""
+"""`dailies up` on the proof's clock, as a process that can be killed: `python -m proof.faults.paced_up PORT`."""
 
 import sys
 import time

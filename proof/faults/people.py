@@ -1,4 +1,4 @@
-"""People who judge drafts during a storm: in real processes that are killed like the workers, and by two ways at once."""
+"""People who judge drafts during a storm, in real processes that are killed like the workers, by room and terminal at once."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from resources.storage.objects import ObjectStore
 
 AT_MOST_MICROS = 1_000_000_000
 BETWEEN_SECONDS = (1.0, 5.0)
-"""How long a person looks at a draft, in the proof's seconds."""
+"""Seconds of the proof's clock from one verdict to the next."""
 WORDS = (Word.CIRCLED, Word.CIRCLED, Word.CIRCLED, Word.REJECTED, Word.TAKEN_BACK)
 
 
@@ -81,7 +81,7 @@ def _succeeds(work: Callable[[], Any]) -> bool:
 
 
 def _write(said: Path, **words: Any) -> None:
-    """Add a line in one write, which a kill does not tear."""
+    """Add a line in one write, so that a kill leaves no part of it."""
     descriptor = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, json.dumps(words).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Kills processes by id, or stops them for longer than a lease; and finds the process that has a port."""
+"""Kills processes by id, or stops them for longer than a lease; finds the process that has a port."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 class Reaper:
-    """Kills and stops, and counts what it did.
+    """Kills and stops processes, and counts them.
 
     Attributes:
-        done: How many of each kind: what was done, and at which moment.
+        done: The number by action and moment.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,11 @@ class Reaper:
 
     @property
     def total(self) -> int:
-        """How many there were."""
+        """The number of kills and stops."""
         return sum(self.done.values())
 
     def kill(self, pid: int, moment: str) -> bool:
-        """Kill a process at once; returns whether it lived."""
+        """Kill a process at once; returns whether it was alive."""
         with self._lock, contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self._asleep.pop(pid, None)
@@ -38,7 +38,7 @@ class Reaper:
         return False
 
     def put_to_sleep(self, pid: int, moment: str, *, real_seconds: float) -> bool:
-        """Stop a process, and let it go on later; returns whether it was awake."""
+        """Stop a process, and continue it later; returns whether it was awake."""
         with self._lock:
             if pid in self._asleep:
                 return False
@@ -50,12 +50,12 @@ class Reaper:
         return False
 
     def sleepers(self) -> set[int]:
-        """Who is stopped."""
+        """The stopped processes."""
         with self._lock:
             return set(self._asleep)
 
     def wake(self, *, everybody: bool = False) -> None:
-        """Let go on whose time has come."""
+        """Continue the processes whose stop is over."""
         with self._lock:
             for pid, until in list(self._asleep.items()):
                 if everybody or time.monotonic() >= until:
@@ -65,7 +65,7 @@ class Reaper:
 
 
 def process_at(port: int, candidates: Iterable[int]) -> int | None:
-    """Which of these processes has a TCP connection from this port of 127.0.0.1 (Linux)."""
+    """The one of these processes that has a TCP connection from this port of 127.0.0.1 (Linux)."""
     inode = _inode(port)
     if inode is None:
         return None

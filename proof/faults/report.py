@@ -1,4 +1,4 @@
-"""What the rounds showed, as JSON and as the tables of docs/reliability.md."""
+"""The results of the rounds, as JSON and as the tables of docs/reliability.md."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +51,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         parts.append(_lost_answers(document["lost_answers"]))
     if "dagster" in document:
         parts.append(_dagster(document["dagster"]))
-    pace = f"the clock of the ledger, the clients and the providers ran {document['pace']:g} times as fast as the wall's"
+    pace = f"the clock of the ledger, the clients and the providers ran {document['pace']:g} times as fast as real time"
     parts.append(origin(document["command"], document["machine"], document["database"], pace))
     return "\n\n".join(parts)
 
@@ -59,7 +59,7 @@ def markdown(document: Mapping[str, Any]) -> str:
 def _storm(storm: Mapping[str, Any]) -> str:
     kills = sum(storm["kills"].values())
     lines = [
-        ("clips asked for / delivered", f"{storm['clips']} / {storm['ends'].get('delivered', 0)}"),
+        ("clips ordered / delivered", f"{storm['clips']} / {storm['ends'].get('delivered', 0)}"),
         ("ended otherwise", _counts({k: v for k, v in storm["ends"].items() if k != "delivered"})),
         ("jobs the provider made for us, USD", f"{storm['jobs']}, {storm['spent_usd']:.2f}"),
         ("kills", f"{kills}: {_counts(storm['kills'])}"),
@@ -69,7 +69,7 @@ def _storm(storm: Mapping[str, Any]) -> str:
         ("clips that show another's job", str(storm["wrong"])),
         *(
             [
-                ("what people said of drafts, and what was bought for it", _counts(storm["words"])),
+                ("verdicts on drafts, and finishes bought for them", _counts(storm["words"])),
                 ("**verdicts lost, drafts ended unseen**", f"**{storm['broken_words']}**"),
             ]
             if storm["words"]
@@ -79,7 +79,7 @@ def _storm(storm: Mapping[str, Any]) -> str:
             "submits whose outcome was unknown; held; held though it could be settled",
             f"{storm['ever_unknown']}; {storm['held']}; {storm['held_needlessly']}",
         ),
-        ("settled rightly though ambiguous", str(storm["ambiguous_and_settled_rightly"])),
+        ("settled correctly though ambiguous", str(storm["ambiguous_and_settled_rightly"])),
         ("jobs that outlasted their purchase unseen, a declared window", str(storm["ran_on_unseen"])),
         (
             "last clip ended after the faults stopped",
@@ -111,7 +111,7 @@ def _lost_answers(both: Mapping[str, Any]) -> str:
 
 def _dagster(found: Mapping[str, Any]) -> str:
     lines = [
-        ("clips asked for / delivered", f"{found['clips']} / {found['ends'].get('delivered', 0)}"),
+        ("clips ordered / delivered", f"{found['clips']} / {found['ends'].get('delivered', 0)}"),
         ("ended otherwise", _counts({k: v for k, v in found["ends"].items() if k != "delivered"})),
         ("kills", _counts(found["kills"])),
         ("**duplicates, lost**", f"**{found['duplicates']}, {found['lost']}**"),

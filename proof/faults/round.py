@@ -1,4 +1,4 @@
-"""One round: clips go through real workers while the world breaks, then the faults stop, then the judge speaks."""
+"""One round: real workers produce clips under faults, then the faults stop, then the judge applies the laws."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from resources.sandbox.endpoints import SandboxEndpoint, load_endpoints
 from resources.storage.embedded import EmbeddedS3
 
 MAX_SECONDS = 600.0
-"""When the clips' jobs are overdue."""
+"""Seconds after which the clips' jobs are overdue."""
 
 
 def requests(
@@ -68,7 +68,7 @@ def requests(
 
 
 def _bought(provider: str, model: str, sold: SandboxEndpoint, body: dict[str, Any]) -> dict[str, Any]:
-    """What is bought at one endpoint."""
+    """The order at one endpoint."""
     return {
         "provider": provider,
         "endpoint": model,
@@ -90,9 +90,9 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
     """Run one round.
 
     Args:
-        scale: How large and how hard.
-        folder: Of its own, for everything.
-        ledger_url: An empty database; None makes a SQLite file, on a small disk of its own where one can be mounted.
+        scale: The size of the round and its faults.
+        folder: A separate folder for all files.
+        ledger_url: An empty database; None makes a SQLite file, on a separate small disk if one can be mounted.
     """
     with contextlib.ExitStack() as stack:
         ledger_folder = folder / "ledger"
@@ -135,7 +135,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         findings.max_seconds = MAX_SECONDS
         findings.dedicated = scale.dedicated
         if ledger_url is None:
-            # the small disk goes with the round
+            # the small disk is unmounted after the round
             with (
                 contextlib.closing(sqlite3.connect(ledger_folder / "ledger.db")) as kept,
                 contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy,

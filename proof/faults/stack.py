@@ -47,37 +47,37 @@ KINDS = {
     "embedded S3",
     "keeper",
 }
-"""Every kind of process of a stack; each is struck at least once, as long as there are kills."""
+"""All kinds of processes of a stack; each is killed at least once, if there are enough kills."""
 STORM_SECONDS = 150.0
 SECONDS_A_KILL = 30.0
 PATIENCE_SECONDS = 900.0
-"""Real seconds after the faults stopped in which every clip must end."""
+"""Real seconds after the end of the faults within which every clip must end."""
 
 
 @dataclass(frozen=True)
 class StackScale:
-    """How large the part is."""
+    """The size of this part."""
 
     clips: int = 100
-    """Of each series."""
+    """Clips of each series."""
     kills: int = 40
-    """How many `kill -9` and SIGSTOP."""
+    """The number of `kill -9` and SIGSTOP."""
     pace: float = 5.0
-    """The clock's seconds to a real one."""
+    """The clock's seconds per real second."""
     seed: int = 0
-    """Decides all that can be decided."""
+    """The seed of all random choices."""
 
 
 class Up:
     """The process of `dailies up`, which is started again whenever it has ended; a context manager.
 
     Args:
-        folder: Of its log.
-        home: Of the stack.
-        port: Of Dagster.
+        folder: The folder of its log.
+        home: The stack's home.
+        port: Dagster's port.
 
     Attributes:
-        starts: How often it was started.
+        starts: The number of starts.
     """
 
     def __init__(self, folder: Path, home: Path, port: int) -> None:
@@ -95,12 +95,12 @@ class Up:
 
     @property
     def is_ready(self) -> bool:
-        """Whether Dagster answers and holds the code."""
+        """Whether Dagster answers and has loaded the code."""
         state = running_stack(self.home)
         return state is not None and state["pid"] == self.pid
 
     def ensure(self) -> None:
-        """Start it where it has ended, as a supervisor would."""
+        """Start it if it has ended, as a supervisor would."""
         if self.pid is None:
             self.starts += 1
             with self._log.open("ab") as log:
@@ -136,8 +136,8 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
     """Run the part.
 
     Args:
-        folder: Of its own, for everything.
-        scale: How large.
+        folder: A separate folder for all files.
+        scale: The size of the part.
     """
     scale = scale or StackScale()
     data = declare(folder, SERIES, scale.clips)
@@ -180,7 +180,7 @@ def clip_names(clips: int) -> list[str]:
 
 
 def declare(folder: Path, names: Iterable[str], clips: int) -> Path:
-    """Write a data folder into `folder`, with so many clips in each series; returns it."""
+    """Write a data folder with `clips` clips in each series into `folder`; returns it."""
     data = folder / "data"
     (data / "series").mkdir(parents=True)
     write_model(data)
@@ -199,12 +199,12 @@ def declare(folder: Path, names: Iterable[str], clips: int) -> Path:
 
 
 def write_model(data: Path) -> None:
-    """Write the endpoint's file into a data folder, without what its output is like: the stand-in's clips are always small."""
+    """Write the endpoint's file into a data folder, without its `output`, since the stand-in's clips are always small."""
     (data / "models").mkdir()
     model = (Path("data") / "models" / MODEL_FILE).read_text()
     model, told = re.subn(r"(?m)^output: .*$", "output: {}", model)
     if not told:
-        raise ValueError(f"{MODEL_FILE} does not say what its output is like, which the bench takes away")
+        raise ValueError(f"{MODEL_FILE} has no `output`, which the proof removes")
     (data / "models" / MODEL_FILE).write_text(model)
 
 
@@ -272,7 +272,7 @@ class _Storm:
         self.up.ensure()
 
     def _processes(self) -> dict[str, list[int]]:
-        """Processes that may be killed, by what they are: each of the stack, and `up` itself once it has started."""
+        """The processes that may be killed, by kind: each of the stack, and `up` itself once it has started."""
         found: dict[str, list[int]] = {}
         for process in of_home(self.up.home):
             found.setdefault(name_of(process), []).append(process.pid)
@@ -282,7 +282,7 @@ class _Storm:
 
     def _strike_somebody(self) -> None:
         found = self._processes()
-        # those that were not struck yet come first, then run workers twice as often as any other
+        # kinds that were not killed yet come first, then run workers twice as often as any other
         fresh = [kind for kind in found if not self.struck[kind]]
         kinds = fresh or [*found, *(["run worker"] * 3 if "run worker" in found else [])]
         if not kinds:
@@ -313,7 +313,7 @@ class _Storm:
             self.reaper.put_to_sleep(pid, moment, real_seconds=self.pace.real(LEASE_SECONDS + 30))
 
     def _settle(self, calm_at: float) -> None:
-        """Wait until everything has ended. Nobody asks again: no clip may wait for a person."""
+        """Wait until all clips have ended. Nothing is ordered again: no clip may wait for a person."""
         with open_ledger(self.settings) as ledger, dagster_instance(self.settings) as instance:
             wanted = self.scale.clips * len(SERIES)
             while time.monotonic() - calm_at < PATIENCE_SECONDS:

@@ -1,4 +1,4 @@
-"""The storm and the calm after it: workers are started, killed and started again while the world breaks; then every clip ends."""
+"""The storm and the calm after it: workers are started, killed and replaced under faults; then every clip ends."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ LEASE_SECONDS = 90.0
 """A POST's hard deadline and the margin after it. A worker that sleeps longer loses its claims."""
 SKEW_SECONDS = 600.0
 SERVANTS = ("sense", "collect")
-"""Modes of workers that are always there, two of each."""
+"""Modes of workers that always run, two of each."""
 JUDGE = "judge"
 """The mode of the people who judge drafts, two of them until the faults stop."""
 DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", "lost", "held", "withdrawn")
@@ -32,49 +32,49 @@ DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a round is, and how hard."""
+    """The size of a round and its faults."""
 
     clips: int
-    """How many, as many at each provider; those for after the storm come on top."""
+    """The number of clips, equally many at each provider; those after the storm are additional."""
     kills: int
-    """How many `kill -9` and SIGSTOP."""
+    """The number of `kill -9` and SIGSTOP."""
     pace: float = 10.0
-    """The bench's seconds to a real one."""
+    """The proof's seconds per real second."""
     workers: int = 4
-    """How many run workers at a time; two sensors and two collectors come on top."""
+    """Run workers at a time; two sensors and two collectors are additional."""
     seed: int = 0
-    """Decides all that can be decided."""
+    """The seed of all random choices."""
     mischief: Mischief = field(default_factory=Mischief)
-    """What goes wrong at the provider."""
+    """The provider's faults."""
     troubles: int = 8
-    """How many troubles around the workers."""
+    """The number of outages around the workers."""
     minutes: float = 30.0
     """Real minutes after which a round is given up."""
     ends_within: float = 2_700.0
-    """The bench's seconds after the end of the faults in which every clip must end."""
+    """The proof's seconds after the end of the faults within which every clip must end."""
     twice: float = 0.15
     """Share of the batches that two runs produce at once."""
     skewed: float = 0.02
     """Share of the run workers whose clock is ten minutes off."""
     takes: int = 1
-    """How many takes a decision buys of each clip."""
+    """Takes of each clip that a decision buys."""
     drafts: float = 0.0
-    """Share of the clips that are drafts, which people judge and whose finishes they order while everything goes wrong."""
+    """Share of the clips that are drafts, which people judge and whose finishes they order during the storm."""
     forgets_finishes: bool = False
-    """The negative control of the index `one_finish_per_draft`: without it, and with code that forgets what was bought."""
+    """The negative control of the index `one_finish_per_draft`: without it, and with code that ignores bought finishes."""
     settle: dict[str, float] = field(default_factory=lambda: {"fal": 700.0})
     """By provider, a settle time that replaces its contract's, in the proof's seconds. fal's allows for an hour in its queue, in which
     no job of a stand-in waits."""
 
     @property
     def dedicated(self) -> bool:
-        """Whether nobody else uses the keys. Strangers buy only where processes are killed."""
+        """Whether the keys are dedicated. Strangers buy only in the part with kills."""
         return not (self.kills and self.mischief.strangers)
 
 
 @dataclass
 class Outcome:
-    """What a round showed."""
+    """The results of a round."""
 
     verdict: Verdict
     """The judge's."""
@@ -83,34 +83,34 @@ class Outcome:
     storm_seconds: float
     """Real time until the faults stopped."""
     ended_after: float
-    """The bench's seconds from the end of the faults to the last clip's end."""
+    """The proof's seconds from the end of the faults to the last clip's end."""
     kills: dict[str, int]
-    """By kind and moment."""
+    """Kills and stops by kind and moment."""
     faults: dict[str, int]
     """Exposures at the provider."""
     troubles: dict[str, int]
-    """Around the workers."""
+    """Outages around the workers."""
     exits: dict[str, int]
-    """How workers ended that were not killed, by exit code."""
+    """The number of workers that ended by themselves, by exit code."""
     broken: list[str]
     """Workers that ended by an unforeseen error."""
 
     @property
     def problems(self) -> list[str]:
-        """Everything that must never happen."""
+        """All violations."""
         return [*self.verdict.problems, *(f"broken: {text}" for text in self.broken)]
 
 
 class Storm:
-    """Starts workers, kills them and breaks the world around them; then lets every clip end.
+    """Starts workers, kills them and makes outages around them; then lets every clip end.
 
     Args:
-        scale: How large and how hard.
+        scale: The size of the round and its faults.
         pace: The clock.
         providers: The stand-ins.
         crew: The workers.
-        world: What can be troubled.
-        url: The ledger, of which only the states are looked at.
+        world: The outages.
+        url: The ledger, of which only the states are read.
     """
 
     def __init__(
@@ -140,13 +140,13 @@ class Storm:
 
     @property
     def late(self) -> bool:
-        """Whether the round is to be given up."""
+        """Whether the round has to be given up."""
         return time.monotonic() - self.began > self.scale.minutes * 60
 
     # The storm
 
     def blow(self, clips: list[str]) -> None:
-        """Produce clips while everything goes wrong."""
+        """Produce clips under faults."""
         batches = [clips[start : start + BATCH] for start in range(0, len(clips), BATCH)]
         troubles = InTurn(self.world.all_kinds())
         made, released, next_kill, strangers = 0, 0, time.monotonic() + 2, False
@@ -170,8 +170,7 @@ class Storm:
                 strangers = wanted
                 self.providers.tell("strangers/on" if wanted else "strangers/off")
             if (
-                len(clips) - ended
-                <= max(0.03 * len(clips), 3)  # what is stuck ends only when the faults stop
+                len(clips) - ended <= max(0.03 * len(clips), 3)  # stuck clips end only when the faults stop
                 and not troubles.lasts
                 and released == len(batches)
                 and self.reaper.total >= self.scale.kills
@@ -181,14 +180,14 @@ class Storm:
         self.storm_seconds = time.monotonic() - self.began
 
     def _release(self, clips: list[str], decision: str) -> None:
-        """Let a batch be produced, perhaps by two runs that know nothing of each other."""
+        """Let a batch be produced, in some cases by two independent runs."""
         mode = self.random.choice(["wait", "leave"])
         self._open.append({"mode": mode, "clips": clips, "decision": decision})
         if self.random.random() < self.scale.twice:
             self._open.append({"mode": "wait", "clips": clips, "decision": decision})
 
     def _staff(self) -> None:
-        """Keep two sensors, two that collect for them, and enough workers at work."""
+        """Keep two sensors, two collectors and enough workers running."""
         if self.crew.starting:
             return
         modes = Counter(hand.task["mode"] for hand in self.crew.hands.values())
@@ -205,7 +204,7 @@ class Storm:
         return {"skew": self.random.choice([-SKEW_SECONDS, SKEW_SECONDS])}
 
     def _tend(self) -> None:
-        """Wake sleepers, and ask again for what was killed."""
+        """Continue stopped processes, and order the clips of killed workers again."""
         self.reaper.wake()
         self.world.tend()
         self.crew.look()
@@ -248,7 +247,7 @@ class Storm:
         self._always = SERVANTS
         for pid, hand in self.crew.hands.items():
             if hand.task["mode"] == JUDGE:
-                # nobody says anything more, so that everything that was said can end
+                # no further verdicts, so that all orders can end
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         calm_at = self.pace.clock()

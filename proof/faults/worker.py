@@ -1,4 +1,4 @@
-"""The product without Dagster: what a run worker and a completion sensor do, in processes that are cheap to start.
+"""The product without Dagster: the work of run workers and completion sensors, in processes that are cheap to start.
 
 One process, the nursery, imports everything once and forks a worker for each line it is given, so that two hundred kills do
 not cost two hundred starts. A worker is a separate process with its own ledger connection, event loop, HTTP and S3.
@@ -57,7 +57,7 @@ from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings
 
 TAG = "X-Client-Request-Id"
-"""Only AI/ML API takes one; the other stand-ins note it for the judge, and no answer depends on it."""
+"""The header of the submission's id. Only AI/ML API uses it; the other stand-ins record it for the judge, and no answer depends on it."""
 SUBMIT_SECONDS = 60.0
 """The default of `AccountSettings`."""
 TICK_SECONDS = 10.0
@@ -70,7 +70,7 @@ _submission: contextvars.ContextVar[str] = contextvars.ContextVar("submission", 
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything is."""
+    """All addresses and folders of a round."""
 
     ledger_url: str
     """The database."""
@@ -81,22 +81,22 @@ class Place:
     s3: dict[str, Any]
     """Fields of `S3Settings`."""
     scratch: Path
-    """For files on their way."""
+    """The folder for incomplete files."""
     clips: dict[str, ClipRequest]
     """The requests, by clip."""
     origin: float
-    """See `Pace`; and so on."""
+    """See `Pace`; likewise below."""
     factor: float
     in_flight: int | None
     dedicated: bool
-    """Whether nobody else uses the keys."""
+    """Whether the keys are dedicated."""
     settle: dict[str, float]
     said: str | None = None
-    """The file of what people say of drafts; None if no drafts are bought."""
+    """The file of verdicts on drafts; None if no drafts are bought."""
     forgets_finishes: bool = False
-    """The negative control: a circled draft is taken for one without a finish, whatever was bought for it."""
+    """The negative control: a circled draft counts as one without a finish, even if one was bought."""
     outputs: tuple[str, ...] = ()
-    """Origins of outputs besides the providers' addresses: those at which other hosts reach them."""
+    """Further origins of outputs: the addresses at which other hosts reach the providers."""
 
     @classmethod
     def read(cls, path: Path) -> "Place":
@@ -125,7 +125,7 @@ class Worker:
     """One process's work.
 
     Args:
-        place: Where everything is.
+        place: All addresses and folders.
         pace: This process's clock.
     """
 
@@ -146,7 +146,7 @@ class Worker:
         return Ledger(self.place.ledger_url, clock=self.pace.clock, budget=Budget())
 
     async def produce(self, clips: list[str], *, decision: str, wait: bool) -> None:
-        """What a run does: decide about its clips, and follow them as far as it waits for."""
+        """The work of a run: decide about its clips, and follow them as far as it waits."""
         until = Stage.DELIVERED if wait else Stage.SUBMITTED
         requests = [self.place.clips[clip] for clip in clips]
         async with self.engine() as engine:
@@ -159,7 +159,7 @@ class Worker:
             await self.follow(engine, decided, until, clips=clips)
 
     async def tick(self, work: Callable[[Engine], Awaitable[None]]) -> None:
-        """Do something every ten seconds for ever, despite errors."""
+        """Call a function every ten seconds for ever, despite errors."""
         while True:
             began = self.pace.clock()
             try:
@@ -170,13 +170,13 @@ class Worker:
             await self.pace.sleep(max(1.0, began + TICK_SECONDS - self.pace.clock()))
 
     async def sense(self, engine: Engine) -> None:
-        """What the completion sensors do in a tick."""
+        """A tick of the completion sensors."""
         await engine.ledger.run(buy_ordered)
         for account in self.place.urls:
             await engine.step(account)
 
     async def collect(self, engine: Engine) -> None:
-        """What the runs do that the sensors ask for: fetch what has ended and whose run is no more."""
+        """The work of the runs that sensors request: fetch ended clips whose run has ended."""
         due = []
         for account in self.place.urls:
             unreported = await engine.ledger.run(deliveries.unreported, account)
@@ -191,7 +191,7 @@ class Worker:
     async def follow(
         self, engine: Engine, decided: list[Decided], until: Stage, *, clips: Collection[str]
     ) -> None:
-        """Follow clips, fetch their spare takes, and note in the ledger what Dagster would know."""
+        """Follow clips, fetch their spare takes, and record in the ledger the ends that Dagster would receive."""
 
         def told(report: Report) -> None:
             attempt = report.attempt
@@ -231,12 +231,12 @@ class Worker:
 
 
 def is_over(attempt: Attempt) -> bool:
-    """Whether a collector has something to do for a purchase that Dagster does not know the end of."""
+    """Whether a collector has work for a purchase whose end was not reported to Dagster."""
     return attempt.state.is_ended and attempt.state is not AttemptState.HELD
 
 
 def adopted(over: Iterable[Attempt]) -> list[Decided]:
-    """What a collector follows: ended purchases, but no spare takes, which are fetched beside them."""
+    """The purchases that a collector follows: ended ones, without spare takes, which are fetched separately."""
     return [
         Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
         for a in over
@@ -250,7 +250,7 @@ def client(settings: AccountSettings, pace: Pace, settle_seconds: float | None =
     Args:
         settings: The account.
         pace: The proof's clock.
-        settle_seconds: How long the stand-in takes at most to list a job, the job's own time included; None for its contract's.
+        settle_seconds: Most seconds until the stand-in lists a job, the job's own time included; None for its contract's.
     """
     provider = build_provider(settings, clock=pace.clock)
     if settle_seconds is not None:
@@ -273,7 +273,7 @@ def client(settings: AccountSettings, pace: Pace, settle_seconds: float | None =
 
 
 def shorten_waits(factor: float) -> None:
-    """Shorten what waits for the kernel and not for the clock, but never below what a busy machine needs."""
+    """Shorten waits that depend on the kernel instead of the clock, but never below the needs of a busy machine."""
     database_module.BUSY_TIMEOUT_MS = round(max(30_000 / factor, 1_000))
     http_module.CONNECT_SECONDS = max(10.0 / factor, 3.0)
     http_module.READ_SECONDS = max(30.0 / factor, 5.0)
@@ -281,7 +281,7 @@ def shorten_waits(factor: float) -> None:
 
 
 def _label(provider: Provider) -> None:
-    """Let the provider's books say which submission a POST was."""
+    """Send the submission's id, so that the provider's books have it."""
 
     async def add(request: httpx.Request) -> None:
         request.headers.setdefault(TAG, _submission.get())
@@ -292,7 +292,7 @@ def _label(provider: Provider) -> None:
 
 
 def _is_at_work(watcher: str | None) -> bool:
-    """Whether the process that watches a clip lives."""
+    """Whether the process that watches a clip is alive."""
     if watcher is None:
         return False
     stat = Path("/proc", watcher.partition(":")[2], "stat")
@@ -337,7 +337,7 @@ def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
         _work(place, task)
         code = 0
     except DailiesError as error:
-        # what a run ends with when the world is broken; it is asked for again
+        # the errors with which a run ends during outages; its clips are ordered again
         print(f"ended: {error}", file=sys.stderr)
         code = 3
     except BaseException:  # noqa: BLE001 - the storm must hear of it
@@ -348,7 +348,7 @@ def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
 
 
 def nursery(place: Place, logs: Path) -> None:
-    """Fork a worker for every line on standard input, and say when each has ended."""
+    """Fork a worker for every line on standard input, and report when each has ended."""
     for name in place.urls:
         # its modules are read once for all workers
         build_provider(place.account(name))
