@@ -68,11 +68,14 @@ def _unusable(settings: Settings) -> Iterator[str]:
             parsed_address(settings.ledger_url_setting)
         except ConfigurationError as error:
             yield str(error)
+    whys = {}
     for name in settings.account_names:
         try:
             settings.account(name).check_usable()
         except ConfigurationError as error:
-            yield f"account {name}: {error}"
+            # two accounts with one key have one sentence
+            whys[str(error)] = name
+    yield from whys
 
 
 def _misspelt() -> list[str]:

@@ -88,7 +88,9 @@ class AccountSettings(BaseModel):
                 checked_key(key)
             except ConfigurationError as error:
                 variable = self.key_variable or spec_of(self.provider).key_variable
-                raise ConfigurationError(f"{variable}: {error}. Nothing was sent.") from None
+                raise ConfigurationError(
+                    f"the account {self.name!r} ({variable}): {error}. Nothing was sent."
+                ) from None
 
     @field_validator("base_url")
     @classmethod

@@ -48,7 +48,7 @@ def test_a_key_with_the_scheme_of_its_header_is_refused_and_not_shown(
     monkeypatch.setenv("WAVESPEED_API_KEY", f"{scheme} secret-of-mine")
     code, _, said = command("check")
     assert code == 2
-    assert f"WAVESPEED_API_KEY: the API key begins with '{scheme}'" in said
+    assert f"the account 'wavespeed' (WAVESPEED_API_KEY): the API key begins with '{scheme}'" in said
     assert "leave it out" in said
     assert "secret-of-mine" not in said
     monkeypatch.setenv("WAVESPEED_API_KEY", "secret-of-mine")
