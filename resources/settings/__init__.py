@@ -1,7 +1,7 @@
 """All settings of dailies, read from the environment and from `.env`, and validated once. Secrets are never shown.
 
 Every setting has a default that works on one machine, except the providers' keys and the bucket: nothing can be bought without
-them, and `dailies up` brings stand-ins for both.
+them, and `dailies up` starts stand-ins for both.
 """
 
 from resources.settings.known_accounts import BUCKET, CANNOT_EDIT, POINTER

@@ -32,13 +32,13 @@ class BucketSettings(ClientSettings):
     s3_addressing: Literal["auto", "path", "virtual"] = Field(
         default="auto", validation_alias="DAILIES_S3_ADDRESSING"
     )
-    """Whether requests name the bucket in the path or in the host's name; `auto` finds it out."""
+    """Whether requests name the bucket in the path or in the host's name; `auto` finds out by a trial."""
     s3_access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     """The bucket's key; unset, boto3's own chain is used (profile, instance role)."""
     s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     """Its secret."""
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
-    """The token of a key that is lent for some hours."""
+    """The token of a temporary key."""
 
     def s3(self) -> S3Settings:
         """The settings of the bucket.
@@ -49,7 +49,7 @@ class BucketSettings(ClientSettings):
         if not self.s3_bucket:
             raise ConfigurationError(
                 "no bucket is set: set DAILIES_S3_BUCKET (and DAILIES_S3_ENDPOINT for a server that is not AWS), "
-                "or run `dailies up`, which brings an S3 server of its own."
+                "or run `dailies up`, which starts an S3 server."
             )
         try:
             return S3Settings(

@@ -1,4 +1,4 @@
-"""What the settings of all clients have in common."""
+"""The common base of the settings of all clients."""
 
 from pydantic import BaseModel, PrivateAttr
 
@@ -6,11 +6,11 @@ from resources.network.way_out import Network
 
 
 class ClientSettings(BaseModel):
-    """Settings of clients, which leave this machine by one way."""
+    """Settings of clients, which share proxies and certificates."""
 
     _network: Network = PrivateAttr(default_factory=Network)
 
     @property
     def network(self) -> Network:
-        """The way out of every client: proxies, and the certificates that are believed."""
+        """Proxies and trusted certificates of all clients."""
         return self._network

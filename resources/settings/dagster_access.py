@@ -1,4 +1,4 @@
-"""The settings of Dagster's webserver: where it is, how a proxy before it is passed, and who may use its port."""
+"""The settings of Dagster's webserver: its address, the login at a proxy before it, and the users of its port."""
 
 import re
 from functools import cached_property
@@ -33,7 +33,7 @@ class DagsterAccess(DagsterNames):
     allowed_hosts_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_HOSTS")
     """Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`."""
     allowed_users_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_USERS")
-    """Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's."""
+    """Users of this machine that may use Dagster's port besides your own, e.g. the proxy's."""
 
     @field_validator("dagster_url")
     @classmethod
@@ -53,7 +53,7 @@ class DagsterAccess(DagsterNames):
     @model_validator(mode="after")
     def _sent_encrypted(self) -> Self:
         if self.dagster_headers and not _ENCRYPTED.match(self.dagster_url):
-            raise ValueError("DAILIES_DAGSTER_URL must begin with https:// where a token or header is sent")
+            raise ValueError("DAILIES_DAGSTER_URL must begin with https:// if a token or header is sent")
         return self
 
     @property

@@ -24,11 +24,11 @@ from resources.settings.words import in_words
 from resources.variables import merged
 
 BUCKET = Path("bucket")
-"""As `DAILIES_DATA`: the data folder that was pushed, not one of this host."""
+"""The value of `DAILIES_DATA` for the pushed data folder instead of one of this host."""
 POINTER = Path("data", "current")
-"""The file in the home that names the pushed folder which this host has read last; the folders lie beside it."""
+"""The file in the home that names the pushed folder which this host has read last; the folders are beside it."""
 CANNOT_EDIT = (
-    "this host reads the data folder of the bucket (DAILIES_DATA=bucket), which nobody edits. Nothing was changed. Edit the "
+    "this host reads the data folder of the bucket (DAILIES_DATA=bucket), which cannot be edited. Nothing was changed. Edit the "
     "folder where it is kept; `dailies data push` there makes it current on every host."
 )
 
@@ -53,7 +53,7 @@ class KnownAccounts(ClientSettings):
 
     @property
     def reads_bucket(self) -> bool:
-        """Whether this host has no data folder of its own and reads the one that was pushed."""
+        """Whether this host reads the pushed data folder instead of its own."""
         return self._variables.get("DAILIES_DATA") == str(BUCKET)
 
     @property
@@ -61,7 +61,7 @@ class KnownAccounts(ClientSettings):
         """The data folder, to be changed.
 
         Raises:
-            ConfigurationError: This host reads the bucket's, which nobody can change.
+            ConfigurationError: This host reads the bucket's, which cannot be changed.
         """
         if self.reads_bucket:
             raise ConfigurationError(CANNOT_EDIT)
@@ -147,7 +147,7 @@ class KnownAccounts(ClientSettings):
             self.given(name)
 
     def _same_key(self, name: str) -> str | None:
-        """Why an account that shares its key with another one cannot be used: each would take the other's jobs for a stranger's."""
+        """Why an account that shares its key with another one cannot be used: each would count the other's jobs as a stranger's."""
         accounts = self.declared_accounts
         key = self.given(name).api_key
         if key is None or not key.get_secret_value():

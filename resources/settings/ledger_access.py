@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 def open_ledger(settings: Settings, *, patience: float | None = None) -> "Ledger":
-    """The ledger with what the settings say of the policy. Commands, resources and jobs open it only through this function.
+    """The ledger with the policy of the settings. Commands, resources and jobs open it only through this function.
 
     A rebuilt ledger once counted its days in UTC, because its command did not pass the budget.
 
     Args:
-        patience: How long to wait for a PostgreSQL server that is away, in seconds; None for as long as a command or a tick waits.
+        patience: Seconds to wait for a PostgreSQL server that is away; None for the time of a command or a tick.
 
     Raises:
         ConfigurationError: The database cannot be used; see `resources.ledger.database.open_database`.
     """
-    # SQLAlchemy is half of what a command loads, and many commands read settings alone
+    # SQLAlchemy is half of a command's imports, and many commands read only settings
     from resources.ledger.ledger import Ledger
     from resources.ledger.outage import PATIENCE_SECONDS
 

@@ -1,4 +1,4 @@
-"""All settings, and what follows from several of them."""
+"""All settings, and the values that follow from several of them."""
 
 import os
 import re
@@ -35,9 +35,9 @@ from resources.storage.policy import DownloadPolicy
 from resources.variables import FOLLOWS_POLICY
 
 MIN_KEPT_DAYS = 30
-"""The shortest retention: for so long the inventory expects each delivered clip to be green in Dagster."""
+"""The shortest retention, in days: for this time the inventory expects each delivered clip to be green in Dagster."""
 KeptDays = Annotated[Annotated[int, Field(ge=MIN_KEPT_DAYS)] | None, BeforeValidator(none_if_empty)]
-"""How long Dagster keeps something; empty is for ever."""
+"""Days that Dagster keeps records; empty is for ever."""
 
 _WEBHOOK_URL = re.compile(
     r"(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?"
@@ -109,9 +109,9 @@ class Settings(KnownAccounts, DagsterAccess, BucketSettings):
     max_usd_per_clip: Cap = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")
     """Most US dollars for one clip, so that a quote in another unit is not bought. The next caps are in US dollars too."""
     max_request_factor: float = Field(default=1, ge=1, le=BAND, validation_alias="DAILIES_MAX_REQUEST_FACTOR")
-    """How many times its quote one request may be charged before its account is stopped."""
+    """The multiple of its quote that one request may be charged before its account is stopped."""
     max_hour_factor: float = Field(default=2, ge=1, le=1000, validation_alias="DAILIES_MAX_HOUR_FACTOR")
-    """How many times what was ordered an account may be charged within an hour before it is stopped."""
+    """The multiple of the ordered amount that an account may be charged within an hour before it is stopped."""
     max_usd_per_run: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
     """Cap of one run, with its retries."""
     max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
@@ -183,7 +183,7 @@ class Settings(KnownAccounts, DagsterAccess, BucketSettings):
 
     @property
     def policy(self) -> Policy:
-        """What this host says of caps, limits and settle times: what its variables and the files of its accounts set.
+        """The caps, limits and settle times of this host: those set by its variables and the files of its accounts.
 
         The processes of a `dailies up` that has put its variables in force leave them to the ledger from then on.
         """
@@ -219,7 +219,7 @@ class Settings(KnownAccounts, DagsterAccess, BucketSettings):
 
     @property
     def download_policy(self) -> DownloadPolicy:
-        """What clips may be fetched from where, and how large.
+        """The policy of downloads: allowed origins and the largest clip.
 
         Raises:
             ConfigurationError: An origin is invalid.

@@ -1,4 +1,4 @@
-"""Invalid settings in a person's words: the name of each variable, and what is allowed."""
+"""Messages about invalid settings: the name of each variable, and the allowed values."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from resources.declared.validation import allowed_by
 
 _MAY_BE_SECRET = re.compile("KEY|SECRET|TOKEN|URL|HEADER|PASSWORD|CERTIFICATE|PROXY", re.IGNORECASE)
 _MAY_BE_KEY = re.compile(r"[\w+=-]{16,}")
-"""A key that was pasted into the wrong variable: the shortest that a provider gives has 32 characters, AWS's ids have 20."""
+"""Matches a key that was pasted into the wrong variable: providers' shortest keys have 32 characters, AWS's ids have 20."""
 _LONGEST = 40
 """Characters; no setting that is shown needs more."""
 
@@ -29,7 +29,7 @@ def in_words(error: ValidationError, variables: Mapping[str, str] | None = None)
 
 
 def _found(name: str, given: object) -> str:
-    """What a variable was set to, where it is neither a secret nor an address, which may hold one."""
+    """The value of a variable, if it is neither a secret nor an address, which may contain one."""
     if not isinstance(given, str) or len(given) > _LONGEST:
         return ""
     if _MAY_BE_SECRET.search(name) or _MAY_BE_KEY.search(given):

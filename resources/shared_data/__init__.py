@@ -1,4 +1,4 @@
 """One data folder for several hosts: its digest, its archive in the bucket, and the folder that a host reads.
 
-What the files of the folder mean is no matter of this package.
+The meaning of the folder's files does not belong here.
 """

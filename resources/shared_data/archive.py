@@ -1,4 +1,4 @@
-"""The archive of a data folder: a tar.gz whose bytes follow from its files, and that is read as a stranger's."""
+"""The archive of a data folder: a tar.gz whose bytes follow from its files, and that is read with the checks for untrusted input."""
 
 import errno
 import gzip
@@ -27,16 +27,16 @@ from resources.shared_data.snapshot import (
 _CHUNK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _PRIVATE_KEY = b"PRIVATE KEY-----"
-"""In every private key in PEM."""
+"""Text in every private key in PEM."""
 _HEADERS_BYTES = 8 << 10
-"""The most that one file's headers take in an archive."""
+"""Most bytes of one file's headers in an archive."""
 
 
 def write_archive(folder: Path, snapshot: Snapshot, target: IO[bytes], *, secrets: Iterable[bytes]) -> None:
     """Write the files of a snapshot as an archive. The same files make the same bytes.
 
     Args:
-        secrets: What no file may contain: the keys of this host.
+        secrets: The keys of this host, which no file may contain.
 
     Raises:
         ConfigurationError: A file has changed since the snapshot, lies elsewhere, or contains a secret. Nothing may be stored.
@@ -75,8 +75,8 @@ def write_archive(folder: Path, snapshot: Snapshot, target: IO[bytes], *, secret
 def unpack(archive: Path, target: Path, digest: str) -> None:
     """Unpack an archive into a folder that does not exist yet, whole or not at all.
 
-    Only plain files below the folder are taken, within the bounds of a data folder, and only if their digest is the one that was
-    asked for.
+    Only plain files below the folder are taken, within the bounds of a data folder, and only if their digest is the
+    requested one.
 
     Raises:
         ConfigurationError: The archive is broken, holds something else, or is not the one.
@@ -89,7 +89,7 @@ def unpack(archive: Path, target: Path, digest: str) -> None:
             found = _read(archive, partial)
         except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
-                # nothing is wrong with the archive, and a clip that waits for a picture in it must go on waiting
+                # the archive is intact, so a clip that waits for a picture in it must keep waiting
                 raise UnavailableError(
                     f"no room to unpack a data folder in {target.parent}: {error.strerror}"
                 ) from None

@@ -1,4 +1,4 @@
-"""The pushed data folders that a host keeps: the current one, those that something reads, and the newest few."""
+"""The pushed data folders that a host keeps: the current one, those in use, and the most recently read."""
 
 import contextlib
 import fcntl
@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 KEPT = 5
-"""So many folders are kept, those that were read last."""
+"""The number of most recently read folders that are kept."""
 IN_USE_SECONDS = 3_600.0
-"""A folder that was asked for within this time is kept: a command or a tick may read it."""
+"""Seconds for which a read folder is kept: a command or a tick may still read it."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _GONE = ".gone-"
@@ -19,7 +19,7 @@ _LEFTOVER = re.compile(r"\.(gone|fetching|unpacking)-.*")
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether a folder is here; it then counts as read now."""
+    """Whether a folder exists here; it then counts as read now."""
     try:
         os.utime(folder)
     except FileNotFoundError:
@@ -28,7 +28,7 @@ def is_kept(folder: Path) -> bool:
 
 
 def hold(folder: Path) -> int:
-    """Keep a folder from being removed until the descriptor is closed or the process ends, however long that reads it.
+    """Keep a folder from being removed until the descriptor is closed or the process ends.
 
     Raises:
         FileNotFoundError: It was removed at this moment.
@@ -37,7 +37,7 @@ def hold(folder: Path) -> int:
     is_there = False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        # whoever removes it has its lock while it still has its name
+        # the process that removes it holds its lock while it still has its name
         is_there = os.path.samestat(os.fstat(descriptor), folder.stat())
     finally:
         if not is_there:
@@ -48,10 +48,10 @@ def hold(folder: Path) -> int:
 
 
 def prune(place: Path, *, current: str, now: float | None = None) -> list[str]:
-    """Remove the folders that nothing reads, and files that killed processes left; a process that needs a folder again fetches it.
+    """Remove unused folders, and files that killed processes left; a process that needs a folder again fetches it.
 
     Args:
-        place: Where the folders are.
+        place: The folder that contains them.
         current: The digest of the one that this host reads.
         now: Seconds since the epoch; by default the time of this machine, whose files they are.
 

@@ -1,4 +1,4 @@
-"""The digest of a data folder: of the paths and contents of its files and of the catalogue that counts beside them."""
+"""The digest of a data folder: of the paths and contents of its files, and of the program's catalogue."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ from resources.program_files import SHIPPED_MODELS, models_beside
 
 MOST_FILES = 5_000
 MOST_BYTES = 512 << 20
-"""Of all files together."""
+"""Most bytes of all files together."""
 LONGEST_PATH = 240
 SHOWN_DIGITS = 12
 NOT_DECLARED = frozenset({"schemas"})
@@ -36,7 +36,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a data folder held at one moment."""
+    """The content of a data folder at one time."""
 
     files: Mapping[str, DataFile]
     """By path in the folder, with `/`."""
@@ -59,7 +59,7 @@ def short(digest: str) -> str:
 
 
 def take_snapshot(folder: Path) -> Snapshot:
-    """Read a data folder. Hidden files and `schemas/` declare nothing and are left out; a link counts as what it leads to.
+    """Read a data folder. Hidden files and `schemas/` declare nothing and are left out; a link counts as its target.
 
     The program's own catalogue belongs to it, as files of `shipped-models/`: another version may have other prices.
 
@@ -95,13 +95,13 @@ def take_snapshot(folder: Path) -> Snapshot:
 
 
 def place_of(folder: Path, name: str) -> Path:
-    """Where a file of a folder's snapshot lies: in the folder, or in the program that is installed here."""
+    """The path of a file of a snapshot: in the folder, or in the program that is installed here."""
     top, _, rest = name.partition("/")
     return models_beside(folder) / rest if top == SHIPPED_MODELS else folder / name
 
 
 def check_path(name: str) -> None:
-    """Refuse a path that is not plainly one of a file below the data folder.
+    """Refuse a path that is not certainly one of a file below the data folder.
 
     Raises:
         ConfigurationError: With the path.
@@ -110,7 +110,7 @@ def check_path(name: str) -> None:
     if len(name) > LONGEST_PATH or any(
         not _PART.fullmatch(part) or part in {".", ".."} or part.startswith(".") for part in parts
     ):
-        raise ConfigurationError(f"{name!r} is no name for a file of a data folder")
+        raise ConfigurationError(f"{name!r} is not a valid name for a file of a data folder")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -138,7 +138,7 @@ def _walk(folder: Path) -> Iterator[Path]:
                 continue
             path = Path(place) / name
             if not path.is_file():
-                raise ConfigurationError(f"{path} is no file, or a link that leads nowhere")
+                raise ConfigurationError(f"{path} is not a file, or is a broken link")
             yield path
 
 

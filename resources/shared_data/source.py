@@ -1,7 +1,7 @@
-"""The data folder that a host reads: its own, or, with `DAILIES_DATA=bucket`, the one that somebody has pushed.
+"""The data folder that a host reads: its own, or, with `DAILIES_DATA=bucket`, the pushed one.
 
-Where a folder was pushed, it counts on every host: one whose own folder differs buys nothing and renders nothing. A run reads the
-folder of its decision, even if another one was pushed since.
+If a folder was pushed, it counts on every host: a host whose own folder differs buys and renders nothing. A run reads the
+folder of its decision, even if another folder was pushed since.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ NOTHING_PUSHED = (
 
 
 def bring(settings: Settings, ledger: Ledger | None = None) -> Settings:
-    """The settings with the folder that is current, where this host reads the bucket's; it is fetched once.
+    """The settings with the current folder, if this host reads the bucket's; it is fetched once.
 
     Args:
-        ledger: One that is open already.
+        ledger: The open ledger.
 
     Raises:
         ConfigurationError: None was pushed yet, or its archive is gone or broken.
@@ -64,7 +64,7 @@ def bring(settings: Settings, ledger: Ledger | None = None) -> Settings:
 
 
 def fetch(settings: Settings, digest: str, store: "BucketReader | None" = None) -> Path:
-    """The folder with this digest in the home; from the bucket, unless it is there.
+    """The folder with this digest in the home; fetched from the bucket if it is missing.
 
     Raises:
         ConfigurationError: Its archive is gone or broken.
@@ -75,7 +75,7 @@ def fetch(settings: Settings, digest: str, store: "BucketReader | None" = None) 
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     if store is None:
-        # a client of S3 is not loaded where the folder is there
+        # no S3 client is loaded if the folder exists
         from resources.storage.objects import ObjectStore  # noqa: PLC0415
 
         store = ObjectStore(settings.s3())
@@ -112,7 +112,7 @@ def folders_of_unsent(settings: Settings, ledger: Ledger, store: "BucketReader")
 
 
 def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
-    """The digest of the folder that this host reads; None if none was pushed and this one could not be.
+    """The digest of the folder that this host reads; None if none was pushed and this host's cannot be pushed.
 
     Raises:
         ConfigurationError: Another folder is current. Nothing was bought.
@@ -137,7 +137,7 @@ def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
         raise _refuse_host(
             ledger,
             f"{_own_folder(settings)} is {short(own)}, and {short(push.digest)} is current ({_by(push)}). Nothing was bought. "
-            "`dailies data diff` shows the difference, which may be of the two versions' catalogues alone (shipped-models/); `dailies "
+            "`dailies data diff` shows the difference, which may be only in the two versions' catalogues (shipped-models/); `dailies "
             "data push` makes this host's folder and catalogue current; DAILIES_DATA=bucket reads the current ones, with this version, too.",
         )
     refused_hosts.end(ledger, About.DATA)
@@ -145,10 +145,10 @@ def checked_digest(settings: Settings, ledger: Ledger) -> str | None:
 
 
 def unpushed(settings: Settings) -> DataPush | None:
-    """The current data folder, where this host's is another one; None also where the ledger does not say."""
+    """The current data folder if this host's differs from it; None also if the ledger cannot be read."""
     if settings.ledger_url_setting is None and not (settings.home / "ledger.db").exists():
         return None
-    # whoever asks has just changed a file, and that must not end as a failure
+    # the caller has just changed a file, and that change must not fail
     with contextlib.suppress(DailiesError), open_ledger(settings, patience=0) as ledger:
         push = data_pushes.current(ledger)
         if push is not None and push.digest != take_snapshot(settings.own_data).digest:
@@ -157,7 +157,7 @@ def unpushed(settings: Settings) -> DataPush | None:
 
 
 def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | None:
-    """The folder that a run reads: the one of which its decision was made.
+    """The folder that a run reads: that of its decision.
 
     Returns:
         None for the host's own folder.
@@ -185,17 +185,17 @@ def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | N
         f"is {short(own)}"
     )
     if push is None:
-        # nobody shares folders: what was ordered of each clip decides (see `ledger.approvals`)
+        # no folder is shared: the approved order of each clip decides (see `ledger.approvals`)
         logger.warning("%s. A clip whose request differs is not bought.", said)
         return None
     raise _refuse_host(
         ledger,
-        f"{said}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then ask again.",
+        f"{said}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then repeat the command.",
     )
 
 
 def _refuse_host(ledger: Ledger, why: str) -> ConfigurationError:
-    """The error of a host whose folder is not the one that counts; the ledger notes it."""
+    """The error of a host whose folder is not the current one; the ledger records it."""
     refused_hosts.note(ledger, About.DATA, why)
     return ConfigurationError(why)
 

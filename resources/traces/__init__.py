@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of a clip's life: what every part may say (`spans`), and how it reaches a collector (`collector`).
+"""OpenTelemetry traces of a clip's life: the spans of every part (`spans`), and their way to a collector (`collector`).
 
-Nothing here decides anything: without a collector's address nothing is loaded, and a collector that is down costs spans alone.
+Traces never affect purchases: without a collector's address nothing is loaded, and if the collector is down, only spans are lost.
 """

@@ -1,7 +1,7 @@
 """Sends spans to an OpenTelemetry collector with OpenTelemetry's library: OTLP over HTTP, in a separate thread, with a bounded queue.
 
-A collector is not trusted: its answers are not read, it is waited for at the end of a process only for `FLUSH_SECONDS`, and only
-if its last answer was right. What it does not take is lost.
+A collector is not trusted: its answers are not read, a process that ends waits for it only for `FLUSH_SECONDS`, and only
+if its last answer was right. Spans that it refuses are lost.
 """
 
 import atexit
@@ -41,9 +41,9 @@ from resources.traces.facts import Fact, Facts
 logger = logging.getLogger("dailies")
 
 FLUSH_SECONDS = 2.0
-"""How long a process that ends waits for the collector."""
+"""Seconds that a process which ends waits for the collector."""
 SAY_AGAIN_SECONDS = 600.0
-"""How often the log says that the collector takes nothing."""
+"""Seconds between two log lines about a collector that accepts nothing."""
 _AT_THE_PROVIDER = {"POST", "poll"}
 
 
@@ -75,7 +75,7 @@ class OpenSpan:
         self._span.set_attributes(_attributes(facts))
 
     def fail(self, why: str) -> None:
-        """Mark it as failed, with a word of ours."""
+        """Mark it as failed, with our word for the reason."""
         self._span.set_status(Status(StatusCode.ERROR, why))
 
     def child(self, name: str) -> "OpenSpan":
@@ -93,7 +93,7 @@ class Collector:
     """Sends this process's spans. It does not set OpenTelemetry's global provider, which other code in the process may use."""
 
     def __init__(self) -> None:
-        # its words quote the collector's, and are repeated for every batch; ours are said by _Exporter
+        # its messages quote the collector's and are repeated for every batch; _Exporter logs ours
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         ours = Resource(
             {
@@ -178,7 +178,7 @@ class Collector:
     def _under(self, attempt: str, span_id: int) -> Context:
         """The context of a parent that another process may have begun or may still begin.
 
-        Every process decides alike whether a trace is kept: from its id.
+        All processes decide from the trace's id whether it is kept, so they agree.
         """
         trace = trace_id(attempt)
         kept = self._provider.sampler.should_sample(Context(), trace, "clip").decision
@@ -193,7 +193,7 @@ def _attributes(facts: Facts) -> Mapping[str, Fact]:
 
 
 class _Ids(RandomIdGenerator):
-    """Random ids, and within `fixed` the ones that are wanted."""
+    """Random ids, and within `fixed` the given ones."""
 
     def __init__(self) -> None:
         self._wanted = threading.local()
@@ -216,11 +216,11 @@ class _Ids(RandomIdGenerator):
 
 
 class _UnreadAnswers(requests.Session):
-    """Closes each answer after its headers: its body may be endless, and nothing in it matters."""
+    """Closes each answer after its headers: its body may be endless, and is not needed."""
 
     def __init__(self) -> None:
         super().__init__()
-        # without it a login for the collector's host would be taken from the user's .netrc
+        # without it, the HTTP library would send the login for the collector's host from the user's .netrc
         self.auth = _as_it_is
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
@@ -234,13 +234,13 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class _Exporter(SpanExporter):
-    """Sends spans, and says in our words when they are lost."""
+    """Sends spans, and logs our own message when they are lost."""
 
     def __init__(self) -> None:
         self._otlp = OTLPSpanExporter(session=_UnreadAnswers())
         self._said_at: float | None = None
         self.failing = False
-        """Whether the collector has not taken the last spans."""
+        """Whether the collector did not accept the last spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
@@ -252,7 +252,7 @@ class _Exporter(SpanExporter):
         if self.failing and (self._said_at is None or now - self._said_at > SAY_AGAIN_SECONDS):
             self._said_at = now
             logger.warning(
-                "the collector at OTEL_EXPORTER_OTLP_ENDPOINT takes no spans, so traces are incomplete; nothing else waits for it"
+                "the collector at OTEL_EXPORTER_OTLP_ENDPOINT accepts no spans, so traces are incomplete; nothing else depends on it"
             )
         return result
 

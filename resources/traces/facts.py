@@ -1,4 +1,4 @@
-"""What a span says about its attempt."""
+"""The facts of an attempt in its spans."""
 
 from collections.abc import Mapping
 from typing import TypeAlias

@@ -1,7 +1,7 @@
 """The spans of a clip's life: one trace for each attempt, whichever processes and hosts work on it.
 
     clip                      from the decision to the end of the purchase; sent by the process that sees the end
-    ├─ run                    what one run did of it; without a run (the completion sensor) the next ones stand directly under `clip`
+    ├─ run                    the part of one run; without a run (the completion sensor) its children are directly under `clip`
     │  ├─ decide
     │  ├─ POST
     │  ├─ poll …
@@ -11,7 +11,7 @@
     │     └─ store            until the manifest is written
     └─ poll …
 
-The ids of a trace, of its `clip` and of its runs follow from the ids of attempt and run, so no process has to hand them on.
+The ids of a trace, of its `clip` and of its runs follow from the ids of attempt and run, so processes do not have to pass them on.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ PROTOCOL = "http/protobuf"
 
 @dataclass
 class _Run:
-    """What one run works on in this process."""
+    """The attempts that one run works on in this process."""
 
     id: str
     began: int
@@ -56,7 +56,7 @@ _collectors: dict[int, "Collector | None"] = {}
 
 @contextlib.contextmanager
 def run(run_id: str) -> Iterator[None]:
-    """Mark what one Dagster run does; at its end each clip that it has touched gets a span `run`."""
+    """Mark the work of one Dagster run; at its end each clip that it has touched gets a span `run`."""
     collector = _collector()
     if collector is None:
         yield
@@ -72,7 +72,7 @@ def run(run_id: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def span(name: str, clip: Facts, **more: Fact | None) -> Iterator[None]:
-    """One step of an attempt. An error that ends it is shown by the name of its class alone, since its text may quote a prompt.
+    """One step of an attempt. Of an error that ends it only the class name is shown, since its text may quote a prompt.
 
     Args:
         name: `POST`, `poll`, `deliver`.
@@ -108,7 +108,7 @@ def note(*, failed: str | None = None, **facts: Fact | None) -> None:
     """Add facts to the step that this task is in.
 
     Args:
-        failed: A word of ours for why it failed; never a provider's text.
+        failed: Our word for the reason of the failure; never a provider's text.
         facts: None is left out.
     """
     one = _innermost.get()
@@ -169,7 +169,7 @@ def ended(clip: Facts, began: float, end: float, *, failed: str | None, **more: 
         clip: The attempt's facts.
         began: When it was decided, in seconds since the epoch.
         end: When it ended, in seconds since the epoch.
-        failed: Why it made no clip, in a word of ours and never a provider's text; None if it was delivered.
+        failed: Our word for the reason why it made no clip, never a provider's text; None if it was delivered.
     """
     collector = _collector()
     if collector is not None:
@@ -193,7 +193,7 @@ def _collector() -> "Collector | None":
 
 
 def _begin() -> "Collector | None":
-    """The collector that the standard variables name; None if they name none or say that none is wanted."""
+    """The collector that the standard variables name; None if they name none or switch it off."""
     given = {name: value for name, value in variables.of_process().items() if name.startswith("OTEL_")}
     if not any(given.get(name, "").strip() for name in ENDPOINTS):
         return None
@@ -219,7 +219,7 @@ def _begin() -> "Collector | None":
             error.name,
         )
         return None
-    # the libraries read the environment alone, and settings may stand in .env
+    # the libraries read only the environment, and settings may be in .env
     for name, value in given.items():
         os.environ.setdefault(name, value)
     return Collector()
@@ -236,5 +236,5 @@ def _safely(work: Callable[[], T]) -> T | None:
         kind = type(error).__name__
         if kind not in _failed:
             _failed.add(kind)
-            logger.warning("a trace is incomplete: %s (this is said once)", kind)
+            logger.warning("a trace is incomplete: %s (logged only once)", kind)
         return None

@@ -160,7 +160,7 @@ def test_whatever_it_answers_costs_spans_alone_and_is_said_once(
         assert server.requests
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
-    assert "takes no spans" in said[0]
+    assert "accepts no spans" in said[0]
     assert "canary" not in said[0]
 
 
@@ -191,7 +191,7 @@ def test_an_error_in_a_trace_reaches_nobody(
         monkeypatch.setattr(made, name, broken)
     work()
     assert [record.getMessage() for record in caplog.records] == [
-        "a trace is incomplete: RuntimeError (this is said once)"
+        "a trace is incomplete: RuntimeError (logged only once)"
     ]
 
 
