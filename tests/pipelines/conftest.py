@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.instance.methods.event_methods import EventMethods
 from dagster_ui import DagsterUi, opened
 from pipelinekit import KEY, MODELS, House, Lent
@@ -101,8 +102,9 @@ def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def dagster_in(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """A Dagster whose files are in this folder."""
+    """A Dagster whose files are in this folder. A command that opens it in a test finds the same storage."""
     patch.setenv("DAGSTER_HOME", str(folder))
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(QUIET_DAGSTER))
     with dg.DagsterInstance.local_temp(str(folder), QUIET_DAGSTER) as instance:
         yield instance
 
