@@ -1,4 +1,4 @@
-"""The bucket, the place where finished files are fetched, and the look at them: models that a process passes points at."""
+"""Models of the bucket, of downloads and of inspections; each of their requests is a point of the process."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,13 +21,13 @@ WIDTH = 1280
 
 @dataclass
 class Objects:
-    """What the bucket holds, by key."""
+    """The bucket's objects, by key."""
 
     of: dict[str, bytes] = field(default_factory=dict)
 
 
 class Patience:
-    """Stands in for the settings of a bucket: a model that answers at once is not waited for."""
+    """Stands in for the settings of a bucket: the model answers at once, so no time-out applies."""
 
     ride_out_seconds = 0.0
 
@@ -40,7 +40,7 @@ class Patience:
 
 
 class Store:
-    """The bucket as one process uses it: what the deliverer asks of `resources.storage.objects.ObjectStore`."""
+    """The bucket of one process: the methods of `resources.storage.objects.ObjectStore` that the deliverer uses."""
 
     def __init__(self, objects: Objects, faults: Faults, process: Process) -> None:
         self._objects = objects.of
@@ -58,12 +58,12 @@ class Store:
             return self._objects.get(key)
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What is said of an object; None if there is none."""
+        """The metadata of an object; None if there is none."""
         with self._request("head"):
             return self._info(key) if key in self._objects else None
 
     def discard(self, key: str) -> bool:
-        """Remove an object; False where the bucket does not answer."""
+        """Remove an object; False if the bucket does not answer."""
         try:
             with self._request("delete"):
                 self._objects.pop(key, None)
@@ -84,7 +84,7 @@ class Store:
         """Store a file."""
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise AssertionError("the file is not what was downloaded")
+            raise AssertionError("the file differs from the download")
         return self.put_bytes(key, data, content_type=content_type)
 
     def get_file(self, key: str, path: Path) -> ObjectInfo | None:
@@ -123,7 +123,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class Fetching:
-    """Stands in for a download policy, and carries what a download needs to know here."""
+    """Stands in for a download policy, and holds the values that a download needs here."""
 
     books: Books
     faults: Faults
@@ -140,7 +140,7 @@ def transfer(
     policy: Any,
     stop: object,  # noqa: ARG001
 ) -> Transferred:
-    """Fetch a finished file, look at it, and store it where it belongs."""
+    """Fetch a finished file, inspect it, and store it."""
     fetching: Fetching = policy
     process, faults = fetching.process, fetching.faults
     process.passes("download: before")
@@ -163,10 +163,10 @@ def transfer(
 
 
 class Inspector:
-    """Looks at files: what is in them is written in them."""
+    """Inspects files, whose text names their kind."""
 
     def __init__(self, workers: int = 1) -> None:
-        """As the product's; nothing here takes time."""
+        """As the product's; takes no time."""
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +175,7 @@ class Inspector:
         return None
 
     def inspect(self, path: Path, *, shortest_seconds: float) -> Inspection:  # noqa: ARG002 - as the product's
-        """What a file is like."""
+        """The facts of a file."""
         data = path.read_bytes()
         if data.endswith(b"broken"):
             raise UnreadableVideoError("the file is damaged")

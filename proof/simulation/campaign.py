@@ -32,32 +32,32 @@ _NAME = re.compile(r"(?P<provider>[a-z]+)-(?P<way>[a-z]+)-(?P<clips>\d+)(@(?P<cr
 
 @dataclass
 class Tally:
-    """What some histories came to."""
+    """The sums of some histories."""
 
     histories: Counter[str] = field(default_factory=Counter)
-    """How many there were, by layer."""
+    """The number of histories, by layer."""
     clips: Counter[str] = field(default_factory=Counter)
-    """How many clips were asked for, by layer."""
+    """The number of ordered clips, by layer."""
     passed: Counter[str] = field(default_factory=Counter)
-    """How often each point was passed."""
+    """The number of passes of each point."""
     crashed: Counter[str] = field(default_factory=Counter)
-    """How often a process died at each."""
+    """The number of deaths at each point."""
     paused: Counter[str] = field(default_factory=Counter)
-    """How often one slept at each."""
+    """The number of sleeps at each point."""
     struck: Counter[str] = field(default_factory=Counter)
-    """How often each kind of fault did strike."""
+    """The number of faults of each kind."""
     states: Counter[str] = field(default_factory=Counter)
-    """How many purchases ended in each state."""
+    """The number of purchases by final state."""
     outlasted: int = 0
-    """How many jobs ran on unseen after their purchase was given up, a declared window."""
+    """The number of jobs that ran on unseen after their purchase was given up: a declared window."""
     jobs: int = 0
-    """How many jobs our POSTs made."""
+    """The number of jobs that our POSTs made."""
     latest_end: float = 0.0
     """The most virtual seconds from the end of the faults to the end of the last clip."""
     violations: dict[str, list[str]] = field(default_factory=dict)
-    """What was wrong: the kinds, by the name of the history."""
+    """The kinds of violation, by the name of the history."""
     kinds: Counter[str] = field(default_factory=Counter)
-    """How often each kind of violation occurred."""
+    """The number of violations of each kind."""
 
     def add(self, layer: str, name: str, outcome: Outcome) -> None:
         """Count one more history."""
@@ -76,7 +76,7 @@ class Tally:
             self.kinds += Counter(violation.kind for violation in outcome.violations)
 
     def merge(self, other: "Tally") -> None:
-        """Count what another process has counted."""
+        """Add the sums of another process."""
         for each in fields(self):
             mine, theirs = getattr(self, each.name), getattr(other, each.name)
             if each.name == "latest_end":
@@ -88,7 +88,7 @@ class Tally:
 
 
 def name_of(plan: Plan) -> str:
-    """How a history is called, so that `--replay` finds it."""
+    """The name of a history, for `--replay`."""
     if not plan.seed.startswith("quiet:"):
         return plan.seed
     crashes = "+".join(map(str, plan.crashes))
@@ -99,7 +99,7 @@ def plan_of(name: str) -> Plan:
     """The history of a name: a number for a random one (`8@fal` at another provider), `wavespeed-wait-2@17+33` for crashes at two points.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The name has neither form.
     """
     if name.endswith(DRAFTS):
         return with_drafts(plan_of(name.removesuffix(DRAFTS)))
@@ -108,13 +108,13 @@ def plan_of(name: str) -> Plan:
         return drawn_at(int(number), provider) if provider else drawn(int(number))
     found = _NAME.fullmatch(name)
     if found is None or found["provider"] not in (*PROVIDERS, *FURTHER_PROVIDERS) or found["way"] not in WAYS:
-        raise ValueError(f"{name!r} is no history; allowed: a seed such as 123, or wavespeed-wait-2@17+33")
+        raise ValueError(f"{name!r} is not a history; allowed: a seed such as 123, or wavespeed-wait-2@17+33")
     crashes = tuple(int(number) for number in (found["crashes"] or "").split("+") if number)
     return replace(quiet(found["provider"], found["way"], int(found["clips"])), crashes=crashes)
 
 
 def least(plan: Plan, database: Database) -> Plan:
-    """The least that is left of a failing history when everything is left out without which it still fails."""
+    """The smallest form of a failing history: without all parts that it does not need to fail."""
     kinds = _kinds(plan, database)
     smaller: Plan | None = plan
     while smaller is not None:
@@ -140,7 +140,7 @@ def singles(base: Plan, points: Iterable[int], database: Database) -> Tally:
 
 
 def pairs(base: Plan, first: int, database: Database, *, step: int = 1) -> Tally:
-    """A crash at a point of a quiet history, and a second one at every point that comes after it then."""
+    """A crash at a point of a quiet history, and a second one at every later point of that history."""
     tally = Tally()
     after = carry_out(replace(base, crashes=(first,)), database).points.count
     for second in range(first + 1, after, step):
@@ -165,7 +165,7 @@ _DATABASE: list[Database] = []
 
 
 def _open() -> None:
-    # what is imported lives to the end, and looking through it again and again costs a tenth of the time
+    # imported objects live to the end, and collecting garbage among them would cost a tenth of the time
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -188,23 +188,23 @@ def _randoms(start: int, stop: int) -> Tally:
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is to be carried out."""
+    """The histories to run."""
 
     histories: int
-    """How many random ones."""
+    """The number of random ones."""
     seed: int = 0
-    """Of the first one."""
+    """The seed of the first random one."""
     clips: int = 3
-    """Single crashes are enumerated for histories of one to so many clips."""
+    """Single crashes are enumerated for histories of one to this many clips."""
     pairs: int = 3
-    """The same for pairs of crashes."""
+    """Pairs of crashes are enumerated for histories of one to this many clips."""
     jobs: int = 2
     """Processes."""
     seconds: float | None = None
-    """When to begin nothing more, None to finish."""
+    """The time after which no history begins; None for no limit."""
 
     def run(self, told: Callable[[Tally], None] = lambda _tally: None) -> tuple[Tally, bool]:
-        """Carry everything out; returns the sum, and whether it is complete."""
+        """Run all histories; returns the sum, and whether it is complete."""
         give_up = None if self.seconds is None else time.monotonic() + self.seconds
         tally = Tally()
         context = multiprocessing.get_context("fork")
@@ -227,7 +227,7 @@ class Campaign:
         return tally, complete
 
     def _work(self, pool: ProcessPoolExecutor) -> Iterator["Future[Tally]"]:
-        """Random histories and enumerated ones by turns, so that a campaign that is cut short has seen both."""
+        """Random and enumerated histories in turn, so that a campaign that is cut short has run both."""
         enumerated = self._enumerated(pool)
         stop = self.seed + self.histories
         for start in range(self.seed, stop, CHUNK):
@@ -254,6 +254,6 @@ class Campaign:
 
 
 def points_of(base: Plan) -> int:
-    """How many points a quiet history has: the first run counts them."""
+    """The number of points of a quiet history, counted by a first run."""
     with Database() as database:
         return carry_out(base, database).points.count

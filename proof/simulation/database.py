@@ -17,7 +17,7 @@ class Database:
     """A SQLite file as the product opens it, except that the machine never loses its power: `synchronous` is off.
 
     Attributes:
-        engine: For the ledgers of all processes.
+        engine: The engine of all processes' ledgers.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Database:
             self._empty.backup(_sqlite(raw))
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """What a query says, without any of the product's words."""
+        """The rows of a query, read without the product's code."""
         with closing(self.engine.raw_connection()) as raw:
             cursor = _sqlite(raw).execute(query)
             names = [column[0] for column in cursor.description]

@@ -1,4 +1,4 @@
-"""What the laws need to know of a history: the provider's books, the bucket, and the ledger's tables as plain rows."""
+"""The evidence of a history for the laws: the provider's books, the bucket, and the ledger's tables as plain rows."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,9 +8,9 @@ from proof.jobs import Job
 from proof.laws import Case, Evidence, Row, Violation
 
 WINDOW_SECONDS = 35.0
-"""For how long after its POST broke off a job may be created, as the contract says, clocks included."""
+"""Seconds after a broken POST in which its job may be created, by the contract, the clocks' errors included."""
 UNMEASURED_SECONDS = 125.0
-"""How much wider the window is where the provider's clock was not compared with ours before the POST."""
+"""Further seconds of that window if the provider's clock was not compared with ours before the POST."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Doubts:
     """Why a history's lost POSTs may be impossible to settle."""
 
     dedicated: bool
-    """Whether the key is said to be used by nobody else."""
+    """Whether the key is declared as dedicated."""
     unread: bool
     """Whether single rows of the bill could not be read at times."""
     dated: bool
@@ -26,11 +26,11 @@ class Doubts:
     came_back: bool
     """Whether our own clock was ahead for a while, so that its times do not tell which came first."""
     called_back: frozenset[str] = frozenset()
-    """Jobs whose callback was taken, which names their POST for certain."""
+    """Jobs whose callback was accepted, which names their POST with certainty."""
 
 
 def flaw_of(objects: Mapping[str, bytes]) -> Callable[[Job, Row], Violation | None]:
-    """What is wrong with the files of a job, as the bucket has them."""
+    """The faults of a job's files in the bucket."""
 
     def flaw(job: Job, attempt: Row) -> Violation | None:
         key = f"{'videos' if job.good else 'quarantine'}/{job.clip}/{attempt['id']}"
@@ -83,6 +83,6 @@ def _within(post: Row, at: float) -> bool:
 
 
 def outlasted(evidence: Evidence) -> int:
-    """How many jobs ran on unseen after their purchase was given up: a declared window."""
+    """The number of jobs that ran on unseen after their purchase was given up: a declared window."""
     case = Case(evidence)
     return sum(case.outlasted(job) for job in case.ours)

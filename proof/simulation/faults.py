@@ -1,4 +1,4 @@
-"""Which faults strike in a history, and when.
+"""Draws the faults of a history and their times.
 
 Every kind has a separate random stream, so that leaving one out of a failing history leaves the others as they were.
 """
@@ -19,7 +19,7 @@ POST = (
     "not sent",
     "out of credit",
 )
-"""What can become of a POST besides an acceptance that arrives."""
+"""Outcomes of a POST other than an acceptance that arrives."""
 CREATES_NOTHING = {
     "error without acceptance",
     "throttled",
@@ -33,7 +33,7 @@ JOB = ("failed job", "moderated job", "stuck job", "vanished job", "small file",
 TAKEN_BACK = "end taken back"
 LIST = ("list lag", "list down", "bill down", "stranger's job")
 BILL = ("heedless bill", "bill in cents", "unreadable row")
-"""A bill that shows the same whatever it is asked for, one in another unit, and rows of it that cannot be read."""
+"""A bill that ignores the requested label, one in another unit, and unreadable rows."""
 FETCH = ("cut download", "expired address", "no video")
 BUCKET = ("bucket down", "bucket's answer lost")
 PEOPLE = ("terminated run", "second run", "second decision", "retry", "another take", "run again at the end")
@@ -42,7 +42,7 @@ PROCESS = ("crash", "pause", "clock off")
 OUTAGE = "list down throughout"
 """No listing can be read before the faults stop, so that a lost POST is held in the meantime."""
 ABANDONED_RUN = "run not repeated"
-"""Nobody executes a run again that has died, so that its clips are left to the sensor."""
+"""A dead run is not executed again, so that the sensor has to finish its clips."""
 JUDGED = "judged takes"
 """People judge takes meanwhile."""
 
@@ -81,7 +81,7 @@ USUAL: dict[str, float] = {
     "list lag": 0.5,
     "expired address": 0.6,
 }
-"""How likely a kind strikes at each chance, in a history that has it."""
+"""The probability of a kind at each chance, in a history that has it."""
 OTHERWISE = 0.35
 
 
@@ -89,13 +89,13 @@ class Faults:
     """The faults of one history.
 
     Args:
-        seed: Of the history.
-        kinds: The kinds that it has.
+        seed: The history's seed.
+        kinds: The kinds of faults that the history has.
         clock: True time in seconds.
-        until: When they stop.
+        until: The time at which they stop.
 
     Attributes:
-        struck: How often each kind did strike.
+        struck: The number of faults of each kind.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Faults:
 
     @property
     def over(self) -> bool:
-        """Whether they have stopped."""
+        """Whether the faults have stopped."""
         return self._clock() >= self._until
 
     def strikes(self, kind: str, *, chance: float | None = None) -> bool:
-        """Whether a kind strikes now."""
+        """Whether a fault of a kind occurs now."""
         if kind not in self.kinds or self.over:
             return False
         if self.stream(kind).random() >= (USUAL.get(kind, OTHERWISE) if chance is None else chance):
@@ -129,5 +129,5 @@ class Faults:
         return True
 
     def first(self, kinds: Collection[str]) -> str | None:
-        """The first of some kinds that strikes."""
+        """The first of some kinds that occurs now."""
         return next((kind for kind in kinds if self.strikes(kind)), None)

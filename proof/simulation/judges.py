@@ -17,40 +17,40 @@ from resources.production.verdict_objects import store_verdicts
 
 VERDICTS = 6
 ORDERS = 0.8
-"""How many circles of drafts come from somebody who may buy."""
+"""The share of circles of drafts from a person with the right to buy."""
 AT_MOST_MICROS = 1_000_000_000
 WITHIN_SECONDS = 600.0
 """Some verdicts are given while faults strike, and some after that."""
 STORED_SECONDS = 20.0
-"""How often the bucket is given what it lacks, as the room does."""
+"""Seconds between two passes that store missing verdicts in the bucket, as the room does."""
 
 
 class Act(Protocol):
-    """Carries out the work of one process, and says how it ended."""
+    """Runs one process, and returns how it ended."""
 
     def __call__(self, name: str, work: Callable[[Process], Awaitable[None]]) -> Awaitable[str]:
-        """From its start to its end."""
+        """Run a process from its start to its end."""
 
 
 class Judges:
-    """The people of one history, what they said, and what they were told."""
+    """The people of one history, their verdicts, and the acknowledgements that they got."""
 
     def __init__(self, seed: str, around: Surroundings, database: Database, clock: Clock) -> None:
         self.given: dict[str, str] = {}
         self.answered: set[str] = set()
         self.priced: dict[str, str] = {}
-        """Drafts whose finish somebody has ordered, with their clips."""
+        """Drafts whose finish a person has ordered, with their clips."""
         self._around = around
         self._database = database
         self._clock = clock
         self._rng = random.Random(f"{seed}:judges")
 
     def visits(self) -> list[float]:
-        """When a person gives a verdict, in seconds from now."""
+        """Seconds until a person gives a verdict."""
         return [self._rng.uniform(5, WITHIN_SECONDS) for _ in range(VERDICTS)]
 
     async def visit(self, act: Act) -> None:
-        """One person looks at the takes and says a word about one of them."""
+        """One person looks at the takes and gives a verdict on one of them."""
         takes = self._database.rows(
             "SELECT id, state, subject_key, is_draft FROM attempts WHERE state IN ('delivered', 'quarantined')"
         )
@@ -72,13 +72,13 @@ class Judges:
         await act(name, lambda process: give(process, self._around, verdict, self.answered.add))
 
     async def store(self, act: Act) -> None:
-        """Give the bucket what it lacks, until it has everything."""
+        """Store missing verdicts in the bucket, until none is missing."""
         while self._database.rows("SELECT 1 FROM unstored_verdicts LIMIT 1"):
             await act("keeper", lambda process: store(process, self._around))
             await asyncio.sleep(STORED_SECONDS)
 
     def words(self) -> Words:
-        """Everything there is to judge them by."""
+        """The evidence for the laws of verdicts."""
         return Words(
             given=self.given,
             answered=self.answered,
@@ -94,7 +94,7 @@ class Judges:
 async def give(
     process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
 ) -> None:
-    """Record a verdict, tell the person, and bring it to the bucket, as the room does."""
+    """Record a verdict, acknowledge it, and store it in the bucket, as the room does."""
     ledger = ProcessLedger(process, budget=around.budget)
     judge(ledger, verdict)
     await process.at("verdict: answered")
@@ -114,6 +114,6 @@ async def order(
 
 
 async def store(process: Process, around: Surroundings) -> None:
-    """Bring to the bucket what it lacks."""
+    """Store missing verdicts in the bucket."""
     ledger = ProcessLedger(process, budget=around.budget)
     store_verdicts(ledger, cast("Any", Store(around.objects, around.account.faults, process)))

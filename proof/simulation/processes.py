@@ -1,8 +1,8 @@
 """Processes that share only the ledger and the bucket, and die or sleep at chosen points.
 
-Whatever a process does to the world passes a *point*: a commit that changes something, a request to the provider, to
-the bucket, to where files are fetched; each before it and after it. A process that crashes at a point is dead: whatever
-its tasks try afterwards, in whatever `finally`, does nothing any more.
+Each external action of a process passes a *point*: a commit that changes something, a request to the provider, to
+the bucket or to a file's host; each before it and after it. A process that crashes at a point is dead: later actions
+of its tasks, also in a `finally`, have no effect.
 """
 
 import asyncio
@@ -34,25 +34,25 @@ class Crash(BaseException):
 
 @dataclass
 class Points:
-    """Where processes can die, and where they do."""
+    """The points at which processes can die, and those at which they do."""
 
     crashes: frozenset[int] = frozenset()
     """Numbers of the points at which a process dies."""
     pauses: Mapping[int, float] = field(default_factory=dict)
     """Seconds that a process sleeps, by the number of the point."""
     at: dict[str, float] = field(default_factory=dict)
-    """The same by label, each for the first process that passes it; none is a death."""
+    """The same by label, each for the first process that passes it; None is a death."""
     count: int = 0
     passed: Counter[str] = field(default_factory=Counter)
-    """How often each label was passed."""
+    """The number of passes of each label."""
     first: dict[str, int] = field(default_factory=dict)
     """The number of the point that passed each label first."""
     crashed: Counter[str] = field(default_factory=Counter)
-    """How often a process died at each label."""
+    """The number of deaths at each label."""
     paused: Counter[str] = field(default_factory=Counter)
-    """How often one slept at each label."""
+    """The number of sleeps at each label."""
     trace: list[str] | None = None
-    """What happened, in order; None to keep none."""
+    """The trace, in order; None to keep none."""
     closed: bool = False
 
 
@@ -62,9 +62,9 @@ class Process:
     Args:
         name: For the trace.
         clock: True time.
-        points: Of the world.
-        rng: For how long its threads take, and for the product's jitter.
-        ahead: How far its clock is ahead now, in seconds.
+        points: The points of the history.
+        rng: Draws the time of its threads, and the product's jitter.
+        ahead: Seconds by which its clock is ahead now.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Process:
         self._asleep_until = 0.0
 
     def wall(self) -> float:
-        """The time, as the product asks for it."""
+        """The time, in the product's form."""
         return self.clock.now + self.ahead()
 
     def owns(self, task: "asyncio.Task[Any]") -> None:
-        """The task lives in this process."""
+        """Record that the task belongs to this process."""
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
@@ -105,10 +105,10 @@ class Process:
         return self._asleep_until > self.clock.now
 
     def alive(self) -> None:
-        """Go on only while alive.
+        """Return only if the process is alive.
 
         Raises:
-            Crash: It is dead.
+            Crash: The process is dead.
         """
         if self.dead:
             raise Crash
@@ -161,7 +161,7 @@ class Process:
         await self._awake()
 
     async def sleep(self, seconds: float) -> None:
-        """`asyncio.sleep`, and longer when the process is asleep."""
+        """`asyncio.sleep`, and longer if the process is asleep."""
         await asyncio.sleep(seconds)
         await self._awake()
 
@@ -191,7 +191,7 @@ class Process:
 
 
 def thread(loop: VirtualLoop, work: Callable[[], Any]) -> "asyncio.Future[Any]":
-    """A process's thread: the work is done at once, its result arrives a little later, others act in between."""
+    """A process's thread: the work is done at once, its result arrives a little later, and others act in between."""
     future = loop.create_future()
     result, error = None, cast("BaseException | None", None)
     try:
@@ -217,7 +217,7 @@ def started(task: "asyncio.Task[Any]") -> None:
 class ProcessLedger(Ledger):
     """The product's ledger, whose commits are points of a process.
 
-    A commit that changes nothing is no point: who dies there dies like one between its neighbours.
+    A commit that changes nothing is not a point: a death there equals one between its neighbours.
     """
 
     def __init__(self, process: Process, *, budget: Budget) -> None:
@@ -225,7 +225,7 @@ class ProcessLedger(Ledger):
         super().__init__("sqlite:///of-the-history", clock=process.wall, budget=budget)
 
     def close(self) -> None:
-        """The database is the whole history's."""
+        """Does nothing: the database belongs to the history."""
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -244,7 +244,7 @@ class ProcessLedger(Ledger):
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """As the product's, for the living."""
+        """As the product's, for a living process."""
         self._process.alive()
         with super().read() as connection:
             yield connection

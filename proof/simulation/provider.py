@@ -1,7 +1,7 @@
-"""The thin adapter between the provider's books and the interface that dailies speaks: one client in one process.
+"""The adapter between the provider's books and the product's interface of providers: one client in one process.
 
-What a real client decides (which answer proves what) is decided here as `resources.providers` does; what happened at
-the provider is decided by the books and the faults.
+It decides what an answer proves, as the clients of `resources.providers` do; the books and the faults decide what
+happened at the provider.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 PRICE = 400_000
 SETTLE_SECONDS = 60.0
 LATEST_ACCEPTANCE_SECONDS = 20.0
-"""How long after our deadline a POST may still be accepted, and how long a job may stay off the list: the contract's
+"""Seconds after our deadline in which a POST may still be accepted, and seconds that a job may stay off the list: the contract's
 bounds, well within the settle time."""
 LONGEST_LAG_SECONDS = 40.0
 STUCK_SECONDS = 900.0
@@ -91,13 +91,13 @@ REPLICATE = Rules(
 
 
 class Account:
-    """The provider's side of the wire: what all its clients share.
+    """The provider's side of the wire, shared by all its clients.
 
     Args:
-        books: The provider's.
-        faults: Of the history.
-        skew: How far its clock is ahead of ours, in seconds.
-        dated: How far the clock that dates its jobs is ahead of that.
+        books: The provider's books.
+        faults: The history's faults.
+        skew: Seconds by which its clock is ahead of ours.
+        dated: Seconds by which the clock of its job times is ahead of that clock.
     """
 
     def __init__(self, books: Books, faults: Faults, *, skew: float, dated: float = 0.0) -> None:
@@ -107,9 +107,9 @@ class Account:
         self.dated = skew + dated
         self.broke_until = 0.0
         self.heard: Callable[[str, Process], None] = lambda _job, _process: None
-        """Told of every job whose id has reached a process."""
+        """Called with every job whose id has reached a process."""
         self.made: Callable[[Job], None] = lambda _job: None
-        """Told of every job that a POST of ours has made."""
+        """Called with every job that a POST of ours has made."""
 
     def create(
         self,
@@ -120,7 +120,7 @@ class Account:
         price: int = PRICE,
         body: dict[str, Any] | None = None,
     ) -> Job:
-        """Take an order. A stranger may place one beside it: the same, with a seed of their own."""
+        """Accept an order. A stranger may place the same one at the same time, with another seed."""
         faults, rng = self.faults, self.faults.stream("jobs")
         seconds = rng.uniform(3.0, 14.0)
         lag = self.faults.stream("lag").uniform(0, LONGEST_LAG_SECONDS) if faults.strikes("list lag") else 0.2
@@ -158,7 +158,7 @@ class Account:
 
 
 class Client:
-    """One account as one process uses it: what `resources.providers.provider.Provider` asks for."""
+    """One account in one process, with the interface of `resources.providers.provider.Provider`."""
 
     def __init__(self, account: Account, process: Process) -> None:
         rules = account.books.rules
@@ -182,7 +182,7 @@ class Client:
 
     @property
     def clock_offset(self) -> ClockOffset | None:
-        """As a `Date` header shows it, whole seconds."""
+        """The time of a `Date` header, in whole seconds."""
         return self._offset() if self._answered else None
 
     def _offset(self) -> ClockOffset:
@@ -250,10 +250,10 @@ class Client:
         account.heard(job.id, process)
         return Accepted(job.id, model, {})
 
-    # Asking
+    # Reading
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
-        """Ask for a job's state once."""
+        """Read a job's state once."""
         await self._process.at("poll: before")
         await self._wait()
         word = self._books.shown(job_id)
@@ -349,19 +349,19 @@ class Client:
         await self._process.at(f"{what}: before")
         await self._wait()
         if self._faults.strikes(f"{what} down") or (what == "list" and self._faults.strikes(OUTAGE)):
-            raise UnavailableError(f"the {what} could not be read to its end")
+            raise UnavailableError(f"the {what} could not be read completely")
         self._answered = True
 
     async def check(self) -> None:
-        """Ask something free."""
+        """Make a free request."""
         await self._wait(0.2)
         self._answered = True
 
     async def balance(self) -> int | None:
-        """What the account can spend, in micro-dollars."""
+        """The account's balance, in micro-dollars."""
         await self._wait(0.2)
         self._answered = True
         return 0 if self._process.clock() < self._account.broke_until else 1_000 * PRICE
 
     async def aclose(self) -> None:
-        """Nothing is kept open."""
+        """Does nothing: no connection is open."""

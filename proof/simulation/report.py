@@ -1,4 +1,4 @@
-"""What the histories showed, as JSON and as the tables of docs/reliability.md."""
+"""The results of the histories, as JSON and as the tables of docs/reliability.md."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from proof.simulation.faults import KINDS
 
 
 def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> dict[str, Any]:
-    """Everything, for machines."""
+    """All results as JSON values."""
     return {
         "command": command,
         "seconds": round(seconds, 1),
@@ -37,7 +37,7 @@ def markdown(found: dict[str, Any]) -> str:
         ("histories with one crash, at every point", f"{histories.get(SINGLE, 0):,}"),
         ("histories with every pair of crashes", f"{histories.get(PAIR, 0):,}"),
         ("random histories", f"{histories.get(RANDOM, 0):,}"),
-        ("clips asked for / jobs bought", f"{sum(clips.values()):,} / {found['jobs']:,}"),
+        ("clips ordered / jobs bought", f"{sum(clips.values()):,} / {found['jobs']:,}"),
         (
             "distinct crash points found / died at",
             f"{found['crash_points']} / {found['crash_points_hit']}",
@@ -57,7 +57,7 @@ def markdown(found: dict[str, Any]) -> str:
             f"{found['jobs_that_outlasted_their_endpoint']}",
         ),
         ("held though it could be settled", f"{wrong['held']}"),
-        ("not ended in time / errors nobody foresaw", f"{wrong['unended']} / {wrong['broken']}"),
+        ("not ended in time / unforeseen errors", f"{wrong['unended']} / {wrong['broken']}"),
         ("last end after the faults, virtual seconds", f"{found['latest_end_seconds']:,.0f}"),
     ]
     struck = found["exposures"].items()
@@ -65,6 +65,6 @@ def markdown(found: dict[str, Any]) -> str:
         [
             table(("", ""), rows),
             f"`{found['command']}`, {found['seconds'] / 60:.0f} minutes.",
-            table(("fault", "times it did strike"), ((kind, f"{count:,}") for kind, count in struck)),
+            table(("fault", "number of faults"), ((kind, f"{count:,}") for kind, count in struck)),
         ]
     )

@@ -1,4 +1,4 @@
-"""Carries out one plan, from its start to the verdict."""
+"""Runs one plan, from its start to the judgement."""
 
 import asyncio
 import contextlib
@@ -33,33 +33,33 @@ LEASE_SECONDS = 40.0
 
 @dataclass
 class Outcome:
-    """What became of a history."""
+    """The result of a history."""
 
     plan: Plan
-    """What was carried out."""
+    """The plan that was run."""
     violations: list[Violation]
-    """What must never happen and did."""
+    """The broken laws."""
     points: Points
-    """Where processes passed and died."""
+    """The points that processes passed, and their deaths."""
     struck: Counter[str]
-    """How often each fault did strike."""
+    """The number of faults of each kind."""
     outlasted: int = 0
-    """How many jobs ran on unseen after their purchase was given up, a declared window."""
+    """The number of jobs that ran on unseen after their purchase was given up: a declared window."""
     jobs: int = 0
-    """How many jobs our POSTs made."""
+    """The number of jobs that our POSTs made."""
     ended_after: float = 0.0
     """Virtual seconds from the end of the faults to the end of the last clip."""
     states: Counter[str] = field(default_factory=Counter)
-    """How many purchases ended in each state."""
+    """The number of purchases by final state."""
 
 
 def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: str | None = None) -> Outcome:
-    """Carry out one plan and judge what became of it.
+    """Run one plan and judge its result.
 
     Args:
-        plan: What is to happen.
-        database: For the ledger; what it held is forgotten.
-        trace: Whether to write down what happens.
+        plan: The plan.
+        database: The ledger's database, which is emptied first.
+        trace: Whether to record a trace.
         schema: A change to the schema, for a negative control.
     """
     history = History(plan, database, trace=trace)
@@ -111,7 +111,7 @@ def _unheard(history: History, context: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def interposed(history: History) -> Iterator[None]:
-    """Put the models where the product reaches for the world: the database's file, downloads, the look at a file, ids."""
+    """Patch the product to use the models: of the database's file, of downloads, of a file's inspection, and of ids."""
     ids = random.Random(f"{history.plan.seed}:ids")
     log = logging.getLogger("dailies")
     disabled, log.disabled = log.disabled, True

@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 CALM_SECONDS = 80.0
-"""How long after the faults have stopped a stuck job ends; every other ends sooner."""
+"""Seconds after the end of the faults at which a stuck job ends; every other job ends sooner."""
 LOOK_SECONDS = 1.0
-"""How often a stranger looks at what we order."""
+"""Seconds between two looks of a stranger at our orders."""
 SAME_MOMENT_SECONDS = 5.0
-"""How old an order of ours may be that a stranger repeats."""
+"""The highest age, in seconds, of an order of ours that a stranger repeats."""
 KILL_SECONDS = 0.4
-"""Real seconds between the announcement of a chosen moment and the request's fate."""
+"""Real seconds between the announcement of a chosen moment and the handling of the request."""
 
 
 class StandIn:
-    """The sandbox with dice, a stranger who uses its key, and a wrong clock."""
+    """The sandbox with random faults, a stranger who uses its key, and a wrong clock."""
 
     def __init__(self, options: argparse.Namespace, mischief: Mischief) -> None:
         self.provider: str = options.provider
@@ -73,7 +73,7 @@ class StandIn:
         strangers.cancel()
 
     async def wait(self, rule: str, seconds: float, port: int) -> None:
-        """Let a delay pass by the proof's clock; at a chosen moment, say that the client may be killed."""
+        """Wait by the proof's clock; at a chosen moment, announce that the client may be killed."""
         if rule.startswith("kill"):
             print(json.dumps({"moment": rule, "port": port}), flush=True)
             await asyncio.sleep(KILL_SECONDS)
@@ -81,7 +81,7 @@ class StandIn:
             await self.pace.sleep(seconds)
 
     async def order(self, request: Request) -> Response:
-        """Take an order of the storm."""
+        """Accept an order of the storm."""
         match request.path_params["what"]:
             case "calm":
                 self.dice.calm, self.strangers_about = True, False
@@ -94,7 +94,7 @@ class StandIn:
         return JSONResponse({})
 
     async def strangers(self) -> None:
-        """Order with the same key, now and then and in the moment of an order of ours, the same as we have, with a seed of their own."""
+        """Order as a stranger with the same key: now and then, and at the time of an order of ours, the same request with another seed."""
         workshop, mean = self.app.state.workshop, self.dice.mischief.strangers
         ordered = 0
         while True:
@@ -107,7 +107,7 @@ class StandIn:
             await self.pace.sleep(self.dice.between("stranger", 0.3 * mean, 1.7 * mean))
 
     def _order_the_same(self, job: Job, number: int) -> None:
-        """A stranger's order of what one of our jobs makes. Every other one carries an id."""
+        """A stranger's order, equal to one of ours. Every second one carries an id."""
         seed = {"seed": secrets.randbelow(2**31)} if "seed" in job.body else {}
         # AI/ML API writes the model behind its ids, and models have slashes too
         own, colon, model = job.id.partition(":")
@@ -133,7 +133,7 @@ def main() -> None:
     """Serve one provider until a signal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--provider", choices=sorted(fronts()), required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="for its books and clips")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for its books and clips")
     parser.add_argument("--mischief", type=Path, required=True)
     parser.add_argument("--origin", type=float, required=True)
     parser.add_argument("--factor", type=float, required=True)

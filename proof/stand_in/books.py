@@ -1,7 +1,7 @@
-"""The provider's books as the judge reads them: which jobs there are, what became of them, what they cost.
+"""The provider's books in the judge's form: its jobs, their ends and their cost.
 
 The sandbox commits a job, fsynced, before anything that follows from it is answered. Times are seconds of the proof's clock
-(see `proof.clock`): what a provider *says* may be off by minutes, what stands here is not. Money is micro-dollars.
+(see `proof.clock`): times in a provider's answers may be off by minutes, times here are not. Money is micro-dollars.
 """
 
 import json
@@ -14,13 +14,13 @@ from typing import Any
 from proof.jobs import End, Job
 
 CLIP = re.compile(r"\[([a-z0-9][a-z0-9-]{2,79})\]")
-"""Where a prompt names its clip."""
+"""Finds the clip's key in a prompt."""
 SOMEBODY_ELSE = "somebody-else"
-"""The start of a stranger's ids. A stranger orders what we order; only the id of the POST tells them apart here."""
+"""The start of a stranger's ids. A stranger's orders equal ours; only the id of the POST tells them apart here."""
 LISTS_ENDED = {"aimlapi", "fal"}
 """Providers whose listing shows no job before its end."""
 CHARGES_REFUSALS = {"fal"}
-"""Providers that may charge a job which their content checker refuses, and whose bill never says that they did not."""
+"""Providers that may charge a job which their content checker refuses, and whose bill never shows that it was free."""
 SHOWS_ORDERS = {"fal", "replicate"}
 """Providers whose listing shows each job's request."""
 USUAL = {"lag", "size"}
@@ -34,18 +34,18 @@ class Books:
     jobs: dict[str, Job] = field(default_factory=dict)
     """By id."""
     faults: Counter[str] = field(default_factory=Counter)
-    """How often each fault met a request."""
+    """The number of requests with each fault."""
 
 
 def read(
     documents: Mapping[str, Mapping[str, Any]], *, off: Mapping[str, float], refund_seconds: float
 ) -> Books:
-    """Read what each provider's stand-in answers under `/admin/books?requests=1`.
+    """Read the answers of the providers' stand-ins to `/admin/books?requests=1`.
 
     Args:
-        documents: By provider.
-        off: By how many seconds each provider's clock is wrong.
-        refund_seconds: How long after its end a failed job is paid back.
+        documents: The answers, by provider.
+        off: The error of each provider's clock, in seconds.
+        refund_seconds: Seconds from a failed job's end to its refund.
     """
     books = Books()
     for provider, document in documents.items():

@@ -1,6 +1,6 @@
-"""What goes wrong at the provider, how often, and for whom.
+"""The provider's faults, their frequency, and the requests that they hit.
 
-The seed and the order of requests decide it, never what a client does.
+The seed and the order of requests decide them, never a client's behaviour.
 """
 
 import random
@@ -59,20 +59,20 @@ LISTS = {
     "kill at list": 0.03,
 }
 BILLS = {"bill odd rows": 0.3}
-"""Pages of a bill that show rows which prove nothing."""
+"""Pages of a bill with rows that prove nothing."""
 UNKNOWN = {"not yet known": 0.05}
-"""Jobs that polls do not know at first."""
+"""Jobs that polls do not find at first."""
 FATES = {"failed": 0.03, "moderated": 0.01, "empty": 0.01, "stuck": 0.012}
-"""How jobs end that do not succeed in time; failed and empty may be bought again."""
+"""The ends of jobs that do not succeed in time; failed and empty ones may be bought again."""
 
 
 @dataclass(frozen=True)
 class Mischief:
-    """What goes wrong."""
+    """The faults of a round."""
 
     seed: int = 0
     posts: dict[str, float] = field(default_factory=lambda: dict(POSTS))
-    """Share of the POSTs that each fault meets; and so on."""
+    """Share of the POSTs that each fault hits; likewise below."""
     polls: dict[str, float] = field(default_factory=lambda: dict(POLLS))
     fetches: dict[str, float] = field(default_factory=lambda: dict(FETCHES))
     lists: dict[str, float] = field(default_factory=lambda: dict(LISTS))
@@ -84,24 +84,24 @@ class Mischief:
     list_lag: float = 15.0
     """The longest time until a list or a bill shows a job, in seconds."""
     refund_seconds: float = 200.0
-    """How long after its end a failed job is paid back."""
+    """Seconds from a failed job's end to its refund."""
     clock_off: dict[str, float] = field(
         default_factory=lambda: {"wavespeed": 600.0, "aimlapi": -600.0, "fal": -300.0, "replicate": 300.0}
     )
-    """By how many seconds each provider's clock is wrong."""
+    """The error of each provider's clock, in seconds."""
     job_seconds: float = 47.5
-    """How long a job takes, half of it more or less."""
+    """Seconds that a job takes, half of them more or less."""
     kills: bool = True
     """Whether clients may be killed at chosen moments."""
 
     @classmethod
     def none(cls, seed: int) -> "Mischief":
-        """Nothing goes wrong."""
+        """No faults."""
         return cls(seed, {}, {}, {}, {}, {}, {}, {}, list_lag=2.0, clock_off={}, kills=False)
 
     @classmethod
     def losing(cls, seed: int, share: float) -> "Mischief":
-        """Nothing goes wrong but that a share of the answers to POSTs is lost."""
+        """No faults, except that a share of the answers to POSTs is lost."""
         return replace(cls.none(seed), posts={"lost": share})
 
     @classmethod
@@ -116,14 +116,14 @@ CLIENT_GAVE_UP_SECONDS = 60.0
 PROPAGATION_SECONDS = 20.0
 STUCK_SECONDS = 1800.0
 SIZE = {"do": "wrong_size", "width": 64, "height": 64}
-"""Of every clip: decoding large ones would be most of the work of a storm."""
+"""The size of every clip: decoding large ones would be most of the work of a storm."""
 GARBAGE = '{"code":200,"message":"success","data":{"id'
 PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 _UNTOLD = {"lost", "cut", "error after", "garbage after", "late"}
 
 
 class Dice(Faults):
-    """Decides what befalls each request, in the words of the sandbox's fault script."""
+    """Decides the faults of each request, as rules of the sandbox's fault script."""
 
     def __init__(self, mischief: Mischief) -> None:
         super().__init__()
@@ -146,11 +146,11 @@ class Dice(Faults):
         return [_rule(fault, self._effect(fault))] if fault else []
 
     def between(self, what: str, low: float, high: float) -> float:
-        """A number that the seed decides."""
+        """A number drawn from the seed."""
         return self._random(f"between:{what}").uniform(low, high)
 
     def usual(self, provider: str) -> list[FaultRule]:
-        """What holds of every job, also of a stranger's, whom no fault meets."""
+        """The effects on every job, also on a stranger's, which gets no faults."""
         lag = 0.0 if self.calm else self.between(f"{provider} lag", 0.0, self.mischief.list_lag)
         return [_rule("size", SIZE), _rule("lag", {"do": "unlisted", "seconds": lag})]
 
@@ -160,7 +160,7 @@ class Dice(Faults):
         if fault:
             rules.append(_rule(fault, self._effect(fault)))
         fate = self._throw(f"fate:{about}", self.mischief.fates)
-        # a listing of what has ended lets nothing be proved about a job that runs for ever
+        # a listing of ended jobs proves nothing about a job that runs for ever
         if fate and not (fate == "stuck" and provider in LISTS_ENDED and fault in _UNTOLD):
             rules.append(_rule(fate, _FATES[fate]))
         if unknown := self._throw(f"unknown:{about}", self.mischief.unknown):
@@ -168,7 +168,7 @@ class Dice(Faults):
         return rules
 
     def _effect(self, fault: str) -> dict[str, Any]:
-        """What a fault does: the last words of its name say it."""
+        """The effect of a fault, by the last words of its name."""
         if fault.startswith("kill"):
             return {"do": "delay", "seconds": 0, "before": fault != "kill after"}
         if fault == "late":

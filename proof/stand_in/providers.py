@@ -30,7 +30,7 @@ class Providers:
     """The processes; a context manager.
 
     Attributes:
-        moments: Moments at which a client may be killed: what it does, and its port.
+        moments: Moments at which a client may be killed: its action, and its port.
         urls: Address of each provider.
         pids: Ids of the processes.
     """
@@ -71,12 +71,12 @@ class Providers:
         self._stack.close()
 
     def tell(self, what: str) -> None:
-        """Tell every provider `calm`, `strangers/on` or `strangers/off`."""
+        """Send `calm`, `strangers/on` or `strangers/off` to every provider."""
         for url in self.urls.values():
             httpx.post(f"{url}/proof/{what}", timeout=30, trust_env=False).raise_for_status()
 
     def books(self) -> Books:
-        """Everything that the providers have written down; a copy stays in the folder."""
+        """The books of all providers; a copy stays in the folder."""
         documents: dict[str, Any] = {}
         for name, url in self.urls.items():
             answer = httpx.get(f"{url}/admin/books", params={"requests": 1}, timeout=60, trust_env=False)
