@@ -6,6 +6,7 @@ without the token of the address, or by another host name, gets no information.
 
 import hmac
 import secrets
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import PurePosixPath
 from typing import Any, Self
@@ -107,19 +108,24 @@ def fetch_object(store: ObjectStore, key: str, wanted: str | None, *, cached: st
         headers["Content-Range"] = found["ContentRange"]
     status = 206 if "ContentRange" in found else 200
     media = _TYPES[PurePosixPath(key).suffix]
-    return _StreamedObject(found["Body"], status, headers, media_type=media)
+    body = found["Body"]
+    return ClosingStream(body.iter_chunks(_PIECE), status, headers, media_type=media, closes=body)
 
 
-class _StreamedObject(StreamingResponse):
-    """An object's content. Its connection to the bucket ends with the answer, also where a page seeks in a video and leaves.
+class ClosingStream(StreamingResponse):
+    """An answer that closes the source of its content at its end, also where a page seeks in a video and leaves.
 
-    Starlette keeps what is left of the content until Python's next search for garbage, which is rare here.
+    Starlette leaves the source to Python's next search for garbage, which is rare here.
+
+    Args:
+        closes: The source.
     """
 
-    def __init__(self, body: Any, *args: Any, **options: Any) -> None:
-        super().__init__(body.iter_chunks(_PIECE), *args, **options)
-        self._body = body
+    def __init__(self, pieces: Iterator[bytes], *args: Any, closes: Any, **options: Any) -> None:
+        super().__init__(pieces, *args, **options)
+        self._source = closes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with closing(self._body):
+        """Send the answer."""
+        with closing(self._source):
             await super().__call__(scope, receive, send)

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from resources.errors import DailiesError, UnavailableError
-from resources.gallery.server import fetch_object, is_shown
+from resources.gallery.server import ClosingStream, fetch_object, is_shown
 from resources.guard import Guard, Guarded
 from resources.health import WithProbes
 from resources.room.answers import (
@@ -170,7 +170,7 @@ def _archive(room: Room) -> Answer:
         except DailiesError as error:
             return _refused(error)
         headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(pieces, headers=headers, media_type="application/zip")
+        return ClosingStream(pieces, headers=headers, media_type="application/zip", closes=pieces)
 
     return answer
 

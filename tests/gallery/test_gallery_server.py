@@ -11,10 +11,12 @@ from typing import Any
 import httpx
 import pytest
 from botocore.response import StreamingBody
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from resources.gallery import server
 from resources.gallery.server import GalleryServer, fetch_object
+from resources.room.server import _archive
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
@@ -96,7 +98,29 @@ def test_no_other_page_shows_it_in_a_frame(url: str) -> None:
     assert shown["x-frame-options"] == "DENY"
 
 
-@pytest.mark.parametrize("spec", ["2.3", "2.4"], ids="ASGI {}".format)
+def left(response: Response, spec: str) -> None:
+    """Let a browser close the connection after the first piece, as servers of two versions of ASGI report it."""
+    is_left = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            is_left.set()
+            if spec == "2.4":
+                raise OSError("the browser has closed the connection")
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await is_left.wait()
+        return {"type": "http.disconnect"}
+
+    with contextlib.suppress(ClientDisconnect):
+        asyncio.run(response({"type": "http", "asgi": {"spec_version": spec}}, receive, send))
+
+
+SPECS = pytest.mark.parametrize("spec", ["2.3", "2.4"], ids="ASGI {}".format)
+
+
+@SPECS
 def test_a_page_that_leaves_a_video_ends_the_connection_to_the_bucket(
     monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
@@ -105,20 +129,23 @@ def test_a_page_that_leaves_a_video_ends_the_connection_to_the_bucket(
     found = {"Body": StreamingBody(content, 4 << 20), "ContentLength": 4 << 20}  # type: ignore[arg-type]
     monkeypatch.setattr(server, "client_for", lambda _: SimpleNamespace(get_object=lambda **_: found))
     store: Any = SimpleNamespace(settings=None, bucket="clips")
-    response = fetch_object(store, "videos/bay/take.mp4", None)
-    left = asyncio.Event()
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            left.set()
-            if spec == "2.4":
-                raise OSError("the browser has closed the connection")
-            await asyncio.Event().wait()
-
-    async def receive() -> Any:
-        await left.wait()
-        return {"type": "http.disconnect"}
-
-    with contextlib.suppress(ClientDisconnect):
-        asyncio.run(response({"type": "http", "asgi": {"spec_version": spec}}, receive, send))
+    left(fetch_object(store, "videos/bay/take.mp4", None), spec)
     assert content.closed
+
+
+@SPECS
+def test_a_page_that_leaves_an_archive_ends_its_work(spec: str) -> None:
+    """It kept a video on disk and a process that inspects pictures."""
+    ended: list[str] = []
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from [b"piece"] * 3
+        finally:
+            ended.append("ended")
+
+    content = pieces()
+    room: Any = SimpleNamespace(person_of=lambda _: None, archive=lambda *_: ("bay.zip", content))
+    asked = Request({"type": "http", "method": "GET", "headers": [], "query_string": b"", "path": "/"})
+    left(asyncio.run(_archive(room)(asked)), spec)
+    assert ended == ["ended"]
