@@ -20,6 +20,9 @@ from resources.plain import shown
 
 _HEAD_LIMIT = 16_384
 """The most bytes of a proxy's answer to CONNECT."""
+CLIENT_IDLE_SECONDS = 1.0
+"""How long a plain client keeps an unused connection. uvicorn, which serves Dagster's pages, closes one after 5 s, as httpx does: the
+answer to a launch was lost when both happened at once."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)")
 
@@ -44,7 +47,8 @@ def client(network: Network, url: str, *, timeout_seconds: float) -> httpx.Clien
         named = httpx.Proxy(
             str(proxy), headers=proxy.headers, ssl_context=context if proxy.scheme == "https" else None
         )
-    return httpx.Client(timeout=timeout_seconds, trust_env=False, verify=context, proxy=named)
+    limits = httpx.Limits(keepalive_expiry=CLIENT_IDLE_SECONDS)
+    return httpx.Client(timeout=timeout_seconds, trust_env=False, verify=context, proxy=named, limits=limits)
 
 
 def cause_of(error: Exception, proxy: Proxy | None) -> tuple[str, bool]:
