@@ -43,7 +43,8 @@ def test_a_delivery_is_claimed_by_one(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     mine = claim(ledger, attempt.id, token="me")
     assert mine is not None
-    assert (mine.delivery_owner, mine.delivery_until) == ("me", clock.now + LEASE_SECONDS)
+    assert mine.is_first
+    assert (mine.attempt.delivery_owner, mine.attempt.delivery_until) == ("me", clock.now + LEASE_SECONDS)
     assert claim(ledger, attempt.id, token="you") is None
     assert claim(ledger, attempt.id, token="me") is None
 
@@ -56,7 +57,9 @@ def test_a_delivery_whose_holder_died_can_be_taken_over(ledger: Ledger, clock: C
     clock.forward(0.001)
     taken = claim(ledger, attempt.id, token="you")
     assert taken is not None
-    assert taken.delivery_owner == "you"
+    assert taken.attempt.delivery_owner == "you"
+    # the dead one may have stored the video
+    assert not taken.is_first
 
 
 def test_a_delivery_that_failed_is_free_at_once_and_says_why(ledger: Ledger) -> None:
@@ -66,14 +69,17 @@ def test_a_delivery_that_failed_is_free_at_once_and_says_why(ledger: Ledger) -> 
     free = read(ledger, attempt)
     assert (free.delivery_owner, free.delivery_until, free.reason) == (None, None, "the bucket is full")
     assert (free.state, free.version) == (S.SUCCEEDED, attempt.version)
-    assert claim(ledger, attempt.id, token="you") is not None
+    second = claim(ledger, attempt.id, token="you")
+    assert second is not None
+    assert not second.is_first
 
 
 def test_only_the_holder_gives_a_delivery_back(ledger: Ledger) -> None:
     attempt = succeeded(ledger)
     held = claim(ledger, attempt.id, token="me")
+    assert held is not None
     release(ledger, attempt.id, token="you", why="mine failed")
-    assert read(ledger, attempt) == held
+    assert read(ledger, attempt) == held.attempt
 
 
 @pytest.mark.parametrize("state", sorted(set(S) - {S.SUCCEEDED}))
