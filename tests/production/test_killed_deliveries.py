@@ -40,8 +40,8 @@ def test_the_judge_sees_what_must_not_be(tmp_path: Path) -> None:
         found = "\n".join(violations(depot))
         for said in (
             "named by no manifest",
-            "not what its manifest says",
+            "differs from its manifest",
             "left behind",
-            "not what the provider had",
+            "differs from the provider's file",
         ):
             assert said in found

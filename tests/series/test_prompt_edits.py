@@ -91,7 +91,7 @@ def test_without_the_edit_the_series_words_come_back(tmp_path: Path) -> None:
     ("name", "text", "says"),
     [
         ("city", "clips: [", "edits/city.yaml:1"),
-        ("city", edits("  city-2026-11-20-herp:\n    prompt: Fog.\n    " + SIGNED), "city.yaml:3: clips.city-2026-11-20-herp: is no clip"),
+        ("city", edits("  city-2026-11-20-herp:\n    prompt: Fog.\n    " + SIGNED), "city.yaml:3: clips.city-2026-11-20-herp: is not a clip of the series city"),
         ("bay", edits("  bay-dusk:\n    prompt: Fog.\n    " + SIGNED), "did you mean 'bay-dawn'?"),
         ("city", edits(f"  {HERO}:\n    prompt: {{camra: Fog.}}\n    {SIGNED}"), f"city.yaml:3: clips.{HERO}.prompt.camra"),
         ("city", edits(f"  {HERO}:\n    prompt: {{camera: '{{{{ town }}}}'}}\n    {SIGNED}"), f"city.yaml:3: clips.{HERO}.prompt.camera: found 'town'"),
