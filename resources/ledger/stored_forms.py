@@ -135,7 +135,7 @@ def whole_order(stored: Json) -> Json:
 
 
 def whole_review(stored: object) -> object:
-    """Who judges the takes of an order, from the `review` that is stored of it; None where it is as usual."""
+    """The review of an order, from the stored `review`, which is None if the review is the usual one."""
     if stored is None or isinstance(stored, dict):
         return _with(stored or {}, ORDER["review"])
     return stored

@@ -121,7 +121,7 @@ def _term(part: str, word: str, today: dt.date) -> Term:
 
 
 def _meant(part: str) -> str | None:
-    """What a word that names nothing most likely means, None where that is not clear."""
+    """Advice about a word that names nothing, e.g. a date in another format; None if its meaning is not clear."""
     if _OTHER_DATE.fullmatch(part):
         return "a date is written as 2026-11-20"
     name = _FILE.sub(r"\1", part).lower().replace("_", "-")

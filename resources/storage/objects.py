@@ -154,6 +154,13 @@ class ObjectStore(BucketReader):
             sha256: Its SHA-256 in hex, known from the download.
             content_type: The media type, e.g. `video/mp4`.
             md5: Its MD5 in hex, if known.
+
+        Returns:
+            The stored object; also if it existed with equal content, because the answer to this PUT was lost.
+
+        Raises:
+            ObjectConflictError: The key holds other content.
+            CorruptUploadError: The stored object differs from the sent one.
             resources.errors.UnavailableError: S3 was down for longer than `ride_out_seconds`.
         """
         if self.wants_md5:
