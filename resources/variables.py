@@ -13,7 +13,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from resources.declared.problems import nearest
+from resources.declared.problems import nearest, why_unreadable
 from resources.errors import ConfigurationError
 
 PREFIX = "DAILIES_"
@@ -133,7 +133,11 @@ def names_in(file: str, known: Collection[str] = ()) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        why = _why(error) if isinstance(error, OSError) else "it is not text in UTF-8; save it as UTF-8"
+        why = (
+            why_unreadable(error)
+            if isinstance(error, OSError)
+            else "it is not text in UTF-8; save it as UTF-8"
+        )
         raise ConfigurationError(f"cannot read the settings in {file}: {why}. Nothing was bought.") from None
     # what the environment or a run's pinned settings say is not read from the file
     decided = {name.upper() for name in (*os.environ, *json.loads(os.environ.get(PINNED) or "{}"))}
@@ -157,15 +161,6 @@ def names_in(file: str, known: Collection[str] = ()) -> list[str]:
             )
         read.append(line.key)
     return read
-
-
-def _why(error: OSError) -> str:
-    """Why a file cannot be read, with the cure where there is one."""
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder, and a file is expected here"
-    if isinstance(error, PermissionError):
-        return f"{error.strerror}; let your user read it (chmod u+r)"
-    return str(error.strerror or error)
 
 
 _TAKEN_FROM = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -68,13 +68,14 @@ def _unusable(settings: Settings) -> Iterator[str]:
             parsed_address(settings.ledger_url_setting)
         except ConfigurationError as error:
             yield str(error)
-    whys = {}
+    whys: list[str] = []
     for name in settings.account_names:
         try:
             settings.account(name).check_usable()
         except ConfigurationError as error:
             # two accounts with one key have one sentence
-            whys[str(error)] = name
+            if str(error) not in whys:
+                whys.append(str(error))
     yield from whys
 
 

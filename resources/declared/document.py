@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import yaml
 
-from resources.declared.problems import Problem, ProblemsError, show
+from resources.declared.problems import Problem, ProblemsError, show, why_unreadable
 from resources.declared.yaml_mistakes import BRACES, QUOTE, mistake_of
 from resources.plain import UNFIT
 
@@ -135,7 +135,7 @@ def read_text(file: Path, *, inside: Path | None = None) -> str:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ProblemsError([Problem("", f"cannot be read: {_why(error)}", file=file)]) from None
+        raise ProblemsError([Problem("", f"cannot be read: {why_unreadable(error)}", file=file)]) from None
     if len(data) > MAX_BYTES:
         message = f"is larger than {MAX_BYTES // 1024} KB; split it into several files"
         raise ProblemsError([Problem("", message, file=file)])
@@ -147,15 +147,6 @@ def read_text(file: Path, *, inside: Path | None = None) -> str:
     if "\0" in text:
         raise ProblemsError([Problem("", _not_text(data, 1), file=file, line=1)])
     return text
-
-
-def _why(error: OSError) -> str:
-    """Why a file cannot be read, with the remedy if there is one."""
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder, and a file is expected here; move or rename it"
-    if isinstance(error, PermissionError):
-        return f"{error.strerror}; let your user read it (chmod u+r)"
-    return str(error.strerror or error)
 
 
 def _not_text(data: bytes, line: int) -> str:

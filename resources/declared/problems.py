@@ -143,6 +143,15 @@ def suggestion(found: object, choices: Iterable[object]) -> str:
     return f"; {hint}" if hint else "."
 
 
+def why_unreadable(error: OSError) -> str:
+    """Why a file cannot be read, with the remedy if there is one."""
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder, and a file is expected here; move or rename it"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; let your user read it (chmod u+r)"
+    return str(error.strerror or error)
+
+
 def _relative(file: Path) -> str:
     try:
         return legible(str(file.absolute().relative_to(Path.cwd())))

@@ -54,6 +54,20 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "DAILIES_HOME": str(home), "DAILIES_ENV_FILE": ""}
 
 
+def run_code(
+    code: str, arguments: tuple[str, ...], environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code with arguments in another process, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "heavy"),
     [
@@ -65,13 +79,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_command_that_only_looks_imports_no_client(
     environment: dict[str, str], arguments: tuple[str, ...], heavy: set[str]
 ) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", LOADED, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
+    ran = run_code(LOADED, arguments, environment)
+    assert ran.returncode == 0, ran.stderr
     assert ran.stdout
     assert heavy & set(ran.stderr.split()) == set()
 
@@ -92,14 +101,7 @@ ASKED = LOADED.replace(
 def test_what_happens_before_something_is_launched_does_not_wait_for_dagster(
     environment: dict[str, str], arguments: tuple[str, ...], code: int, says: str
 ) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", ASKED, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
+    ran = run_code(ASKED, arguments, environment)
     assert ran.returncode == code
     assert says in ran.stdout + ran.stderr
     assert {"alembic", "av", "boto3", "dagster"} & set(ran.stderr.split()) == set()
@@ -119,13 +121,8 @@ main()
 def test_a_command_searches_for_garbage_neither_while_it_imports_nor_at_its_end(
     environment: dict[str, str],
 ) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", COLLECTED, "check"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
+    ran = run_code(COLLECTED, ("check",), environment)
+    assert ran.returncode == 0, ran.stderr
     assert ran.stderr.split() == ["0", "0", "0", "True"]
 
 

@@ -434,9 +434,8 @@ def test_an_older_ledger_finds_what_it_has_delivered(
     assert len(depot.audit()) == 1
 
 
-def test_a_first_delivery_does_not_look_for_an_earlier_one(
-    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def keys_read(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that are read from the bucket from now on."""
     read: list[str] = []
     get_bytes = depot.store.get_bytes
 
@@ -445,6 +444,13 @@ def test_a_first_delivery_does_not_look_for_an_earlier_one(
         return get_bytes(key, **limits)
 
     monkeypatch.setattr(depot.store, "get_bytes", noted)
+    return read
+
+
+def test_a_first_delivery_does_not_look_for_an_earlier_one(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = keys_read(depot, monkeypatch)
     depot.server.files["/clip.mp4"] = File(status=503)
     attempt = depot.finished("clip-a")
     with pytest.raises(DeliveryError):
@@ -606,14 +612,7 @@ def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(
 def test_a_sheet_is_drawn_from_the_posters_at_hand(
     depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str] = []
-    get_bytes = depot.store.get_bytes
-
-    def noted(key: str, **limits: Any) -> bytes | None:
-        read.append(key)
-        return get_bytes(key, **limits)
-
-    monkeypatch.setattr(depot.store, "get_bytes", noted)
+    read = keys_read(depot, monkeypatch)
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     finished = [depot.finished(f"clip-{n}", expected=AS_MADE) for n in "ab"]
     (sheet,) = depot.deliver_and_write_sheets(*finished)
