@@ -1,6 +1,7 @@
 """One round of dailies itself: its own stack, from the request to the last clip, in one of the two ways."""
 
 import datetime as dt
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -10,7 +11,14 @@ from typing import Any
 
 import dagster as dg
 
-from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
+from bench.machine import (
+    environment,
+    ideal_seconds,
+    places_variables,
+    read_books,
+    requests_of,
+    sandbox_options,
+)
 from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
 from bench.usage import Meter, settle, wait_for_workers
@@ -43,11 +51,16 @@ class Scale:
     """Share of the jobs that fail."""
     seed: int
     """Decides each job's time."""
+    post_seconds: float
+    """How long the provider takes to answer a POST."""
+    places: int | None
+    """Jobs that the account may have at once; None for no limit."""
 
     @property
     def patience(self) -> float:
         """Seconds after which a round is given up."""
-        return 180 + 2 * self.job_seconds + 15 * self.clips
+        rounds = -(-self.clips // (self.places or self.clips))
+        return 180 + 2 * rounds * self.job_seconds + (15 + self.post_seconds) * self.clips
 
 
 @dataclass
@@ -57,7 +70,7 @@ class Round:
     wall_seconds: float
     """To the moment the last clip was delivered."""
     ideal_seconds: float
-    """The longest job."""
+    """See `bench.machine.ideal_seconds`."""
     runs: int
     """Runs started."""
     requests_per_clip: float
@@ -85,7 +98,8 @@ def run_round(way: str, scale: Scale) -> Round:
         folder = Path(place)
         declared = declare(folder, clips=scale.clips, fail=scale.fail)
         home = folder / "home"
-        with environment({"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}):
+        variables = {"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}
+        with environment({**variables, **places_variables(scale.places)}):
             settings = load_settings()
             wanted = StackOptions(
                 port=free_port(),
@@ -93,6 +107,7 @@ def run_round(way: str, scale: Scale) -> Round:
                 embedded_s3=True,
                 sandbox_options=sandbox_options(
                     job_seconds=scale.job_seconds,
+                    post_seconds=scale.post_seconds,
                     spread=scale.spread,
                     seed=scale.seed,
                     clips=scale.clips,
@@ -127,7 +142,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
     dagster = asking + sum(seconds[name] for name in DAGSTER)
     return Round(
         wall_seconds=round(max((a.delivered_at or 0 for a in attempts), default=0) - asked_at, 1),
-        ideal_seconds=round(longest_job(books), 1),
+        ideal_seconds=round(ideal_seconds(books, scale.places), 1),
         runs=len(runs),
         requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
         cpu_per_clip=round(dagster / scale.clips, 3),
@@ -143,6 +158,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
             "cpu_seconds": {name: round(used, 2) for name, used in {"asking": asking, **seconds}.items()},
             "runs": [run_line(record, asked_at) for record in sorted(runs, key=lambda r: r.storage_id)],
             "timeline": _timeline(attempts, books, asked_at),
+            "lag": _lag(attempts, books),
         },
         problems=_problems(attempts, declared, scale),
     )
@@ -201,4 +217,19 @@ def _timeline(attempts: list[Attempt], books: dict[str, Any], asked_at: float) -
         for name, times in moments.items()
         if times
         for which, pick in (("first", min), ("last", max))
+    }
+
+
+def _lag(attempts: list[Attempt], books: dict[str, Any]) -> dict[str, float]:
+    """Seconds from a job's end until it is noticed, and from then to its delivery."""
+    ends_at = {job["id"]: float(job["ends_at"]) for job in books["jobs"]}
+    lags = {
+        "noticed": [a.finished_at - ends_at[a.job_id] for a in attempts if a.finished_at and a.job_id],
+        "delivered": [a.delivered_at - a.finished_at for a in attempts if a.delivered_at and a.finished_at],
+    }
+    return {
+        f"{name} {which}": round(pick(seconds), 1)
+        for name, seconds in lags.items()
+        if seconds
+        for which, pick in (("p50", statistics.median), ("max", max))
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import heapq
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from resources.providers.registry import registered
 from resources.settings import names
 
 OURS = ("DAILIES_", "DAGSTER_", "AWS_")
@@ -57,10 +59,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def sandbox_options(*, job_seconds: float, spread: float, seed: int, clips: int, faults: Path) -> list[str]:
+def sandbox_options(
+    *, job_seconds: float, post_seconds: float, spread: float, seed: int, clips: int, faults: Path
+) -> list[str]:
     """Arguments of a sandbox with slots without limit and money for every clip."""
     return [
-        *("--job-seconds", str(job_seconds), "--spread", str(spread), "--seed", str(seed)),
+        *("--job-seconds", str(job_seconds), "--post-seconds", str(post_seconds)),
+        *("--spread", str(spread), "--seed", str(seed)),
         *("--balance", str(clips * 10 + 1000), "--faults", str(faults)),
     ]
 
@@ -80,6 +85,22 @@ def requests_of(books: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def longest_job(books: Mapping[str, Any]) -> float:
-    """Seconds the longest job worked: no pipeline can be faster than that."""
-    return max(float(job["ends_at"]) - float(job["starts_at"]) for job in books["jobs"])
+def ideal_seconds(books: Mapping[str, Any], places: int | None) -> float:
+    """Seconds that the jobs need if each place is filled again the moment it is free: no pipeline can be faster.
+
+    Args:
+        books: The sandbox's record.
+        places: Jobs that work at once; None if all do.
+    """
+    jobs = sorted(books["jobs"], key=lambda job: float(job["starts_at"]))
+    free_at = [0.0] * min(places or len(jobs), len(jobs))
+    for job in jobs:
+        heapq.heapreplace(free_at, free_at[0] + float(job["ends_at"]) - float(job["starts_at"]))
+    return max(free_at)
+
+
+def places_variables(places: int | None) -> dict[str, str]:
+    """The variables that give every provider's account so many places."""
+    if places is None:
+        return {}
+    return {spec.variable("max_in_flight"): str(places) for spec in registered().values()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.flow import Round, Scale
-from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
+from bench.machine import environment, ideal_seconds, read_books, requests_of, sandbox_options
 from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
 from bench.usage import Meter, settle, tree_seconds
@@ -37,6 +37,7 @@ def run_plain(scale: Scale) -> Round:
         declared = declare(folder, clips=scale.clips, fail=scale.fail)
         options = sandbox_options(
             job_seconds=scale.job_seconds,
+            post_seconds=scale.post_seconds,
             spread=scale.spread,
             seed=scale.seed,
             clips=scale.clips,
@@ -73,7 +74,7 @@ def _measure(meter: Meter, declared: Declared, s3: EmbeddedS3, url: str, scale: 
     expected = scale.clips - declared.doomed
     return Round(
         wall_seconds=round(max(delivered, default=asked_at) - asked_at, 1),
-        ideal_seconds=round(longest_job(books), 1),
+        ideal_seconds=round(ideal_seconds(books, None), 1),
         runs=0,
         requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
         cpu_per_clip=round(used / scale.clips, 3),

@@ -22,7 +22,7 @@ from bench.flow import JOBS, Round, Scale, run_round
 from bench.machine import machine
 from bench.plain_flow import run_plain
 from bench.processes import adopt_orphans
-from bench.report import TARGETS, markdown, summary
+from bench.report import TARGETS, TARGETS_WITH_PLACES, markdown, summary
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,16 +45,27 @@ def main() -> int:
         "job_seconds": options.job_seconds,
         "spread": options.spread,
         "fail": options.fail,
+        "places": options.places,
+        "post_seconds": options.post_seconds,
         "machine": machine(),
         "ways": {},
     }
-    scale = Scale(options.clips, options.job_seconds, options.spread, options.fail, seed=0)
+    scale = Scale(
+        options.clips,
+        options.job_seconds,
+        options.spread,
+        options.fail,
+        seed=0,
+        post_seconds=options.post_seconds,
+        places=options.places,
+    )
     rounds: dict[str, list[Round]] = {way: [] for way in (*options.ways, "plain")}
     for seed in range(options.rounds):
         for way, done in rounds.items():
             done.append(_told(way, dataclasses.replace(scale, seed=seed)))
     for way, done in rounds.items():
-        document["ways"][way] = summary(done, rounds["plain"], TARGETS.get(way, {}))
+        targets = TARGETS if options.places is None else TARGETS_WITH_PLACES
+        document["ways"][way] = summary(done, rounds["plain"], targets.get(way, {}))
     text = json.dumps(document, indent=2)
     if options.json:
         options.json.write_text(text + "\n")
@@ -99,6 +110,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--job-seconds", type=float, default=20.0, metavar="S", help="of a job (default 20)")
     parser.add_argument(
         "--spread", type=_share, default=0.3, metavar="SHARE", help="of the jobs' time (default 0.3)"
+    )
+    parser.add_argument(
+        "--post-seconds", type=float, default=0.3, metavar="S", help="to the answer of a POST (default 0.3)"
+    )
+    parser.add_argument(
+        "--places", type=_whole, metavar="N", help="jobs at once (default: no limit); not of the plain script"
     )
     parser.add_argument("--ways", nargs="*", choices=list(JOBS), default=list(JOBS), help="default: both")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON there as well")
