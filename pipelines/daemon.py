@@ -134,14 +134,18 @@ class AccountQuestion:
         return False
 
 
-def stretch_idle_intervals(production: Production, asked: dict[str, Question]) -> None:
-    """Let sensors without work tick every `IDLE_SECONDS`.
+def stretch_idle_intervals(
+    production: Production, asked: dict[str, Question], monotonic: Callable[[], float] = time.monotonic
+) -> None:
+    """Let sensors without work tick every `IDLE_SECONDS`, and check each for work at its own interval.
 
     Args:
         production: The resource for the checks.
         asked: The checks, by the sensor's name.
+        monotonic: A monotonic clock, in seconds.
     """
     is_under = sensor_daemon.is_under_min_interval
+    idle_at: dict[str, float] = {}
 
     def is_under_or_idle(state: Any, remote_sensor: Any, *args: Any, **options: Any) -> bool:
         if is_under(state, remote_sensor, *args, **options):
@@ -149,11 +153,17 @@ def stretch_idle_intervals(production: Production, asked: dict[str, Question]) -
         question, elapsed = asked.get(remote_sensor.name), sensor_daemon.get_elapsed(state)
         if question is None or elapsed is None or elapsed >= IDLE_SECONDS:
             return False
+        checked_at = idle_at.get(remote_sensor.name)
+        if checked_at is not None and monotonic() - checked_at < (remote_sensor.min_interval_seconds or 0):
+            return True
         try:
-            return not question(production, getattr(state.instigator_data, "cursor", None))
+            idle = not question(production, getattr(state.instigator_data, "cursor", None))
         except Exception as error:  # noqa: BLE001 - the tick meets the same error, and shows it
             logger.warning("whether %s has work could not be found out: %s", remote_sensor.name, error)
             return False
+        if idle:
+            idle_at[remote_sensor.name] = monotonic()
+        return idle
 
     sensor_daemon.is_under_min_interval = is_under_or_idle
 

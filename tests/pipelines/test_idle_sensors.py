@@ -1,5 +1,6 @@
 """A sensor without work ticks every five minutes; one with work at its own interval, so that no clip waits longer."""
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable
@@ -37,7 +38,11 @@ IsUnder = Callable[..., bool]
 def is_under(house: House, monkeypatch: pytest.MonkeyPatch) -> IsUnder:
     """Whether the daemon leaves a sensor alone, after it ticked so many seconds ago."""
     monkeypatch.setattr(sensor_daemon, "is_under_min_interval", sensor_daemon.is_under_min_interval)
-    daemon.stretch_idle_intervals(house.production, daemon.questions(house.instance, house.production))
+    # each question comes long after the one before
+    clock = itertools.count(0, 60)
+    daemon.stretch_idle_intervals(
+        house.production, daemon.questions(house.instance, house.production), monotonic=lambda: next(clock)
+    )
 
     def ask(name: str, seconds: float) -> bool:
         data = SensorInstigatorData(
@@ -74,6 +79,31 @@ def test_a_clip_on_its_way_is_looked_at_in_the_usual_interval_and_nothing_every_
     assert house.run("submit_clips", keys).green
     assert [is_under(name, seconds) for seconds in (5, 11)] == [True, False]
     assert is_under(completion_name("aimlapi"), 11)
+
+
+def test_a_sensor_without_work_is_checked_at_its_own_interval(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster's daemon asks for every sensor every five seconds."""
+    monkeypatch.setattr(sensor_daemon, "is_under_min_interval", lambda *_: False)
+    monkeypatch.setattr(sensor_daemon, "get_elapsed", lambda _: 100.0)
+    now, checks, work = [0.0], [], [False]
+
+    def question(*_: object) -> bool:
+        checks.append(now[0])
+        return work[0]
+
+    daemon.stretch_idle_intervals(house.production, {"one": question}, monotonic=lambda: now[0])
+    remote: Any = SimpleNamespace(name="one", min_interval_seconds=30)
+    state: Any = SimpleNamespace(instigator_data=None)
+    for now[0] in (0.0, 5.0, 25.0, 30.0, 35.0):
+        assert sensor_daemon.is_under_min_interval(state, remote)
+    assert checks == [0.0, 30.0]
+
+    # a sensor with work ticks: Dagster asks once more before the tick
+    now[0], work[0] = 60.0, True
+    assert not sensor_daemon.is_under_min_interval(state, remote)
+    assert not sensor_daemon.is_under_min_interval(state, remote)
 
 
 def test_a_clip_that_is_fetched_and_shown_is_no_work(house: House, is_under: IsUnder) -> None:
