@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipelines.cli.check import examine
+from pipelines.cli.commands.operations import init
 from pipelines.cli.init import lay_out
 from resources.dagster_names import DagsterNames, names_of
 from resources.errors import ConfigurationError
@@ -34,6 +35,23 @@ def test_a_new_folder_is_whole_and_its_declarations_are_fine(
     assert workspace["load_from"][0]["python_module"]["location_name"] == "films"
     steps = yaml.safe_load((folder / ".github/workflows/dailies.yml").read_text())["jobs"]["check"]["steps"]
     assert [step["run"] for step in steps if "run" in step][1:] == ["dailies check", "dailies plan"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "first"), [(".", "Next: dailies check;"), ("films", "Next: cd films; dailies check;")]
+)
+def test_the_command_names_what_comes_next(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: str,
+    first: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    init(Path(folder))
+    lines = capsys.readouterr().out
+    assert str((tmp_path / folder).resolve()) in lines
+    assert first in lines
 
 
 def test_nothing_is_overwritten_and_nothing_is_written_beside(tmp_path: Path) -> None:

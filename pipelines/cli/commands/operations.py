@@ -13,7 +13,7 @@ from pipelines.cli.terminal import Host, Json, Yes, complain, print_json, progre
 operations_app = typer.Typer()
 PANEL = "Run"
 LOOK_SECONDS = 3.0
-"""How often `dailies up` checks its processes, in seconds. Each check reads all processes of the machine, 15 ms of CPU."""
+"""How often `dailies up` checks its processes, in seconds."""
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI.", min=1, max=65535)]
 
 
@@ -32,9 +32,10 @@ def init(
     from resources.dagster_names import names_of
 
     written = lay_out(folder, names_of(location=location, prefix=prefix))
-    tell(f"{len(written)} files are in {folder}")
+    tell(f"{len(written)} files are in {folder.resolve()}")
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
     tell(
-        f"Next: cd {folder}; dailies check; dailies plan; dailies up. Without keys in .env everything runs on stand-ins and costs "
+        f"Next: {there}dailies check; dailies plan; dailies up. Without keys in .env everything runs on stand-ins and costs "
         f"nothing. Edit {SERIES}."
     )
 
