@@ -1,4 +1,4 @@
-"""Benchmarks of whole flows on real processes: started by hand (`make bench-throughput`), never by the tests.
+"""Benchmarks of whole flows in real processes: people start them (`make bench-throughput`), the tests never do.
 
-It belongs here if it measures; what it measures it finds in `pipelines` and `resources` as they are.
+Code belongs here if it measures `pipelines` and `resources` as they are.
 """

@@ -1,8 +1,8 @@
-"""How often the checks of a clip are wrong, and what they cost: `python -m bench.checks --markdown`.
+"""Error rates and cost of the checks of a clip: `python -m bench.checks --markdown`.
 
-Good and bad clips are made from FFmpeg's test sources (about eight minutes), looked at in the guarded process and judged with
-the default settings; of two sets of sources, the second is one that no threshold was chosen by. Its clips are made again with
-a key frame a second, where frames are left out. A false alarm is a check that minds a good clip; a miss is a bad clip whose check does not mind.
+Good and bad clips are made from FFmpeg's test sources (about eight minutes), inspected in the guarded process and judged with the
+default settings. There are two sets of sources; no threshold was chosen by the second. Its clips are also made with a key frame every
+second, because the inspection then skips frames. A false alarm is a good clip that fails a check; a miss is a bad clip that passes it.
 """
 
 import argparse
@@ -31,11 +31,11 @@ from resources.video.perceptual_hash import colour_distance, distance, same
 BITS = Checks().duplicate_bits
 SHORTEST = Checks().shortest_stretch_seconds
 CLOSE = {"g": "24", "keyint_min": "24"}
-"""A key frame a second in films of 24 frames a second."""
+"""Encoder options: a key frame every second in films of 24 frames a second."""
 
 
 def asked_for(shot: Shot) -> ClipRequest:
-    """The request that a shot answers: a good one is what was asked for."""
+    """The request that a shot answers; a good shot is what the request asks for."""
     film = shot.film if shot.wrong not in {"size", "duration", "frame_rate"} else Film("", ("", ""))
     expected = Expected(
         width=film.size[0], height=film.size[1], duration=film.seconds, audio=True, fps=film.fps
@@ -65,7 +65,7 @@ def look(shots: list[Shot], folder: Path) -> list[Inspection]:
 
 
 def wrong_verdicts(folder: Path, sources: dict[str, Filter], options: dict[str, str]) -> dict[str, Any]:
-    """False alarms on good clips and misses on bad ones, by check."""
+    """False alarms on good clips and misses on bad clips, by check."""
     shots = [encoded(shot, options) for shot in (*good(sources), *bad(sources))]
     alarms, misses, asked = Counter[str](), Counter[str](), Counter[str]()
     said = []
@@ -82,7 +82,7 @@ def wrong_verdicts(folder: Path, sources: dict[str, Filter], options: dict[str, 
             said.append(f"miss: {shot.film.name}: {shot.wrong}")
         others = minded.keys() - {shot.wrong}
         alarms.update(others)
-        said += [f"beside {shot.wrong}: {shot.film.name}: {minded[name].detail}" for name in others]
+        said += [f"besides {shot.wrong}: {shot.film.name}: {minded[name].detail}" for name in others]
     names = ("size", "duration", "frame_rate", "codecs", "audio", "coverage", "silence", "black", "frozen")
     return {
         "checks": {
@@ -99,17 +99,17 @@ def wrong_verdicts(folder: Path, sources: dict[str, Filter], options: dict[str, 
 
 
 def encoded(shot: Shot, options: dict[str, str]) -> Shot:
-    """The shot with options of the encoder; its own ones stay."""
+    """The shot with further options of the encoder; its own options win."""
     if shot.film.codec != "libx264":
         return shot
     return replace(shot, film=replace(shot.film, options=options | shot.film.options))
 
 
 def duplicates(folder: Path, sources: dict[str, Filter], options: dict[str, str]) -> dict[str, Any]:
-    """Count copies that were missed, and different clips that were taken for copies.
+    """Count missed copies, and different clips that were taken for copies.
 
     Args:
-        options: The encoder's, for the copies: a copy may have its key frames in other places than its original.
+        options: Options of the encoder for the copies: a copy's key frames may be elsewhere than its original's.
     """
     originals = [Film(name, source) for name, source in sources.items()]
     originals += [
@@ -127,7 +127,7 @@ def duplicates(folder: Path, sources: dict[str, Filter], options: dict[str, str]
         if mine is None or original is None or not same(mine, original, bits=BITS):
             missed += 1
             how = list(COPIES)[number % len(COPIES)]
-            said.append(f"copy not told: {film.name}, {how}: {_apart(mine, original)}")
+            said.append(f"copy missed: {film.name}, {how}: {_apart(mine, original)}")
     for (one, mine), (two, theirs) in combinations(zip(originals, looks[: len(originals)], strict=True), 2):
         if mine is None or theirs is None:
             continue
@@ -135,7 +135,7 @@ def duplicates(folder: Path, sources: dict[str, Filter], options: dict[str, str]
         nearest = min(nearest, distance(mine, theirs))
         if same(mine, theirs, bits=BITS):
             alarms += 1
-            said.append(f"told to be copies: {one.name} and {two.name}: {_apart(mine, theirs)}")
+            said.append(f"taken for copies: {one.name} and {two.name}: {_apart(mine, theirs)}")
     return {
         "copies": len(copies),
         "missed": missed,
@@ -153,7 +153,7 @@ def _apart(one: str | None, other: str | None) -> str:
 
 
 def costs(folder: Path) -> list[dict[str, Any]]:
-    """Processor seconds of the guarded process for each second of video, its start left out."""
+    """CPU seconds of the guarded process for each second of video, without the process's start."""
     rows = []
     for name, size, codec, options in (
         ("720p H.264", (1280, 720), "libx264", {}),
@@ -214,7 +214,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Make the clips, judge them, print what came of it."""
+    """Make the clips, judge them, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="print tables instead of the JSON")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Years of clips in Dagster's storage: partitions, runs and the events of each clip, written in bulk.
+"""Years of clips in Dagster's storage: partitions, runs and each clip's events, written in bulk.
 
-Events are made by the product for one clip, and copied for the others with their key, run and time.
+The product makes the events of one clip; the other clips get copies with their own key, run and time.
 """
 
 import sqlite3
@@ -25,14 +25,14 @@ EVENT_COLUMNS = "run_id, event, dagster_event_type, timestamp, step_key, asset_k
 def write_dagster_history(
     instance: dg.DagsterInstance, folder: Path, keys: Sequence[str], take: Attempt, job: dg.JobDefinition
 ) -> int:
-    """Write the partitions and events of delivered clips.
+    """Write the partitions, runs and events of delivered clips.
 
     Args:
-        instance: Dagster, whose storage is SQLite files in `folder`.
-        folder: Its home.
+        instance: The Dagster instance, whose storage is SQLite files in `folder`.
+        folder: The instance's home.
         keys: The clips, oldest first.
-        take: A delivered take, whose events are copied.
-        job: The job of its run, which is copied for each 50 clips.
+        take: A delivered take; its events are copied.
+        job: The job of its run; the run is copied once for every 50 clips.
 
     Returns:
         Bytes of events a clip.
@@ -81,7 +81,7 @@ def write_dagster_history(
 
 
 def run_id_of(number: int) -> str:
-    """The id of a run, by its place in the history."""
+    """The id of a run, by its number in the history."""
     return str(uuid.UUID(int=number + 1))
 
 

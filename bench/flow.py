@@ -1,4 +1,4 @@
-"""One round of dailies itself: its own stack, from the request to the last clip, in one of the two ways."""
+"""One round of dailies: a stack of its own, from the request to the last clip's end, in one of two ways."""
 
 import datetime as dt
 import statistics
@@ -32,27 +32,27 @@ from resources.ledger.states import AttemptState
 from resources.settings import Settings, load_settings, open_ledger
 
 JOBS = {"leave": "submit_clips", "wait": "produce_clips"}
-"""The job each way asks for; a batch that is left is collected by the completion sensor."""
+"""The job that each way requests; the completion sensor collects a batch whose run has left."""
 LOOK_SECONDS = 0.5
 DAGSTER = ("code", "webserver", "daemon")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a round is."""
+    """Size and faults of a round."""
 
     clips: int
-    """How many."""
+    """Number of clips."""
     job_seconds: float
-    """How long a job takes at the provider."""
+    """Seconds that a job takes at the provider."""
     spread: float
-    """How far from that, as a share of it."""
+    """Largest deviation from that, as a share of it."""
     fail: float
     """Share of the jobs that fail."""
     seed: int
-    """Decides each job's time."""
+    """Seed of each job's time."""
     post_seconds: float
-    """How long the provider takes to answer a POST."""
+    """Seconds that the provider takes to answer a POST."""
     places: int | None
     """Jobs that the account may have at once; None for no limit."""
 
@@ -65,34 +65,34 @@ class Scale:
 
 @dataclass
 class Round:
-    """What a round showed. Seconds are counted from the request, CPU per clip that was asked for."""
+    """Results of a round. Times are seconds since the request; CPU seconds are per ordered clip."""
 
     wall_seconds: float
-    """To the moment the last clip was delivered."""
+    """Until the last clip was delivered."""
     ideal_seconds: float
     """See `bench.machine.ideal_seconds`."""
     runs: int
-    """Runs started."""
+    """Number of started runs."""
     requests_per_clip: float
-    """At the provider and its CDN."""
+    """Requests to the provider and its CDN."""
     cpu_per_clip: float
-    """Dagster's processes: code server, run workers with checks and posters, daemon, webserver, and the asking itself."""
+    """CPU of Dagster's processes: code server, run workers with checks and posters, daemon, webserver, and the requesting process."""
     sandbox_cpu_per_clip: float
     s3_cpu_per_clip: float
     peak_mb: dict[str, float]
-    """Peak memory of the largest run worker, and of the largest child of one."""
+    """Peak memory of the largest run worker, and of its largest child, in megabytes."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What explains the figures."""
+    """Facts that explain the figures."""
     problems: list[str] = field(default_factory=list)
-    """What did not end as it should."""
+    """Ends that were not expected."""
 
 
 def run_round(way: str, scale: Scale) -> Round:
-    """Start a stack, ask for the clips, and wait until all have ended and Dagster knows.
+    """Start a stack, order the clips, and wait until every clip has ended and Dagster shows its end.
 
     Raises:
-        resources.errors.DailiesError: The stack does not start or breaks.
-        TimeoutError: The clips do not end.
+        resources.errors.DailiesError: The stack does not start, or fails.
+        TimeoutError: The clips do not end in time.
     """
     with tempfile.TemporaryDirectory(prefix="dailies-bench-") as place, ending_all_children():
         folder = Path(place)
@@ -121,7 +121,7 @@ def run_round(way: str, scale: Scale) -> Round:
 def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale) -> Round:
     keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
     roots = {name: process.pid for name, process in stack.processes.items()}
-    # the embedded S3 keeps its process id beside its folder
+    # The embedded S3 stores its process id beside its folder.
     roots["s3"] = int((stack.home / "s3" / "server.pid").read_text().split()[0])
     with DagsterApi(stack.dagster_url) as api, Meter(roots) as meter:
         idle = settle()
@@ -165,7 +165,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
 
 
 def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: Scale) -> list[Attempt]:
-    """Wait until every clip has ended, Dagster knows each end, and every run is over."""
+    """Wait until every clip has ended, Dagster shows each end, and every run is over."""
     give_up = time.monotonic() + scale.patience
     while True:
         attempts = ledger.overview(series=SERIES)
@@ -193,7 +193,7 @@ def _problems(attempts: list[Attempt], declared: Declared, scale: Scale) -> list
 
 
 def run_line(record: dg.RunRecord, asked_at: float) -> str:
-    """One run in words, its times in seconds from the request."""
+    """One run in words, with times in seconds since the request."""
     run = record.dagster_run
     created = record.create_timestamp.timestamp() - asked_at
     times = ", ".join(
@@ -205,7 +205,7 @@ def run_line(record: dg.RunRecord, asked_at: float) -> str:
 
 
 def _timeline(attempts: list[Attempt], books: dict[str, Any], asked_at: float) -> dict[str, float]:
-    """When what happened, in seconds from the request."""
+    """The time of each event, in seconds since the request."""
     moments: dict[str, list[float]] = {
         "submitted": [a.submitted_at for a in attempts if a.submitted_at],
         "job ended": [float(job["ends_at"]) for job in books["jobs"]],

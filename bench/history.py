@@ -1,9 +1,9 @@
-"""A ledger with years behind it: purchases in plausible states, written into the product's own tables in bulk.
+"""A ledger with a history of years: purchases in plausible states, written into the product's own tables in bulk.
 
     python -m bench.history --purchases 100000 --ledger sqlite:////tmp/years/ledger.db
 
-One number of purchases makes the same ledger each time. What the transactions of the product would write is written here row by
-row: the journal of each purchase, its POST and job, its counters, its current take and what its decision is about.
+The same number of purchases always gives the same ledger. It has all rows that the product's transactions would write: for each
+purchase its journal, POST, job, counters, current take, and what its decision is about.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from resources.providers.base import FailureKind
 from resources.video.credentials import ABSENT
 
 BATCH = 2_000
-"""Purchases that are written in one transaction."""
+"""Number of purchases in one transaction."""
 DAY = 86_400.0
 BOUGHT_AT = 6 * 3600.0
-"""Seconds after midnight (UTC) at which the schedules tick."""
+"""Times at which the schedules tick, in seconds after midnight (UTC)."""
 OUTPUT_DAYS = 7
 
 
@@ -53,10 +53,10 @@ ENDED: dict[str, tuple[float, Path]] = {
     "lost": (3, [*_TO_OUTPUT, (_S.LOST, _M.CONFIRMED), (_S.LOST, _M.CONFIRMED)]),
     "abandoned": (2, [*_TO_JOB, (_S.OVERDUE, _M.RESERVED), (_S.ABANDONED, _M.INDETERMINATE)]),
 }
-"""Of a thousand ended purchases so many, and what their journals say."""
+"""For each end: its share in thousandths of all ended purchases, and the states of its journal."""
 BOUGHT_AGAIN = {_S.FAILED, _S.REJECTED, _S.ABSENT, _S.WITHDRAWN, _S.VANISHED}
 BOUGHT_PER_CLIP = 1.09
-"""Purchases of a clip on average, since some are bought again after these ends."""
+"""Purchases of a clip on average; after some ends a clip is bought again."""
 VIDEO = json.loads("""{
     "width": 1280, "height": 720, "duration": 5.041667, "fps": 24.0, "video_codec": "h264", "audio_codec": "aac", "has_audio": true,
     "truncated": false, "faststart": true, "c2pa": false, "trailing_bytes": 0, "speeds": false, "pixel_aspect": 1.0, "rotation": 0,
@@ -77,7 +77,7 @@ UNDER_WAY: tuple[tuple[int, Path], ...] = (
     (1, [*_TO_JOB, (_S.OVERDUE, _M.RESERVED)]),
     (5, _TO_OUTPUT),
 )
-"""Open purchases by their number; 60 together."""
+"""Open purchases as number and path of states; 60 together."""
 SUBMISSION_ENDS = {
     _S.SUBMITTING: SubmissionState.OPEN,
     _S.UNKNOWN: SubmissionState.UNKNOWN,
@@ -89,7 +89,7 @@ SUBMISSION_ENDS = {
 
 @dataclass(frozen=True)
 class History:
-    """What was written."""
+    """Summary of the written history."""
 
     purchases: int
     clips: list[str]
@@ -121,13 +121,13 @@ class _Rows:
 def write_history(
     ledger: Ledger, purchases: int, *, now: float, clips_a_day: int = 100, under_way: bool = True
 ) -> History:
-    """Write the history of a ledger that is empty.
+    """Write a history into an empty ledger.
 
     Args:
-        purchases: How many attempts to write, those that are under way included.
-        now: Where the history ends, in seconds since the epoch.
-        clips_a_day: How many clips the schedules buy each day; this sets how far the history goes back.
-        under_way: Whether it ends with the 60 open purchases of `UNDER_WAY`, or with nothing open.
+        purchases: Number of attempts, open ones included.
+        now: End of the history, in seconds since the epoch.
+        clips_a_day: Clips that the schedules buy each day; this sets how far the history goes back.
+        under_way: Whether the last 60 purchases are the open ones of `UNDER_WAY`; otherwise none is open.
     """
     writer = _Writer(ledger, now)
     ended = purchases - (sum(number for number, _ in UNDER_WAY) if under_way else 0)
@@ -141,7 +141,7 @@ def write_history(
 
 
 class _Writer:
-    """Writes purchases one after the other, each with all that belongs to it."""
+    """Writes purchases one after the other, each with all its rows."""
 
     def __init__(self, ledger: Ledger, now: float) -> None:
         self._ledger, self._now = ledger, now
@@ -157,7 +157,7 @@ class _Writer:
         self.written = 0
 
     def write_day(self, at: float, clips: int, most: int) -> None:
-        """Write the clips of a day, which its schedules have bought; at most so many purchases."""
+        """Write the clips that the schedules bought on one day, up to a number of purchases."""
         until = self.written + most
         date, morning = dt.datetime.fromtimestamp(at, dt.UTC).date().isoformat(), at // DAY * DAY + BOUGHT_AT
         runs = {series.name: self._run_id() for series in SERIES}
@@ -183,7 +183,7 @@ class _Writer:
                     break
 
     def write_under_way(self) -> None:
-        """Write the open purchases, which were bought in the last minutes."""
+        """Write the open purchases, which were bought in the last minutes of the history."""
         run, number = self._run_id(), 0
         self._runs.append(run)
         for count, path in UNDER_WAY:
@@ -198,7 +198,7 @@ class _Writer:
                 number += 1
 
     def finish(self) -> History:
-        """Write what belongs to the whole: current takes, counters, accounts; returns what was written."""
+        """Write the rows of the whole ledger: current takes, counters, accounts; returns the summary."""
         for key, attempt in self._current.items():
             take = {"attempt_id": attempt["id"], "since": attempt["delivered_at"]}
             self._rows.add(schema.current_takes, subject_kind="clip", subject_key=key, **take)
@@ -216,7 +216,7 @@ class _Writer:
         self._rows.write(self._ledger)
         with self._ledger.write() as connection:
             if connection.dialect.name == "postgresql":
-                # what its daemon does within minutes; nobody does it for a SQLite file
+                # Autovacuum does this within minutes on a real server. SQLite has nothing that does it, so the history has no statistics there.
                 connection.exec_driver_sql("ANALYZE")
         return History(self.written, list(self._clips), list(self._current), self._under_way, self._runs)
 
@@ -344,7 +344,7 @@ class _Writer:
             before = state.value
 
     def _delivery(self, attempt: dict[str, Any]) -> dict[str, Any]:
-        """The facts of a manifest, as `resources.production.manifests.delivery_of` has them."""
+        """The facts of a manifest, in the form of `resources.production.manifests.delivery_of`."""
         folder = f"videos/{attempt['subject_key']}/{attempt['id']}"
         size = self._random.randint(2_000_000, 9_000_000)
         return {

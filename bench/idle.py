@@ -1,7 +1,7 @@
-"""What a running stack costs while it has nothing to do: the processor time of each of its processes.
+"""CPU time of each process of a stack that has nothing to do.
 
-`dailies up` in one terminal; in another, a few minutes later and in the same folder, `python -m bench.idle --seconds 300`. Nothing may
-be on its way meanwhile.
+Start `dailies up` in one terminal. A few minutes later, start `python -m bench.idle --seconds 300` in another terminal and the same
+folder. No clip may be in flight meanwhile.
 """
 
 import argparse
@@ -18,9 +18,9 @@ HOUR = 3600
 
 
 def measure(home: Path, seconds: float) -> dict[str, float]:
-    """CPU seconds an hour of each process of a home's stack, by what it runs.
+    """CPU seconds per hour of each process of a home's stack, by the process's role.
 
-    Processes that end meanwhile count as nothing, those that begin with all that they have used.
+    A process that ends meanwhile does not count; a process that starts meanwhile counts with all its CPU time.
     """
     before = {one.pid: read_process(one.pid) for one in of_home(home)}
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What a tick, a decision and a claim ask the ledger, in CPU milliseconds, with a history behind it.
+"""CPU milliseconds that a tick, a decision and a claim cost in a ledger with a history.
 
 python -m bench.ledger --purchases 100000
 """
@@ -28,7 +28,7 @@ TIMES = 20
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(
-        description="What is asked of a ledger with a history, in CPU milliseconds."
+        description="Cost of a tick, a decision and a claim in a ledger with a history, in CPU milliseconds."
     )
     parser.add_argument("--purchases", type=int, default=20_000)
     purchases = parser.parse_args().purchases
@@ -56,14 +56,14 @@ def _figures(ledger: Ledger) -> list[tuple[str, float]]:
 
 
 def _tick(ledger: Ledger) -> None:
-    """What the completion sensor asks before it says that nothing is to be done."""
+    """The queries of a completion sensor's tick that finds nothing to do."""
     assert not deliveries.unreported(ledger, ACCOUNT)
     for part in (bills, orphans, late_jobs):
         part.is_due(ledger, ACCOUNT)
 
 
 def _each(work: Callable[[], object], times: int) -> float:
-    """CPU seconds of one call, after one that is not counted where there are several."""
+    """Mean CPU seconds of one call; with several calls, the first one does not count."""
     if times > 1:
         work()
     began = time.process_time()

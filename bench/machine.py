@@ -19,18 +19,18 @@ OURS = ("DAILIES_", "DAGSTER_", "AWS_")
 
 
 def is_ours(name: str) -> bool:
-    """Whether a variable could change what is measured, or holds the key of a provider."""
+    """Whether a variable could change the result, or holds a provider's key."""
     return name.startswith(OURS) or name in names()
 
 
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the block, and take out all that could change what is measured."""
+    """Set variables for the block, and remove every variable that could change the result."""
     before = dict(os.environ)
     for name in before:
         if is_ours(name):
             del os.environ[name]
-    # an .env beside the project is the person's too
+    # The project's .env holds the person's settings too.
     os.environ.update({"DAILIES_ENV_FILE": "", **values})
     try:
         yield
@@ -40,7 +40,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Facts about the machine that the figures depend on."""
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -62,7 +62,7 @@ def machine() -> dict[str, Any]:
 def sandbox_options(
     *, job_seconds: float, post_seconds: float, spread: float, seed: int, clips: int, faults: Path
 ) -> list[str]:
-    """Arguments of a sandbox with slots without limit and money for every clip."""
+    """Arguments of a sandbox with unlimited slots and enough money for every clip."""
     return [
         *("--job-seconds", str(job_seconds), "--post-seconds", str(post_seconds)),
         *("--spread", str(spread), "--seed", str(seed)),
@@ -77,7 +77,7 @@ def read_books(sandbox_url: str) -> dict[str, Any]:
 
 
 def requests_of(books: Mapping[str, Any]) -> dict[str, int]:
-    """How many requests the sandbox got, by provider and operation, e.g. `wavespeed poll` and `cdn cdn`."""
+    """Number of requests that the sandbox received, by provider and operation, e.g. `wavespeed poll` and `cdn cdn`."""
     return {
         f"{provider} {operation}": count
         for provider, counts in sorted(books["counts"].items())
@@ -100,7 +100,7 @@ def ideal_seconds(books: Mapping[str, Any], places: int | None) -> float:
 
 
 def places_variables(places: int | None) -> dict[str, str]:
-    """The variables that give every provider's account so many places."""
+    """The variables that give every provider's account this many places."""
     if places is None:
         return {}
     return {spec.variable("max_in_flight"): str(places) for spec in registered().values()}

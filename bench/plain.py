@@ -1,7 +1,7 @@
 """The yardstick: a plain script for the same clips, `python -m bench.plain`, with its order as JSON on standard input.
 
-One process, a thread for each clip: it buys, polls, fetches, checks and stores through dailies' own modules, without Dagster
-and without a ledger. If it dies, what it has bought is lost.
+One process with a thread for each clip buys, polls, fetches, checks and stores with dailies' own modules, without Dagster and
+without a ledger. If the script dies, its purchases are lost.
 """
 
 import json
@@ -33,8 +33,8 @@ class Script:
     """Produces clips.
 
     Args:
-        provider: Its address.
-        folder: For the files.
+        provider: Address of the provider.
+        folder: Folder for the files.
     """
 
     def __init__(self, provider: str, store: ObjectStore, inspector: VideoInspector, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Script:
         self._store, self._inspector, self._folder = store, inspector, folder
 
     def produce(self, request: ClipRequest) -> float | None:
-        """Buy one clip, wait for it, check it and store it; returns when, or None if its job failed."""
+        """Buy one clip, wait for it, check it and store it; returns the time of its storage, or None if its job failed."""
         answer = self._client.post(request.endpoint, json=request.body).raise_for_status()
         job = answer.json()["data"]["id"]
         while True:
@@ -79,7 +79,7 @@ class Script:
 
 
 def main() -> None:
-    """Produce what is asked for; prints when each clip was stored."""
+    """Produce the ordered clips; prints the time at which each was stored."""
     order = json.load(sys.stdin)
     requests = [ClipRequest.model_validate(one) for one in order["requests"]]
     secret = SecretStr(order["secret"])

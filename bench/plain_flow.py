@@ -1,4 +1,4 @@
-"""One round of the plain script, on its own sandbox and S3 server."""
+"""One round of the plain script, with its own sandbox and S3 server."""
 
 import contextlib
 import datetime as dt
@@ -27,10 +27,10 @@ STOP_SECONDS = 20
 
 
 def run_plain(scale: Scale) -> Round:
-    """Let the script produce the clips, and wait for its end.
+    """Run the script, and wait for its end.
 
     Raises:
-        resources.errors.DailiesError: Something does not start.
+        resources.errors.DailiesError: A process does not start.
     """
     with tempfile.TemporaryDirectory(prefix="plain-bench-") as place, ending_all_children():
         folder = Path(place)
@@ -65,7 +65,7 @@ def _measure(meter: Meter, declared: Declared, s3: EmbeddedS3, url: str, scale: 
             script.stdin.write(order.encode())
             script.stdin.close()
         ends = _line_of(script, folder / "plain.log")
-        # its own account, and that of its children, can be read until it is waited for
+        # The CPU time of the script and of its children can be read until the script is waited for.
         os.waitid(os.P_PID, script.pid, os.WEXITED | os.WNOWAIT)
         used = tree_seconds(script.pid)
     delivered = [end for end in ends if end is not None]
@@ -87,7 +87,7 @@ def _measure(meter: Meter, declared: Declared, s3: EmbeddedS3, url: str, scale: 
 
 
 def _order(s3: EmbeddedS3, url: str) -> dict[str, Any]:
-    """What the script gets: the requests that dailies renders, and where provider and bucket are."""
+    """The script's order: the requests that dailies renders, and the addresses of provider and bucket."""
     declarations = declarations_of(load_settings())
     keys = clips_of(declarations, SERIES, dt.datetime.now(dt.UTC).date(), ())
     settings = s3.settings
@@ -113,7 +113,7 @@ def _line_of(process: "subprocess.Popen[bytes]", log: Path) -> Any:
 
 @contextlib.contextmanager
 def _process(module: str, options: Sequence[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """A process of one of our modules for the block, ended by its id. What it prints after its first line is not read."""
+    """Run one of our modules as a process for the block, and end it by its id. Only its first line is read."""
     with log.open("ab") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *options],

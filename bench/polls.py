@@ -1,10 +1,10 @@
-"""What a poll costs one process: its CPU, and how many jobs it can keep in flight.
+"""The cost of a poll: its CPU, and the number of jobs that one process can keep in flight.
 
     python -m bench.polls --clips 2000
 
-The product's engine, ledger (SQLite) and client ask a server on this machine, in a process of its own, for jobs that are written into
-the ledger in bulk. Every job is asked for once while it runs and once when it has ended. CPU is this process's own (user and
-system, all threads), so that a busy machine and the server's work do not count.
+The product's engine, ledger (SQLite) and client poll a server on this machine, which is a separate process. The jobs are written into
+the ledger in bulk. Each is polled once while it runs and once after its end. Only this process's CPU counts (user and system, all
+threads), so that neither the machine's load nor the server's work changes the result.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BOUGHT = SERIES[1]
 
 
 class _Answers(asyncio.Protocol):
-    """Answers every GET of a prediction with the same state; `/end` in a path ends all jobs from then on."""
+    """Answers every GET of a prediction with the same state; a request with `/end` in its path ends all jobs."""
 
     ended = False
 
@@ -55,7 +55,7 @@ class _Answers(asyncio.Protocol):
 
 
 def _prediction(job: str, *, ended: bool) -> dict[str, object]:
-    """An answer as WaveSpeed gives it."""
+    """A prediction in WaveSpeed's form."""
     data = {
         "id": job,
         "model": BOUGHT.endpoint,
@@ -80,7 +80,7 @@ def _serve(port: multiprocessing.connection.Connection) -> None:
 
 
 def _write_jobs(ledger: Ledger, count: int) -> None:
-    """Jobs that run and are due."""
+    """Write running jobs whose poll is due."""
     now = ledger.clock()
     request = a_request(BOUGHT, "clip", 1)
     rows = [
@@ -118,7 +118,7 @@ def _used() -> float:
 
 
 async def _measure(url: str, port: int, count: int) -> dict[str, float]:
-    """CPU in milliseconds a poll, by what the polls saw."""
+    """CPU milliseconds of a poll, by the state that it reads."""
     found = {}
     with Ledger(url, budget=Budget()) as ledger:
         _write_jobs(ledger, count)

@@ -15,39 +15,39 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Process:
-    """One process as it stood."""
+    """One process at the time of reading."""
 
     pid: int
-    """Its id."""
+    """The process's id."""
     parent: int
     """Its parent's id."""
     born: int
     """Clock ticks since boot; an id and this number name one process only."""
     alive: bool
-    """Whether it has not ended yet."""
+    """Whether the process is no zombie."""
     own: float
-    """CPU seconds of itself."""
+    """CPU seconds of the process itself."""
     children: float
-    """CPU seconds of the children it has waited for, and of theirs."""
+    """CPU seconds of the children that it waited for, and of theirs."""
 
     @property
     def seconds(self) -> float:
-        """CPU seconds of itself and of the dead it has waited for."""
+        """CPU seconds of the process and of the children that it waited for."""
         return self.own + self.children
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of descendants that lose theirs (Linux)."""
+    """Make this process the parent of descendants whose parent ends (Linux)."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def read_process(pid: int) -> Process | None:
-    """A process, a zombie too; None when there is none."""
+    """Read a process, also a zombie; None if it does not exist."""
     try:
         text = Path("/proc", str(pid), "stat").read_text()
     except OSError:
         return None
-    # the name in parentheses may hold anything; the fields are numbered from 1, and the state after it is the third
+    # The name in parentheses may hold any character. Fields are numbered from 1; the state, which follows the name, is field 3.
     fields = text[text.rindex(")") + 2 :].split()
     user, system, user_children, system_children = (int(fields[n - 3]) / TICKS for n in (14, 15, 16, 17))
     return Process(
@@ -61,9 +61,9 @@ def read_process(pid: int) -> Process | None:
 
 
 def descendants(root: int) -> dict[int, Process]:
-    """Every process below this one, by id; parents come before their children."""
+    """Every process below this one, by id; parents precede their children."""
     everything = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - five times a second, so the cheap way
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - called five times a second, so the cheapest way
         if entry.isdigit() and (process := read_process(int(entry))) is not None:
             everything[process.pid] = process
     below: dict[int, list[Process]] = {}
@@ -80,7 +80,7 @@ def descendants(root: int) -> dict[int, Process]:
 
 @contextlib.contextmanager
 def ending_all_children(*, keep: Collection[int] = (), seconds: float = 20) -> Iterator[None]:
-    """End, by id, what the block leaves running below this process: politely, then by force."""
+    """End every process that the block leaves below this one by its id: with SIGTERM, then with SIGKILL."""
     try:
         yield
     finally:
@@ -96,7 +96,7 @@ def ending_all_children(*, keep: Collection[int] = (), seconds: float = 20) -> I
 
 
 def _reaped(pid: int) -> bool:
-    """Whether it was a dead child of ours, which is now gone."""
+    """Whether the process was a dead child of this one; it is gone afterwards."""
     with contextlib.suppress(ChildProcessError):
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     return False

@@ -1,4 +1,4 @@
-"""What the rounds showed together: medians, targets, and the table of docs/performance.md."""
+"""The summary of all rounds: medians, targets, and the table of docs/performance.md."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ TARGETS: dict[str, dict[str, float]] = {
         "run_worker_mb": 250,
     },
 }
-"""For 100 clips whose jobs take 20 s. Machines differ by a factor of two, so what depends on them is a ratio."""
+"""Targets for 100 clips whose jobs take 20 s. Machines differ by a factor of two, so figures that depend on the machine are ratios."""
 TARGETS_WITH_PLACES = {"leave": {"wall_by_ideal": 1.15}}
-"""For 1,000 clips of 141 s on 300 places, with POSTs of one second."""
+"""Targets for 1,000 clips of 141 s on 300 places, with POSTs of one second."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: its name in the JSON, its title, and how to read it from a round and the plain script's median CPU a clip."""
+    """One figure: its name in the JSON, its title, and a function of a round and the plain script's median CPU per clip."""
 
     name: str
     title: str
@@ -78,10 +78,10 @@ LINES = (
 
 
 def summary(rounds: Sequence[Round], plain: Sequence[Round], targets: dict[str, float]) -> dict[str, Any]:
-    """Each figure's median over the rounds (the peak's largest), whether it meets its target, and the rounds.
+    """The median of each figure over the rounds (of peaks the largest), whether it meets its target, and the rounds.
 
     Args:
-        plain: The rounds of the plain script.
+        plain: Rounds of the plain script.
     """
     figures = {}
     plain_cpu = statistics.median(r.cpu_per_clip for r in plain)
@@ -97,7 +97,7 @@ def summary(rounds: Sequence[Round], plain: Sequence[Round], targets: dict[str, 
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The table, with the command and the machine it comes from."""
+    """The table, with its command and machine."""
     ways: dict[str, Any] = document["ways"]
     titles = {
         "leave": f"submit and leave, {document['clips']} clips",
@@ -115,7 +115,7 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def _targets(ways: dict[str, Any]) -> dict[str, str]:
-    """Each target as one cell; where the ways have their own, both in their order."""
+    """The targets of a figure as one cell; if the ways differ, both targets in the ways' order."""
     cells: dict[str, str] = {}
     for line in LINES:
         limits = [way["targets"][line.name] for way in ways.values() if line.name in way["targets"]]

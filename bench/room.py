@@ -1,9 +1,9 @@
-"""What a key costs in the room with many clips: CPU of the page's own thread, each step as a ratio of a fixed piece of work.
+"""What a key press costs in the room with many clips: CPU of the page's own thread, also as a ratio to a fixed piece of work.
 
 python -m bench.room --clips 100
 
-A busy machine makes every step slow by the clock. CPU seconds of the page's thread do not change with the load, and their ratio
-to a fixed piece of work does not change with the machine. Needs Chromium.
+On a busy machine every step takes longer. The CPU seconds of the page's thread do not change with the load, and their ratio to a
+fixed piece of work does not change with the machine. Needs Chromium.
 """
 
 import argparse
@@ -42,12 +42,12 @@ TERMS = Capabilities(echoes_submission_id=True, output_seconds=None, settle_seco
 WORK = """() => { let found = 0;
   for (let round = 0; round < 60; round += 1) found += JSON.stringify(JSON.parse(JSON.stringify([...Array(20000).keys()]))).length;
   return found; }"""
-"""A fixed piece of work, some 100 ms of CPU on the machine of docs/performance.md."""
+"""A fixed piece of work, about 100 ms of CPU on the machine of docs/performance.md."""
 PATIENCE_MS = 120_000
 
 
 def main() -> None:
-    """Print the figures; exit with 1 if one step of twenty costs more than the fixed piece of work."""
+    """Print the figures; exit with 1 if more than one step in twenty costs more than the fixed piece of work."""
     parser = argparse.ArgumentParser(description="CPU of each key in the room.")
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--json", action="store_true")
@@ -75,7 +75,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _room(folder: Path, clips: int) -> Iterator[str]:
-    """The address of a room with so many clips."""
+    """Start a room with this many clips; yields its address."""
     with EmbeddedS3(folder / "s3") as s3, Ledger(f"sqlite:///{folder}/ledger.db", budget=Budget()) as ledger:
         store = ObjectStore(s3.settings)
         _fill(ledger, store, folder, clips)
@@ -110,7 +110,7 @@ def _fill(ledger: Ledger, store: ObjectStore, folder: Path, clips: int) -> None:
 
 
 def _judge(url: str, clips: int) -> tuple[float, dict[str, list[float]]]:
-    """CPU milliseconds of the fixed work, and of each step, by key."""
+    """CPU milliseconds of the fixed work, and of each step by its key."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
@@ -133,7 +133,7 @@ def _judge(url: str, clips: int) -> tuple[float, dict[str, list[float]]]:
             for key in ("1", "x", "h", "2", "Enter"):
                 before = spent()
                 page.keyboard.press(key)
-                # until the frame that shows the answer
+                # Wait for the frame that shows the answer.
                 page.evaluate(
                     "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
                 )

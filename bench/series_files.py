@@ -9,25 +9,25 @@ SERIES = "throughput"
 MODEL = "bytedance/seedance-2.0/text-to-video"
 MODEL_FILE = Path(__file__).parents[1] / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
 DOOMED = "a storm breaks the lantern"
-"""Stands in the prompts of the clips whose job fails."""
+"""Text in the prompts of the clips whose job fails."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """The files of a round."""
+    """The files and clips of a round."""
 
     data: Path
     """The data folder."""
     faults: Path
     """The sandbox's fault script."""
     prompts: dict[str, str]
-    """The prompt of each clip, by its name in the series."""
+    """The prompt of each clip, by the clip's name in the series."""
     doomed: int
-    """How many of the clips fail at the provider."""
+    """Number of clips that fail at the provider."""
 
 
 def declare(folder: Path, *, clips: int, fail: float) -> Declared:
-    """Write a series of so many clips, of which this share fails, spread evenly."""
+    """Write a series with a number of clips, of which a share fails, evenly spread."""
     prompts = {
         f"clip-{number:04}": f"A lighthouse on cliff {number} at dusk"
         + (f"; {DOOMED}." if is_doomed(number, fail) else ", waves far below.")
@@ -60,5 +60,5 @@ def declare(folder: Path, *, clips: int, fail: float) -> Declared:
 
 
 def is_doomed(number: int, fail: float) -> bool:
-    """Whether the nth clip, counted from 1, fails: every tenth one for a share of 0.1."""
+    """Whether the clip with this number, counted from 1, fails: for a share of 0.1 every tenth one."""
     return int(number * fail + 1e-9) > int((number - 1) * fail + 1e-9)

@@ -7,7 +7,7 @@ from resources.orders import ClipRequest, Expected
 
 @dataclass(frozen=True)
 class SoldSeries:
-    """A series and what its clips are bought from."""
+    """A series and the models that its clips are bought from."""
 
     name: str
     account: str

@@ -1,10 +1,10 @@
-"""How fast clips go through the whole pipeline, and what that costs: `make bench-throughput N=100`.
+"""How fast clips pass through the whole pipeline, and what that costs: `make bench-throughput N=100`.
 
-N clips whose jobs take 20 seconds go through the real daemon, run workers, sandbox and embedded S3, in both ways (submit
-and leave, with the completion sensor; one run that waits), each round in a stack of its own that is at rest when the
-clips are asked for. Between them a plain script (`bench/plain.py`) does the same without Dagster and ledger: the yardstick of
-this machine and this hour. Prints JSON, or with `--markdown` the table of docs/performance.md. How CPU and memory are
-counted: `bench/usage.py`.
+N clips whose jobs take 20 seconds pass through the real daemon, run workers, sandbox and embedded S3, in both ways: submit and
+leave, with the completion sensor; and one run that waits. Each round has its own stack, which is idle when the clips are ordered.
+Between the rounds a plain script (`bench/plain.py`) produces the same clips without Dagster and ledger: the yardstick of this
+machine at this hour. Prints JSON, or with `--markdown` the table of docs/performance.md. `bench/usage.py` describes how CPU and
+memory are counted.
 """
 
 import argparse
@@ -28,14 +28,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> int:
-    """Run the command; 0 when every clip ended as it should (targets are reported, not enforced), else 1."""
+    """Run the command; returns 0 if every clip ended as expected, else 1. Targets are reported, not enforced."""
     options = _options()
     if not Path("/proc/self/stat").exists():
         print("this benchmark reads CPU and memory from /proc, which only Linux has", file=sys.stderr)
         return 2
-    # ended politely, it ends what it has started
+    # SIGTERM must end all started processes too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # dagster.yaml is looked for where the command runs
+    # Dagster looks for dagster.yaml in the working directory.
     os.chdir(ROOT)
     adopt_orphans()
     document: dict[str, Any] = {
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def _told(way: str, scale: Scale) -> Round:
-    """One round, with a line about it on standard error."""
+    """Run one round, with lines about it on standard error."""
     began = time.monotonic()
     print(f"{way}: {scale.clips} clips, seed {scale.seed} ...", file=sys.stderr, flush=True)
     one = run_plain(scale) if way == "plain" else run_round(way, scale)

@@ -1,8 +1,8 @@
-"""How fast clips come into the bucket, beside `curl | curl` and `rclone copyurl`: `make bench-transfer ARGS=--markdown`.
+"""How fast files reach the bucket, compared with `curl | curl` and `rclone copyurl`: `make bench-transfer ARGS=--markdown`.
 
-20 files of 20 MB from an HTTPS server on this machine into the embedded S3 server, one and four at a time, all three ways
-in every round; again with lines that carry 20 MB a second and connection, to both servers; and the memory of the process
-that moves files of 1 to 200 MB. About four minutes. What was stored is compared with what was served after every way.
+In every round, 20 files of 20 MB go from an HTTPS server on this machine to the embedded S3 server in all three ways, one and four at
+a time. Then the same with connections limited to 20 MB/s to both servers, and the peak memory of a process that moves files of 1 to
+200 MB. Takes about four minutes. After every way the stored files are compared with the served ones.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Way = Callable[[Files, int], Moved]
 def compare(
     folder: Path, *, files: int, size_mb: int, rounds: int, rate_mb: float | None
 ) -> list[dict[str, Any]]:
-    """Move the files all three ways, one and four at a time."""
+    """Move the files in all three ways, one and four at a time."""
     sizes = {f"{number}.mp4": size_mb * MB for number in range(files)}
     found: dict[tuple[str, int], list[Moved]] = {}
     with (
@@ -62,11 +62,11 @@ def compare(
 
 
 def _check_and_remove(stage: Stage, folder: Path, keys: Files) -> None:
-    """The bucket's files are plain files: they must be the served ones, and make room for the next."""
+    """Compare the bucket's files, which are plain files, with the served ones, and remove them to make room."""
     for name, key in keys:
         stored = stage.s3.folder / stage.s3.bucket / key
         if _digest(stored) != _digest(folder / "served" / name):
-            raise RuntimeError(f"{key} is not what was served")
+            raise RuntimeError(f"{key} differs from the served file")
         stored.unlink()
 
 
@@ -76,7 +76,7 @@ def _digest(path: Path) -> str:
 
 
 def memory(folder: Path) -> list[dict[str, Any]]:
-    """The peak memory of one process that moves larger and larger files, four at once."""
+    """The peak memory of one process that moves ever larger files, four at once."""
     rows = []
     sizes = {f"{size}-mb-{number}.mp4": size * MB for size in LARGER for number in range(4)}
     with staged(folder, sizes, rate=None) as stage, Dailies(stage) as own:
@@ -89,7 +89,7 @@ def memory(folder: Path) -> list[dict[str, Any]]:
 
 
 def ratios(rows: list[dict[str, Any]]) -> dict[int, float]:
-    """Ours by rclone's, one and four at a time."""
+    """Our throughput divided by rclone's, one and four at a time."""
     speed = {(row["way"], row["at_once"]): row["mb_per_s"] for row in rows}
     return {n: round(speed["dailies", n] / speed["rclone copyurl", n], 2) for n in (1, 4)}
 
@@ -118,7 +118,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def misses(result: dict[str, Any]) -> list[str]:
-    """Targets that were not met."""
+    """Targets that were missed."""
     found = []
     for title, target in (("processor", CPU_TARGET), ("network", NETWORK_TARGET)):
         for at_once, ratio in ratios(result[title]).items():
@@ -131,7 +131,7 @@ def misses(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Measure, print, and say which targets were missed."""
+    """Measure, print the result, and name missed targets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=20, help="files of a round")
     parser.add_argument("--size-mb", type=int, default=20)

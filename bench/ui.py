@@ -1,4 +1,4 @@
-"""What Dagster's pages ask, asked in this process; the workspace's classes are private to Dagster."""
+"""The queries of Dagster's pages, answered in this process; the workspace's classes are private to Dagster."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ Ask = Callable[..., dict[str, Any]]
 
 @contextmanager
 def asking(instance: dg.DagsterInstance) -> Iterator[Ask]:
-    """A function that answers a GraphQL document with its variables, as the webserver of this project would."""
+    """A function that answers a GraphQL document with its variables as this project's webserver would."""
     target = LoadableTargetOrigin(
         executable_path=sys.executable, module_name="pipelines.definitions", attribute="defs"
     )

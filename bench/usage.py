@@ -1,8 +1,8 @@
-"""What trees of processes cost: CPU by the kernel's counters, and the peak memory of Dagster's workers.
+"""CPU of process trees by the kernel's counters, and the peak memory of Dagster's workers.
 
-The kernel adds a process's CPU time to its parent's when the parent waits for it. So the sum over the living processes of a
-tree holds every child that ever lived in it, however short its life. Memory is the kernel's high-water mark (VmHWM), read
-while a worker lives: `getrusage` keeps the peak of the process that forked it, which may be larger.
+The kernel adds a process's CPU time to its parent's when the parent waits for it. The sum over the living processes of a tree
+therefore includes every child that ever lived in it. Memory is the kernel's high-water mark (VmHWM), read while a worker lives:
+`getrusage` also counts the peak of the process that forked the worker, which may be larger.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ LOOK_SECONDS = 0.2
 
 
 class Meter:
-    """Counts what trees of processes use from `mark` on; a context manager, which reads memory from a thread.
+    """Measures process trees since `mark`; a context manager, whose thread reads memory.
 
     Args:
-        roots: Process ids by the name they are counted under.
+        roots: Process ids, by the names under which they are counted.
     """
 
     def __init__(self, roots: Mapping[str, int]) -> None:
@@ -42,7 +42,7 @@ class Meter:
         self._thread.join()
 
     def mark(self) -> None:
-        """Count from now on."""
+        """Start counting anew."""
         self.peaks.clear()
         self._marked = {name: tree_seconds(pid) for name, pid in self._roots.items()}
 
@@ -67,7 +67,7 @@ def tree_seconds(root: int) -> float:
 
 
 def settle(*, below: float = 0.15, window: float = 3.0, at_most: float = 60.0) -> bool:
-    """Wait until all children use less than so many CPU seconds a second; whether it came to that."""
+    """Wait until all children together use less than a number of CPU seconds per second; returns whether they do."""
     give_up = time.monotonic() + at_most
     while time.monotonic() < give_up:
         before = tree_seconds(os.getpid())
@@ -78,7 +78,7 @@ def settle(*, below: float = 0.15, window: float = 3.0, at_most: float = 60.0) -
 
 
 def wait_for_workers(*, at_most: float = 30.0) -> bool:
-    """Wait until every worker has ended, since a run is over before its worker is; whether they have."""
+    """Wait until every worker has ended, since a run is over before its worker ends; returns whether they have."""
     give_up = time.monotonic() + at_most
     while time.monotonic() < give_up:
         found = descendants(os.getpid())
@@ -89,7 +89,7 @@ def wait_for_workers(*, at_most: float = 30.0) -> bool:
 
 
 def role_of(process: Process, others: Mapping[int, Process]) -> str | None:
-    """`worker` of a run or the plain script, or `child` of one, which decodes clips; None for any other process."""
+    """`worker` for a run or the plain script, `child` for a child of one, which decodes clips; None for any other process."""
     command = _command(process.pid)
     if b"resources.video.worker" in command:
         return "child"

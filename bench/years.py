@@ -1,7 +1,7 @@
-"""What years of clips do to ticks, pages and files: `python -m bench.years`, about ten minutes.
+"""How ticks, pages and files grow with years of clips: `python -m bench.years`, about ten minutes.
 
-For each number of purchases, a process of its own writes a ledger and Dagster's storage, as if retention were off, and measures in CPU
-seconds. The figures of docs/performance.md are printed by `--markdown`.
+For each number of purchases, a separate process writes a ledger and Dagster's storage, as if retention were off, and measures CPU
+seconds. `--markdown` prints the table of docs/performance.md.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from resources.dagster_resources import Production
 
 SIZES = (1_000, 10_000, 110_000)
 STORAGE = {"custom": {"module": "pipelines.dagster_storage", "class": "KeptSqliteStorage"}}
-"""As in `dagster.yaml`."""
+"""The setting of `dagster.yaml`."""
 CLIPS_OF_A_TICK = 50
 PAGE = """query Page { assetNodes(assetKeys: [{path: ["uploaded_videos"]}]) { partitionStats { numPartitions numMaterialized numFailed }
   assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } } } }"""
@@ -53,11 +53,11 @@ ROWS = {
     "peak": "peak memory of the process, MB",
     "written": "time to write the history, s",
 }
-"""What is measured, in the order of the table; CPU seconds of one process."""
+"""The measured figures in the order of the table; times are CPU seconds of one process."""
 
 
 def measure(purchases: int, folder: Path) -> dict[str, float]:
-    """Write a history and measure; this process ends afterwards."""
+    """Write a history and measure it; call this once in a process."""
     production = Production()
     home = folder / "dagster"
     home.mkdir()
@@ -114,7 +114,7 @@ def measure(purchases: int, folder: Path) -> dict[str, float]:
 
 
 def declared(folder: Path) -> Path:
-    """Write the series whose clips the history has; returns the data folder."""
+    """Write the series of the history's clips; returns the data folder."""
     data = folder / "data"
     (data / "series").mkdir(parents=True)
     (data / "models").symlink_to(Path(__file__).parents[1] / "data" / "models")
@@ -134,14 +134,14 @@ def declared(folder: Path) -> Path:
 
 
 def cpu(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What a piece of work returns, and its CPU seconds in this process."""
+    """The result of a piece of work, and its CPU seconds in this process."""
     before = time.process_time()
     result = work()
     return result, time.process_time() - before
 
 
 def size(folder: Path, pattern: str) -> float:
-    """Megabytes of some files."""
+    """Total size of some files in megabytes."""
     return sum(file.stat().st_size for file in folder.rglob(pattern)) / 1e6
 
 

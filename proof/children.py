@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def start(command: list[str], log: Path, *, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
-    """Start a process whose errors go to a log and whose output can be read."""
+    """Start a process with a log for its errors and a pipe for its output."""
     with log.open("ab") as output:
         return subprocess.Popen(
             command,

@@ -56,8 +56,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Args:
         clock: The clock that it moves.
-        threads: Runs what the code under test gives to a thread, and returns a future with its result; None for real
-            threads, whose answers the loop then looks for.
+        threads: Runs the work that the code under test gives to a thread, and returns a future with its result; None for real
+            threads, whose results the loop then waits for.
         started: Called with every task.
     """
 
@@ -94,7 +94,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 @dataclass(frozen=True)
 class Pace:
-    """A clock that runs a number of times as fast as real time."""
+    """A clock that runs a fixed number of times as fast as real time."""
 
     origin: float
     """Real time at which both clocks show the same, seconds since the epoch."""

@@ -12,12 +12,12 @@ from proof.laws import Row, Violation
 
 ENDED_WITHOUT_A_VIDEO = {"withdrawn", "rejected", "absent", "failed", "vanished", "lost", "abandoned"}
 KIND = "verdict"
-"""One broken law of these."""
+"""The kind of every violation in this module."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """The verdicts that people gave, and those in ledger and bucket."""
+    """People's verdicts, and the verdicts in ledger and bucket."""
 
     given: Mapping[str, str]
     """The take of every verdict that a person tried to give, by the verdict's id."""
@@ -38,7 +38,7 @@ class Words:
 
 
 def judge_verdicts(words: Words) -> list[Violation]:
-    """Every broken law."""
+    """All broken laws of verdicts."""
     return [*_lost(words), *_not_in_the_bucket(words), *_not_standing(words), *_unfinished(words)]
 
 

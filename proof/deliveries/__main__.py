@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--longest-seconds", type=float, default=1.0, help="that a worker lives at most")
+    parser.add_argument("--longest-seconds", type=float, default=1.0, help="longest life of a worker")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="dailies-deliveries-") as name,

@@ -33,7 +33,7 @@ def storm(depot: Depot, *, kills: int, seed: int, longest_seconds: float) -> dic
         while _waits(depot):
             workers.append(_start(depot))
             if workers[-1].wait(300) != 0:
-                raise RuntimeError("a worker that was left alone did not finish")
+                raise RuntimeError("a worker did not finish although nobody killed it")
     finally:
         for worker in workers:
             worker.kill()

@@ -61,14 +61,14 @@ async def bring_home(place: dict[str, Any]) -> None:
 
         async def one(deliverer: Deliverer, attempt: Attempt) -> None:
             async with turns:
-                with contextlib.suppress(DailiesError):  # it is tried again below
+                with contextlib.suppress(DailiesError):  # the loop below tries it again
                     await deliverer.deliver(attempt, run_id="bench")
 
         try:
             with Deliverer(engine, store, policy=policy, scratch=Path(place["scratch"])) as deliverer:
                 while found := waiting(ledger):
                     await asyncio.gather(*(one(deliverer, attempt) for attempt in found))
-                    # a dead worker's clips are free when its lease is over
+                    # The claims of a dead worker end with their lease.
                     await asyncio.sleep(0.1)
         finally:
             await engine.aclose()

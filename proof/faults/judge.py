@@ -26,7 +26,7 @@ class Verdict:
     ends: dict[str, int] = field(default_factory=dict)
     """The number of takes by final state."""
     providers: set[str] = field(default_factory=set)
-    """The providers that made jobs for us."""
+    """The providers that made jobs for our POSTs."""
     words: dict[str, int] = field(default_factory=dict)
     """Counts of verdicts on drafts and of the finishes bought for them; empty in a storm without drafts."""
     jobs: int = 0

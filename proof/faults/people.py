@@ -31,7 +31,7 @@ def judge_drafts(ledger: Ledger, store: ObjectStore, pace: Pace, said: Path) -> 
     """Judge drafts for ever.
 
     Args:
-        said: The file into which each verdict is written, with the answer to it.
+        said: The file that records each verdict and the answer to it.
     """
     rng = random.Random()
     while True:

@@ -201,7 +201,7 @@ def _place(
 
 @contextlib.contextmanager
 def told(what: str) -> Iterator[None]:
-    """A line on standard error before and after."""
+    """Print a line on standard error before and after the block."""
     began = time.monotonic()
     print(f"{what} ...", file=sys.stderr, flush=True)
     yield

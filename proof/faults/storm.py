@@ -79,9 +79,9 @@ class Outcome:
     verdict: Verdict
     """The judge's."""
     wall_seconds: float
-    """Real time from the first worker to the last clip's end."""
+    """Real seconds from the first worker to the last clip's end."""
     storm_seconds: float
-    """Real time until the faults stopped."""
+    """Real seconds until the faults stopped."""
     ended_after: float
     """The proof's seconds from the end of the faults to the last clip's end."""
     kills: dict[str, int]

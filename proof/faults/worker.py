@@ -100,7 +100,7 @@ class Place:
 
     @classmethod
     def read(cls, path: Path) -> "Place":
-        """From its JSON."""
+        """Read the place from its JSON file."""
         document = json.loads(path.read_text())
         requests = [ClipRequest.model_validate(one) for one in document.pop("clips")]
         document["scratch"] = Path(document["scratch"])
@@ -340,7 +340,7 @@ def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
         # the errors with which a run ends during outages; its clips are ordered again
         print(f"ended: {error}", file=sys.stderr)
         code = 3
-    except BaseException:  # noqa: BLE001 - the storm must hear of it
+    except BaseException:  # noqa: BLE001 - the storm must report it
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Several hosts with one ledger: what a dead, cut off or frozen host had is carried on by another, and nothing is bought twice.
+"""Several hosts share one ledger: when a host is dead, cut off or frozen, another finishes its clips, and nothing is bought twice.
 
-Hosts are network namespaces where they may be made, and else addresses of this machine whose lines a relay can hold.
+Hosts are network namespaces where this user may make them; otherwise they are addresses of this machine, served by relays.
 """

@@ -1,8 +1,9 @@
-"""Several hosts under faults: `make bench-fleet N=48`; about twelve minutes, and root for namespaces.
+"""Several hosts under faults: `make bench-fleet N=48`. Takes about twelve minutes; namespaces need root.
 
-Runs buy and collect on two hosts, a third one watches; PostgreSQL, S3 and the provider are reached by cables. One host loses its
-cable with a POST in flight, a run is killed for good, one is frozen beyond its claim, a clock is five minutes ahead, and the
-database is away for a minute. With `--dagster` the hosts run Dagster itself (docs/operating.md). Prints JSON. Exits with 1 when anything was bought twice, lost, held for a person or collected late.
+Two hosts run the runs that buy and collect, a third one runs the sensors. They reach PostgreSQL, S3 and the provider through cables.
+One host loses its cable with a POST in flight, a run is killed for good, another is frozen for longer than its claim, a clock is
+five minutes ahead, and the database is away for a minute. With `--dagster` the hosts run Dagster itself (docs/operating.md).
+Prints JSON. Exits with 1 if a clip was bought twice, lost, held for a person or collected late.
 """
 
 import argparse
@@ -28,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=48, metavar="N", help="of all scenes (default 48)")
+    parser.add_argument(
+        "--clips", type=int, default=48, metavar="N", help="clips of all scenes together (default 48)"
+    )
     parser.add_argument(
         "--scenes", nargs="*", choices=list(SCENES), default=list(SCENES), help="default: all"
     )
@@ -37,17 +40,24 @@ def main() -> None:
         nargs="*",
         choices=list(DAGSTER_SCENES),
         metavar="SCENE",
-        help=f"scenes of Dagster on several hosts instead, which need namespaces (default all: {', '.join(DAGSTER_SCENES)})",
+        help=f"run these scenes of Dagster on several hosts; needs namespaces (default all: {', '.join(DAGSTER_SCENES)})",
     )
     parser.add_argument(
-        "--launcher", choices=list(LAUNCHERS), default="code servers", help="of the runs of --dagster"
+        "--launcher",
+        choices=list(LAUNCHERS),
+        default="code servers",
+        help="what starts the runs of --dagster",
     )
-    parser.add_argument("--addresses", action="store_true", help="no namespaces: addresses of this machine")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave ledgers, books and logs there")
+    parser.add_argument(
+        "--addresses", action="store_true", help="use addresses of this machine instead of namespaces"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep ledgers, books and logs in this folder"
+    )
     options = parser.parse_args()
     if options.dagster is None and options.clips < 2 * len(options.scenes):
         parser.error("--clips: each scene has two runs")
-    # whatever started it: namespaces and processes are ended with it
+    # Any end of this process must also end the namespaces and their processes.
     for number in _INTERRUPTIONS:
         signal.signal(number, _interrupted)
     namespaces = not options.addresses and can_make_namespaces()
@@ -75,7 +85,7 @@ def main() -> None:
 
 
 def _interrupted(number: int, _frame: object) -> None:
-    # a second Ctrl-C must not leave half of them behind
+    # A second Ctrl-C must not interrupt the cleanup.
     for one in _INTERRUPTIONS:
         signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)

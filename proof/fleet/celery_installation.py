@@ -1,4 +1,4 @@
-"""The same Dagster with its runs on Celery's workers, by the files of `deploy/helm`; the broker is a database of the same PostgreSQL."""
+"""The same Dagster with its runs on Celery workers, configured by the files of `deploy/helm`; the broker is a database of the same PostgreSQL."""
 
 import sys
 from pathlib import Path
@@ -15,11 +15,11 @@ from resources.storage.embedded import EmbeddedS3
 
 HELM = ROOT / "deploy" / "helm"
 RUNS_A_WORKER = "2"
-"""Instead of the ten that are shipped: the hosts of a proof share one machine."""
+"""Instead of the ten of the shipped file: the hosts of a proof share one machine."""
 
 
 class CeleryInstallation(Installation):
-    """Each worker carries out runs that the daemon has put into the queue; its code server only answers Dagster."""
+    """Celery workers execute the runs that the daemon queues; the code servers only answer Dagster."""
 
     def __enter__(self) -> Self:
         self._celery_database = sa.make_url(self.database.empty_database()).database
@@ -52,5 +52,5 @@ class CeleryInstallation(Installation):
 
 
 def _objects() -> list[dict[str, Any]]:
-    """The settings of the workers, and the workers."""
+    """Kubernetes objects of the workers and their settings."""
     return list(yaml.safe_load_all((HELM / "objects.celery.yaml").read_text()))

@@ -1,4 +1,4 @@
-"""What happens to a Dagster on several hosts, scene by scene. Each clip is asked for once, and nobody does anything after that."""
+"""Scenes for a Dagster on several hosts. Each clip is requested once, and no person acts after that."""
 
 import contextlib
 import shutil
@@ -45,12 +45,12 @@ def run_dagster(
     launcher: str,
     say: Callable[[str], None],
 ) -> FleetOutcome:
-    """Some scenes on one installation with the shipped settings.
+    """Play scenes on one installation with the shipped settings.
 
     Args:
-        clips: Of all scenes together; each scene has a series.
+        clips: Number of clips of all scenes together; each scene has its own series.
         scenes: Names from `DAGSTER_SCENES`.
-        launcher: Who starts the runs, a name from `LAUNCHERS`.
+        launcher: What starts the runs, a name from `LAUNCHERS`.
     """
     mischief = replace(Mischief.none(7), posts={"slow": 1.0}, job_seconds=30.0)
     each = max(1, clips // len(scenes))
@@ -81,7 +81,7 @@ LAUNCHERS = {"code servers": Installation, "celery": CeleryInstallation}
 
 
 def _play(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> bool:
-    """Play a scene to its end in Dagster; False where it did not get there, and no other scene can follow."""
+    """Play a scene until Dagster shows all ends; False if it failed, and no other scene can follow."""
     try:
         DAGSTER_SCENES[scene](fleet, outcome, scene, clips)
         fleet.wait_for("the ends in Dagster", fleet.is_over, seconds=PATIENCE_SECONDS)
@@ -95,10 +95,10 @@ def _play(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[st
 def _asked(
     fleet: Installation, scene: str, what: str, until: Callable[[], bool]
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """`produce --wait` for the clips of a scene, once it has got so far.
+    """Run `produce --wait` for the clips of a scene; yields its process when `until` holds.
 
     Raises:
-        RuntimeError: It ended before.
+        RuntimeError: `produce --wait` failed before that.
     """
     asked = fleet.ask_and_wait(scene)
 
@@ -116,7 +116,7 @@ def _asked(
 
 
 def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """The host of a run that waits for its clips loses its power for good; `produce --wait` is answered by the run's retry."""
+    """The host of a waiting run loses its power for good; the run's retry finishes, and `produce --wait` exits with 0."""
     with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)) as asked:
         run, host = _run_of(fleet, clips)
         services = fleet.power_off(host)
@@ -134,7 +134,7 @@ def worker_killed(fleet: Installation, outcome: FleetOutcome, scene: str, clips:
 
 
 def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """The host of a run loses its cable with a POST in flight, beyond the POST's lease, and comes back when another has delivered."""
+    """The host of a run loses its cable with a POST in flight, for longer than the POST's lease; the cable returns after another host has delivered."""
     with _asked(fleet, scene, "a POST in flight", lambda: fleet.has_post_in_flight(clips)):
         run, host = _run_of(fleet, clips)
         fleet.hosts[host].cut()
@@ -149,7 +149,7 @@ def cable_out(fleet: Installation, outcome: FleetOutcome, scene: str, clips: lis
 
 
 def bucket_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """No host reaches S3 for a minute while a run's jobs end, and no line is closed."""
+    """No host reaches S3 for a minute while a run's jobs end; connections stay open."""
     fleet.ask(scene)
     wait_for_jobs(fleet, clips)
     for host in fleet.hosts.values():
@@ -163,7 +163,7 @@ def bucket_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
 
 
 def control_rebooted(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """The control host loses its power with POSTs in flight on a worker, and comes back half a minute later."""
+    """The control host loses its power while a worker has POSTs in flight, and returns half a minute later."""
     fleet.ask(scene)
     fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
     services = fleet.power_off(CONTROL)
@@ -175,7 +175,7 @@ def control_rebooted(fleet: Installation, outcome: FleetOutcome, scene: str, cli
 
 
 def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """The control host cannot reach the database for a minute, with POSTs in flight on a worker."""
+    """The control host cannot reach the database for a minute while a worker has POSTs in flight."""
     fleet.ask(scene)
     fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
     fleet.hosts[CONTROL].cut_from("db")
@@ -187,7 +187,7 @@ def control_cut_off(fleet: Installation, outcome: FleetOutcome, scene: str, clip
 
 
 def database_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """PostgreSQL, which has Dagster's tables and the ledger, is away for a minute, with POSTs in flight."""
+    """PostgreSQL, which holds Dagster's tables and the ledger, is away for a minute while POSTs are in flight."""
     fleet.ask(scene)
     fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(clips), seconds=PATIENCE_SECONDS)
     fleet.database.go_away()
@@ -199,7 +199,7 @@ def database_away(fleet: Installation, outcome: FleetOutcome, scene: str, clips:
 
 
 def two_daemons(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """A second daemon runs on another host; then the first is killed for good, and the second carries on."""
+    """A second daemon runs on another host; the first is killed for good, and the second takes over."""
     fleet.add_daemon(SECOND_CONTROL)
     _pass(fleet, 30)
     fleet.ask(scene)
@@ -213,20 +213,20 @@ def two_daemons(fleet: Installation, outcome: FleetOutcome, scene: str, clips: l
 
 
 def clock_ahead(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """A worker's clock is five minutes ahead, and its run is not taken for dead; nor are others by it."""
+    """A worker's clock is five minutes ahead: neither its run nor another host's run is declared dead."""
     fleet.set_clock_ahead("w2", AHEAD_SECONDS)
     fleet.replace_code("w2")
     with _asked(fleet, scene, "jobs", lambda: are_bought(fleet, clips)):
         run, _ = _run_of(fleet, clips)
         wait_for_ends(fleet, clips)
         if fleet.is_lost(run):
-            outcome.missed.append("a run whose host's clock is ahead was taken for dead")
+            outcome.missed.append("a run whose host's clock is ahead was declared dead")
     fleet.set_clock_ahead("w2", 0)
     fleet.replace_code(*WORKERS)
 
 
 def settings_differ(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """One worker has another cap, then another data folder: each refuses its run with both values, and a host that agrees buys."""
+    """One worker has another cap, then another data folder: each time its run is refused with both values, and another host buys."""
     fleet.run(CONTROL, *CLI, "data", "push", "-m", "the proof")
     fleet.variables["w1"]["DAILIES_MAX_USD_PER_MONTH"] = OTHER_CAP_USD
     fleet.replace_code("w1")
@@ -243,10 +243,10 @@ def settings_differ(fleet: Installation, outcome: FleetOutcome, scene: str, clip
 
 
 def old_beside_new(fleet: Installation, outcome: FleetOutcome, scene: str, clips: list[str]) -> None:
-    """A worker runs the version before the last migration, on the migrated ledger; the other hosts run this one."""
+    """One worker runs the version before the last migration on the migrated ledger; the other hosts run the current version."""
     revision = _before_the_last_migration()
     if revision is None:
-        outcome.missed.append("no older version: this is no clone with its history")
+        outcome.missed.append("no older version: this folder is not a git clone with its history")
         return
     old = fleet.folder / "old"
     old.mkdir()
@@ -284,7 +284,7 @@ def _pass(fleet: Installation, seconds: float) -> None:
 
 
 def _run_of(fleet: Installation, clips: list[str]) -> tuple[str, str]:
-    """The run that watches some clips, and its host."""
+    """The run that watches these clips, and its host."""
     found: dict[str, str] = {}
 
     def has_claimed() -> bool:
@@ -303,7 +303,7 @@ def _expect_refused(
     what: str,
     words: tuple[str, ...],
 ) -> None:
-    """A run on a host that disagrees fails, says both values and buys nothing."""
+    """A run on a host with other settings fails, names both values and buys nothing."""
     (run,) = fleet.ask(scene)
     fleet.wait_for("a refused run", lambda: fleet.runs()[run] == "FAILURE", seconds=PATIENCE_SECONDS)
     said = fleet.why_failed(run)
@@ -315,11 +315,11 @@ def _expect_refused(
 
 
 def expect_in_time(outcome: FleetOutcome, what: str, since: float, now: float | None = None) -> None:
-    """Note how long something took; more than two minutes is a problem.
+    """Record how long something took; more than two minutes is a problem.
 
     Args:
-        since: When it began, by `time.monotonic`.
-        now: The same clock; None reads it.
+        since: Its start, by `time.monotonic`.
+        now: Its end, by the same clock; None means now.
     """
     taken = outcome.seconds[what] = (time.monotonic() if now is None else now) - since
     if taken > TWO_MINUTES:

@@ -1,4 +1,4 @@
-"""The fleet: services on this machine, hosts that reach them by their cables, and the launcher that starts their processes."""
+"""The fleet: the services on this machine, the hosts that reach them through cables, and the processes on the hosts."""
 
 import contextlib
 import json
@@ -33,23 +33,23 @@ _LOOK_SECONDS = 0.2
 
 
 class Database(Protocol):
-    """A PostgreSQL server that can go away."""
+    """A PostgreSQL server that can be stopped and started."""
 
     @property
     def url(self) -> str:
-        """Of the database that every server has, on a Unix socket."""
+        """Address of the server's default database, on a Unix socket."""
         ...
 
     def empty_database(self) -> str:
-        """The address of a new database."""
+        """Create a database; returns its address."""
         ...
 
     def go_away(self) -> None:
-        """End the server; its files stay."""
+        """Stop the server; its files stay."""
         ...
 
     def come_back(self) -> None:
-        """Start it on its files."""
+        """Start the server on its files."""
         ...
 
 
@@ -65,19 +65,19 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of the program itself: `ip netns exec` becomes it."""
+        """Process id of the program itself: `ip netns exec` becomes it."""
         return self.process.pid
 
 
 @dataclass
 class Fleet:
-    """Everything that runs; a context manager.
+    """All hosts, services and processes; a context manager.
 
     Args:
-        folder: Of its own, for everything.
-        database: Where the ledger is.
-        clips: How many clips there are.
-        seconds: See `worker.shorten`; empty for what is shipped.
+        folder: An empty folder for all files.
+        database: The server for the ledger.
+        clips: Number of clips to order.
+        seconds: Shortened claims, see `worker.shorten`; empty for the shipped ones.
     """
 
     folder: Path
@@ -89,10 +89,10 @@ class Fleet:
     settle_seconds: float = 120.0
     processes: list[Process] = field(default_factory=list)
     exits: Counter[str] = field(default_factory=Counter)
-    """How often a run ended on a host, by the host, the kind of run and the exit code."""
+    """Number of runs that ended, by host, mode and exit code."""
 
     def __post_init__(self) -> None:
-        """Name what the context makes."""
+        """Create the attributes that the context fills."""
         self.hosts: dict[str, Host] = {}
         self.ledger_url = ""
         self.bucket = self.folder / "s3"
@@ -125,7 +125,7 @@ class Fleet:
         self._stack.close()
 
     def _equip(self, s3: EmbeddedS3, stack: contextlib.ExitStack) -> None:
-        """Write for each host where it reaches everything."""
+        """Write each host's file of addresses and settings."""
         parsed = sa.engine.make_url(self.ledger_url)
         reach: dict[str, Target] = {
             "db": Path(str(parsed.query["host"])) / ".s.PGSQL.5432",
@@ -136,7 +136,7 @@ class Fleet:
             host.name: {name: self._reach(host, name, target, stack) for name, target in reach.items()}
             for host in self.hosts.values()
         }
-        # an output's address is the one that its POST was sent to
+        # A file's address has the host and port to which its POST was sent.
         outputs = [f"http://{one['prov']}" for one in there.values()]
         secret = s3.settings.secret_access_key
         for host in self.hosts.values():
@@ -176,7 +176,7 @@ class Fleet:
         return f"127.0.0.1:{target[1]}"
 
     def _carry(self, host: Host, port: int, places: list[str], stack: contextlib.ExitStack) -> None:
-        """Carry a port of a host's own 127.0.0.1 to other addresses."""
+        """Forward a port of a host's own 127.0.0.1 to other addresses."""
         command = [*host.prefix, sys.executable, "-m", "proof.fleet.hosts", str(port), *places]
         relay = start(command, self.folder / f"{host.name}-relay.log")
         stack.callback(end, relay)
@@ -193,7 +193,7 @@ class Fleet:
         """Start a run that buys clips and waits for them.
 
         Args:
-            ahead: By how many seconds the host's clock is wrong.
+            ahead: Error of the host's clock, in seconds.
         """
         run = f"produce-{next(self._numbers)}"
         return self._launch(
@@ -231,7 +231,7 @@ class Fleet:
         threading.Thread(target=listen, daemon=True).start()
 
     def tend(self) -> None:
-        """Start the runs that the sensor asked for, on hosts that can be reached, and take in who ended."""
+        """Start the requested collecting runs on reachable hosts, and remove ended processes."""
         if self._watch is not None and self._watch.poll() is not None:
             self._start_watch()
         while not self._asked.empty():
@@ -244,10 +244,10 @@ class Fleet:
             self.processes.remove(one)
 
     def wait_for(self, what: str, done: Callable[[], bool], *, seconds: float) -> float:
-        """Tend the fleet until something has happened; returns after how many seconds.
+        """Tend the fleet until `done` holds; returns the seconds that passed.
 
         Raises:
-            TimeoutError: It did not happen in time.
+            TimeoutError: `done` did not hold in time.
         """
         began = time.monotonic()
         while True:
@@ -260,25 +260,25 @@ class Fleet:
             time.sleep(_LOOK_SECONDS)
 
     def freeze(self, one: Process) -> None:
-        """Freeze a process, as a host that sleeps."""
+        """Stop a process, as if its host slept."""
         os.kill(one.pid, signal.SIGSTOP)
 
     def wake(self, one: Process) -> None:
-        """Let it go on."""
+        """Continue a frozen process."""
         os.kill(one.pid, signal.SIGCONT)
 
     def kill(self, one: Process) -> None:
         """Kill a process for good."""
         os.kill(one.pid, signal.SIGKILL)
 
-    # What must never happen
+    # Laws broken on purpose
 
     def take_a_file_away(self) -> None:
         """Remove the file of a clip from the bucket."""
         min(self.bucket.glob("videos/*/*.mp4")).unlink()
 
     def repeat_a_post(self) -> None:
-        """Send a POST again whose job was delivered, as a client does that repeats what it does not know to be done."""
+        """Send the POST of a delivered job again, as a client does that repeats unknown POSTs."""
         url = self.providers.urls[PROVIDER]
         books = httpx.get(f"{url}/admin/books", timeout=60, trust_env=False).raise_for_status().json()
         job = books["jobs"][0]
@@ -289,13 +289,13 @@ class Fleet:
 
     def _end_all(self) -> None:
         for process in [one.process for one in self.processes] + ([self._watch] if self._watch else []):
-            # a frozen process heeds nothing else
+            # A frozen process ignores every signal but SIGKILL.
             end(process, politely=False)
 
-    # What the ledger says
+    # What the ledger shows
 
     def states(self, clips: Sequence[str]) -> dict[str, str]:
-        """The newest state of each clip that was bought."""
+        """The newest state of each of these clips that was bought."""
         query = sa.text(
             "SELECT DISTINCT ON (subject_key) subject_key, state FROM attempts WHERE subject_key = ANY(:clips) "
             "ORDER BY subject_key, seq DESC"
@@ -304,22 +304,22 @@ class Fleet:
             return {str(key): str(state) for key, state in connection.execute(query, {"clips": list(clips)})}
 
     def has_post_in_flight(self, clips: Sequence[str]) -> bool:
-        """Whether a POST of some clips has no answer yet."""
+        """Whether a POST of one of these clips has no answer yet."""
         return "submitting" in self.states(clips).values()
 
     def are_all(self, clips: Sequence[str], *states: str) -> bool:
-        """Whether every clip is in one of some states."""
+        """Whether every clip is in one of these states."""
         found = self.states(clips)
         return len(found) == len(clips) and set(found.values()) <= set(states)
 
     def is_lost(self, run: str) -> bool:
-        """Whether a run's claim was taken."""
+        """Whether the run lost its claim."""
         with self.engine.connect() as connection:
             query = sa.text("SELECT lost_at FROM heartbeats WHERE run_id = :run")
             return connection.execute(query, {"run": run}).scalar() is not None
 
 
 def batches(fleet: Fleet, number: int) -> list[list[str]]:
-    """The clips of a fleet in some batches."""
+    """Divide the fleet's clips into this many batches."""
     names = [str(one["clip"]) for one in fleet.orders]
     return [names[first::number] for first in range(number)]

@@ -1,7 +1,7 @@
-"""What each host's Python does at its start, copied there as `sitecustomize`. Programs of any version of dailies run under it.
+"""A host's `sitecustomize`: it prepares every Python process of the host, whatever version of dailies it runs.
 
-It puts the id of the submission on each POST, which WaveSpeed's client does not send: the provider's books then say which POST made a
-job, and the judge does not have to ask the ledger. It also sets the host's clock wrong, where the scene wants that.
+It adds the id of the submission to each POST, which WaveSpeed's client does not send. The provider's books then show which POST
+made a job, so that the judge does not ask the ledger. It also sets the host's clock ahead if the scene asks for that.
 """
 
 import contextvars
@@ -15,13 +15,13 @@ from typing import Any
 CLIENT = "resources.providers.wavespeed.client"
 TAG = "X-Client-Request-Id"
 AHEAD = "FLEET_AHEAD_SECONDS"
-"""The environment's variable: by how many seconds `time.time()` is ahead."""
+"""Environment variable: seconds by which `time.time()` is ahead."""
 
 _submission: contextvars.ContextVar[str | None] = contextvars.ContextVar("submission", default=None)
 
 
 class ClientFinder(importlib.abc.MetaPathFinder):
-    """Finds the client as Python does, and labels its POSTs when it has been loaded."""
+    """Finds the client as Python does, and patches it after its import."""
 
     def find_spec(
         self, fullname: str, path: Any, target: Any = None
@@ -42,7 +42,7 @@ class ClientFinder(importlib.abc.MetaPathFinder):
 
 
 def label_posts(client: Any) -> None:
-    """Let a client's submits carry the id of their submission, on the wire and nowhere else."""
+    """Add the id of the submission to a client's POSTs, on the wire only."""
     import httpx  # noqa: PLC0415 - no other program of the host has to load it
 
     submit, send = client.submit, httpx.AsyncClient.send
@@ -65,10 +65,10 @@ def label_posts(client: Any) -> None:
 
 
 def set_clock_ahead(seconds: float) -> None:
-    """Let `time.time()` be wrong for everybody but gRPC.
+    """Set `time.time()` ahead for every module but gRPC.
 
-    gRPC's server waits until a moment by the kernel's clock, which this leaves as it is: told a moment five minutes ahead it
-    answered nobody for five minutes.
+    gRPC's server waits until a moment of the kernel's clock, which stays right: with `time.time()` five minutes ahead it answered
+    nobody for five minutes.
     """
     real = time.time
 

@@ -15,23 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GATEWAY = "10.77.0.1"
-"""The hub's address in the namespaces' network."""
+"""The hub's address in the network of the namespaces."""
 _PIECE = 1 << 16
 _LOOK_SECONDS = 0.05
 _CONNECT_SECONDS = 2.0
 
 Target = tuple[str, int] | Path
-"""Where a service listens: host and port, or a Unix socket."""
+"""Address of a service: host and port, or a Unix socket."""
 
 
 class Relay:
-    """Carries one service to an address; a context manager.
+    """Forwards an address to a service; a context manager.
 
     Args:
-        address: Where it listens.
-        targets: Where the service runs; lines go to each in turn, and past one that does not answer.
-        held: While it is set, nothing passes in either direction, and nothing is closed.
-        port: Where it listens; 0 picks one.
+        address: The address to listen on.
+        targets: Addresses of the service; connections take turns, and skip a target that does not answer.
+        held: While this is set, no data passes in either direction, and no connection is closed.
+        port: The port to listen on; 0 picks one.
     """
 
     def __init__(self, address: str, *targets: Target, held: threading.Event, port: int = 0) -> None:
@@ -42,7 +42,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Accept no more; lines that stand end with their programs."""
+        """Accept no further connections; open ones end with their programs."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -93,21 +93,21 @@ class Host:
 
     name: str
     prefix: tuple[str, ...]
-    """What precedes a command that it runs."""
+    """Prefix of every command on this host."""
     gateway: str
-    """Where it reaches the services."""
+    """Address at which the host reaches the services."""
     _link: tuple[str, ...] | None
-    """The command that sets its cable `up` or `down`; None if the relays are its cable."""
+    """Command that sets the host's cable `up` or `down`; None if the relays act as its cable."""
     _holds: dict[str, threading.Event] = field(default_factory=dict)
     _relays: dict[str, Relay] = field(default_factory=dict)
     is_cut: bool = False
     address: str = "127.0.0.1"
-    """Where other hosts reach it."""
+    """Address at which other hosts reach this one."""
     space: str = ""
-    """The name of its network namespace."""
+    """Name of the host's network namespace."""
 
     def kill(self) -> None:
-        """Kill every process of its namespace, as a power cut does."""
+        """Kill every process of the host's namespace, as a power cut does."""
         for _ in range(5):
             found = subprocess.run(["ip", "netns", "pids", self.space], capture_output=True, check=False)
             for pid in map(int, found.stdout.split()):
@@ -124,25 +124,25 @@ class Host:
         return f"{self.gateway}:{relay.port}"
 
     def cut(self) -> None:
-        """Pull its cable: no packet comes through, and no line is closed."""
+        """Pull the host's cable: no packet passes, and no connection is closed."""
         self.is_cut = True
         self._set("down")
 
     def mend(self) -> None:
-        """Put its cable back."""
+        """Put the host's cable back."""
         self._set("up")
         self.is_cut = False
 
     def cut_from(self, name: str) -> None:
-        """Let nothing through to one service, and close no line."""
+        """Block one service; connections to it stay open."""
         self._holds[name].set()
 
     def mend_to(self, name: str) -> None:
-        """Let everything through again."""
+        """Unblock that service."""
         self._holds[name].clear()
 
     def close(self) -> None:
-        """End its relays."""
+        """Close the host's relays."""
         for name, relay in self._relays.items():
             relay.close()
             self.mend_to(name)
@@ -157,10 +157,10 @@ class Host:
 
 @contextlib.contextmanager
 def fleet_of(names: list[str], *, namespaces: bool) -> Iterator[dict[str, Host]]:
-    """Some hosts.
+    """Make hosts with these names.
 
     Args:
-        namespaces: Whether each is a network namespace; else they are addresses of this machine.
+        namespaces: Whether each host is a network namespace; otherwise hosts are addresses of this machine.
     """
     with contextlib.ExitStack() as stack:
         hosts = _namespaces(names, stack) if namespaces else _addresses(names)
@@ -185,7 +185,7 @@ def _addresses(names: list[str]) -> dict[str, Host]:
 
 
 def sweep() -> None:
-    """Remove the namespaces and bridges of proofs that were killed: their addresses are those of the next one."""
+    """Remove namespaces and bridges of killed proofs, which use the same addresses as the next proof."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     for space in (line.split()[0] for line in listed.splitlines() if line.startswith("dailies-")):
         if not _lives(space.split("-")[1]):
@@ -203,9 +203,9 @@ def _lives(pid: str) -> bool:
 def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host]:
     sweep()
     if others := [bridge.name for bridge in Path("/sys/class/net").glob("dbr*")]:
-        # two networks with the same addresses: hosts of one got the answers of the other, and both stood still
+        # Two proofs with the same addresses received each other's answers, and both stalled.
         raise RuntimeError(
-            f"another proof on this machine has the addresses of this one ({others[0]}): wait for its end"
+            f"another proof on this machine uses the same addresses ({others[0]}): wait until it has ended"
         )
     mark = os.getpid()
     bridge = f"dbr{mark}"
@@ -232,7 +232,7 @@ def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host
 
 
 def main() -> None:
-    """Within a namespace, carry a port of 127.0.0.1 to other hosts: keys go to no other address over plain http."""
+    """Forward a port of 127.0.0.1 in a namespace to other hosts: clients send keys over plain http to 127.0.0.1 only."""
     port, *places = sys.argv[1:]
     targets = [(address, int(far)) for address, _, far in (place.partition(":") for place in places)]
     Relay("127.0.0.1", *targets, held=threading.Event(), port=int(port))

@@ -1,7 +1,7 @@
 """A Dagster on several hosts: webserver and daemon on control hosts, a plain code server on each worker, one PostgreSQL for all.
 
-The daemon's launcher starts each run on the code server that answers; a balancer on the control hosts gives lines to the workers in turn,
-as a service of Kubernetes does. Every process is the product's own, and is started again when it ends, as a supervisor would.
+The daemon's launcher starts each run on the code server that answers; a balancer on the control hosts spreads connections over the
+workers in turn, as a Kubernetes service does. Every process is the product's own; one that ends is started again, as a supervisor does.
 """
 
 import contextlib
@@ -53,37 +53,37 @@ print(opener.open(request, timeout=60).read().decode())
 
 @dataclass
 class Service:
-    """One process of a host that a supervisor keeps."""
+    """One process that a supervisor keeps alive on a host."""
 
     command: tuple[str, ...]
     process: "subprocess.Popen[bytes] | None" = None
 
 
 class Installation(Fleet):
-    """The hosts, with what runs on them; a context manager. Needs namespaces.
+    """The hosts and their services; a context manager. Needs namespaces.
 
     Attributes:
-        starts: How often each process was started, by host and name.
+        starts: Number of starts of each service, by host and name.
     """
 
     def __post_init__(self) -> None:
-        """Name what the context makes."""
+        """Create the attributes that the context fills."""
         super().__post_init__()
         self.services: dict[str, dict[str, Service]] = {}
         self.starts: Counter[str] = Counter()
         self.orders = []
         self.variables: dict[str, dict[str, str]] = {}
         self.code: dict[str, Path] = {}
-        """The folder of the program on hosts that have another version."""
+        """Folder of the program on hosts with another version, by host."""
 
     def declare(self, series: Sequence[str], clips: int) -> None:
-        """Write the data folder that every host gets."""
+        """Write the data folder that every host receives."""
         declare(self.folder, series, clips)
         self.orders = [{"clip": clip} for name in series for clip in self.clips_of(name, clips)]
 
     @staticmethod
     def clips_of(series: str, clips: int) -> list[str]:
-        """The keys of a series' clips."""
+        """Clip keys of a series."""
         return [f"{series}-{name}" for name in clip_names(clips)]
 
     def __enter__(self) -> Self:
@@ -116,7 +116,7 @@ class Installation(Fleet):
         return self
 
     def _prepare(self, host: Host, s3: EmbeddedS3, dagster_url: str) -> None:
-        """Give a host its folders, its settings and the ports that lead to the services."""
+        """Give a host its folders, its settings, and ports that lead to the services."""
         place = self.folder / host.name
         for folder in ("home", "dagster", "site"):
             (place / folder).mkdir(parents=True)
@@ -177,7 +177,7 @@ class Installation(Fleet):
         document["local_artifact_storage"]["config"]["base_dir"] = str(place / "home")
         return document
 
-    # What runs
+    # Services
 
     def _code_server(self) -> tuple[str, ...]:
         module = ("-m", "pipelines.definitions", "-h", "0.0.0.0", "-p", str(CODE_PORT))
@@ -196,14 +196,14 @@ class Installation(Fleet):
             end(service.process, politely=False)
 
     def add_code(self, worker: str) -> None:
-        """Run a code server on a worker that has none, with the host's settings of now."""
+        """Run a code server with the host's present settings on a worker that has none."""
         self._add(worker, "code", *self._code_server())
 
     def replace_code(self, *workers: str) -> None:
-        """Let these workers alone have a code server, each started anew with its host's settings of now, and wait until it answers.
+        """Give only these workers a code server, each started anew with its host's present settings, and wait until all answer.
 
-        Dagster answers from what it has loaded, whichever server that came from: each server's port is tried too. It opens when the
-        server has loaded its code.
+        Dagster answers from the code that it has loaded, whichever server that came from. So each server's port is tried too: a server
+        opens it when it has loaded its code.
         """
         for name in WORKERS:
             if "code" in self.services[name]:
@@ -223,7 +223,7 @@ class Installation(Fleet):
         return True
 
     def power_off(self, host: str) -> dict[str, Service]:
-        """Kill a host for good; returns what ran there."""
+        """Kill a host for good; returns its services."""
         services, self.services[host] = self.services[host], {}
         self.hosts[host].kill()
         for service in services.values():
@@ -232,12 +232,12 @@ class Installation(Fleet):
         return services
 
     def power_on(self, host: str, services: dict[str, Service]) -> None:
-        """Start what ran on a host before."""
+        """Start services that ran on a host before."""
         for name, service in services.items():
             self._add(host, name, *service.command)
 
     def set_clock_ahead(self, host: str, seconds: float) -> None:
-        """Let `time.time()` of every process that a host starts from now on be wrong."""
+        """Set `time.time()` ahead in every process that a host starts from now on."""
         self.variables[host][host_site.AHEAD] = str(seconds) if seconds else ""
 
     def _add(self, host: str, name: str, *command: str) -> None:
@@ -267,7 +267,7 @@ class Installation(Fleet):
         return found
 
     def tend(self) -> None:
-        """Start again what has ended, as a supervisor does."""
+        """Start ended services again, as a supervisor does."""
         for host, services in self.services.items():
             for name, service in services.items():
                 if service.process is None or service.process.poll() is not None:
@@ -277,13 +277,13 @@ class Installation(Fleet):
         for host in self.hosts:
             self.power_off(host)
 
-    # What people do
+    # Commands of people
 
     def run(self, host: str, *command: str, exits: Sequence[int] = (0,)) -> str:
         """Run a command on a host; returns what it printed.
 
         Raises:
-            RuntimeError: It exited otherwise than expected.
+            RuntimeError: The command's exit code is not the expected one.
         """
         done = subprocess.run(
             [*self.hosts[host].prefix, *command],
@@ -301,12 +301,12 @@ class Installation(Fleet):
         return done.stdout
 
     def ask(self, series: str) -> list[str]:
-        """Ask for the clips of a series on the control host, as a person does; returns the ids of the runs."""
+        """Order the clips of a series on the control host, as a person does; returns the ids of the runs."""
         said = json.loads(self.run(CONTROL, *CLI, "produce", series, "--yes", "--json"))
         return [str(run) for run in said["runs"]]
 
     def ask_and_wait(self, series: str) -> "subprocess.Popen[bytes]":
-        """Ask for the clips of a series with `--wait`; the run waits for them too."""
+        """Order the clips of a series with `--wait`; the run waits for them too."""
         with self._log_of(series).open("ab") as log:
             return subprocess.Popen(
                 [*self.hosts[CONTROL].prefix, *CLI, "produce", series, "--yes", "--json", "--wait"],
@@ -319,27 +319,27 @@ class Installation(Fleet):
             )
 
     def said_at(self, series: str) -> str:
-        """The last words of `produce --wait`."""
+        """The last lines that `produce --wait` printed."""
         return self._log_of(series).read_text()[-500:].strip()
 
     def _log_of(self, series: str) -> Path:
         return self.folder / f"produce-{series}.log"
 
     def graphql(self, query: str, **variables: Any) -> Any:
-        """Ask the webserver, which listens on its own host only."""
+        """Query the webserver, which listens only on its own host."""
         asked = json.dumps({"query": query, "variables": variables})
         url = f"http://127.0.0.1:{WEB_PORT}/graphql"
         return json.loads(self.run(CONTROL, sys.executable, "-I", "-S", "-c", _ASK_WEB, url, asked))["data"]
 
     def has_loaded(self) -> bool:
-        """Whether Dagster answers and has the code."""
+        """Whether Dagster answers and has loaded the code."""
         query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
         try:
             return bool(self.graphql(query)["repositoriesOrError"].get("nodes"))
         except RuntimeError:
             return False
 
-    # What the ledger and Dagster say
+    # What the ledger and Dagster show
 
     def runs(self) -> dict[str, str]:
         """Dagster's status of each run, by its id."""
@@ -348,7 +348,7 @@ class Installation(Fleet):
             return {str(run): str(status) for run, status in found}
 
     def is_over(self) -> bool:
-        """Whether every run has ended and Dagster knows the end of every clip."""
+        """Whether every run has ended, and the end of every clip was reported to Dagster."""
         with self.engine.connect() as connection:
             untold = connection.execute(
                 sa.text("SELECT count(*) FROM attempts WHERE reported_run_id IS NULL")
@@ -356,14 +356,14 @@ class Installation(Fleet):
             return untold.scalar() == 0 and set(self.runs().values()) <= set(_ENDED)
 
     def why_failed(self, run: str) -> str:
-        """What the step of a failed run says."""
+        """The error that the step of a failed run reports."""
         events = self.graphql(_WHY_FAILED, id=run)["runOrError"]["eventConnection"]["events"]
         return " ".join(
             event["failureMetadata"]["description"] for event in events if event.get("failureMetadata")
         )
 
     def hosts_of_runs(self, clips: Sequence[str]) -> dict[str, str]:
-        """The host of each living run that watches some clips, by the run's id."""
+        """The host of each living run that watches one of these clips, by the run's id."""
         query = sa.text(
             "SELECT DISTINCT h.run_id, h.owner FROM heartbeats h JOIN attempts a ON a.watched_by = h.run_id "
             "WHERE a.subject_key = ANY(:clips) AND h.owner IS NOT NULL AND h.lost_at IS NULL"

@@ -1,4 +1,4 @@
-"""What happens to the fleet, scene by scene, and what the judge says at the end."""
+"""Scenes for a fleet, and the judgement at the end."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -15,9 +15,9 @@ from proof.stand_in.mischief import Mischief
 from proof.stand_in.providers import Providers
 
 TWO_MINUTES = 120.0
-"""Within this time after a host's death its finished clips are collected by another."""
+"""Within this many seconds after a host's death, another host must have collected its finished clips."""
 CABLE_OUT_SECONDS = 130.0
-"""Beyond the lease of a POST (90 s) and the claim of a run."""
+"""Longer than the lease of a POST (90 s) and the claim of a run."""
 DATABASE_AWAY_SECONDS = 60.0
 AHEAD_SECONDS = 300.0
 PATIENCE_SECONDS = 900.0
@@ -26,23 +26,23 @@ ENDS = ("delivered", "failed", "rejected", "absent", "vanished", "quarantined", 
 
 @dataclass
 class FleetOutcome:
-    """What was seen."""
+    """The results of all scenes."""
 
     verdict: Verdict = field(default_factory=Verdict)
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long things took."""
+    """Durations, by their description."""
     exits: dict[str, int] = field(default_factory=dict)
     hosts: str = ""
     said: dict[str, str] = field(default_factory=dict)
-    """What hosts that refused have said."""
+    """Errors of hosts that were refused."""
     missed: list[str] = field(default_factory=list)
-    """What was not as promised, besides the laws."""
+    """Broken promises other than the laws."""
     broken_on_purpose: dict[str, list[str]] = field(default_factory=dict)
-    """What the judge said of each law that was broken on purpose, after it had judged."""
+    """Violations that the judge found for each law that was broken on purpose, after the verdict."""
 
     @property
     def problems(self) -> list[str]:
-        """Everything that must not happen."""
+        """All violations and broken promises."""
         return [
             *self.verdict.problems,
             *(f"held: {clip}: {why}" for clip, why in self.verdict.held.items()),
@@ -60,10 +60,10 @@ def run_fleet(
     namespaces: bool,
     say: Callable[[str], None],
 ) -> FleetOutcome:
-    """Some scenes with the shipped leases, each of about three minutes.
+    """Play scenes with the shipped leases; each takes about three minutes.
 
     Args:
-        clips: Of all scenes; each has two runs.
+        clips: Number of clips of all scenes together; each scene has two runs.
         scenes: Names from `SCENES`.
     """
     mischief = replace(Mischief.none(7), posts={"slow": 1.0}, job_seconds=30.0)
@@ -84,8 +84,8 @@ def run_fleet(
 
 
 def run_short(folder: Path, database: Database) -> FleetOutcome:
-    """One frozen run and one that is killed, with short claims."""
-    # the shortest job lasts long enough to kill or freeze its run
+    """Freeze one run and kill another, with short claims."""
+    # Even the shortest job must last until its run is frozen or killed.
     mischief = replace(Mischief.none(7), job_seconds=20.0)
     seconds = {"LEASE_SECONDS": 6, "RENEW_SECONDS": 1, "DOUBT_SECONDS": 2, "delivery": 10}
     with (
@@ -106,10 +106,10 @@ def run_short(folder: Path, database: Database) -> FleetOutcome:
 def cable_out_and_a_worker_killed(
     fleet: Fleet, outcome: FleetOutcome, cut: list[str], killed: list[str]
 ) -> None:
-    """One host loses its cable with a POST in flight, and on the other a run is killed for good."""
+    """One host loses its cable with a POST in flight; on the other host a run is killed for good."""
     at_w1, at_w2 = fleet.produce("w1", cut), fleet.produce("w2", killed)
     fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(cut), seconds=PATIENCE_SECONDS)
-    # without namespaces an output's address leads through the host that ordered it, so the cable stays in
+    # Without namespaces a file's address leads through the host that ordered it, so the cable stays in.
     if fleet.namespaces:
         fleet.hosts["w1"].cut()
     pulled = time.monotonic()
@@ -137,18 +137,18 @@ def cable_out_and_a_worker_killed(
 def frozen_and_a_clock_ahead(
     fleet: Fleet, outcome: FleetOutcome, frozen: list[str], ahead: list[str]
 ) -> None:
-    """A run is frozen beyond its claim, while another host's clock is five minutes ahead."""
+    """A run is frozen for longer than its claim, while another host's clock is five minutes ahead."""
     first = fleet.produce("w1", frozen)
     second = fleet.produce("w2", ahead, ahead=AHEAD_SECONDS)
     wait_for_jobs(fleet, frozen)
     _freeze(fleet, outcome, first, frozen)
     wait_for_ends(fleet, ahead)
     if fleet.is_lost(second.task["run"]):
-        outcome.missed.append("a run whose host's clock is ahead was taken for dead")
+        outcome.missed.append("a run whose host's clock is ahead was declared dead")
 
 
 def database_away(fleet: Fleet, outcome: FleetOutcome, left: list[str], right: list[str]) -> None:
-    """PostgreSQL is away for a minute, with POSTs in flight on both hosts."""
+    """PostgreSQL is away for a minute while both hosts have POSTs in flight."""
     runs = [fleet.produce("w1", left), fleet.produce("w2", right)]
     fleet.wait_for(
         "a POST in flight", lambda: fleet.has_post_in_flight([*left, *right]), seconds=PATIENCE_SECONDS
@@ -163,7 +163,7 @@ def database_away(fleet: Fleet, outcome: FleetOutcome, left: list[str], right: l
     wait_for_ends(fleet, [*left, *right])
     outcome.seconds["database back: all clips delivered after"] = time.monotonic() - came
     if any(fleet.is_lost(run.task["run"]) for run in runs):
-        outcome.missed.append("a run that waited for the database was taken for dead")
+        outcome.missed.append("a run that waited for the database was declared dead")
 
 
 SCENES = {
@@ -174,7 +174,7 @@ SCENES = {
 
 
 def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str]) -> None:
-    """Freeze a run until another has delivered its clips; it wakes, finds its claim gone and stops."""
+    """Freeze a run until another host has delivered its clips; after it wakes, it finds its claim taken and stops."""
     fleet.freeze(one)
     began = time.monotonic()
     try:
@@ -189,18 +189,18 @@ def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str])
 
 
 def _expect_stopped(outcome: FleetOutcome, one: Process, what: str) -> None:
-    """A run that comes back finds its claim gone; or, where it came back between that look and the next, all its clips delivered."""
+    """A run that returns must find its claim taken, or, if it returned between two checks of its claim, all its clips delivered."""
     if one.process.returncode not in {LOST, 0}:
         outcome.missed.append(f"{what} ended with {one.process.returncode}, see {one.log}")
 
 
 def wait_for_jobs(fleet: Fleet, clips: list[str]) -> None:
-    """Wait until every clip of a run is at the provider."""
+    """Wait until the provider has a job for every clip."""
     fleet.wait_for("jobs", lambda: are_bought(fleet, clips), seconds=PATIENCE_SECONDS)
 
 
 def are_bought(fleet: Fleet, clips: list[str]) -> bool:
-    """Whether every clip is at the provider, or has ended."""
+    """Whether the provider has, or had, a job for every clip."""
     return fleet.are_all(clips, "submitted", "succeeded", *ENDS)
 
 
@@ -210,7 +210,7 @@ def wait_for_ends(fleet: Fleet, clips: list[str]) -> None:
 
 
 def judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
-    """The outcome with what the judge says once every clip and every run has ended."""
+    """Wait until every clip and every run has ended, then judge the outcome."""
     names = sorted(str(one["clip"]) for one in fleet.orders)
     wait_for_ends(fleet, names)
     fleet.wait_for("the runs' ends", lambda: not fleet.processes, seconds=PATIENCE_SECONDS)
@@ -221,7 +221,7 @@ def judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
 
 
 def verdict_of(fleet: Fleet, clips: Collection[str]) -> Verdict:
-    """What the judge says of some clips, which are all that were asked for."""
+    """Judge these clips, which are all that were ordered."""
     findings = gather(
         fleet.providers.books(), fleet.ledger_url, fleet.bucket, clips=set(clips), skews={}, now=time.time()
     )
@@ -230,7 +230,7 @@ def verdict_of(fleet: Fleet, clips: Collection[str]) -> Verdict:
 
 
 def break_laws(fleet: Fleet, clips: Collection[str]) -> dict[str, list[str]]:
-    """Break laws on purpose, at the end of everything: what the judge says of each. It must see them all."""
+    """Break laws on purpose after all scenes; returns the violations that the judge finds. It must find each."""
     seen = {}
     for what, kind, broken in (
         ("a delivered file that is taken away", "lost", fleet.take_a_file_away),
@@ -243,7 +243,7 @@ def break_laws(fleet: Fleet, clips: Collection[str]) -> dict[str, list[str]]:
 
 
 def in_words(outcome: FleetOutcome) -> str:
-    """What was seen so far, in a line."""
+    """The results so far, in a line."""
     verdict = outcome.verdict
     ends = ", ".join(f"{number} {state}" for state, number in sorted(verdict.ends.items())) or "no clip"
     sums = ", ".join(f"{kind} {verdict.count(kind)}" for kind in ("duplicate", "lost"))
@@ -255,12 +255,12 @@ def in_words(outcome: FleetOutcome) -> str:
 
 
 def providers_of(folder: Path, mischief: Mischief) -> Providers:
-    """The stand-in of the fleet's provider."""
+    """The stand-in of the fleet's only provider."""
     return Providers(folder, Pace(time.time(), 1.0), mischief, names=[PROVIDER])
 
 
 def as_document(outcome: FleetOutcome) -> dict[str, Any]:
-    """What was seen, as JSON."""
+    """The results as JSON values."""
     verdict = outcome.verdict
     return {
         "hosts": outcome.hosts,

@@ -1,7 +1,7 @@
-"""A process of a host: a run that buys or collects, or the sensor that asks for runs: `python -m proof.fleet.worker`.
+"""A process of a host: a run that buys or collects, or the sensor that requests runs: `python -m proof.fleet.worker`.
 
-It is the product's engine, follower, deliverer and heartbeat. Who lives is read from the signs of life in the ledger, by the
-database's clock; no process id and no clock of a host counts.
+It consists of the product's engine, follower, deliverer and heartbeat. Whether a run lives is decided by its signs of life in the
+ledger, by the database's clock; process ids and the hosts' clocks play no part.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from resources.production.engine import Engine
 from resources.production.heartbeat import Heartbeat
 
 LOST = 4
-"""The exit code of a run whose claim was taken."""
+"""Exit code of a run that lost its claim."""
 
 
 class FleetWorker(Worker):
-    """One process's work, by the database's clock."""
+    """The work of one process, on the database's clock."""
 
     def __init__(self, place: Path, name: str, *, patience: float) -> None:
         self._patience = patience
@@ -44,11 +44,11 @@ class FleetWorker(Worker):
         self.name = name
 
     def open_ledger(self) -> Ledger:
-        """The ledger by its database's clock."""
+        """Open the ledger on its database's clock."""
         return Ledger(self.place.ledger_url, budget=Budget(), patience=self._patience)
 
     async def run(self, task: dict[str, Any]) -> None:
-        """What a run does: claim itself, decide about its clips or find them, and follow them until they are delivered."""
+        """A run: it claims its life, decides about its clips or looks them up, and follows them until they are delivered."""
 
         @contextlib.contextmanager
         def opened() -> Iterator[Ledger]:
@@ -79,7 +79,7 @@ class FleetWorker(Worker):
         ]
 
     async def watch(self) -> None:
-        """What the completion sensors do: a step every ten seconds, and a line for each run that is to collect something."""
+        """The completion sensors: a step every ten seconds, and a line on standard output for each collecting run that is due."""
         asked: dict[str, set[str]] = {}
 
         async def tick(engine: Engine) -> None:
@@ -109,20 +109,20 @@ def _is_due(attempt: Attempt, living: frozenset[str]) -> bool:
 
 
 def _living(ledger: Ledger, runs: set[str]) -> frozenset[str]:
-    """Those of some runs that neither ended nor were lost."""
+    """The runs that have neither ended nor been declared lost."""
     over = set(heartbeats.ends(ledger, runs)) | set(heartbeats.lost(ledger, runs))
     return frozenset(runs - over)
 
 
 def shorten(seconds: dict[str, int]) -> None:
-    """Shorten the claims for a short form, by names of `heartbeats`; `delivery` is the lease of deliveries."""
+    """Set shorter claims by their names in `heartbeats`; `delivery` is the lease of deliveries."""
     deliveries.LEASE_SECONDS = seconds.pop("delivery", deliveries.LEASE_SECONDS)
     for name, value in seconds.items():
         setattr(heartbeats, name, value)
 
 
 def main() -> None:
-    """Do one task."""
+    """Carry out one task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--place", type=Path, required=True)
     parser.add_argument("--task", type=json.loads, required=True)

@@ -17,7 +17,7 @@ class Rules:
     """The public rules of a provider."""
 
     name: str
-    """Of the provider."""
+    """Name of the provider."""
     charges_first: bool
     """A failed job is charged and given back later; otherwise it is never charged."""
     refund_seconds: float
@@ -59,13 +59,13 @@ class Job:
     """One job."""
 
     id: str
-    """Its id."""
+    """The provider's id of the job."""
     clip: str | None
-    """The order; None for a stranger's job."""
+    """The ordered clip; None for a stranger's job."""
     tag: str | None
     """The client's id of the POST."""
     model: str
-    """Of the order."""
+    """The ordered endpoint."""
     price: int
     """Its price."""
     at: float

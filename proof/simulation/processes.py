@@ -198,7 +198,7 @@ def thread(loop: VirtualLoop, work: Callable[[], Any]) -> "asyncio.Future[Any]":
         result = work()
     except StopIteration as stop:
         error = RuntimeError(f"a thread raised {stop!r}")
-    except BaseException as raised:  # noqa: BLE001 - whatever it is belongs to who waits for it
+    except BaseException as raised:  # noqa: BLE001 - the caller that awaits the thread gets the error
         error = raised
     process = PROCESS.get()
     if process is None:
