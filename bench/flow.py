@@ -121,7 +121,7 @@ def run_round(way: str, scale: Scale) -> Round:
 def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale) -> Round:
     keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
     roots = {name: process.pid for name, process in stack.processes.items()}
-    # The embedded S3 stores its process id beside its folder.
+    # the embedded S3 stores its process id beside its folder
     roots["s3"] = int((stack.home / "s3" / "server.pid").read_text().split()[0])
     with DagsterApi(stack.dagster_url) as api, Meter(roots) as meter:
         idle = settle()

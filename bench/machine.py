@@ -30,7 +30,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     for name in before:
         if is_ours(name):
             del os.environ[name]
-    # The project's .env holds the person's settings too.
+    # the project's .env holds the person's settings too
     os.environ.update({"DAILIES_ENV_FILE": "", **values})
     try:
         yield

@@ -65,7 +65,7 @@ def _measure(meter: Meter, declared: Declared, s3: EmbeddedS3, url: str, scale: 
             script.stdin.write(order.encode())
             script.stdin.close()
         ends = _line_of(script, folder / "plain.log")
-        # The CPU time of the script and of its children can be read until the script is waited for.
+        # the CPU time of the script and of its children can be read until the script is waited for
         os.waitid(os.P_PID, script.pid, os.WEXITED | os.WNOWAIT)
         used = tree_seconds(script.pid)
     delivered = [end for end in ends if end is not None]

@@ -133,7 +133,7 @@ def _judge(url: str, clips: int) -> tuple[float, dict[str, list[float]]]:
             for key in ("1", "x", "h", "2", "Enter"):
                 before = spent()
                 page.keyboard.press(key)
-                # Wait for the frame that shows the answer.
+                # wait for the frame that shows the answer
                 page.evaluate(
                     "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
                 )

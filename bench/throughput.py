@@ -33,9 +33,9 @@ def main() -> int:
     if not Path("/proc/self/stat").exists():
         print("this benchmark reads CPU and memory from /proc, which only Linux has", file=sys.stderr)
         return 2
-    # SIGTERM must end all started processes too.
+    # SIGTERM must end all started processes too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    # Dagster looks for dagster.yaml in the working directory.
+    # Dagster looks for dagster.yaml in the working directory
     os.chdir(ROOT)
     adopt_orphans()
     document: dict[str, Any] = {

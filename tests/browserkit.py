@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages: what it complained about is part of what it saw."""
+"""A headless Chromium for tests of pages; it records the page's errors."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def chromium() -> str:
-    """Where a Chromium that plays H.264 is; without one the test is skipped."""
+    """Path of a Chromium that plays H.264; the test is skipped if none is installed."""
     found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip("no Chromium is installed (Debian: apt install chromium), so no page can be opened")
+        pytest.skip("no Chromium is installed (Debian: apt install chromium)")
     return found
 
 
@@ -26,7 +26,7 @@ class Browser:
 
     Attributes:
         page: The tab.
-        complaints: Errors of its console, uncaught exceptions and requests that failed.
+        complaints: Console errors, uncaught exceptions and failed requests.
     """
 
     page: Page
@@ -38,7 +38,7 @@ class Browser:
 
 @contextmanager
 def browser(*, width: int = 1200, height: int = 900, flags: Sequence[str] = ()) -> Iterator[Browser]:
-    """A tab of a browser that is closed at the end; `flags` are further ones of Chromium."""
+    """A tab of a browser that is closed at the end; `flags` are further flags of Chromium."""
     program = chromium()
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags])
@@ -52,7 +52,7 @@ def browser(*, width: int = 1200, height: int = 900, flags: Sequence[str] = ()) 
                 ),
             )
             page.on("pageerror", lambda error: found.complaints.append(str(error)))
-            # a video that is taken away ends its request, and so does a page that is left: neither is a failure
+            # removing a video or leaving a page cancels its request: neither is a failure
             page.on(
                 "requestfailed",
                 lambda request: (

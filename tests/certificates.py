@@ -1,4 +1,4 @@
-"""Certificates of servers on this machine, signed by themselves or by an authority that only the tests know."""
+"""Certificates of servers on this machine, self-signed or signed by an authority that only the tests know."""
 
 import datetime as dt
 import ipaddress
@@ -27,7 +27,7 @@ class Certificate:
     key: Path
 
     def server(self) -> ssl.SSLContext:
-        """The context of a server that shows it."""
+        """The TLS context of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.file, self.key)
         return context
@@ -43,7 +43,7 @@ class Authority(Certificate):
 
     @classmethod
     def make(cls, folder: Path) -> "Authority":
-        """Make one, with its certificate in `folder`."""
+        """Make an authority, with its certificate in `folder`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Private authority")])
         made = cls(folder / "authority.pem", folder / "authority-key.pem", folder, key, name)
@@ -52,7 +52,7 @@ class Authority(Certificate):
         return made
 
     def issue(self, host: str) -> Certificate:
-        """A certificate for a host, a name or an address."""
+        """Issue a certificate for a host, a name or an address."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
         place = secrets.token_hex(4)
@@ -64,7 +64,7 @@ class Authority(Certificate):
 
 
 def signer(folder: Path, key: PrivateKeyTypes | None = None, organization: str = "Bay Films") -> Certificate:
-    """A certificate for content credentials, with its authority's below it in the same file."""
+    """A certificate for content credentials, followed by its authority's certificate in the same file."""
     above = ec.generate_private_key(ec.SECP256R1())
     private = key or ec.generate_private_key(ec.SECP256R1())
 
@@ -129,7 +129,7 @@ def signer(folder: Path, key: PrivateKeyTypes | None = None, organization: str =
 
 
 def self_signed(folder: Path, host: str) -> Certificate:
-    """Make a certificate for a host, a name or an address, valid from yesterday to tomorrow; one that is there is kept."""
+    """Make a certificate for a host, a name or an address, valid from yesterday to tomorrow; an existing file is kept."""
     found = Certificate(folder / "certificate.pem", folder / "key.pem")
     if found.file.exists():
         return found

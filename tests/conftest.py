@@ -1,7 +1,7 @@
-"""What everything that works with a ledger is tested on: SQLite, and a real PostgreSQL that the tests bring themselves.
+"""The databases of all tests with a ledger: SQLite, and a real PostgreSQL that the tests start.
 
-DAILIES_TEST_POSTGRES_URL names another PostgreSQL, whose user may make databases. DAILIES_TEST_POOLER, `transaction` or
-`session`, puts a pgbouncer of that mode before whichever it is: `make test-pooler`.
+DAILIES_TEST_POSTGRES_URL names another PostgreSQL, whose user may create databases. DAILIES_TEST_POOLER, `transaction` or
+`session`, puts a pgbouncer of that mode before either server: `make test-pooler`.
 """
 
 import functools
@@ -46,29 +46,29 @@ from resources.storage.s3_client import S3Settings
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hooks of a module of their own."""
+    """Register the hooks of other modules."""
     config.pluginmanager.register(tiers)
 
 
-# until all tests are collected, next to nothing is garbage
+# collecting tests makes almost no garbage
 gc.disable()
 
-# tables are cut to the terminal's width, which is read when the commands are loaded
+# tables are cut to the terminal's width, which is read at the import of the commands
 os.environ.setdefault("COLUMNS", "200")
 
-# no test may buy with a person's own key, of whichever provider, or write into their bucket
+# no test may buy with a person's own key, or write into a person's bucket
 for _name in names():
     os.environ.pop(_name, None)
 
 # the sandbox's command answers a submit after 0.3 s, which only measurements need
 os.environ.setdefault("DAILIES_SANDBOX_POST_SECONDS", "0")
 
-# Servers of tests share a loaded machine with them: httpx's five seconds once failed three tests. Its clients copy this
-# default; what gives a timeout of its own, as all of dailies does, keeps it.
+# The tests' servers share a loaded machine: httpx's default of five seconds once failed three tests. Clients copy this default; code
+# with its own timeout, as all of dailies has, keeps it.
 vars(DEFAULT_TIMEOUT_CONFIG).update(vars(httpx.Timeout(120)))
 
-# Every test makes databases and S3 clients of its own. What alembic and botocore read from their packages for each, and
-# keep for each, is always the same and took a third of the tests' time.
+# Every test makes its own databases and S3 clients. Alembic and botocore read the same files of their packages for each, which took a
+# third of the tests' time.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 botocore.hooks.accepts_kwargs = functools.cache(botocore.hooks.accepts_kwargs)
 _scripts: dict[str | None, ScriptDirectory] = {}
@@ -85,15 +85,15 @@ def _scripts_once(config: Config) -> ScriptDirectory:
 ScriptDirectory.from_config = _scripts_once
 
 
-# Every engine has a cache of compiled statements of its own, for a dialect of its own. Hundreds of engines open databases of two
-# kinds here: those of one kind share both, once the first of them has asked its database what it is.
+# Every engine has its own dialect and its own cache of compiled statements. Hundreds of engines open databases of only two kinds here:
+# engines of one kind share both, once the first of them has asked its database for its version.
 _make_engine = sa.create_engine
 _kinds: dict[object, tuple[sa.Dialect, Any]] = {}
 _engines: dict[tuple[Any, str], sa.Engine] = {}
 
 
 def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
-    # Dagster makes an engine for every connection to its SQLite files, 4,700 of them in eleven tests of the completion sensor
+    # Dagster makes an engine for every connection to its SQLite files: 4,700 in eleven tests of the completion sensor
     again = how.get("poolclass") is sa.NullPool and str(url).startswith("sqlite")
     if again and (url, repr(how)) in _engines:
         return _engines[url, repr(how)]
@@ -121,7 +121,7 @@ def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
 sa.create_engine = _engine_of_a_kind
 
 
-# A new SQLite file gets what the migrations made of the first one: 4 ms of processor instead of 40.
+# a new SQLite file gets its tables from a dump of the first one: 4 ms of CPU instead of 40
 _migrate = database._migrate
 _migrated: list[str] = []
 
@@ -145,13 +145,13 @@ database._migrate = _migrate_once
 
 @pytest.fixture
 def migrations(monkeypatch: pytest.MonkeyPatch) -> Callable[[sa.Connection], None]:
-    """Every new database runs the migrations themselves; returns what the other tests have instead."""
+    """Every new database runs the migrations themselves; returns the function that other tests use instead."""
     monkeypatch.setattr(database, "_migrate", _migrate)
     return _migrate_once
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: the garbage collector need not go through it again and again, nor come so often."""
+    """Imported modules stay alive: the garbage collector need not scan them again, nor run so often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 10)
@@ -160,7 +160,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def no_pauses() -> Iterator[None]:
-    """What may be tried again is tried again at once, and nine times at most."""
+    """Retries follow at once, at most nine of them."""
     with stamina.set_testing(testing=True, attempts=9, cap=True):
         yield
 
@@ -173,7 +173,7 @@ def _not_to_disk(connection: object, record: Any, _proxy: object) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_power_cuts() -> Iterator[None]:
-    """Nobody cuts the power here, so nobody waits for the disk: a killed process loses nothing of what it wrote."""
+    """No test cuts the power, so no test waits for the disk: a killed process loses nothing that it wrote."""
     sa.event.listen(sa.Pool, "checkout", _not_to_disk)
     yield
     sa.event.remove(sa.Pool, "checkout", _not_to_disk)
@@ -181,7 +181,7 @@ def _no_power_cuts() -> Iterator[None]:
 
 @pytest.fixture
 def power_cuts() -> Iterator[None]:
-    """SQLite exactly as production opens it."""
+    """Open SQLite exactly as production does."""
     sa.event.remove(sa.Pool, "checkout", _not_to_disk)
     yield
     sa.event.listen(sa.Pool, "checkout", _not_to_disk)
@@ -189,7 +189,7 @@ def power_cuts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A server for this worker, started when the first test asks for it."""
+    """This worker's server, started for the first test that asks for it."""
     given, pooler = os.environ.get("DAILIES_TEST_POSTGRES_URL"), os.environ.get("DAILIES_TEST_POOLER")
     with PostgresServer(given, pooler=pooler) as server:
         yield server
@@ -210,7 +210,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """The address of a database with nothing in it."""
+    """The address of a database without tables."""
     if backend == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
     return str(request.getfixturevalue("postgres_url"))
@@ -218,7 +218,7 @@ def empty_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> s
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file whose tables are made: a copy of it is faster than the migrations."""
+    """A file with the ledger's tables: copying it is faster than the migrations."""
     path = tmp_path_factory.mktemp("template") / "ledger.db"
     open_database(f"sqlite:///{path}").dispose()
     return path
@@ -228,7 +228,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def new_ledger_url(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[], str]]:
-    """Makes addresses of databases without a single attempt, one per call."""
+    """Makes databases without attempts; each call returns the address of another one."""
     made: list[str] = []
 
     def make() -> str:
@@ -248,13 +248,13 @@ def new_ledger_url(
 
 @pytest.fixture
 def ledger_url(new_ledger_url: Callable[[], str]) -> str:
-    """The address of a ledger without a single attempt."""
+    """The address of a ledger without attempts."""
     return new_ledger_url()
 
 
 @pytest.fixture(scope="session")
 def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with `explained.HISTORY` purchases, up to the tests' clock; one for all workers, as it takes ten seconds."""
+    """A file with `explained.HISTORY` purchases up to the tests' clock; all workers share it, because it takes ten seconds."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -271,7 +271,7 @@ def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_history(postgres: PostgresServer, sqlite_history: Path) -> str:
-    """The same in PostgreSQL, for copies only."""
+    """The same history in PostgreSQL; tests may only copy it."""
     url = postgres.empty_database()
     open_database(url).dispose()
     postgres.fill(url, sqlite_history)
@@ -280,7 +280,7 @@ def postgres_history(postgres: PostgresServer, sqlite_history: Path) -> str:
 
 @pytest.fixture
 def history_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a ledger with a history, whose every write stays in this test."""
+    """The address of a copy of that ledger for this test alone."""
     if backend == "sqlite":
         yield f"sqlite:///{shutil.copyfile(request.getfixturevalue('sqlite_history'), tmp_path / 'history.db')}"
         return
@@ -292,7 +292,7 @@ def history_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def copied(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
-    """Copies a ledger that nobody has open and tells the copy's address: yesterday's backup, put back elsewhere."""
+    """Copies a ledger that nobody has open, and returns the copy's address: yesterday's backup, restored elsewhere."""
     made: list[str] = []
 
     def copy(url: str) -> str:
@@ -312,7 +312,7 @@ def copied(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
 
 @pytest.fixture(scope="session")
 def moto_s3() -> Iterator[S3Settings]:
-    """An S3 server that is not ours, with its address; each test takes a bucket of its own."""
+    """The address of moto's S3 server; each test has its own bucket."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

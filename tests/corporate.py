@@ -1,4 +1,4 @@
-"""A network as companies have it: names that only a proxy resolves, servers behind TLS of a private authority."""
+"""A company's network: only a proxy resolves its names, and its servers have certificates of a private authority."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ PAGE = b"<html><head><title>Access policy</title></head><body>Ask your administr
 
 
 class Listener:
-    """Serves every connection to a port of this machine in a thread of its own."""
+    """Serves every connection to a port of this machine in a separate thread."""
 
     def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
         self._serve = serve
@@ -47,11 +47,11 @@ class Listener:
 
 
 Cut = Callable[[int], bool]
-"""Whether a tunnel ends now, by the bytes that the client has sent through it."""
+"""Whether a tunnel ends now, by the number of bytes that the client has sent through it."""
 
 
 def relay(client: socket.socket, server: socket.socket, cut: Cut = lambda _sent: False) -> None:
-    """Pass bytes on between two connections until one of them ends, or the cut."""
+    """Forward bytes between two connections until one of them ends, or `cut` says so."""
     sent = 0
     while True:
         pending = [one for one in (client, server) if isinstance(one, ssl.SSLSocket) and one.pending()]
@@ -68,14 +68,14 @@ def relay(client: socket.socket, server: socket.socket, cut: Cut = lambda _sent:
 
 @dataclass
 class CorporateProxy:
-    """A forward proxy. It alone knows where the names lead."""
+    """A forward proxy. Only the proxy resolves the network's names."""
 
     places: dict[str, int] = field(default_factory=dict)
     """Port of 127.0.0.1 by host."""
     login: str | None = None
-    """`user:password`, where it wants one."""
+    """`user:password` if the proxy requires it."""
     refuses: dict[str, int] = field(default_factory=dict)
-    """Status of its answer by host."""
+    """Status of the proxy's answer, by host."""
     cuts: dict[str, Cut] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """The first line of every request."""
@@ -138,14 +138,14 @@ class CorporateProxy:
 
 @dataclass
 class Corporation:
-    """The network: an authority, a proxy, and servers behind both."""
+    """The network: an authority, a proxy, and the servers behind both."""
 
     authority: Authority
     proxy: CorporateProxy
     fronts: dict[str, Listener] = field(default_factory=dict)
 
     def serve(self, host: str, port: int) -> str:
-        """Put a server of this machine behind TLS and the proxy; gives its address there."""
+        """Put a server of this machine behind TLS and the proxy; returns its address in the network."""
         context = self.authority.issue(host).server()
 
         def serve(client: socket.socket) -> None:
@@ -161,12 +161,12 @@ class Corporation:
 
     @property
     def arrived(self) -> int:
-        """Connections that reached a server, whichever way."""
+        """Connections that reached a server, with or without the proxy."""
         return sum(front.accepted for front in self.fronts.values())
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that lead out of it."""
+        """The environment variables for access through the proxy."""
         login = f"{self.proxy.login}@" if self.proxy.login else ""
         return {
             "HTTPS_PROXY": self.proxy.url.replace("://", f"://{login}"),
@@ -188,7 +188,7 @@ def corporation(folder: Path, **options: object) -> Iterator[Corporation]:
 
 
 def without_proxies() -> list[str]:
-    """Names of variables of this process that say how the network is reached."""
+    """Names of this process's variables that configure proxies and certificates."""
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
     names += ("REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")
     return [name for name in os.environ if name.upper() in names]

@@ -1,6 +1,6 @@
-"""`make test ARGS=--cpu` says how many CPU seconds each test file took, its children that have ended included.
+"""`make test ARGS=--cpu` prints the CPU seconds of each test file, ended child processes included.
 
-Seconds of the clock say little on a busy machine. What starts for the first test that asks counts for that test's file.
+Wall time says little on a busy machine. A fixture that several files share counts for the file that needs it first.
 """
 
 import os
@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     by_file: dict[str, list[float]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
-            # the last of a test's three reports has what all of them took
+            # the last of a test's three reports includes the time of all three
             if getattr(report, "when", None) == "teardown":
                 seconds = sum(value for name, value in report.user_properties if name == PROPERTY)
                 by_file.setdefault(report.nodeid.split("::")[0], []).append(seconds)

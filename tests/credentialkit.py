@@ -1,4 +1,4 @@
-"""Files with content credentials, as a provider signs them, and what they say to a reader of its own."""
+"""Files with content credentials as a provider signs them, and an independent reader of them."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ CREATED_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgori
 
 
 def sign_as_provider(path: Path, folder: Path, organization: str = "Provider Inc") -> Path:
-    """The same file with a manifest of its maker."""
+    """Write a copy of a file with its maker's manifest."""
     certificate = signer(folder, organization=organization)
     made = path.with_name(f"{path.stem}-by-provider.mp4")
     action = {"action": "c2pa.created", "digitalSourceType": CREATED_BY_MODEL}
@@ -38,7 +38,7 @@ def flip_last_byte_of_picture(path: Path) -> Path:
 
 
 def read_with_c2pa(path: Path) -> dict[str, Any]:
-    """What c2pa's own reader says of a file."""
+    """What c2pa's own reader reports about a file."""
     with path.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
         found: dict[str, Any] = json.loads(reader.json())
         return found

@@ -1,4 +1,4 @@
-"""A deliverer of real parts with a provider that only says where outputs are, and a bucket that is audited."""
+"""A deliverer of real parts, a provider that only names the address of outputs, and a bucket that is audited."""
 
 import asyncio
 import hashlib
@@ -31,15 +31,15 @@ from resources.storage.objects import ObjectStore
 
 CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400, settle_seconds=60)
 AS_MADE = Expected(width=320, height=180, duration=2, audio=True)
-"""What `makers.make_mp4` makes when it is told nothing."""
+"""The properties of `makers.make_mp4`'s file by default."""
 
 
 class Outputs:
-    """A provider as the deliverer needs it.
+    """A provider with the methods that the deliverer calls.
 
     Attributes:
-        address: What a poll names as the output, None where the job is gone.
-        polls: How often it was asked.
+        address: The output that a poll names; None for a job that is gone.
+        polls: Number of polls.
     """
 
     name = "wavespeed"
@@ -59,13 +59,13 @@ class Outputs:
 
 
 class Depot:
-    """Finished generations and what brings them home.
+    """Finished generations, and the deliverer that fetches them.
 
     Args:
         ledger: The record.
         store: The bucket.
-        server: Where outputs are fetched.
-        scratch: For files on their way.
+        server: The server of the outputs.
+        scratch: Folder for incomplete files.
     """
 
     def __init__(self, ledger: Ledger, store: ObjectStore, server: Hostile, scratch: Path) -> None:
@@ -104,12 +104,12 @@ class Depot:
         return polls.record_end(self.ledger, attempt, seen, CAPABILITIES)
 
     def deliver(self, *attempts: Attempt) -> list[Attempt]:
-        """Bring generations home side by side; the first error is raised when all have ended."""
+        """Deliver generations concurrently; the first error is raised when all have ended."""
         self._deliver(attempts)
         return [self.read(attempt) for attempt in attempts]
 
     def deliver_and_write_sheets(self, *attempts: Attempt) -> list[Sheet]:
-        """The same, and the contact sheets that a run makes at its end."""
+        """Deliver generations concurrently, then write the contact sheets, as a run does at its end."""
         return self._deliver(attempts, sheets=True)
 
     def _deliver(self, attempts: tuple[Attempt, ...], *, sheets: bool = False) -> list[Sheet]:
@@ -132,18 +132,18 @@ class Depot:
             return asyncio.run(work())
 
     def read(self, attempt: Attempt) -> Attempt:
-        """The attempt as it stands now."""
+        """The attempt as the ledger has it now."""
         return self.ledger.attempts([attempt.id])[attempt.id]
 
     def manifest(self, attempt: Attempt) -> Manifest:
-        """Its manifest, wherever it is."""
+        """The attempt's manifest, under `videos` or `quarantine`."""
         where = (attempt.delivery or {})["manifest_uri"]
         data = self.store.get_bytes(where.removeprefix(f"s3://{self.store.bucket}/"))
         assert data is not None
         return Manifest.from_json_bytes(data, where=where)
 
     def audit(self) -> dict[str, str]:
-        """What the bucket holds of each take, by its manifest's key; every object must be whole and accounted for."""
+        """The bucket's takes, by the key of their manifest; every object must be whole and named by a manifest."""
         keys = [k for folder in (VIDEOS, QUARANTINE) for k in self.store.list_keys(folder)]
         current = [k for k in keys if k.endswith("/current.json")]
         manifests = [k for k in keys if k.endswith(".json") and k not in current]
@@ -163,7 +163,7 @@ class Depot:
         return {key: key.partition("/")[0] for key in manifests}
 
     def expire_claims(self) -> None:
-        """What time does: claims of workers that died run out."""
+        """End the claims of dead workers, as time does."""
         import sqlalchemy as sa
 
         from resources.ledger.schema import attempts

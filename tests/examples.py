@@ -1,11 +1,11 @@
-"""How many examples Hypothesis tries: as named in `make test`, a fifth of it in `make test-fast`, twenty times as many in `make prove`."""
+"""Numbers of Hypothesis examples: the full number in `make test`, a fifth of it in `make test-fast`, twenty times as many in `make prove`."""
 
 from hypothesis import settings
 
 OF_A_PROFILE = 100
-"""What the profile of `make test` tries where a test names no number."""
+"""The number in `make test` for tests that name none."""
 
 
 def examples(number: int) -> int:
-    """So many examples of a whole run, or the loaded profile's share of them."""
+    """The number for the loaded profile, for a test that tries this many in `make test`."""
     return max(number * settings.default.max_examples // OF_A_PROFILE, 5)

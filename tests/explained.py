@@ -1,7 +1,7 @@
-"""Which queries read a ledger's history: every statement that real flows send is explained by the database that answers it.
+"""Finds queries that read a ledger's history: the database explains every statement that real flows send.
 
-A table is history where it has more than `MOST_ROWS` rows; smaller ones are bounded, whatever they are called. A statement reads
-history where its plan scans such a table, or where it touches more than `MOST_ROWS` rows.
+A table counts as history if it has more than `MOST_ROWS` rows; smaller ones are bounded, whatever their name. A statement reads
+history if its plan scans such a table, or if it touches more than `MOST_ROWS` rows.
 """
 
 import contextlib
@@ -15,26 +15,26 @@ from typing import Any
 import sqlalchemy as sa
 
 HISTORY = 20_000
-"""Purchases of the ledger that tests have."""
+"""Number of purchases in the tests' ledger."""
 MOST_ROWS = 2_000
-"""Rows that a statement may touch: many times what is open there, more than the two weeks that a bill may still change, and a tenth
-of the history."""
+"""Rows that a statement may touch: far more than the open ones and the two weeks that a bill may still change, and a tenth of the
+history."""
 STEPS_PER_ROW = 25
-"""Instructions of SQLite's machine that a row costs: a search in an index, some comparisons, and its columns."""
+"""Instructions of SQLite's machine for one row: a search in an index, some comparisons, and the row's columns."""
 TIMES = 3
-"""How often a statement of one place is explained. Later ones have the same plan."""
+"""How often a statement of one place is explained; later ones have the same plan."""
 SCAN = re.compile(r"^SCAN (\w+)( USING (?:COVERING )?INDEX (\w+))?")
 EXPLAINED = re.compile(r"\s*(SELECT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
 
 
 @dataclass
 class Explained:
-    """What the statements of some flows read."""
+    """Findings about the statements of some flows."""
 
     too_much: dict[str, str] = field(default_factory=dict)
     """Statements that read history, by the place that sent them."""
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How often each statement was sent, by place and shape."""
+    """Number of each statement, by place and shape."""
 
     @property
     def places(self) -> set[str]:
@@ -47,7 +47,7 @@ class Explained:
 
 @contextlib.contextmanager
 def explaining() -> Iterator[Explained]:
-    """Explain every statement that is sent to any database meanwhile."""
+    """Explain every statement that any database receives within the block."""
     found = Explained()
     sizes: dict[str, dict[str, int]] = {}
 
@@ -76,8 +76,8 @@ def explaining() -> Iterator[Explained]:
 
 
 def _place() -> str:
-    """The function outside of SQLAlchemy and the ledger's own door that sends a statement."""
-    # frames alone: `traceback` reads the source of each
+    """The function that sends a statement, outside SQLAlchemy and the ledger's own modules."""
+    # Frames alone: `traceback` would also read the source of each.
     frame = inspect.currentframe()
     while frame is not None:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
@@ -89,7 +89,7 @@ def _place() -> str:
 
 
 def _sizes(cursor: Any, dialect: str) -> dict[str, int]:
-    """Rows of each table."""
+    """Number of rows of each table."""
     tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
     if dialect != "sqlite":
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
@@ -129,13 +129,13 @@ def _in_sqlite(cursor: Any, statement: str, parameters: Any, history: set[str]) 
 
 
 def _table(scan: re.Match[str], statement: str) -> str:
-    """The table of a line of a plan, which may name its alias."""
+    """The table of a line of a plan, which may name the table's alias."""
     named = re.search(rf"(\w+) AS {scan[1]}\b", statement)
     return named[1] if named else scan[1]
 
 
 def _is_small(raw: sqlite3.Connection, scan: re.Match[str] | None) -> bool:
-    """Whether a scan reads a partial index that holds few rows: what is open, or what waits."""
+    """Whether a scan reads a partial index with few rows, such as open or waiting purchases."""
     if scan is None or scan[3] is None:
         return False
     found = raw.execute("SELECT tbl_name, sql FROM sqlite_master WHERE name = ?", (scan[3],)).fetchone()
@@ -161,7 +161,7 @@ def _in_postgresql(cursor: Any, statement: str, parameters: Any, history: set[st
 
 
 def _reads(node: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float]]:
-    """The nodes of a plan that read a table or an index, with the rows that they touch."""
+    """The nodes of a plan that read a table or an index, with the number of rows that they touch."""
     if "Relation Name" in node or "Index Name" in node:
         removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
         if node["Node Type"] != "ModifyTable":

@@ -1,4 +1,4 @@
-"""A small HTTP server that answers as a test tells it: cut, changed, lying, endless, slow."""
+"""A small HTTP server with hostile answers: cut, changed, wrong, endless or slow."""
 
 import contextlib
 import ssl
@@ -13,7 +13,7 @@ MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(range(256)) * 8192
 
 @dataclass
 class File:
-    """One file of the server, and how it is served."""
+    """One file of the server, and how the server sends it."""
 
     data: bytes = MP4
     etag: str | None = '"one"'
@@ -23,16 +23,16 @@ class File:
     ranges: bool = True
     heeds_if_range: bool = True
     cuts: list[int] = field(default_factory=list)
-    """After how many bytes of the body each of the next answers is cut."""
+    """For each of the next answers, the number of body bytes after which it is cut."""
     statuses: list[int] = field(default_factory=list)
-    """Statuses of the next answers, before any file is sent."""
+    """Statuses of the next answers, which precede any file."""
     length: int | None = None
-    """A lie about the length."""
+    """A wrong Content-Length."""
     after_cut: Callable[["File"], None] | None = None
     drip_seconds: float = 0
     seen: list[dict[str, str]] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
-    """Port the client came from: the same one twice is a connection used again."""
+    """Port of the client; the same port twice means a reused connection."""
 
 
 class Hostile(ThreadingHTTPServer):
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         same = self.headers.get("If-Range") == file.etag or not file.heeds_if_range
         if asked and file.ranges and same:
             start = int(asked.removeprefix("bytes=").partition("-")[0])
-        # no copy: tests measure this process's memory, and a busy machine makes a download go on where it stopped
+        # no copy: tests measure this process's memory, and on a busy machine a download continues at the byte where it was cut
         body: bytes | memoryview = memoryview(file.data)[start:]
         self.send_response(206 if start else 200)
         if start:
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(context: ssl.SSLContext | None = None) -> Iterator[Hostile]:
-    """The server, running; over TLS when it is given a context."""
+    """A running server, with TLS if a context is given."""
     server = Hostile()
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)

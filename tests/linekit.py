@@ -1,4 +1,4 @@
-"""Log lines as `DAILIES_LOG_FORMAT=json` writes them: with what they are about where they are written."""
+"""Log lines as `DAILIES_LOG_FORMAT=json` writes them, with their fields."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ class _Fields(logging.Handler):
 
 @contextlib.contextmanager
 def lines_of_dailies() -> Iterator[list[dict[str, str]]]:
-    """The lines that are written meanwhile."""
+    """The lines that are written within the block."""
     logger, handler = logging.getLogger("dailies"), _Fields()
     level = logger.level
     logger.addHandler(handler)

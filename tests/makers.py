@@ -1,4 +1,4 @@
-"""Real MP4s for tests, made with PyAV: a moving picture, a tone, and what can be wrong with them."""
+"""Real MP4s for tests, made with PyAV: a moving picture, a tone, and the faults that files can have."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -27,7 +27,7 @@ def make_mp4(
     paint: Callable[[int, int], int] | None = None,
     aspect: str | None = None,
 ) -> Path:
-    """A clip whose brightness moves, with upright bars and a tone; its first `black_seconds` are black."""
+    """Make a clip of moving brightness with upright bars and a tone; its first `black_seconds` are black."""
     import av
 
     flags = dict(container_options or {})
@@ -59,7 +59,7 @@ def _moving(number: int, height: int) -> int:
 
 
 def _frame(width: int, height: int, luma: int, bars: int) -> Any:
-    """A picture that grows brighter downwards, with upright bars; black where `luma` is."""
+    """A picture that grows brighter downwards, with upright bars; black where `luma` says so."""
     import av
 
     frame = av.VideoFrame(width, height, "yuv420p")
@@ -105,15 +105,15 @@ def mux(
     rotation: int = 0,
     default: int | None = None,
 ) -> Path:
-    """A file of tracks of others, without encoding anything.
+    """Combine tracks of other files into one file without encoding.
 
     Args:
-        path: Where to write it.
-        tracks: Of each: the file, `video` or `audio`, by how many seconds it is moved, and which packets are kept by their
-            seconds (all of them for None). The muxer writes an edit list for what is moved.
-        movflags: Of FFmpeg's muxer.
-        rotation: Degrees counter-clockwise in which pictures are shown.
-        default: The number of the only track with the default flag.
+        path: The new file.
+        tracks: For each track: its file, `video` or `audio`, by how many seconds it is moved, and which packets are kept, by their
+            seconds (None keeps all). The muxer writes an edit list for a moved track.
+        movflags: Flags of FFmpeg's muxer.
+        rotation: Rotation of the shown picture in degrees, counter-clockwise.
+        default: Number of the only track with the default flag.
     """
     import av
 
@@ -142,11 +142,11 @@ def mux(
 
 
 Edit = tuple[float, float | None, float]
-"""Seconds it lasts, where in the media it begins (None for an empty edit), and its speed."""
+"""Its duration in seconds, its start in the media (None for an empty edit), and its speed."""
 
 
 def with_edits(path: Path, **edits: list[Edit]) -> Path:
-    """The same file with other edit lists, by the kind of its tracks (`vide`, `soun`); its index comes last."""
+    """Write a copy with other edit lists, by the kind of track (`vide`, `soun`); the file's index comes last."""
     import struct
 
     def boxes(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -187,7 +187,7 @@ def with_edits(path: Path, **edits: list[Edit]) -> Path:
 
 
 def with_c2pa(path: Path) -> Path:
-    """The same file with a C2PA box at its end, as signers add one."""
+    """Write a copy with a C2PA box at its end, as signing tools add one."""
     body = C2PA + b"\0\0\0\0manifest\0" + bytes(64)
     with path.open("ab") as file:
         file.write((8 + len(body)).to_bytes(4, "big") + b"uuid" + body)

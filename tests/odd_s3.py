@@ -1,4 +1,4 @@
-"""A small S3 server that is odd in one way, as real ones are: it lacks a feature, or wants another."""
+"""A small S3 server with one oddity, as real servers have: a feature is missing, or another header is required."""
 
 import base64
 import contextlib
@@ -17,12 +17,12 @@ from pydantic import SecretStr
 from resources.storage.s3_client import S3Settings
 
 Oddity = Callable[["Request"], tuple[int, str, str] | None]
-"""Says status, code and message of a refusal; None where the request is taken."""
+"""The status, code and message of a refusal; None if the request is accepted."""
 
 
 @dataclass
 class Answer:
-    """What is sent; a `retouch` changes it. Without a Content-Length the connection ends the body."""
+    """The answer to send; a `retouch` changes it. Without a Content-Length the end of the connection ends the body."""
 
     status: int
     body: bytes = b""
@@ -30,7 +30,7 @@ class Answer:
 
 
 class Request:
-    """What an oddity looks at."""
+    """The properties of a request that oddities depend on."""
 
     def __init__(self, method: str, path: str, headers: dict[str, str], base: str = "") -> None:
         self.method = method
@@ -38,16 +38,16 @@ class Request:
         self.query = parse_qs(query, keep_blank_values=True)
         self.headers = headers
         self.is_based = self.path.startswith(f"{base}/")
-        """Whether the path begins with that of the server's address."""
+        """Whether the path begins with the path of the server's address."""
         self.path = self.path.removeprefix(base)
         bucket, dot, _ = headers.get("host", "").partition(".s3.test")
         self.is_virtual = bool(dot)
-        """Whether the host's name names the bucket."""
+        """Whether the bucket is named in the host."""
         if self.is_virtual:
             self.path = f"/{bucket}{self.path}"
 
     def asks(self, name: str) -> str:
-        """A parameter of the query, empty where it is not there."""
+        """A parameter of the query; empty if it is missing."""
         return self.query.get(name, [""])[0]
 
     @property
@@ -56,7 +56,7 @@ class Request:
 
     @property
     def region(self) -> str:
-        """The region that the request is signed for."""
+        """The region in the request's signature."""
         scope = self.headers.get("authorization", "").partition("Credential=")[2].split("/")
         return scope[2] if len(scope) > 2 else ""
 
@@ -72,7 +72,7 @@ class Request:
 
 
 class OddS3(ThreadingHTTPServer):
-    """The server; `objects` by path, `seen` every request."""
+    """The server; `objects` by path, `seen` has every request."""
 
     daemon_threads = True
     block_on_close = False
@@ -204,7 +204,7 @@ def with_header(name: str) -> Callable[[Request], bool]:
 
 
 def is_stream(asked: Request) -> bool:
-    """A PUT of a clip that is sent while it arrives: nothing is known of its content before."""
+    """Whether the request is a PUT of a clip that is sent while it arrives, without a checksum of its content."""
     return asked.is_put and "content-md5" not in asked.headers and not asked.has_checksum
 
 
@@ -243,7 +243,7 @@ def all_of(*oddities: Oddity) -> Oddity:
 
 @contextlib.contextmanager
 def odd_s3(oddity: Oddity, **how: Any) -> Iterator[OddS3]:
-    """The server, running; `how` as `OddS3` takes it."""
+    """A running server; `how` is passed to `OddS3`."""
     server = OddS3(oddity, **how)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

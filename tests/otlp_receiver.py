@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector for tests: it receives OTLP over HTTP, decodes it, and draws what belongs together."""
+"""An OpenTelemetry collector for tests: it receives OTLP over HTTP, decodes spans, and draws each trace as a tree."""
 
 import contextlib
 import gzip
@@ -32,7 +32,7 @@ class Received:
 
 
 class OtlpReceiver(ThreadingHTTPServer):
-    """The server; `bodies` are what it received."""
+    """The server; `bodies` has all received requests."""
 
     daemon_threads = True
 
@@ -43,7 +43,7 @@ class OtlpReceiver(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
 
     def spans(self, **facts: object) -> list[Received]:
-        """The spans with these facts, oldest first."""
+        """The spans with these attributes, oldest first."""
         found = []
         for body in list(self.bodies):
             for of_process in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -56,7 +56,7 @@ class OtlpReceiver(ThreadingHTTPServer):
         )
 
     def tree(self, spans: list[Received]) -> list[str]:
-        """The names of the spans of one trace, indented by their depth; several alike side by side are one line."""
+        """Names of the spans of one trace, indented by depth; equal neighbours are one line."""
         assert len({one.trace for one in spans}) == 1, "one trace"
         below = defaultdict(list)
         for one in spans:
@@ -116,7 +116,7 @@ class _Taker(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def receiving() -> Iterator[OtlpReceiver]:
-    """The collector, running."""
+    """A running collector."""
     server = OtlpReceiver()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

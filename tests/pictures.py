@@ -1,4 +1,4 @@
-"""Real pictures and films for tests, small and quickly made."""
+"""Real pictures and films for tests, small and quick to make."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def png(width: int, height: int, *, shade: int = 90) -> bytes:
-    """A grey PNG, written by hand: an encoder of its own would prove nothing about the reader."""
+    """Write a grey PNG by hand: a file from an encoder that shares code with the reader would prove nothing about the reader."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -25,7 +25,7 @@ def png(width: int, height: int, *, shade: int = 90) -> bytes:
 
 
 def encoded(codec: str, width: int, height: int, *, pixels: str) -> bytes:
-    """One picture by one of FFmpeg's encoders, e.g. `mjpeg` or `libwebp`."""
+    """One picture from one of FFmpeg's encoders, e.g. `mjpeg` or `libwebp`."""
     import av
 
     context: Any = av.CodecContext.create(codec, "w")

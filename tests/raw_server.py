@@ -1,4 +1,4 @@
-"""A server that answers every connection with given bytes, whatever they are, and hangs up."""
+"""A server that answers every connection with given bytes and closes it."""
 
 import contextlib
 import socket
@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 Answer = Callable[[bytes], bytes]
-"""Gives the bytes to send, from the head of the request."""
+"""The bytes to send, from the head of the request."""
 
 
 class RawServer:
-    """The server; `answer` says what is sent, and `requests` what was asked."""
+    """The server; `answer` gives the bytes to send, and `requests` has all received heads."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -45,7 +45,7 @@ class RawServer:
 
 @contextlib.contextmanager
 def answering(answer: Answer | bytes) -> Iterator[RawServer]:
-    """The server, running."""
+    """A running server."""
     server = RawServer(answer if callable(answer) else lambda _: answer)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""A room with clips to judge: a ledger and a bucket with takes that were put there without a provider."""
+"""A room with clips to judge: a ledger and a bucket, filled without a provider."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ _numbers = itertools.count()
 
 
 def an_editor(folder: Path, **series: str) -> PromptEditor:
-    """What changes words in a data folder with these series; each text goes on after the name and the model."""
+    """The editor of prompts in a data folder with these series; each text follows the name and the model."""
     data = folder / "data"
     (data / "series").mkdir(parents=True)
     models = Catalogue.load(ROOT / "data" / "models")
@@ -83,7 +83,7 @@ class Studio:
         finish: FinishOrder | None = None,
         **facts: Any,
     ) -> Attempt:
-        """One more delivered take of a clip."""
+        """Add a delivered take of a clip."""
         number = next(_numbers)
         request = ClipRequest(
             clip=clip,
@@ -130,7 +130,7 @@ class Studio:
         editor: PromptEditor | None = None,
         declared: Callable[[], Declarations] | None = None,
     ) -> RoomHouse:
-        """What a server of the room needs."""
+        """The arguments of a room's server."""
         titles: Mapping[str, str] = {"bay": "The bay"}
         return RoomHouse(
             self.ledger,
@@ -145,7 +145,7 @@ class Studio:
 
 
 class FakeShop:
-    """Sells retakes and remembers them."""
+    """A shop that records the retakes that it sells."""
 
     def __init__(self) -> None:
         self.bought: dict[str, str] = {}

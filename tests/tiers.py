@@ -1,7 +1,7 @@
-"""Which tests run when: some in `make test-fast`, each promise once in `make test`, repetition in `make prove`.
+"""Which tests run when: a part in `make test-fast`, each promise once in `make test`, repetition in `make prove`.
 
-CONTRIBUTING.md has the rule. A test for the night says so with `@pytest.mark.night`. On PostgreSQL a test of
-the ledger runs with the first of its parameters in `make test`; what else runs there does so at night, unless it is marked `postgresql`.
+CONTRIBUTING.md has the rule. A test for the night is marked `@pytest.mark.night`. On PostgreSQL, `make test` runs a test of the
+ledger with the first of its parameters; the other tests on PostgreSQL run at night, unless they are marked `postgresql`.
 """
 
 import gc
@@ -13,7 +13,7 @@ import pytest
 from examples import OF_A_PROFILE
 from hypothesis import HealthCheck, settings
 
-# how long an example takes says something about the machine, and nothing about the code
+# the duration of an example depends on the machine, not on the code
 settings.register_profile(
     "dailies",
     deadline=None,
@@ -25,10 +25,10 @@ settings.register_profile("long", settings.get_profile("dailies"), max_examples=
 settings.load_profile("dailies")
 
 STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "started"}
-"""Fixtures that start a process; who uses one is slow without saying so."""
+"""Fixtures that start a process; a test that uses one is slow without a mark."""
 
 NIGHT = "tests for the night"
-"""Under this name a worker tells how many tests it left out."""
+"""The key under which a worker reports how many tests it left out."""
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def one_of_each(values: Iterable[T], kind: Callable[[T], Hashable]) -> list[Any]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what starts processes by its fixtures, and leave the night's tests out unless `-m` names them."""
+    """Mark tests as slow by their fixtures, and leave the night's tests out unless `-m` names them."""
     global _left_out  # noqa: PLW0603 - a process collects once
     on_postgresql = set()
     for item in items:
@@ -75,14 +75,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Tell whoever distributes the tests how many were left out."""
+    """Report the number of omitted tests to the process that distributes the tests."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput[NIGHT] = _left_out
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Every worker collects all tests, so each has left out the same."""
+    """Every worker collects all tests, so each has left out the same number."""
     global _left_out  # noqa: PLW0603
     _left_out = getattr(node, "workeroutput", {}).get(NIGHT, 0)
 
@@ -94,17 +94,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _skip_what_starts_a_process(event: str, _arguments: tuple[object, ...]) -> None:
     if _test_runs and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
-        pytest.skip("it starts a process, which the fast suite does not: mark it slow")
+        pytest.skip("this test starts a process, which no fast test may do: mark it slow")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The fast suite starts no process and tries few examples; the night tries many.
 
-    Who only distributes tests starts the workers.
+    The process that only distributes tests must start the workers.
     """
     distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if distributes:
-        # it collects nothing itself
+        # this process collects nothing
         gc.enable()
     if config.option.markexpr == "not slow" and not distributes:
         settings.load_profile("fast")
@@ -115,8 +115,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Tell the audit hook when a test runs."""
-    global _test_runs  # noqa: PLW0603 - an audit hook is the process's, for ever
+    """Set the audit hook's flag while a test runs."""
+    global _test_runs  # noqa: PLW0603 - an audit hook stays until the process ends
     _test_runs = True
     try:
         return (yield)

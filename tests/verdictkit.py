@@ -1,4 +1,4 @@
-"""What tests share about verdicts on takes."""
+"""Shortcuts for tests of verdicts on takes."""
 
 import uuid
 
@@ -16,7 +16,7 @@ def a_verdict(
     second: float | None = None,
     named: str | None = None,
 ) -> Verdict:
-    """A person's word on a take."""
+    """A person's verdict on a take."""
     return Verdict(
         id=named or uuid.uuid4().hex,
         take=take.id,

@@ -68,7 +68,7 @@ async def bring_home(place: dict[str, Any]) -> None:
             with Deliverer(engine, store, policy=policy, scratch=Path(place["scratch"])) as deliverer:
                 while found := waiting(ledger):
                     await asyncio.gather(*(one(deliverer, attempt) for attempt in found))
-                    # The claims of a dead worker end with their lease.
+                    # the claims of a dead worker end with their lease
                     await asyncio.sleep(0.1)
         finally:
             await engine.aclose()

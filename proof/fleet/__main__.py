@@ -57,7 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.dagster is None and options.clips < 2 * len(options.scenes):
         parser.error("--clips: each scene has two runs")
-    # Any end of this process must also end the namespaces and their processes.
+    # any end of this process must also end the namespaces and their processes
     for number in _INTERRUPTIONS:
         signal.signal(number, _interrupted)
     namespaces = not options.addresses and can_make_namespaces()
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _interrupted(number: int, _frame: object) -> None:
-    # A second Ctrl-C must not interrupt the cleanup.
+    # a second Ctrl-C must not interrupt the cleanup
     for one in _INTERRUPTIONS:
         signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)

@@ -136,7 +136,7 @@ class Fleet:
             host.name: {name: self._reach(host, name, target, stack) for name, target in reach.items()}
             for host in self.hosts.values()
         }
-        # A file's address has the host and port to which its POST was sent.
+        # a file's address has the host and port to which its POST was sent
         outputs = [f"http://{one['prov']}" for one in there.values()]
         secret = s3.settings.secret_access_key
         for host in self.hosts.values():
@@ -289,7 +289,7 @@ class Fleet:
 
     def _end_all(self) -> None:
         for process in [one.process for one in self.processes] + ([self._watch] if self._watch else []):
-            # A frozen process ignores every signal but SIGKILL.
+            # a frozen process ignores every signal but SIGKILL
             end(process, politely=False)
 
     # What the ledger shows

@@ -203,7 +203,7 @@ def _lives(pid: str) -> bool:
 def _namespaces(names: list[str], stack: contextlib.ExitStack) -> dict[str, Host]:
     sweep()
     if others := [bridge.name for bridge in Path("/sys/class/net").glob("dbr*")]:
-        # Two proofs with the same addresses received each other's answers, and both stalled.
+        # two proofs with the same addresses received each other's answers, and both stalled
         raise RuntimeError(
             f"another proof on this machine uses the same addresses ({others[0]}): wait until it has ended"
         )

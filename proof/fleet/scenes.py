@@ -85,7 +85,7 @@ def run_fleet(
 
 def run_short(folder: Path, database: Database) -> FleetOutcome:
     """Freeze one run and kill another, with short claims."""
-    # Even the shortest job must last until its run is frozen or killed.
+    # even the shortest job must last until its run is frozen or killed
     mischief = replace(Mischief.none(7), job_seconds=20.0)
     seconds = {"LEASE_SECONDS": 6, "RENEW_SECONDS": 1, "DOUBT_SECONDS": 2, "delivery": 10}
     with (
@@ -109,7 +109,7 @@ def cable_out_and_a_worker_killed(
     """One host loses its cable with a POST in flight; on the other host a run is killed for good."""
     at_w1, at_w2 = fleet.produce("w1", cut), fleet.produce("w2", killed)
     fleet.wait_for("a POST in flight", lambda: fleet.has_post_in_flight(cut), seconds=PATIENCE_SECONDS)
-    # Without namespaces a file's address leads through the host that ordered it, so the cable stays in.
+    # without namespaces a file's address leads through the host that ordered it, so the cable stays in
     if fleet.namespaces:
         fleet.hosts["w1"].cut()
     pulled = time.monotonic()

@@ -1,4 +1,4 @@
-"""A project with a ledger, a bucket at a real embedded S3, and clips that are delivered there without a provider."""
+"""A project with a ledger, a bucket at a real embedded S3, and clips that were delivered there without a provider."""
 
 import shutil
 import sys
@@ -52,7 +52,7 @@ def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Carries out a command in this process; returns its exit code and what it printed on both streams."""
+    """Runs a command in this process; returns its exit code and its text on both streams."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dailies", *arguments])

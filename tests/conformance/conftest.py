@@ -9,7 +9,7 @@ from resources.sandbox.endpoints import load_endpoints
 
 @pytest.fixture
 def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The made-up provider's front is installed beside ours."""
+    """Install the invented provider's front beside ours."""
     made_up = EntryPoint("acme", "acme_video.front:FRONT", front_registry.GROUP)
     monkeypatch.setattr(front_registry, "entry_points", lambda group: [*entry_points(group=group), made_up])
     for cached in (front_registry.fronts, load_endpoints):

@@ -1,4 +1,4 @@
-"""The command `dailies`, in this process or in one of its own."""
+"""The command `dailies`, in this process or in a separate one."""
 
 import io
 import subprocess
@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 1200
 
 
 def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process: a process of its own costs two CPU seconds."""
+    """Run the command in this process: a separate process costs two CPU seconds."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["dailies", *arguments])
@@ -29,7 +29,7 @@ def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
 def run_apart(
     *arguments: str, environment: Mapping[str, str], folder: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, from a folder."""
+    """Run the command in a separate process, from a folder."""
     return subprocess.run(
         [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
         check=False,

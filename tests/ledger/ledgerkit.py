@@ -1,4 +1,4 @@
-"""What the ledger's tests share: a clock that is moved by hand, requests, and shortcuts to a state."""
+"""Shared by the ledger's tests: a clock that a test moves, requests, and shortcuts to a state."""
 
 import contextlib
 import itertools
@@ -73,14 +73,14 @@ LEGAL_MONEY: dict[AttemptState, set[MoneyState]] = {
     },
     AttemptState.ABANDONED: {MoneyState.INDETERMINATE, MoneyState.RESERVED},
 }
-"""Where the money of an attempt may stand in each state: it never disappears and never is in two places."""
+"""The states of money that each state of an attempt allows: money never disappears and is never counted twice."""
 
 
 @contextlib.contextmanager
 def process_pool(count: int) -> Iterator[tuple[ProcessPoolExecutor, Barrier]]:
-    """Real processes, forked from one that has imported what they need and done nothing, and the barrier they start at.
+    """Real processes, forked from one that has only imported what they need, and the barrier at which they start.
 
-    A process that dies ends its test with an error: `multiprocessing.Pool` would wait for its answer for ever.
+    If one dies, its test ends with an error; `multiprocessing.Pool` would wait for its answer for ever.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
@@ -124,13 +124,13 @@ def decided(
     run_id: str | None = None,
     **how: Any,
 ) -> Decided:
-    """The verdict on one clip."""
+    """The decision about one clip."""
     (verdict,) = decide(ledger, [request or a_request()], Decision(decision, **how), run_id=run_id)
     return verdict
 
 
 def queued(ledger: Ledger, request: ClipRequest | None = None, **how: Any) -> Attempt:
-    """A clip that is queued anew."""
+    """Queue a clip anew."""
     attempt = decided(ledger, request, **how).attempt
     assert attempt is not None
     assert attempt.state is AttemptState.QUEUED
@@ -138,7 +138,7 @@ def queued(ledger: Ledger, request: ClipRequest | None = None, **how: Any) -> At
 
 
 def claimed(ledger: Ledger, account: str = ACCOUNT, limits: Limits = NO_LIMITS) -> Submission:
-    """The next submission, which must be possible."""
+    """Claim the next submission, which must be possible."""
     submission = claim_next(ledger, account, PostTerms(limits, DEADLINE))
     assert isinstance(submission, Submission), submission
     return submission
@@ -155,7 +155,7 @@ def rejected(kind: FailureKind = FailureKind.INVALID, *, retry_after: float | No
 def submitted(
     ledger: Ledger, request: ClipRequest | None = None, *, job_id: str = "job-1", **how: Any
 ) -> Attempt:
-    """A clip whose job is at the provider. Nothing else may be queued."""
+    """A clip whose job is at the provider. No other clip may be queued."""
     queued(ledger, request, **how)
     attempt = record_outcome(ledger, claimed(ledger), accepted(job_id))
     assert attempt.state is AttemptState.SUBMITTED
@@ -171,21 +171,21 @@ def succeeded(
 
 
 def a_state(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> JobState:
-    """What a poll saw."""
+    """The state that a poll reads."""
     if status is JobStatus.SUCCEEDED:
         changes.setdefault("outputs", ("https://cdn.example/clip.mp4",))
     return JobState(status, status.value, **changes)
 
 
 def read(ledger: Ledger, attempt: Attempt) -> Attempt:
-    """The attempt as it stands now."""
+    """The attempt as the ledger has it now."""
     return ledger.attempts([attempt.id])[attempt.id]
 
 
 def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submission, Attempt]:
-    """A clip that was claimed once and stands in `state`, with the submission that was claimed for it.
+    """A clip in `state`, with the submission that was claimed for it.
 
-    Only states that an attempt can be in after a claim.
+    Allows only states that an attempt can have after a claim.
     """
     queued(ledger)
     submission = claimed(ledger)
@@ -234,7 +234,7 @@ def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submiss
 
 
 def submission_state(ledger: Ledger, submission: Submission) -> SubmissionState:
-    """What the ledger says became of a POST."""
+    """The ledger's state of a POST."""
     with ledger.read() as connection:
         query = sa.select(submissions.c.state).where(submissions.c.id == submission.id)
         return SubmissionState(connection.execute(query).scalar_one())
@@ -243,13 +243,13 @@ def submission_state(ledger: Ledger, submission: Submission) -> SubmissionState:
 def the_journal_is_whole(
     ledger: Ledger, attempt: Attempt, entries: list[dict[str, Any]] | None = None
 ) -> None:
-    """Versions 1..n without a gap, each step allowed, the last one what the row says, money legal at every step."""
+    """Versions are 1..n without a gap, each step is allowed, the last one equals the row, and the money is legal at every step."""
     entries = ledger.history(attempt.id) if entries is None else entries
     assert [entry["version"] for entry in entries] == list(range(1, attempt.version + 1))
     assert entries[0]["from_state"] is None
     for before, after in itertools.pairwise(entries):
         assert after["from_state"] == before["to_state"]
-        # a bill changes the money and leaves the state
+        # a bill changes the money and keeps the state
         settled = after["to_state"] == after["from_state"]
         assert settled or AttemptState(after["to_state"]) in TRANSITIONS[AttemptState(after["from_state"])]
         assert after["at"] >= before["at"]

@@ -1,4 +1,4 @@
-"""A project of its own for every test: a fresh ledger, bucket, sandbox and Dagster, with jobs that end at once."""
+"""A separate project for every test: a fresh ledger, bucket, sandbox and Dagster, with jobs that end at once."""
 
 import random
 import shutil
@@ -31,12 +31,12 @@ from resources.video.inspector import VideoInspector
 
 QUIET_DAGSTER = {
     "telemetry": {"enabled": False},
-    # the local one starts four processes for each step
+    # the local step launcher starts four processes for each step
     "compute_logs": {
         "module": "dagster._core.storage.noop_compute_log_manager",
         "class": "NoOpComputeLogManager",
     },
-    # what `dailies up` has; Dagster's own opens a file anew for each statement: a fifth of a test's time
+    # The storage of `dailies up`; Dagster's default opens a file for each statement, which took a fifth of a test's time.
     "storage": {"custom": {"module": "pipelines.dagster_storage", "class": "KeptSqliteStorage"}},
 }
 UNSET = (
@@ -58,10 +58,10 @@ def _soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng
 
 
 class SmallClips(ClipStore):
-    """Square clips of 128 pixels. Seedance promises a shape and no size, and a clip of 960 pixels takes 110 ms more to look at."""
+    """Square clips of 128 pixels. Seedance promises a shape and no size, and inspecting a clip of 960 pixels takes 110 ms more."""
 
     made: ClassVar[Path]
-    """Where all houses keep them: most have been made for an earlier house."""
+    """Folder shared by all houses: most clips exist from an earlier house."""
 
     def __init__(self, _directory: Path, pad_to: int | None = None) -> None:
         super().__init__(self.made, pad_to)
@@ -76,7 +76,7 @@ _trials: dict[str | None, BucketTrial] = {}
 
 
 def _tried_once(store: ObjectStore) -> BucketTrial:
-    """The trial of a bucket. The houses' buckets are on one server, so what the first trial finds is true of all."""
+    """Try the bucket once. All houses' buckets are on one server, so the result of the first trial holds for all."""
     server = store.settings.endpoint_url
     if server not in _trials:
         _trials[server] = try_bucket(store)
@@ -86,14 +86,14 @@ def _tried_once(store: ObjectStore) -> BucketTrial:
 
 @pytest.fixture(scope="session")
 def lookers() -> Iterator[VideoInspector]:
-    """The processes that look at clips, for all houses: to start them takes longer than most runs."""
+    """The inspection processes of all houses: starting them takes longer than most runs."""
     with VideoInspector(workers=INSPECTORS) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of Dagster whose tables are made: a copy of it is faster than its migrations."""
+    """A folder of Dagster with its tables: copying it is faster than Dagster's migrations."""
     folder = tmp_path_factory.mktemp("template") / "dagster"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch, dagster_in(folder, patch):
@@ -102,7 +102,7 @@ def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def dagster_in(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """A Dagster whose files are in this folder. A command that opens it in a test finds the same storage."""
+    """A Dagster with its files in this folder. A command that opens the folder in a test finds the same storage."""
     patch.setenv("DAGSTER_HOME", str(folder))
     (folder / "dagster.yaml").write_text(yaml.safe_dump(QUIET_DAGSTER))
     with dg.DagsterInstance.local_temp(str(folder), QUIET_DAGSTER) as instance:
@@ -112,23 +112,23 @@ def dagster_in(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[dg.DagsterIn
 @contextmanager
 def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Path) -> Iterator[House]:
     with pytest.MonkeyPatch.context() as patch:
-        # when to ask for a job is tested with a clock of its own; here it would only take seconds
+        # other tests test the time of polls with their own clock; here it would only cost seconds
         patch.setattr(poller, "next_poll_in", _soon)
         for module in (ends, polls):
             patch.setattr(module, "SOON_SECONDS", 0.3)
         patch.setattr(ends, "APART_SECONDS", 0.1)
-        # on a slow machine a minute passes, and a sensor that has nothing to do would have something
+        # a minute may pass on a slow machine, and a sensor that must have nothing to do would then have something
         for module in (polls, deliveries):
             patch.setattr(module, "LATE_SECONDS", 3600)
         patch.setattr(batch, "LOOK_SECONDS", 0.1)
-        # Two runs in one process may wait for each other for ever: each configures all logging while the other logs an event
-        # within its handler's lock. A run worker has a process of its own, and no house names a handler.
+        # Two runs in one process may deadlock: each configures all logging while the other logs an event within its handler's lock. Run
+        # workers are separate processes, and no house configures a handler.
         patch.setattr(EventMethods, "get_yaml_python_handlers", lambda _: [])
         for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
         patch.setattr(bucket_mark, "try_bucket", _tried_once)
         patch.setattr(workshop, "ClipStore", SmallClips)
-        # in one colour, which is encoded once for each size
+        # clips of one colour, which is encoded once for each size
         patch.setattr(media, "PALETTES", media.PALETTES[:1])
         patch.setattr(SmallClips, "made", dagster.parent / "clips", raising=False)
         data = folder / "data"
@@ -181,7 +181,7 @@ def house(tmp_path: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster_templ
 def house_to_look_at(
     tmp_path_factory: pytest.TempPathFactory, s3: EmbeddedS3, lookers: VideoInspector, dagster_template: Path
 ) -> Iterator[House]:
-    """One for all tests of a module, which leave it as it is."""
+    """One house for all tests of a module, which must not change it."""
     with house_in(tmp_path_factory.mktemp("house"), s3, lookers, dagster_template) as made:
         yield made
 

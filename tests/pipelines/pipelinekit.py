@@ -1,4 +1,4 @@
-"""One project for a test: its data folder, its sandbox, its bucket, its ledger and its Dagster, all in this process."""
+"""One project for a test: its data folder, sandbox, bucket, ledger and Dagster, all in this process."""
 
 import hashlib
 import socket
@@ -36,9 +36,9 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class ImpatientProduction(Production):
-    """What runs work with, but no test waits a minute for an S3 that nobody has started.
+    """The resources of runs, except that no test waits a minute for an S3 server that is not running.
 
-    One that listens has its full patience: on a loaded machine it may cut a connection that the next request makes anew.
+    A running server gets the full time: on a loaded machine it may close a connection, which the next request opens anew.
     """
 
     def store(self) -> ObjectStore:
@@ -56,7 +56,7 @@ def _listens(address: str | None) -> bool:
 
 
 def produce_clips() -> dg.JobDefinition:
-    """For `dagster.reconstructable`, which wants a function of a module."""
+    """A function of the module, as `dagster.reconstructable` requires."""
     return build_defs(ImpatientProduction()).resolve_job_def("produce_clips")
 
 
@@ -65,9 +65,9 @@ class Ran:
     """One run that is over.
 
     Attributes:
-        run: As Dagster has it.
-        failure: What the failed step tells people, None for a green run.
-        failed_clips: The table of the failure: reason by clip.
+        run: Dagster's record of the run.
+        failure: The error of the failed step; None for a green run.
+        failed_clips: The failure's table: reason by clip.
     """
 
     run: dg.DagsterRun
@@ -86,9 +86,9 @@ class House:
     Attributes:
         data: The data folder.
         sandbox: The provider.
-        s3_folder: Where the embedded S3 keeps its buckets.
+        s3_folder: The embedded S3's folder of buckets.
         instance: Dagster's storage, in SQLite files.
-        run_keys: Which `run_key`s were answered, since Dagster answers each once, for ever.
+        run_keys: Every `run_key` so far, since Dagster answers each key only once.
     """
 
     data: Path
@@ -113,10 +113,10 @@ class House:
         own: Mapping[str, dict[str, Any]] | None = None,
         **changes: Any,
     ) -> list[str]:
-        """Write a series whose prompts name their clip; returns the keys in the order of the file.
+        """Write a series whose prompts name their clip; returns the keys in the file's order.
 
         Args:
-            own: What clips say for themselves, by their names.
+            own: Fields of single clips, by the clips' names.
         """
         document: dict[str, Any] = {
             "name": series,
@@ -142,7 +142,7 @@ class House:
     # What Dagster does
 
     def definitions(self) -> dg.Definitions:
-        """What Dagster loads; again after every change of a file, since the schedules come from the files."""
+        """Load Dagster's definitions; called again after every change of a file, since the files declare the schedules."""
         declared = tuple(file.read_bytes() for file in sorted((self.data / "series").iterdir()))
         if self._loaded is None or self._loaded[0] != declared:
             self._loaded = declared, build_defs(self.production)
@@ -177,7 +177,7 @@ class House:
     def materialize(
         self, assets: Sequence[str], keys: Sequence[str], *, tags: Mapping[str, str] | None = None
     ) -> Ran:
-        """What a person does who marks some assets and a range of clips and clicks Materialize."""
+        """Materialize a selection of assets over a range of clips, as a person does in the UI."""
         result = dg.materialize(
             [prompts, produce],
             selection=[dg.AssetKey(asset) for asset in assets],
@@ -210,7 +210,7 @@ class House:
         return Ran(run, failure, failed)
 
     def tick(self, sensor: str) -> tuple[list[Ran], str | None]:
-        """One tick of a sensor as the daemon carries it out, its runs included; returns them and the tick's message."""
+        """Carry out one tick of a sensor with its runs, as the daemon does; returns the runs and the tick's message."""
         definitions = self.definitions()
         found = definitions.resolve_sensor_def(sensor)
         cursor = self.cursors.get(sensor)
@@ -237,9 +237,9 @@ class House:
         return ran, outcome.skip_message
 
     def collected(self, sensor: str) -> Ran:
-        """Tick a sensor until it has asked for a run, and return that run; a batch waits for its stragglers meanwhile.
+        """Tick a sensor until it requests a run, and return that run; a batch waits for its stragglers meanwhile.
 
-        How many ends one tick sees depends on the machine.
+        The number of ends that one tick sees depends on the machine.
         """
         ran: list[Ran] = []
         with pytest.MonkeyPatch.context() as patch:
@@ -249,20 +249,20 @@ class House:
         return collected
 
     def a_run_that(self, job: str, status: dg.DagsterRunStatus, tags: Mapping[str, str] | None = None) -> str:
-        """A run of some other process that is in this state; returns its id."""
+        """Record a run of another process in this state; returns its id."""
         found = self.definitions().resolve_job_def(job)
         run = self.instance.create_run_for_job(found, status=status, tags=dict(tags or {}))
         return run.run_id
 
     def watched_by(self, run_id: str, keys: Collection[str]) -> None:
-        """Let a run wait for clips."""
+        """Let a run watch clips."""
         with self.production.ledger() as ledger, ledger.write() as connection:
             connection.execute(
                 sa.update(attempts).where(attempts.c.subject_key.in_(list(keys))).values(watched_by=run_id)
             )
 
     def age(self, seconds: float) -> None:
-        """Let everything have happened so much earlier."""
+        """Move all recorded times into the past."""
         with self.production.ledger() as ledger, ledger.write() as connection:
             connection.execute(
                 sa.update(attempts).values(
@@ -276,22 +276,22 @@ class House:
 
     @staticmethod
     def until(done: Callable[[], bool], *, seconds: float = 120) -> None:
-        """Try again until it is so, or fail."""
+        """Wait until `done` holds; fail if it does not in time."""
         give_up = time.monotonic() + seconds
         while not done():
-            assert time.monotonic() < give_up, "it did not happen in time"
+            assert time.monotonic() < give_up, "the condition did not hold in time"
             time.sleep(0.05)
 
     def forget(self, key: str) -> None:
-        """A person deletes a partition (Manage partitions in the UI)."""
+        """Delete a partition, as a person does in the UI (Manage partitions)."""
         self.instance.delete_dynamic_partition("clips", key)
 
     def said(self, run_id: str) -> list[str]:
-        """What a run's log says."""
+        """The log of a run."""
         return [entry.user_message for entry in self.instance.all_logs(run_id)]
 
     def observed(self, asset: str, clip: str) -> dict[str, Any]:
-        """The metadata of the newest observation, as values; empty where there is none."""
+        """The metadata of the newest observation, as values; empty if there is none."""
         wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[clip])
         for record in self.instance.fetch_observations(wanted, limit=1).records:
             observation = record.event_log_entry.asset_observation
@@ -299,10 +299,10 @@ class House:
             return {name: value.value for name, value in observation.metadata.items()}
         return {}
 
-    # What the world says
+    # What other systems show
 
     def books(self) -> dict[str, Any]:
-        """The sandbox's own books: the oracle of what was bought."""
+        """The sandbox's own books: the oracle of all purchases."""
         return dict(self.http.get("/admin/books").json())
 
     def bought(self) -> list[str]:
@@ -310,17 +310,17 @@ class House:
         return sorted(str(job["body"]["prompt"]) for job in self.books()["jobs"])
 
     def requests(self, operation: str) -> int:
-        """How many requests of a kind reached the provider, whatever their answer was."""
+        """Number of requests of a kind that reached the provider, whatever their answer was."""
         visits = self.http.get("/admin/books", params={"requests": "1"}).json()["requests"]
         return sum(visit["operation"] == operation for visit in visits)
 
     def fault(self, then: dict[str, Any], **when: Any) -> None:
-        """Let something go wrong at the provider."""
+        """Add a fault at the provider."""
         rule = {"name": f"{then} when {when}", "when": when, "then": then}
         self.http.post("/admin/faults", json={"faults": [rule]}).raise_for_status()
 
     def heal(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults at the provider."""
         self.http.delete("/admin/faults").raise_for_status()
 
     def attempts(self, keys: Collection[str]) -> dict[str, Attempt]:
@@ -344,11 +344,11 @@ class House:
         self.http.post("/admin/settings", json=pace).raise_for_status()
 
     def bucket_file(self, key: str) -> Path:
-        """Where the embedded S3 keeps an object."""
+        """The embedded S3's file of an object."""
         return self.s3_folder / self.production.settings().s3().bucket / key
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object behind everybody's back."""
+        """Write an object without the product."""
         settings = self.production.settings().s3()
         client_for(settings).put_object(Bucket=settings.bucket, Key=key, Body=data)
 
@@ -359,7 +359,7 @@ class House:
         return data
 
     def delete(self, key: str) -> None:
-        """Remove an object behind everybody's back."""
+        """Remove an object without the product."""
         settings = self.production.settings().s3()
         client_for(settings).delete_object(Bucket=settings.bucket, Key=key)
 
@@ -369,7 +369,7 @@ class House:
 
 
 class Lent:
-    """Looks at clips in processes that whoever closes it leaves running for the next."""
+    """Inspection processes that stay alive for the next test when a test closes them."""
 
     def __init__(self, inspector: VideoInspector) -> None:
         self.inspect, self.compose = inspector.inspect, inspector.compose
@@ -399,7 +399,7 @@ def side_by_side(*works: Callable[[], Any]) -> list[Any]:
 
 
 def character(house: House, name: str, **changes: object) -> None:
-    """Declare a character that is made of a film."""
+    """Declare a character that is made from a film."""
     folder = house.data / "characters"
     folder.mkdir(exist_ok=True)
     said = {"name": name, "video": "https://example.com/mara.mp4", "allow_retired": True, **changes}
@@ -420,7 +420,7 @@ def again(house: House, parent: dg.DagsterRun) -> Ran:
 
 @contextmanager
 def nothing_bought(house: House) -> Iterator[None]:
-    """Hold a block to not sending a single POST."""
+    """Check that a block sends no POST."""
     before = house.requests("submit"), house.bought()
     yield
     assert (house.requests("submit"), house.bought()) == before

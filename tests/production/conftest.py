@@ -15,8 +15,8 @@ from resources.ledger import keys
 def world(tmp_path: Path, sqlite_template: Path) -> Iterator[World]:
     """A world on SQLite.
 
-    Virtual time has one thread, so no two transactions ever meet: PostgreSQL would only run the same statements again. Those are
-    proved on both databases in tests/ledger, and the engine is in test_engine.py.
+    Virtual time has one thread, so no two transactions ever meet: PostgreSQL would only repeat the same statements. tests/ledger runs
+    them on both databases, and test_engine.py the engine.
     """
     made = World(f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'ledger.db')}")
     yield made
@@ -30,13 +30,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def either(world: World, kind: str) -> World:
-    """An account of either kind."""
+    """An account of either kind: its listing names our ids, or does not."""
     return world if kind == "echoes" else listing_only(world)
 
 
 @pytest.fixture
 def anonymous(world: World) -> World:
-    """An account whose listing does not name our ids; its key is said to be ours alone."""
+    """An account whose listing does not name our ids; its key is declared as dedicated."""
     return listing_only(world)
 
 

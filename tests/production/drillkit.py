@@ -52,8 +52,8 @@ class Studio:
     Args:
         sandbox: Address of the sandbox.
         store: The bucket.
-        scratch: For files on their way.
-        provider: Whose account is used.
+        scratch: Folder for incomplete files.
+        provider: The provider whose account is used.
     """
 
     def __init__(self, sandbox: str, store: ObjectStore, scratch: Path, provider: str = "wavespeed") -> None:
@@ -70,7 +70,7 @@ class Studio:
         return [job for job in books["jobs"] if job["provider"] == self.name]
 
     def orders(self) -> list[dict[str, Any]]:
-        """What the provider's own books say was ordered since the drill began."""
+        """Orders since the drill began, by the provider's own books."""
         return self._jobs()[self._jobs_before :]
 
     def produce(
@@ -81,7 +81,7 @@ class Studio:
         decision: str = "monday",
         **how: Any,
     ) -> tuple[list[Decided], Followed]:
-        """What a run does: bind, render, decide, follow."""
+        """A run: it binds the bucket, renders, decides and follows."""
         requests = [a_request(clip, self.name) for clip in clips]
         bind_bucket(ledger, self.store, buying=True)
         for request in requests:
@@ -104,7 +104,7 @@ class Studio:
         return asyncio.run(work())
 
     def step(self, ledger: Ledger) -> StepResult:
-        """What a tick of the completion sensor does."""
+        """A tick of the completion sensor."""
 
         async def work() -> StepResult:
             engine = self._engine(ledger)
@@ -116,10 +116,10 @@ class Studio:
         return asyncio.run(work())
 
     def finish(self, ledger: Ledger) -> None:
-        """What the completion sensor and the runs it asks for do, until everything is at home."""
+        """The completion sensor and the runs that it requests, until every clip is delivered."""
         give_up = time.monotonic() + 300
         while any(attempt.state.is_open for attempt in ledger.overview()):
-            assert time.monotonic() < give_up, "something does not come home"
+            assert time.monotonic() < give_up, "a clip was not delivered in time"
             self.step(ledger)
             finished = [a for a in ledger.overview() if a.state is AttemptState.SUCCEEDED]
 

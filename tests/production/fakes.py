@@ -1,7 +1,7 @@
-"""A provider and a deliverer that do what a test says, on a clock that only jumps to what happens next.
+"""A provider and a deliverer that follow a test's script, on a clock that jumps to the next event.
 
-Time is virtual: the event loop never waits, it moves its clock to the next thing that is due. A day takes a moment, and
-two runs of a test do the same in the same order.
+Time is virtual: the event loop moves its clock to the next due timer instead of waiting. A day takes a moment, and two runs of a
+test do the same in the same order.
 """
 
 import asyncio
@@ -52,11 +52,11 @@ STORED = {"uri": "s3://bucket/videos/clip.mp4", "key": "videos/clip.mp4", "size"
 
 
 def at_once(loop: VirtualLoop, work: Callable[[], Any]) -> "asyncio.Future[Any]":
-    """Do what is given to a thread at once: a ledger that takes no time. Others have a turn before its answer is seen."""
+    """Run a thread's work at once, as a ledger that takes no time. Other tasks run before the caller gets the result."""
     done, seen = Future[Any](), loop.create_future()
     try:
         done.set_result(work())
-    except Exception as error:  # noqa: BLE001 - whatever it is belongs to who asked
+    except Exception as error:  # noqa: BLE001 - the caller gets the error
         done.set_exception(error)
 
     def show() -> None:
@@ -69,7 +69,7 @@ def at_once(loop: VirtualLoop, work: Callable[[], Any]) -> "asyncio.Future[Any]"
 
 
 def run(clock: Clock, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.0) -> T:
-    """Run something in virtual time; it must end within `at_most` seconds of it."""
+    """Run a coroutine in virtual time; it must end within `at_most` seconds of that time."""
 
     async def bounded() -> T:
         async with asyncio.timeout(at_most):
@@ -87,15 +87,15 @@ CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400
 
 @dataclass(frozen=True)
 class Answer:
-    """How the provider takes one POST.
+    """How the provider treats one POST.
 
     Attributes:
-        outcome: What is answered; None accepts it as a new job.
+        outcome: The answer; None accepts the POST as a new job.
         after: Seconds until the answer.
-        creates: Whether a job exists although the answer does not say so.
-        creates_after: Seconds until it does.
-        listed_after: Seconds from then until the listing and the bill show it.
-        model: What it names as its model.
+        creates: Whether a job is created although the answer does not say so.
+        creates_after: Seconds until that job is created.
+        listed_after: Seconds from its creation until the listing and the bill show it.
+        model: The model that the answer names.
     """
 
     outcome: SubmitOutcome | None = None
@@ -118,13 +118,13 @@ def rejects(kind: FailureKind, *, retry_after: float | None = None, http_status:
 
 @dataclass(frozen=True)
 class Ends:
-    """How a job goes.
+    """The course of a job.
 
     Attributes:
-        status: Its end.
-        after: Seconds from the POST.
-        failure: Why it failed.
-        error: In whose words.
+        status: Its final status.
+        after: Seconds from the POST to the end.
+        failure: Kind of the failure.
+        error: The provider's error text.
     """
 
     status: JobStatus = JobStatus.SUCCEEDED
@@ -135,7 +135,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class Post:
-    """One POST as the provider saw it."""
+    """One POST in the provider's record."""
 
     clip: str
     submission_id: str
@@ -144,7 +144,7 @@ class Post:
 
 @dataclass
 class Job:
-    """A job as the provider knows it."""
+    """A job in the provider's record."""
 
     id: str
     clip: str
@@ -160,23 +160,23 @@ class Job:
 
 
 class FakeProvider:
-    """An account that does what it is told, and writes down what it saw.
+    """An account that follows a test's script, and records all requests.
 
     Attributes:
-        answers: How the next POSTs of a clip are taken, in order; then they are accepted.
-        jobs_go: How the next jobs of a clip go, in order; then they succeed after a minute.
-        polls: What the next polls of a clip say instead of the truth.
+        answers: How the next POSTs of a clip are treated, in order; later ones are accepted.
+        jobs_go: The courses of a clip's next jobs, in order; later ones succeed after a minute.
+        polls: Answers to the next polls of a clip, instead of the true ones.
         posts: Every POST.
         jobs: Every job by id.
-        overlapping: Jobs that two asked for at the same time.
-        balance_micros: What the account can spend.
-        refuses_the_key: Whether the key is refused where something free is asked.
-        bill: What the bill says instead of a charge for every job.
-        ahead: How many seconds its clock is ahead.
-        dated: How many seconds the clock that dates its jobs is ahead of that.
-        charged_after: How much later than it was made a job is charged.
-        listed: How often its listing was read, and `billed` its bill.
-        listing_fails: Whether the listing cannot be read.
+        overlapping: Jobs that received two polls at the same time.
+        balance_micros: The account's balance in micro-USD.
+        refuses_the_key: Whether free requests are refused because of the key.
+        bill: The bill's rows instead of a charge for every job.
+        ahead: Seconds by which its clock is ahead.
+        dated: Seconds by which the clock of its job times is ahead of that clock.
+        charged_after: Seconds from a job's creation to its charge.
+        listed: Number of times that its listing was read; `billed` the same for its bill.
+        listing_fails: Whether reading the listing fails.
         echoes_bodies: Whether the listing shows each job's request.
     """
 
@@ -242,7 +242,7 @@ class FakeProvider:
     def stranger(
         self, clip: str = "a-stranger", *, model: str = SORA, body: dict[str, Any] | None = None
     ) -> Job:
-        """Somebody else buys with the same key."""
+        """A stranger buys with the same key."""
         return self._create(clip, None, Answer(model=model), body)
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
@@ -331,7 +331,7 @@ class FakeProvider:
         return [post for post in self.posts if post.clip == clip]
 
     def flying(self, at: float) -> int:
-        """How many jobs exist and have not ended at a time."""
+        """Number of jobs that run at a time."""
         return sum(job.created_at <= at < job.created_at + job.goes.after for job in self.jobs.values())
 
 
@@ -339,12 +339,12 @@ class FakeProvider:
 
 
 class FakeDeliverer:
-    """Claims and records like the real one; what it does in between is up to the test.
+    """A deliverer that claims and records like the real one; the test decides what happens in between.
 
     Attributes:
-        goes_wrong: What the next deliveries of a clip raise, in order.
-        missing: Clips whose stored video is no longer there.
-        quarantines: Clips that are not what was asked for.
+        goes_wrong: Errors of a clip's next deliveries, in order.
+        missing: Clips whose stored video is gone.
+        quarantines: Clips that differ from their order.
     """
 
     def __init__(self, ledger: Ledger, *, seconds: float = 3.0) -> None:
@@ -399,7 +399,7 @@ class FakeDeliverer:
 
 
 def a_request(clip: str, **changes: Any) -> ClipRequest:
-    """A valid request, whose prompt is the clip's key so that the fake provider knows it."""
+    """A valid request whose prompt is the clip's key, by which the fake provider identifies it."""
     values: dict[str, Any] = {
         "clip": clip,
         "series": "city",
@@ -413,12 +413,12 @@ def a_request(clip: str, **changes: Any) -> ClipRequest:
 
 
 def submit_queue(engine: Engine, **how: Any) -> Coroutine[Any, Any, Later | None]:
-    """Send what is queued at the fake provider."""
+    """Submit every queued purchase to the fake provider."""
     return engine.submitter.submit_queue(engine.accounts["wavespeed"], **how)
 
 
 class World:
-    """A ledger, a provider and whoever works with them, on one clock."""
+    """A ledger, a provider, and the engines and followers that work with them, on one clock."""
 
     def __init__(self, url: str) -> None:
         self.clock = Clock()
@@ -429,7 +429,7 @@ class World:
         self.reports: list[Report] = []
 
     def engine(self, limits: Limits | None = None) -> Engine:
-        """One process: its own engine on the shared ledger."""
+        """One process: a separate engine on the shared ledger."""
         account = Account(self.provider, limits or Limits())
         return Engine(self.ledger, {"wavespeed": account}, rng=random.Random(1))
 
@@ -446,7 +446,7 @@ class World:
         return run(self.clock, work, at_most=at_most)
 
     def told(self, clip: str) -> list[str]:
-        """What was reported of a clip, in order: `submitted`, `generated!` for a failure, `delivered=` for a reuse."""
+        """All reports of a clip, in order: `submitted`, `generated!` for a failure, `delivered=` for a reuse."""
         return [
             f"{report.stage.name.lower()}{'!' if report.error else ''}{'=' if report.reused else ''}"
             for report in self.reports

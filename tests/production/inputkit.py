@@ -1,4 +1,4 @@
-"""An account whose key others use, at a provider whose listing shows requests; the sandbox's books say what was really bought."""
+"""An account with a shared key at a provider whose listing shows requests; the sandbox's books show what was really bought."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ LOSSES = [{"do": "lose_answer"}, {"do": "error_after", "status": 502}, {"do": "g
 
 
 class Dated(httpx.ASGITransport):
-    """The sandbox in this process, with the `Date` its server would send."""
+    """The sandbox in this process, with the `Date` header that its server would send."""
 
     def __init__(self, app: Any, clock: Callable[[], float]) -> None:
         super().__init__(app)
@@ -105,7 +105,7 @@ class Rig:
         decide(self.ledger, orders, Decision("monday"))
 
     def twins(self, *seeds: int | None) -> Callable[[], Awaitable[None]]:
-        """Strangers order the same model with the same input at the next tick, each with a seed of its own or with none."""
+        """At the next tick, strangers order the same model with the same input, each with a separate seed or with none."""
         waiting = list(seeds)
 
         async def buy() -> None:
@@ -124,7 +124,7 @@ class Rig:
     def until_ended(
         self, *clips: str, also: Callable[[], Awaitable[None]] | None = None
     ) -> dict[str, Attempt]:
-        """Sensor ticks until nothing of the clips is on its way."""
+        """Tick the sensor until every clip has ended."""
 
         async def ticks() -> None:
             engine = self.engine()

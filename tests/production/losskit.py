@@ -1,4 +1,4 @@
-"""Losing answers on purpose, and looking at what became of them."""
+"""Shortcuts to lose answers on purpose, and to see how the ledger settles them."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from resources.providers.base import ClockOffset, Unknown
 
 S = AttemptState
 QUICK = Answer(Unknown("HTTP 502", 502), after=0.3, creates=True)
-"""A gateway's error after the job was taken."""
+"""A gateway's error after the provider has created the job."""
 IN_VAIN = Answer(Unknown("HTTP 502", 502), after=0.3)
 """A gateway's error instead of a job."""
 PRO = "openai/sora-2-pro/text-to-video"
@@ -39,7 +39,7 @@ def enqueue(world: World, *clips: str, **changes: object) -> None:
 def sensor(
     world: World, *, until: Callable[[], bool], every: float = 10.0, engine: Engine | None = None
 ) -> None:
-    """Ticks until something is so."""
+    """Tick the sensor until a condition holds."""
     used = engine or world.engine()
 
     async def ticks() -> None:
@@ -56,7 +56,7 @@ def ended(world: World, *clips: str) -> Callable[[], bool]:
 
 
 def claim(world: World) -> Submission:
-    """A POST by a process that will not be heard of again."""
+    """A POST by a process that dies."""
     claimed = queue.claim_next(
         world.ledger, "wavespeed", PostTerms(Limits(), 30, clock_offset=ClockOffset(-1, 1))
     )
@@ -65,7 +65,7 @@ def claim(world: World) -> Submission:
 
 
 def known_lags(world: World, count: int = listing_trust.ENOUGH, seconds: float = 1.0) -> None:
-    """The account's listing was seen to show so many jobs."""
+    """Record that the account's listing has shown this many jobs."""
     with world.ledger.write() as connection:
         for number in range(count):
             connection.execute(
@@ -79,13 +79,13 @@ def known_lags(world: World, count: int = listing_trust.ENOUGH, seconds: float =
 
 
 def booked(world: World) -> dict[str, str | None]:
-    """Whose each job is, by the ledger."""
+    """The ledger's attempt of each job."""
     with world.ledger.read() as connection:
         return {row.job_id: row.attempt_id for row in connection.execute(sa.select(jobs))}
 
 
 def everything_is_accounted_for(world: World, *clips: str) -> None:
-    """Every clip has one job, its own, and the ledger knows whose each is."""
+    """Check that every clip has exactly its own job, and that the ledger assigns each job so."""
     assert len(world.provider.jobs) == len(clips)
     for clip in clips:
         attempt = world.newest(clip)

@@ -8,7 +8,7 @@ from hostile_server import Behaviour, HostileServer
 
 @pytest.fixture
 async def listen() -> AsyncIterator[Callable[..., Awaitable[HostileServer]]]:
-    """Start a server with a behaviour; it is closed after the test."""
+    """Start a server with a given behaviour; it is closed after the test."""
     running: list[tuple[asyncio.Server, HostileServer]] = []
 
     async def start(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> HostileServer:
@@ -28,7 +28,7 @@ async def listen() -> AsyncIterator[Callable[..., Awaitable[HostileServer]]]:
 
 @pytest.fixture
 async def forward() -> Callable[[float], None]:
-    """Moves this test's event loop ahead by so many seconds: what waits until then is over, and nobody has waited."""
+    """Moves this test's event loop ahead by some seconds: all waits up to then are over at once."""
     loop = asyncio.get_running_loop()
     real, ahead = loop.time, 0.0
 

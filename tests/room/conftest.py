@@ -1,4 +1,4 @@
-"""One ledger, one bucket and one browser for the tests of the room; each test has clips of its own."""
+"""One ledger, one bucket and one browser for the tests of the room; each test has its own clips."""
 
 import json
 from collections.abc import Iterator
@@ -48,8 +48,8 @@ def window() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(window: Browser, server: RoomServer) -> Iterator[Browser]:
-    """The browser's tab; nothing is left on its way from an earlier test."""
+    """The browser's tab; an earlier test must have left no unsent verdict in it."""
     window.complaints.clear()
     yield window
     waiting = window.page.evaluate("() => JSON.stringify(Object.keys(localStorage))")
-    assert json.loads(waiting) == [], "verdicts that the server never got"
+    assert json.loads(waiting) == [], "verdicts that were not sent to the server"

@@ -1,4 +1,4 @@
-"""Sandboxes for the tests: in this process with a clock that stands still, or behind a real socket."""
+"""Sandboxes for the tests: in this process with a clock that a test moves, or behind a real socket."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -37,6 +37,6 @@ def bench(make: Callable[..., Bench]) -> Bench:
 
 @pytest.fixture
 def live() -> Iterator[RunningSandbox]:
-    """A sandbox behind a real socket, whose jobs are done at once."""
+    """A sandbox behind a real socket, whose jobs end at once."""
     with running_sandbox(SandboxSettings(job_seconds=0)) as sandbox:
         yield sandbox

@@ -1,4 +1,4 @@
-"""Two independent S3 servers as real processes and threads: rclone (what ships) and moto (a second opinion)."""
+"""Two independent S3 servers: rclone, which the product ships, as a process; and moto in a thread."""
 
 import uuid
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
 
 @pytest.fixture(params=["rclone", "moto"])
 def settings(request: pytest.FixtureRequest) -> S3Settings:
-    """A fresh bucket's settings at either server, with little patience."""
+    """Settings of a fresh bucket at either server, with short timeouts."""
     if request.param == "rclone":
         found = request.getfixturevalue("rclone_s3").settings
     else:
