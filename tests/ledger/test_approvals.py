@@ -1,4 +1,4 @@
-"""A decision buys what was approved of each clip, at no higher price, and an unapproved decision what is declared."""
+"""A decision buys only the approved order of each clip, at no higher price; without an approval it buys what is declared."""
 
 from dataclasses import replace
 from typing import Any
@@ -98,10 +98,10 @@ def test_a_refused_edit_leaves_the_queued_purchase_alone(ledger: Ledger) -> None
     assert ledger.latest(["city-sunset"])["city-sunset"].state is AttemptState.QUEUED
     again = decided(ledger, decision=DECISION)
     assert (again.ruling, again.attempt and again.attempt.id) == (Ruling.ADOPTED, waiting.id)
-    assert decided(ledger, a_request(prompt="noon"), decision="a tick").ruling is Ruling.NEW, "it gives way"
+    assert decided(ledger, a_request(prompt="noon"), decision="a tick").ruling is Ruling.NEW, "the queued one is replaced"
 
 
-def test_what_is_on_its_way_is_adopted_under_any_approval(ledger: Ledger) -> None:
+def test_an_open_purchase_is_adopted_under_any_approval(ledger: Ledger) -> None:
     queued(ledger, decision="earlier")
     record_outcome(ledger, claimed(ledger), accepted("job-1"))
     approve(ledger, a_request(), 0)

@@ -1,4 +1,4 @@
-"""What a bill confirms, what it changes, and when it is read."""
+"""What a bill confirms and changes, and when it is read."""
 
 import itertools
 from typing import Any
@@ -136,25 +136,23 @@ def test_a_page_of_a_bill_is_one_transaction(ledger: Ledger, clock: Clock) -> No
     bill = {take.job_id or "": Billed(QUOTE // 2, 0) for take in takes}
     changed = bills.record(ledger, ACCOUNT, bill, since=0, refunds_failures=True)
     assert {one.after.id: one.after.cost_micros for one in changed} == {take.id: QUOTE // 2 for take in takes}
-    assert len(begun) == 3, "one reads whom the bill names, two pages are written"
+    assert len(begun) == 3, "one transaction reads the bill's purchases, two write a page each"
     for one in changed:
         the_journal_is_whole(ledger, one.after)
 
 
-def test_a_bill_says_nothing_about_what_still_runs(ledger: Ledger) -> None:
-    """WaveSpeed charges first: what it does charge is known when the job has ended."""
+def test_a_bill_changes_nothing_of_a_job_that_still_runs(ledger: Ledger) -> None:
+    """WaveSpeed charges first; the final charge is known when the job has ended."""
     attempt = submitted(ledger)
     assert billed(ledger, attempt, usd("0.90")) == attempt
 
 
-def test_a_refund_without_its_charge_says_nothing(ledger: Ledger, clock: Clock) -> None:
+def test_a_refund_without_its_charge_changes_nothing(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, S.DELIVERED)
     assert billed(ledger, attempt, 0, QUOTE) == attempt
 
 
-def test_a_job_from_before_the_window_is_left_alone_since_its_charge_was_not_read(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_a_job_from_before_the_bills_window_keeps_its_money(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, S.DELIVERED)
     since = (attempt.submitted_at or 0) - MARGIN_SECONDS + 1
     bill = {"job-1": Billed(usd("0.10"), 0)}
@@ -170,7 +168,7 @@ def test_a_bill_above_the_quote_stops_the_account_once(ledger: Ledger, clock: Cl
     assert "$0.41 for job job-1 of city-sunset, $0.01 more" in stop.reason
     stops.start(ledger, account=ACCOUNT)
     billed(ledger, after, usd("0.41"))
-    assert stops.stops(ledger) == [], "what a person has seen does not stop it again"
+    assert stops.stops(ledger) == [], "a difference that a person has seen does not stop the account again"
 
 
 def test_an_answer_above_the_quote_stops_the_account_too(ledger: Ledger) -> None:
@@ -202,7 +200,7 @@ def test_an_amount_at_the_edge_of_the_band_is_booked(ledger: Ledger, clock: Cloc
     assert disputes.open_disputes(ledger) == []
 
 
-def test_a_person_goes_on_and_the_same_amount_does_not_stop_the_account_again(
+def test_an_account_that_a_person_started_is_not_stopped_again_by_the_same_amount(
     ledger: Ledger, clock: Clock
 ) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
@@ -213,16 +211,16 @@ def test_a_person_goes_on_and_the_same_amount_does_not_stop_the_account_again(
     assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.UNBELIEVABLE]
 
 
-def test_a_later_readable_bill_is_booked_and_the_account_goes_on(ledger: Ledger, clock: Clock) -> None:
+def test_a_later_readable_bill_is_booked_and_starts_the_account(ledger: Ledger, clock: Clock) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
-    assert bills.is_due(ledger, ACCOUNT), "it is still unconfirmed"
+    assert bills.is_due(ledger, ACCOUNT), "the charge is still unconfirmed"
     after = billed(ledger, attempt, usd("0.36"))
     assert (after.cost_micros, after.charge_source) == (usd("0.36"), "bill")
     assert stops.stops(ledger) == []
     assert disputes.open_disputes(ledger) == []
 
 
-def test_an_account_goes_on_only_when_its_last_disputed_amount_is_settled(
+def test_an_account_starts_only_when_its_last_disputed_amount_is_settled(
     ledger: Ledger, clock: Clock
 ) -> None:
     first = succeeded(ledger, a_request("clip-a"), job_id="job-1")
@@ -243,22 +241,20 @@ def test_a_persons_own_stop_outlives_a_settled_amount(ledger: Ledger, clock: Clo
     assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
 
 
-def test_a_person_who_stops_an_account_with_a_disputed_amount_has_it_stopped_when_that_is_settled(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_a_persons_stop_during_a_dispute_outlives_the_dispute(ledger: Ledger, clock: Clock) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
     assert stops.stop(ledger, reason="a holiday", account=ACCOUNT).kind is StopKind.PERSON
     billed(ledger, attempt, QUOTE)
     assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
 
 
-def test_a_bill_above_the_quote_is_told_although_a_person_has_stopped_the_account(
+def test_a_bill_above_the_quote_is_reported_on_an_account_that_a_person_has_stopped(
     ledger: Ledger, clock: Clock
 ) -> None:
     attempt = ended(ledger, clock, S.DELIVERED)
     stops.stop(ledger, reason="a holiday", account=ACCOUNT)
     clock.now += 1
-    # who starts the account after the holiday would not learn of it: the bill says so once
+    # a person who starts the account later must still learn of it: the bill reports it once
     billed(ledger, attempt, QUOTE * 2)
     (stop,) = stops.stops(ledger)
     assert stop.kind is StopKind.OVERCHARGED
@@ -310,7 +306,7 @@ def test_a_disputed_amount_with_a_refund_is_shown_with_it(ledger: Ledger, clock:
     assert "$40.00 of it refunded" in str(dispute)
 
 
-def test_a_job_that_was_handed_over_while_its_bill_was_read_is_left_alone(
+def test_a_job_that_moves_to_another_purchase_while_its_bill_is_read_is_left_alone(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = ended(ledger, clock, S.FAILED)
@@ -328,7 +324,7 @@ def test_a_job_that_was_handed_over_while_its_bill_was_read_is_left_alone(
     assert (after.money_state, after.job_id, after.cost_micros) == (M.RELEASED, None, 0)
 
 
-def test_a_disputed_amount_goes_with_its_job_to_the_take_to_spare(ledger: Ledger, clock: Clock) -> None:
+def test_a_disputed_amount_moves_with_its_job_to_the_spare_take(ledger: Ledger, clock: Clock) -> None:
     failed = billed(ledger, ended(ledger, clock, S.FAILED), QUOTE * 100)
     clock.forward(120)
     (due,) = late_jobs.claim_late(ledger, ACCOUNT)
@@ -339,7 +335,7 @@ def test_a_disputed_amount_goes_with_its_job_to_the_take_to_spare(ledger: Ledger
     with pytest.raises(DailiesError, match="is disputed now"):
         disputes.accept(ledger, failed.id, who="person mira", why="it would count twice")
     assert billed(ledger, spare, QUOTE).cost_micros == QUOTE
-    assert stops.stops(ledger) == [], "a later bill that is right settles it"
+    assert stops.stops(ledger) == [], "a later correct bill settles the dispute"
     assert statement.statement(ledger).miscounted == []
 
 
@@ -376,7 +372,7 @@ def test_a_refund_of_what_was_delivered_frees_no_cap_until_a_person_has_seen_it(
     assert (attempt.money_state, attempt.cost_micros, attempt.charge_source) == (M.CONFIRMED, QUOTE, "bill")
     (dispute,) = disputes.open_disputes(ledger)
     assert (dispute.kind, dispute.refunded_micros) == (DisputeKind.REFUND, usd(refunded))
-    assert stops.stops(ledger) == [], "it is alarmed, and buying goes on within the caps"
+    assert stops.stops(ledger) == [], "the refund raises an alarm, and buying continues within the caps"
     assert [told.attempt.id for told in disputes.take_untold(ledger, ACCOUNT)] == [attempt.id]
     assert disputes.take_untold(ledger, ACCOUNT) == []
     bill = {"job-1": Billed(QUOTE, usd(refunded))}
@@ -390,7 +386,7 @@ def test_a_refund_of_what_was_delivered_frees_no_cap_until_a_person_has_seen_it(
     the_journal_is_whole(ledger, after)
 
 
-def test_a_bill_that_takes_its_refund_back_ends_the_dispute(ledger: Ledger, clock: Clock) -> None:
+def test_a_bill_that_withdraws_its_refund_ends_the_dispute(ledger: Ledger, clock: Clock) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE, QUOTE)
     billed(ledger, attempt, QUOTE)
     assert disputes.open_disputes(ledger) == []
@@ -423,7 +419,7 @@ def test_rows_of_one_job_are_added_up() -> None:
     assert bills.by_job(rows) == {"a": Billed(7, 2), "b": Billed(5, 0)}
 
 
-# Who made it
+# the model that was served
 
 
 def billed_as(ledger: Ledger, attempt: Attempt, model: str | None) -> list[bills.Confirmed]:
@@ -432,7 +428,7 @@ def billed_as(ledger: Ledger, attempt: Attempt, model: str | None) -> list[bills
     return bills.record(ledger, ACCOUNT, bills.by_job(rows), since=since, refunds_failures=True)
 
 
-def test_a_model_that_only_the_bill_names_is_noticed_once(ledger: Ledger, clock: Clock) -> None:
+def test_a_model_that_only_the_bill_names_is_reported_once(ledger: Ledger, clock: Clock) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE)
     (change,) = billed_as(ledger, attempt, "bytedance/seedance-2.0/text-to-video")
     assert change.swapped == "bytedance/seedance-2.0/text-to-video"
@@ -443,30 +439,30 @@ def test_a_model_that_only_the_bill_names_is_noticed_once(ledger: Ledger, clock:
 
 
 @pytest.mark.parametrize("same", [None, str.upper, lambda endpoint: endpoint.split("/", maxsplit=1)[1]])
-def test_the_model_that_was_bought_is_no_news(ledger: Ledger, clock: Clock, same: Any) -> None:
+def test_the_model_that_was_bought_is_not_reported(ledger: Ledger, clock: Clock, same: Any) -> None:
     attempt = ended(ledger, clock, S.DELIVERED)
     (change,) = billed_as(ledger, attempt, same and same(attempt.endpoint))
     assert change.swapped is None
     assert read(ledger, attempt).served_model == attempt.served_model
 
 
-# When it is read
+# when the bill is read
 
 
-def test_nothing_is_read_while_nothing_waits_for_it(ledger: Ledger, clock: Clock) -> None:
+def test_no_bill_is_read_while_no_purchase_waits_for_it(ledger: Ledger, clock: Clock) -> None:
     assert bills.claim(ledger, ACCOUNT) is None
     attempt = submitted(ledger)
     assert bills.claim(ledger, ACCOUNT) is None
     polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
     window = bills.claim(ledger, ACCOUNT)
     assert window == Window((attempt.submitted_at or 0) - MARGIN_SECONDS, clock.now + MARGIN_SECONDS)
-    assert bills.claim(ledger, ACCOUNT) is None, "it is one process's at a time"
+    assert bills.claim(ledger, ACCOUNT) is None, "one process at a time reads the bill"
     clock.forward(READ_SECONDS)
     billed(ledger, attempt, QUOTE)
     assert bills.claim(ledger, ACCOUNT) is None
 
 
-def test_it_is_read_ever_more_seldom_until_something_new_has_ended(ledger: Ledger, clock: Clock) -> None:
+def test_a_bill_is_read_ever_more_seldom_until_another_job_has_ended(ledger: Ledger, clock: Clock) -> None:
     polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), CHARGED_FIRST)
     reads = []
     start = clock.now
@@ -490,7 +486,7 @@ def test_a_bill_that_never_names_a_job_is_not_read_for_ever(ledger: Ledger, cloc
     assert not bills.is_due(ledger, ACCOUNT)
 
 
-# The account
+# the statement
 
 
 def window(clock: Clock) -> Window:
@@ -516,10 +512,12 @@ def test_every_disagreement_is_one_line(ledger: Ledger, clock: Clock) -> None:
         "job-1": ("clip-a", QUOTE, usd("0.50")),
         "job-2": ("clip-b", QUOTE, 0),
         "stranger": (None, 0, usd("1.00")),
-    }, "a job that still runs may be charged later"
+    }, "a running job may be charged later"
 
 
-def test_a_job_that_may_be_a_held_clips_is_no_strangers(ledger: Ledger, clock: Clock) -> None:
+def test_a_job_that_may_belong_to_a_held_clip_is_not_counted_as_a_strangers(
+    ledger: Ledger, clock: Clock
+) -> None:
     submission, attempt = put_into(ledger, clock, S.UNKNOWN)
     candidates = [{"job": "job-x:sora", "model": "sora"}]
     with ledger.write() as connection:

@@ -1,4 +1,4 @@
-"""A clock that was ahead by days and is right again keeps nothing waiting; on PostgreSQL it is the database's clock that counts."""
+"""After a clock that was days ahead is right again, nothing waits for those days; on PostgreSQL only the database's clock counts."""
 
 import math
 import time
@@ -63,7 +63,7 @@ def ahead(request: pytest.FixtureRequest) -> float:
 
 
 def comes_back(clock: Clock, ahead: float) -> None:
-    """A minute later the clock is right."""
+    """Set the clock right a minute later."""
     clock.forward(60 - ahead)
 
 
@@ -75,10 +75,10 @@ def test_a_poll_is_due(ledger: Ledger, clock: Clock, ahead: float) -> None:
     comes_back(clock, ahead)
     assert polls.next_poll_time(ledger, ACCOUNT) == clock.now
     assert [a.id for a in polls.claim_due(ledger, ACCOUNT, limit=9)] == [attempt.id]
-    assert polls.claim_due(ledger, ACCOUNT, limit=9) == [], "and then somebody's"
+    assert polls.claim_due(ledger, ACCOUNT, limit=9) == [], "now claimed"
 
 
-def test_no_poll_is_put_off_for_longer_than_the_bound_that_is_looked_for(
+def test_no_poll_is_due_later_than_the_bound_beyond_which_a_time_is_doubted(
     ledger: Ledger, clock: Clock
 ) -> None:
     submitted(ledger)
@@ -115,7 +115,7 @@ def test_a_throttle_is_over(ledger: Ledger, clock: Clock, ahead: float) -> None:
     assert claimed(ledger).attempt.state is S.SUBMITTING
 
 
-def test_the_places_of_a_minute_are_free(ledger: Ledger, clock: Clock, ahead: float) -> None:
+def test_the_places_of_a_minute_are_free_again(ledger: Ledger, clock: Clock, ahead: float) -> None:
     clock.forward(ahead)
     submitted(ledger)
     comes_back(clock, ahead)
@@ -133,7 +133,7 @@ def test_a_delivery_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) ->
 
 
 @pytest.mark.parametrize("behind", [0.01, 0.6, 4.0])
-def test_a_lease_is_its_holders_for_one_whose_clock_is_a_moment_behind(
+def test_a_lease_holds_for_a_process_whose_clock_is_a_moment_behind(
     ledger: Ledger, clock: Clock, behind: float
 ) -> None:
     attempt = succeeded(ledger)
@@ -146,7 +146,7 @@ def test_a_lease_is_its_holders_for_one_whose_clock_is_a_moment_behind(
     assert deliveries.claim(ledger, attempt.id, token="another") is None
     assert heartbeats.lost(ledger, ["run-1"]) == {}
     clock.forward(heartbeats.GRACE_SECONDS - 1)
-    assert heartbeats.lost(ledger, ["run-1"]) == {}, "it has all of its time for its first sign"
+    assert heartbeats.lost(ledger, ["run-1"]) == {}, "the run has its full time for a first sign of life"
 
 
 def test_a_lock_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> None:
@@ -175,7 +175,7 @@ def test_a_stopped_account_is_asked_again(ledger: Ledger, clock: Clock, ahead: f
     assert stops.claim_probe(ledger, ACCOUNT) is None
 
 
-def test_a_late_job_is_asked_for(ledger: Ledger, clock: Clock, ahead: float) -> None:
+def test_a_late_job_is_polled(ledger: Ledger, clock: Clock, ahead: float) -> None:
     attempt = polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED, error="x"), CHARGED_FIRST)
     clock.forward(max(ahead, 3 * 86_400))
     late_jobs.ask_later(ledger, attempt)
@@ -183,7 +183,7 @@ def test_a_late_job_is_asked_for(ledger: Ledger, clock: Clock, ahead: float) -> 
     assert [a.id for a in late_jobs.claim_late(ledger, ACCOUNT)] == [attempt.id]
 
 
-def test_a_late_job_is_asked_for_where_the_clock_that_was_ahead_recorded_its_end(
+def test_a_late_job_is_polled_although_a_clock_that_was_ahead_recorded_its_end(
     ledger: Ledger, clock: Clock, ahead: float
 ) -> None:
     attempt = submitted(ledger)
@@ -231,7 +231,7 @@ def test_the_listing_is_swept_over_a_window_that_has_the_job(
 
 
 @pytest.mark.parametrize("ahead_by", DAYS)
-def test_a_run_that_lives_is_not_taken_for_dead_and_a_dead_one_soon_is(
+def test_a_living_run_is_not_declared_dead_and_a_dead_one_soon_is(
     ledger: Ledger, clock: Clock, ahead_by: float
 ) -> None:
     clock.forward(ahead_by * 86_400)
@@ -254,7 +254,7 @@ def test_a_job_that_seems_to_have_ended_before_its_submit_has_no_duration_and_is
     attempt = submitted(ledger)
     comes_back(clock, ahead)
     ended = polls.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
-    assert ended.waited_seconds is None, "a manifest allows no negative one"
+    assert ended.waited_seconds is None, "a manifest allows no negative duration"
     assert ended.age(clock.now) == math.inf
     assert ended.age((ended.submitted_at or 0) + 7) == 7
 
@@ -263,7 +263,7 @@ def test_a_job_that_seems_to_have_ended_before_its_submit_has_no_duration_and_is
 
 
 @pytest.mark.parametrize("measured", ["by that clock", "before it jumped", "never"])
-def test_a_lost_post_is_looked_for_where_it_was_really_sent(
+def test_a_lost_post_is_searched_for_at_the_time_when_it_was_really_sent(
     ledger: Ledger, clock: Clock, ahead: float, measured: str
 ) -> None:
     really = clock.now
@@ -277,7 +277,7 @@ def test_a_lost_post_is_looked_for_where_it_was_really_sent(
     post = claim_next(ledger, ACCOUNT, PostTerms(Limits(), 30, clock_offset=offset))
     assert isinstance(post, Submission)
     comes_back(clock, ahead)
-    assert outcomes.expire_submissions(ledger, ACCOUNT) == [], "its poster has the time it was given"
+    assert outcomes.expire_submissions(ledger, ACCOUNT) == [], "its poster has its full time"
     clock.forward(61)
     (attempt,) = outcomes.expire_submissions(ledger, ACCOUNT)
     assert attempt.state is S.UNKNOWN
@@ -289,7 +289,9 @@ def test_a_lost_post_is_looked_for_where_it_was_really_sent(
         assert really - 10 < window.not_before
         assert window.settled_from < really + 120 + 2 * 60
     else:
-        assert really + 60 < window.settled_from < clock.now + 600, "proved not before it was over, and soon"
+        assert really + 60 < window.settled_from < clock.now + 600, (
+            "proved only after the window has ended, and soon after"
+        )
     assert undecided.deadline_at < clock.now
 
 
@@ -340,7 +342,7 @@ def test_a_late_answer_still_finds_its_purchase(ledger: Ledger, clock: Clock, ah
 # Caps
 
 
-def test_what_was_counted_for_a_day_to_come_counts_today(ledger_url: str, clock: Clock) -> None:
+def test_money_that_was_counted_on_a_future_day_counts_today(ledger_url: str, clock: Clock) -> None:
     budget = Budget(everything=Caps(per_day=500_000))
     with Ledger(ledger_url, clock=clock, budget=budget) as ledger:
         clock.forward(2 * 86_400)
@@ -374,14 +376,14 @@ def test_on_postgresql_the_time_is_the_databases(shared: Ledger, monkeypatch: py
     assert abs((attempt.submitted_at or 0) - database_time(shared)) < 60
 
 
-def test_the_time_goes_on_within_a_transaction(shared: Ledger) -> None:
+def test_time_continues_within_a_transaction(shared: Ledger) -> None:
     with shared.write() as connection:
         before = shared.clock()
         connection.execute(sa.text("SELECT pg_sleep(0.2)"))
         assert shared.clock() - before >= 0.19
 
 
-def test_a_slow_answer_about_the_time_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_answer_about_the_time_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("resources.ledger.times.steady", lambda: now[0])
 
@@ -401,7 +403,7 @@ def test_a_slow_answer_about_the_time_is_not_believed(monkeypatch: pytest.Monkey
     assert clock() == 5_000.0
     now[0] += 60
     clock.measure(Connection(5_060.0, 50.0))  # type: ignore[arg-type]
-    assert clock() == 5_110.0, "the answer was given any time in 50 seconds"
+    assert clock() == 5_110.0, "the database may have read its clock at any time in those 50 seconds"
     clock.measure(Connection(5_200.0, 0.0))  # type: ignore[arg-type]
     assert clock() == 5_200.0
 

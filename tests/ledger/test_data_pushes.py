@@ -1,4 +1,4 @@
-"""Which data folder is current, and of which one a decision was made."""
+"""Which data folder is current, and which folder a decision was made of."""
 
 import pytest
 import sqlalchemy as sa
@@ -41,13 +41,13 @@ def test_the_folder_of_a_decision_is_the_first_that_was_named(ledger: Ledger) ->
 
 
 def test_the_folder_of_a_purchase_is_known_until_its_post_was_answered(ledger: Ledger) -> None:
-    """A picture that is sent within the request is read when its purchase is claimed already."""
+    """A picture that is sent within the request is read after its purchase was claimed."""
     push(ledger, "a" * 64)
     data_pushes.name_for(ledger, "tick-1", "a" * 64)
     data_pushes.name_for(ledger, "tick-2", "b" * 64)
     decide(ledger, [a_request(clip="city-sunset")], Decision("tick-1"))
     decide(ledger, [a_request(clip="city-dawn")], Decision("tick-2"))
-    assert data_pushes.of_unsent(ledger) == ["a" * 64], "nobody has pushed the other one"
+    assert data_pushes.of_unsent(ledger) == ["a" * 64], "the other folder was not pushed"
     submission = claimed(ledger)
     assert submission.attempt.decision == "tick-1"
     assert data_pushes.of_unsent(ledger) == ["a" * 64]

@@ -1,4 +1,4 @@
-"""By which clock a provider dates its jobs: believed when our own jobs agree on another than the one of its answers."""
+"""Which clock dates a provider's jobs: if our own jobs agree on another clock than the answers', that clock counts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ DOUBTFUL = Dating(reliable=False)
 
 
 def bought(ledger: Ledger, clock: Clock, number: int, *, dated: float, takes: float = 0.5) -> Candidate:
-    """A job of ours, as a listing shows it whose clock is another than the one of the answers by `dated` seconds."""
+    """A job of ours as listed by a clock that is `dated` seconds ahead of the clock of the answers."""
     queued(ledger, a_request(f"clip-{number}"))
     submission = claim_next(ledger, ACCOUNT, PostTerms(NO_LIMITS, DEADLINE, clock_offset=ClockOffset(-1, 1)))
     assert isinstance(submission, Submission)
@@ -42,7 +42,7 @@ def told(ledger: Ledger, *jobs: Candidate) -> Dating:
 
 
 @pytest.mark.parametrize("dated", [600.0, 30.0, -600.0])
-def test_two_jobs_of_ours_tell_how_far_it_is_ahead(ledger: Ledger, clock: Clock, dated: float) -> None:
+def test_two_jobs_of_ours_show_how_far_the_clock_is_ahead(ledger: Ledger, clock: Clock, dated: float) -> None:
     told_by_two = told(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(2)))
     found = told_by_two.ahead
     assert told_by_two.reliable
@@ -56,23 +56,23 @@ def test_one_job_that_contradicts_the_headers_only_raises_a_doubt(ledger: Ledger
 
 
 @pytest.mark.parametrize("dated", [0.0, 4.0, -4.0])
-def test_clocks_that_are_near_are_one(ledger: Ledger, clock: Clock, dated: float) -> None:
+def test_offsets_below_the_bound_count_as_the_same_clock(ledger: Ledger, clock: Clock, dated: float) -> None:
     assert told(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(3))) == Dating()
     assert told(ledger, bought(ledger, clock, 3, dated=dated)) == Dating()
 
 
-def test_jobs_that_contradict_each_other_tell_nothing(ledger: Ledger, clock: Clock) -> None:
-    """A service that dates its jobs when they begin, after a wait of its own."""
+def test_jobs_that_contradict_each_other_prove_nothing(ledger: Ledger, clock: Clock) -> None:
+    """Some services date jobs when they begin, after a wait of their own."""
     assert told(ledger, *(bought(ledger, clock, n, dated=40.0 * n) for n in range(1, 4))) == DOUBTFUL
 
 
-def test_somebody_elses_jobs_tell_nothing(ledger: Ledger, clock: Clock) -> None:
+def test_strangers_jobs_prove_nothing(ledger: Ledger, clock: Clock) -> None:
     theirs = (listed(f"theirs-{n}", clock.now + 600) for n in range(2))
     assert told(ledger, *theirs) == Dating()
 
 
 @given(st.floats(-3600, 3600), st.floats(0, 5))
-def test_times_are_put_back_by_the_middle_of_what_is_known(low: float, wide: float) -> None:
+def test_times_are_corrected_by_the_middle_of_the_known_range(low: float, wide: float) -> None:
     at = 1_800_000_000.0
     job, charge = listed("job-1", at), Charge("job-1", 1, "charge", at)
     (moved,), charges = job_times.by_date_header([job], [charge], ClockOffset(low, low + wide))

@@ -1,4 +1,4 @@
-"""A decision's clips are fixed once, and the transaction that reserves holds to them."""
+"""A decision's clips are fixed once, and the transaction that reserves obeys this."""
 
 from ledgerkit import a_request, decided
 
@@ -17,7 +17,7 @@ def test_the_clips_that_are_fixed_first_are_the_ones_that_count(ledger: Ledger) 
     assert fixed_clips(ledger, "tick-2") == frozenset()
 
 
-def test_a_decision_about_nothing_is_not_fixed(ledger: Ledger) -> None:
+def test_a_decision_without_clips_is_not_fixed(ledger: Ledger) -> None:
     assert fix_clips(ledger, "tick-1", []) == frozenset()
     assert fix_clips(ledger, "tick-1", KEYS) == set(KEYS)
 

@@ -1,4 +1,4 @@
-"""What ends a paid job without its output is seen again before anything is bought in its place."""
+"""A paid job's end without output must be seen twice before a replacement is bought."""
 
 import pytest
 from ledgerkit import (
@@ -40,12 +40,12 @@ def at_a_provider(ledger: Ledger) -> Attempt:
 
 
 def look(ledger: Ledger, attempt: Attempt, state: JobState) -> Attempt:
-    """One poll, when it is due or before."""
+    """One poll, whether it is due or not."""
     return see_end(ledger, read(ledger, attempt), state, CHARGED_FIRST)
 
 
 def ended(ledger: Ledger, clock: Clock, state: JobState, attempt: Attempt | None = None) -> Attempt:
-    """A job whose end was seen until it was believed, each time when it was due."""
+    """A job whose end was polled when due until it was accepted."""
     attempt = attempt or at_a_provider(ledger)
     while (attempt := look(ledger, attempt, state)).state is S.SUBMITTED:
         assert attempt.next_poll_at is not None
@@ -54,7 +54,7 @@ def ended(ledger: Ledger, clock: Clock, state: JobState, attempt: Attempt | None
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_one_answer_is_no_end_and_buys_nothing(ledger: Ledger, name: str) -> None:
+def test_one_answer_ends_no_job_and_buys_nothing(ledger: Ledger, name: str) -> None:
     attempt = look(ledger, at_a_provider(ledger), ENDS[name])
     assert attempt.state is S.SUBMITTED
     assert attempt.money_state is MoneyState.RESERVED
@@ -63,7 +63,7 @@ def test_one_answer_is_no_end_and_buys_nothing(ledger: Ledger, name: str) -> Non
     assert len(everything(ledger)) == 1
 
 
-def test_a_failure_with_its_reason_is_believed_the_second_time_a_few_seconds_later(
+def test_a_failure_with_a_reason_is_accepted_when_it_is_seen_again_after_some_seconds(
     ledger: Ledger, clock: Clock
 ) -> None:
     attempt = look(ledger, at_a_provider(ledger), FAILED)
@@ -72,10 +72,10 @@ def test_a_failure_with_its_reason_is_believed_the_second_time_a_few_seconds_lat
     attempt = look(ledger, attempt, FAILED)
     assert (attempt.state, attempt.reason, attempt.confirming) == (S.FAILED, "the worker restarted", None)
     first, second = everything(ledger)
-    assert (first.id, second.state) == (attempt.id, S.QUEUED), "the next try of its decision"
+    assert (first.id, second.state) == (attempt.id, S.QUEUED), "the decision's next purchase"
 
 
-def test_two_answers_in_one_breath_are_one(ledger: Ledger, clock: Clock) -> None:
+def test_two_answers_at_the_same_time_count_as_one(ledger: Ledger, clock: Clock) -> None:
     attempt = look(ledger, at_a_provider(ledger), FAILED)
     clock.forward(APART_SECONDS - 0.1)
     assert look(ledger, attempt, FAILED).state is S.SUBMITTED
@@ -84,7 +84,7 @@ def test_two_answers_in_one_breath_are_one(ledger: Ledger, clock: Clock) -> None
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_an_end_without_a_reason_has_to_last_for_minutes(ledger: Ledger, clock: Clock, name: str) -> None:
+def test_an_end_without_a_reason_must_last_for_minutes(ledger: Ledger, clock: Clock, name: str) -> None:
     began = clock.now
     attempt = ended(ledger, clock, SILENT[name])
     assert attempt.state is (S.VANISHED if name == "gone" else S.FAILED)
@@ -94,7 +94,7 @@ def test_an_end_without_a_reason_has_to_last_for_minutes(ledger: Ledger, clock: 
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_however_often_it_is_asked_within_a_minute_it_is_not_believed(
+def test_an_end_is_not_accepted_within_a_minute_however_many_polls_see_it(
     ledger: Ledger, clock: Clock, name: str
 ) -> None:
     attempt = at_a_provider(ledger)
@@ -106,7 +106,7 @@ def test_however_often_it_is_asked_within_a_minute_it_is_not_believed(
 
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("then", ["running", "completed"])
-def test_another_answer_clears_what_was_seen(ledger: Ledger, clock: Clock, name: str, then: str) -> None:
+def test_another_answer_resets_the_seen_end(ledger: Ledger, clock: Clock, name: str, then: str) -> None:
     attempt = look(ledger, at_a_provider(ledger), ENDS[name])
     clock.forward(20)
     (attempt,) = claim_due(ledger, ACCOUNT, limit=1)
@@ -118,10 +118,10 @@ def test_another_answer_clears_what_was_seen(ledger: Ledger, clock: Clock, name:
     reschedule(ledger, [(attempt, clock.now + 5)], polled=True)
     assert read(ledger, attempt).confirming is None
     clock.forward(SILENT_SECONDS)
-    assert look(ledger, attempt, ENDS[name]).state is S.SUBMITTED, "it counts from the first again"
+    assert look(ledger, attempt, ENDS[name]).state is S.SUBMITTED, "the count starts again"
 
 
-def test_a_poll_that_says_nothing_changes_nothing_about_what_was_seen(ledger: Ledger, clock: Clock) -> None:
+def test_a_failed_poll_does_not_reset_the_seen_end(ledger: Ledger, clock: Clock) -> None:
     attempt = look(ledger, at_a_provider(ledger), FAILED)
     clock.forward(SOON_SECONDS)
     (attempt,) = claim_due(ledger, ACCOUNT, limit=1)
@@ -129,7 +129,7 @@ def test_a_poll_that_says_nothing_changes_nothing_about_what_was_seen(ledger: Le
     assert look(ledger, attempt, FAILED).state is S.FAILED
 
 
-def test_ends_that_change_their_name_have_to_last_as_long_as_a_silent_one(
+def test_ends_that_change_their_reason_must_last_as_long_as_one_without_a_reason(
     ledger: Ledger, clock: Clock
 ) -> None:
     began, attempt = clock.now, at_a_provider(ledger)
@@ -147,7 +147,7 @@ def test_an_end_that_was_dated_by_a_clock_ahead_is_counted_from_now(ledger: Ledg
     assert clock.now - began >= SILENT_SECONDS
 
 
-def test_what_was_seen_survives_a_restart(ledger: Ledger, ledger_url: str, clock: Clock) -> None:
+def test_a_seen_end_survives_a_restart(ledger: Ledger, ledger_url: str, clock: Clock) -> None:
     attempt = look(ledger, at_a_provider(ledger), FAILED)
     clock.forward(SOON_SECONDS)
     with Ledger(ledger_url, clock=clock, budget=Budget()) as another:
@@ -157,9 +157,7 @@ def test_what_was_seen_survives_a_restart(ledger: Ledger, ledger_url: str, clock
 # A finished generation whose output seems to be gone
 
 
-def test_an_output_that_is_gone_is_lost_only_when_that_was_seen_over_minutes(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_an_output_is_lost_only_when_it_was_gone_for_minutes(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     began = clock.now
     while deliveries.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED:
@@ -168,7 +166,7 @@ def test_an_output_that_is_gone_is_lost_only_when_that_was_seen_over_minutes(
     assert read(ledger, attempt).state is S.LOST
 
 
-def test_a_fresh_address_clears_that_an_output_seemed_gone(ledger: Ledger, clock: Clock) -> None:
+def test_a_fresh_address_resets_that_an_output_seemed_gone(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     deliveries.see_gone(ledger, attempt.id, why="HTTP 404")
     clock.forward(SILENT_SECONDS)
@@ -190,14 +188,14 @@ def spent(ledger: Ledger) -> dict[budget.Scope, int]:
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_a_job_that_is_completed_after_all_is_a_take_to_spare_with_its_money(
+def test_a_job_that_completes_after_its_purchase_was_closed_is_a_spare_take_with_its_money(
     ledger: Ledger, clock: Clock, name: str
 ) -> None:
     attempt = ended(ledger, clock, ENDS[name])
     before = spent(ledger)
     clock.forward(120)
     (due,) = claim_late(ledger, ACCOUNT)
-    assert (due.id, claim_late(ledger, ACCOUNT)) == (attempt.id, []), "one asks"
+    assert (due.id, claim_late(ledger, ACCOUNT)) == (attempt.id, []), "one poller claims it"
     spare = keep_late(ledger, due, a_state(), CHARGED_FIRST)
     assert spare is not None
     assert (spare.is_spare, spare.clip, spare.job_id) == (True, attempt.clip, attempt.job_id)
@@ -205,14 +203,14 @@ def test_a_job_that_is_completed_after_all_is_a_take_to_spare_with_its_money(
     closed = read(ledger, attempt)
     assert (closed.state, closed.money_state, closed.job_id) == (attempt.state, MoneyState.RELEASED, None)
     assert "after all" in (closed.reason or "")
-    assert spent(ledger) == before, "it is the same money"
+    assert spent(ledger) == before, "the same money, counted once"
     the_journal_is_whole(ledger, closed)
     assert claim_late(ledger, ACCOUNT) == []
     deliveries.record_delivered(ledger, spare.id, {"uri": "s3://b/k"})
     assert ledger.current([attempt.clip]) == {}
 
 
-def test_what_was_lost_is_looked_for_as_well(ledger: Ledger, clock: Clock) -> None:
+def test_a_lost_output_is_polled_again_too(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     deliveries.record_lost(ledger, attempt.id, why="gone")
     clock.forward(60)
@@ -221,12 +219,10 @@ def test_what_was_lost_is_looked_for_as_well(ledger: Ledger, clock: Clock) -> No
     assert spare is not None
     deliveries.record_lost(ledger, spare.id, why="gone again")
     clock.forward(86_400)
-    assert claim_late(ledger, ACCOUNT) == [], "a spare take that was lost is not found for ever"
+    assert claim_late(ledger, ACCOUNT) == [], "a lost spare take is not polled again"
 
 
-def test_it_is_asked_for_ever_more_rarely_and_no_longer_than_an_output_lives(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_a_late_job_is_polled_ever_more_rarely_until_outputs_expire(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, FAILED)
     asked = []
     for pause in [60] * 60 + [1800] * (8 * 48):
@@ -241,7 +237,7 @@ def test_it_is_asked_for_ever_more_rarely_and_no_longer_than_an_output_lives(
     assert not late_jobs.is_due(ledger, ACCOUNT)
 
 
-def test_what_was_given_back_is_not_asked_for(ledger: Ledger, clock: Clock) -> None:
+def test_a_refunded_job_is_not_polled(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, FAILED)
     with ledger.transaction(who="test", run_id=None) as tx:
         tx.settle(attempt, MoneyState.REFUNDED, Booked(400_000, "bill"), why="refunded")
@@ -249,7 +245,7 @@ def test_what_was_given_back_is_not_asked_for(ledger: Ledger, clock: Clock) -> N
     assert claim_late(ledger, ACCOUNT) == []
 
 
-def test_a_few_are_asked_for_in_one_step(ledger: Ledger, clock: Clock) -> None:
+def test_one_step_polls_only_a_few_late_jobs(ledger: Ledger, clock: Clock) -> None:
     for number in range(late_jobs.AT_ONCE + 3):
         one = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")
         polls.record_end(ledger, one, FAILED, CHARGED_FIRST)
@@ -257,7 +253,7 @@ def test_a_few_are_asked_for_in_one_step(ledger: Ledger, clock: Clock) -> None:
     assert [len(claim_late(ledger, ACCOUNT)) for _ in range(3)] == [late_jobs.AT_ONCE, 3, 0]
 
 
-def test_a_callback_brings_the_next_look_forward_and_ends_nothing(ledger: Ledger, clock: Clock) -> None:
+def test_a_callback_brings_the_next_poll_forward_and_ends_nothing(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, FAILED)
     assert claim_late(ledger, ACCOUNT) == []
     post = ledger.submission_of(ACCOUNT, attempt.job_id or "")

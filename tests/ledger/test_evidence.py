@@ -1,4 +1,4 @@
-"""What a listing proves: every judgement, as plain as it can be stated. Times are seconds on the provider's clock."""
+"""What a listing proves: every judgement in its plainest form. Times are seconds on the provider's clock."""
 
 import itertools
 import random
@@ -17,7 +17,7 @@ LATE = 10_000.0
 
 
 def post(name: str, at: float, *, ended: float | None = None, **changes: Any) -> Post:
-    """A POST sent at a moment; its job is created within 31 seconds of its end, a miss means something after 120."""
+    """A POST sent at a time: its job may be created until 31 seconds after its end; a miss counts after 120 seconds."""
     ended = at + 1 if ended is None else ended
     values: dict[str, Any] = {
         "submission_id": name,
@@ -39,7 +39,7 @@ def job(name: str, at: float, *, model: str | None = SORA, **changes: Any) -> Ca
 
 
 def evidence(*jobs: Candidate, **changes: Any) -> Evidence:
-    """Everything was read, late enough to prove something; a later job of ours is listed."""
+    """A complete reading, late enough to prove absence; a later job of ours is listed."""
     values: dict[str, Any] = {
         "jobs": [*jobs, job("ours", 5_000.0)],
         "owned": {"ours"},
@@ -65,16 +65,16 @@ def only(posts: list[Post], read: Evidence) -> Judgement:
 # A listing without our ids
 
 
-def test_the_only_job_that_nobody_owns_is_adopted_at_once() -> None:
+def test_the_only_unowned_job_is_adopted_at_once() -> None:
     read = evidence(job("a", 100.5), read_from=103.0, billed=False)
     assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
-def test_before_the_time_to_settle_a_miss_says_nothing() -> None:
+def test_a_miss_before_the_settle_time_proves_nothing() -> None:
     assert only([post("s", 100)], evidence(read_from=219.9)).finding is Proof.WAIT
 
 
-def test_a_miss_in_everything_after_the_time_to_settle_is_absence() -> None:
+def test_a_miss_in_a_complete_reading_after_the_settle_time_is_absence() -> None:
     assert only([post("s", 100)], evidence(read_from=220.0)).finding is Proof.ABSENT
 
 
@@ -89,12 +89,12 @@ def test_a_miss_in_everything_after_the_time_to_settle_is_absence() -> None:
         ({}, Proof.ABSENT),
     ],
 )
-def test_absence_needs_all_of_it(changes: dict[str, Any], finding: Proof) -> None:
+def test_absence_needs_every_part_of_its_proof(changes: dict[str, Any], finding: Proof) -> None:
     assert only([post("s", 100)], evidence(**changes)).finding is finding
 
 
 @pytest.mark.parametrize("at", [98.9, 132.1])
-def test_a_job_outside_its_time_is_a_strangers_and_nothing_is_proved_beside_it(at: float) -> None:
+def test_a_job_outside_the_posts_time_is_a_strangers_and_prevents_every_proof(at: float) -> None:
     found = only([post("s", 100)], evidence(job("a", at)))
     assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
@@ -107,8 +107,8 @@ def test_a_stranger_who_buys_the_same_model_keeps_even_a_single_job_from_being_a
     assert "somebody else" in found.why
 
 
-def test_a_stranger_makes_suspect_only_what_came_within_a_quarter_of_an_hour_after() -> None:
-    """An older POST that is still looked for makes the listing be read further back than this one's own time."""
+def test_a_strangers_purchase_makes_only_the_next_quarter_of_an_hour_doubtful() -> None:
+    """An older POST, which is still searched for, widens the listing beyond this POST's own time."""
     posts = [post("old", 100), post("new", 1_000)]
     read = evidence(job("stranger", -200.0), job("a", 100.5), job("b", 1_000.5))
     assert findings(posts, read) == {"old": (Proof.HOLD, None), "new": (Proof.ADOPT, "b")}
@@ -119,7 +119,7 @@ def test_a_stranger_who_buys_another_model_changes_nothing() -> None:
     assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
-def test_two_jobs_for_one_submit_are_held_with_both() -> None:
+def test_one_post_with_two_possible_jobs_is_held_with_both() -> None:
     found = only([post("s", 100)], evidence(job("a", 100.5), job("b", 110.0)))
     assert (found.finding, {c.job_id for c in found.candidates}) == (Proof.HOLD, {"a", "b"})
 
@@ -129,12 +129,12 @@ def test_a_silent_substitution_is_no_absence() -> None:
     assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
-def test_a_model_that_served_the_endpoint_before_is_its_own() -> None:
+def test_a_model_that_served_the_endpoint_before_is_no_strangers() -> None:
     served = post("s", 100, models=frozenset({SORA, OTHER}))
     assert findings([served], evidence(job("a", 100.5, model=OTHER))) == {"s": (Proof.ADOPT, "a")}
 
 
-def test_an_owned_job_is_nobodys_candidate() -> None:
+def test_an_owned_job_is_no_candidate() -> None:
     read = evidence(job("a", 100.5), owned={"a", "ours"})
     assert only([post("s", 100)], read).finding is Proof.ABSENT
 
@@ -146,7 +146,7 @@ def test_an_owned_job_is_nobodys_candidate() -> None:
 @pytest.mark.parametrize(
     ("read_from", "finding"), [(103.0, Proof.WAIT), (219.9, Proof.WAIT), (LATE, Proof.HOLD)]
 )
-def test_on_a_shared_key_the_only_job_is_a_candidate_and_no_more(
+def test_on_a_shared_key_the_only_job_is_just_a_candidate(
     micros: int | None, read_from: float, finding: Proof
 ) -> None:
     read = evidence(job("a", 100.5, charged_micros=micros), read_from=read_from)
@@ -156,12 +156,12 @@ def test_on_a_shared_key_the_only_job_is_a_candidate_and_no_more(
 
 
 def test_on_a_shared_key_a_post_without_any_candidate_is_absent() -> None:
-    """Everybody's jobs are listed, and none of them can be this POST's."""
+    """Everybody's jobs are listed, and none can be this POST's."""
     read = evidence(job("other", 100.5, model=OTHER, body={}), job("long ago", -2_000.0))
     assert only([post("s", 100, shared=True)], read).finding is Proof.ABSENT
 
 
-def test_on_a_shared_key_a_strangers_job_near_by_keeps_a_miss_from_being_proof() -> None:
+def test_on_a_shared_key_a_strangers_job_near_the_post_prevents_absence() -> None:
     read = evidence(job("x", 300.0))
     assert only([post("s", 100, shared=True)], read).finding is Proof.HOLD
 
@@ -169,13 +169,13 @@ def test_on_a_shared_key_a_strangers_job_near_by_keeps_a_miss_from_being_proof()
 @pytest.mark.parametrize(
     ("shown", "on_our_own_key", "on_a_shared_key"),
     [
-        # a provider may clean a prompt, add defaults, or name a picture's address anew
+        # a provider may clean a prompt, add defaults, or rename a picture's address
         ({**BODY, "prompt": "a trimmed prompt"}, Proof.HOLD, Proof.ABSENT),
         ({**BODY, "duration": "4s"}, Proof.HOLD, Proof.HOLD),
         ({}, Proof.HOLD, Proof.ABSENT),
     ],
 )
-def test_a_job_of_its_time_with_a_request_that_nobody_sent_keeps_a_miss_from_being_proof(
+def test_a_job_of_the_posts_time_with_an_unknown_request_prevents_absence(
     shown: dict[str, object], on_our_own_key: Proof, on_a_shared_key: Proof
 ) -> None:
     for shared, finding in ((False, on_our_own_key), (True, on_a_shared_key)):
@@ -192,14 +192,14 @@ def test_on_a_shared_key_a_job_with_our_request_and_seed_is_ours() -> None:
     assert findings([post("s", 100, shared=True, seeded=True)], read) == {"s": (Proof.ADOPT, "a")}
 
 
-def test_on_a_shared_key_an_equal_request_may_be_a_second_installations() -> None:
+def test_on_a_shared_key_an_equal_request_may_be_another_installations() -> None:
     read = evidence(job("a", 100.5, body=BODY))
     found = only([post("s", 100, shared=True)], read)
     assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
 def test_no_elimination_rests_on_a_post_from_when_others_used_the_key() -> None:
-    """The first job may be a stranger's, so that the second may be the first POST's."""
+    """The first job may be a stranger's; then the second may be the first POST's."""
     posts = [post("s", 100, shared=True), post("t", 106)]
     read = evidence(job("a", 103.0), job("b", 110.0))
     assert findings(posts, read) == {"s": (Proof.HOLD, None), "t": (Proof.HOLD, None)}
@@ -248,7 +248,7 @@ def test_on_a_key_of_our_own_a_job_is_ours_whatever_it_cost() -> None:
 # Several at once
 
 
-def test_jobs_find_their_submits_by_elimination() -> None:
+def test_jobs_are_matched_to_posts_by_elimination() -> None:
     posts = [post("first", 100), post("second", 110), post("third", 120)]
     read = evidence(job("c", 120.5), job("a", 100.5), job("b", 110.5), read_from=125.0)
     assert findings(posts, read) == {
@@ -258,8 +258,8 @@ def test_jobs_find_their_submits_by_elimination() -> None:
     }
 
 
-def test_a_job_is_its_posts_where_the_jobs_can_be_dealt_out_in_no_other_way() -> None:
-    """Every job has two POSTs that may own it, and yet three are proved: a storm held all five."""
+def test_a_job_belongs_to_its_post_when_every_possible_matching_says_so() -> None:
+    """Two POSTs may own each job, and yet three jobs are proved: in a storm all five POSTs were held."""
     posts = [
         post("first", 100, ended=120),
         post("second", 115, ended=116),
@@ -285,7 +285,7 @@ def test_a_later_job_waits_for_the_earlier_ones_to_appear() -> None:
     assert findings(posts, complete) == {"first": (Proof.ADOPT, "a"), "second": (Proof.ADOPT, "b")}
 
 
-def test_one_job_for_two_submits_is_held_for_both() -> None:
+def test_two_posts_with_one_possible_job_are_both_held() -> None:
     posts = [post("first", 100), post("second", 110)]
     assert findings(posts, evidence(job("b", 110.5))) == {
         "first": (Proof.HOLD, None),
@@ -293,7 +293,7 @@ def test_one_job_for_two_submits_is_held_for_both() -> None:
     }
 
 
-def test_what_is_proved_of_one_stands_beside_what_is_ambiguous() -> None:
+def test_one_post_is_proved_although_others_are_ambiguous() -> None:
     posts = [post("first", 100), post("second", 110), post("third", 111)]
     read = evidence(job("a", 100.5), job("b", 112.0))
     assert findings(posts, read) == {
@@ -303,13 +303,13 @@ def test_what_is_proved_of_one_stands_beside_what_is_ambiguous() -> None:
     }
 
 
-def test_more_jobs_than_submits_prove_nothing() -> None:
+def test_more_jobs_than_posts_prove_nothing() -> None:
     posts = [post("first", 100), post("second", 110)]
     read = evidence(job("a", 100.5), job("x", 100.7), job("b", 110.5))
     assert {finding for finding, _ in findings(posts, read).values()} == {Proof.HOLD}
 
 
-def test_a_submit_on_the_wire_and_a_held_one_have_a_claim_too() -> None:
+def test_posts_in_flight_and_held_ones_may_own_a_job_too() -> None:
     for claim in ("on the wire", "held"):
         other = post("other", 99, in_question=False, held=claim == "held")
         assert findings([post("s", 100), other], evidence(job("a", 100.5))) == {"s": (Proof.HOLD, None)}
@@ -321,15 +321,15 @@ def test_endpoints_do_not_mix() -> None:
     assert findings(posts, read) == {"sora": (Proof.ADOPT, "a"), "pro": (Proof.ADOPT, "b")}
 
 
-def test_an_echoed_request_tells_jobs_apart_also_beside_strangers() -> None:
+def test_an_echoed_request_identifies_jobs_also_among_strangers() -> None:
     posts = [post("s", 100)]
     mine, other = {**BODY, "seed": -1}, {**BODY, "prompt": "a lake"}
     read = evidence(job("a", 100.5, body=mine), job("b", 100.6, body=other), job("x", 0.0))
     assert findings(posts, read) == {"s": (Proof.ADOPT, "a")}
 
 
-def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submit() -> None:
-    """Random histories: some submits create a job, some do not, some jobs are not listed yet."""
+def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_post() -> None:
+    """Random histories: some POSTs create a job, some do not, and some jobs are not listed yet."""
     proved = 0
     for seed in range(2_000):
         rng = random.Random(seed)
@@ -356,8 +356,8 @@ def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submi
 # A listing that names our ids
 
 
-def test_exactly_those_jobs_are_proved_that_every_way_to_deal_them_out_agrees_on() -> None:
-    """Random readings against every assignment of jobs to POSTs, counted out."""
+def test_exactly_those_jobs_are_proved_on_which_every_possible_matching_agrees() -> None:
+    """Random readings, compared with an enumeration of every assignment of jobs to POSTs."""
     proved = impossible = 0
     for seed in range(1_500):
         rng = random.Random(seed)
@@ -379,7 +379,7 @@ def test_exactly_those_jobs_are_proved_that_every_way_to_deal_them_out_agrees_on
         if ways:
             assert given == expected, seed
         else:
-            # only the jobs that can be dealt out are proved: the others' group has a stranger's
+            # only jobs in an assignable group are proved: the other group has a stranger's job
             assert given.items() <= {
                 (p.submission_id, one.job_id) for p in posts for one in jobs if p.may_own(one)
             }, seed
@@ -406,12 +406,12 @@ def test_a_job_that_carries_no_id_is_never_adopted_where_ids_are_echoed() -> Non
     assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
-def test_other_peoples_ids_do_not_stand_in_the_way_of_absence() -> None:
+def test_strangers_ids_do_not_prevent_absence() -> None:
     read = evidence(job("a", 100.5, submission_id="theirs"), job("b", 90.0), echoes=True)
     assert only([post("s", 100)], read).finding is Proof.ABSENT
 
 
-def test_two_submits_never_share_a_job() -> None:
+def test_two_posts_never_share_a_job() -> None:
     for order in itertools.permutations([post("s1", 100), post("s2", 100), post("s3", 100)]):
         adopted = [
             found.job.job_id
@@ -435,9 +435,7 @@ def test_two_submits_never_share_a_job() -> None:
         (["file:a.png#sha256=" + "0" * 64], ["https://files.example/1/a.png", "https://x/b"], False),
     ],
 )
-def test_a_local_file_is_echoed_by_the_address_it_was_handed_in_to(
-    asked: Any, echoed: Any, fits: bool
-) -> None:
+def test_a_local_file_is_echoed_as_its_uploaded_address(asked: Any, echoed: Any, fits: bool) -> None:
     mine = post("a", 100.0, body={**BODY, "image": asked})
     assert mine.fits(job("j", 101.0, body={**BODY, "image": echoed})) is fits
 
@@ -460,7 +458,7 @@ NO_MATTER = [
 
 @pytest.mark.parametrize("row", UNREADABLE)
 @pytest.mark.parametrize("echoes", [True, False])
-def test_a_row_that_may_be_about_its_job_keeps_a_miss_from_being_proof_and_ends_held(
+def test_a_row_that_may_be_about_the_job_prevents_absence_and_the_post_is_held(
     row: SetAside, echoes: bool
 ) -> None:
     read = evidence(aside=[row], read_from=339.0, echoes=echoes)
@@ -471,18 +469,18 @@ def test_a_row_that_may_be_about_its_job_keeps_a_miss_from_being_proof_and_ends_
 
 
 @pytest.mark.parametrize("row", NO_MATTER)
-def test_a_row_that_cannot_be_about_its_job_is_no_matter(row: SetAside) -> None:
+def test_a_row_that_cannot_be_about_the_job_changes_nothing(row: SetAside) -> None:
     assert only([post("s", 100)], evidence(aside=[row])).finding is Proof.ABSENT
     assert findings([post("s", 100)], evidence(job("a", 100.5), aside=[row])) == {"s": (Proof.ADOPT, "a")}
 
 
 @pytest.mark.parametrize("row", UNREADABLE)
-def test_beside_a_row_that_may_be_about_its_job_another_job_is_not_taken_for_it(row: SetAside) -> None:
+def test_beside_a_row_that_may_be_about_the_job_no_other_job_is_adopted(row: SetAside) -> None:
     held = only([post("s", 100)], evidence(job("a", 100.5), aside=[row]))
     assert (held.finding, [c.job_id for c in held.candidates]) == (Proof.HOLD, ["a"])
 
 
-def test_a_job_whose_charge_cannot_be_read_is_adopted_by_what_its_listing_says() -> None:
+def test_a_job_whose_charge_cannot_be_read_is_adopted_by_its_listing() -> None:
     row = SetAside("no price", job_id="a", at=101.0)
     read = evidence(job("a", 100.5), aside=[row])
     assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
@@ -493,13 +491,13 @@ def test_an_echoed_id_is_proof_whatever_else_cannot_be_read() -> None:
     assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
-def test_a_row_that_names_the_post_and_cannot_be_read_holds_it() -> None:
+def test_an_unreadable_row_that_names_the_post_holds_it() -> None:
     row = SetAside("no time", job_id="x", submission_id="s")
     assert only([post("s", 100)], evidence(aside=[row], echoes=True)).finding is Proof.HOLD
 
 
 @pytest.mark.parametrize(("draft", "proof"), [("draft-1", Proof.HOLD), ("another", Proof.ABSENT)])
-def test_a_finish_has_no_prompt_and_is_known_on_a_shared_key_by_its_draft(draft: str, proof: Proof) -> None:
+def test_on_a_shared_key_a_finish_is_identified_by_its_draft(draft: str, proof: Proof) -> None:
     sent = post("a", 1_000.0, shared=True, body={"draft_id": "draft-1", "resolution": "1080p"})
     listed = job("j", 1_001.0, body={"draft_id": draft, "resolution": "1920x1080"})
     (found,) = judge([sent], evidence(listed))

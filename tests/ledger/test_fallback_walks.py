@@ -51,7 +51,7 @@ FALLBACKS = tuple(
 
 
 def step(ledger: Ledger, clock: Clock, what: str, request: ClipRequest) -> None:
-    """Let one thing happen to the clip, if it can happen now."""
+    """Make one event happen to the clip, if it can happen now."""
     last = everything(ledger)[-1]
     if what == "ask again":
         decided(ledger, request)
@@ -90,7 +90,7 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
     assert {attempt.fingerprint for attempt in bought} == {request.fingerprint}
     ways = [request, *FALLBACKS]
     order = [next(n for n, way in enumerate(ways) if way.endpoint == attempt.endpoint) for attempt in bought]
-    assert order == sorted(order), "a way that was given up is not taken again"
+    assert order == sorted(order), "a model that was given up is not bought again"
     for before, after in itertools.pairwise(bought):
         if before.endpoint != after.endpoint:
             assert before.state in DEFINITE
@@ -111,7 +111,7 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
     tries=st.integers(1, 2),
     cap=st.sampled_from([400_000, 700_000, 5_000_000]),
 )
-def test_whatever_the_providers_do(
+def test_whatever_the_providers_do_the_rules_hold(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, steps, tries, cap
 ):
     path = tmp_path_factory.mktemp("walk") / "ledger.db"

@@ -1,4 +1,4 @@
-"""Fallbacks: after the provider's own word that there is no clip, within the decision and its caps, and after nothing else."""
+"""Fallbacks: bought only after the provider itself reported that there is no clip, within the decision and its caps."""
 
 import pytest
 from ledgerkit import (
@@ -63,7 +63,7 @@ def states(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.INVALID, FailureKind.AUTH])
-def test_a_definite_refusal_goes_on_with_the_fallback(ledger: Ledger, kind: FailureKind) -> None:
+def test_a_definite_refusal_buys_the_fallback(ledger: Ledger, kind: FailureKind) -> None:
     request = asked()
     first = queued(ledger, request, decision="tick", batch="run-1", watched_by="run-1")
     answer(ledger, Rejected(kind, "no", 403 if kind is FailureKind.AUTH else 400))
@@ -79,13 +79,13 @@ def test_a_definite_refusal_goes_on_with_the_fallback(ledger: Ledger, kind: Fail
 
 
 @pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.PROVIDER, FailureKind.NO_OUTPUT])
-def test_a_job_that_failed_goes_on_with_the_fallback(ledger: Ledger, kind: FailureKind) -> None:
+def test_a_failed_job_buys_the_fallback(ledger: Ledger, kind: FailureKind) -> None:
     queued(ledger, asked())
     fails(ledger, kind, "job-1")
     assert states(ledger)[1:] == [(CHEAP.endpoint, "queued")]
 
 
-def test_each_way_has_its_own_tries_and_they_come_to_an_end(ledger: Ledger) -> None:
+def test_each_model_has_its_own_limited_tries(ledger: Ledger) -> None:
     first = queued(ledger, asked(max_attempts=2))
     for number in range(4):
         fails(ledger, FailureKind.PROVIDER, f"job-{number}")
@@ -98,7 +98,7 @@ def test_each_way_has_its_own_tries_and_they_come_to_an_end(ledger: Ledger) -> N
     assert again.ruling is Ruling.REFUSED
 
 
-def test_the_account_of_a_fallback_is_its_own(ledger: Ledger) -> None:
+def test_a_fallback_is_bought_on_its_own_account(ledger: Ledger) -> None:
     queued(ledger, asked(OTHER))
     fails(ledger, FailureKind.MODERATION, "job-1")
     second = newest(ledger)
@@ -108,13 +108,13 @@ def test_the_account_of_a_fallback_is_its_own(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "outcome", [Unknown("time-out"), NotSent("no route"), rejected(FailureKind.THROTTLED), rejected(FailureKind.INSUFFICIENT_FUNDS), Rejected(FailureKind.AUTH, "key", 401), Rejected(FailureKind.INVALID, "the file is gone", 0)]
 )  # fmt: skip
-def test_nothing_else_does(ledger: Ledger, outcome: SubmitOutcome) -> None:
+def test_no_other_outcome_buys_the_fallback(ledger: Ledger, outcome: SubmitOutcome) -> None:
     queued(ledger, asked())
     answer(ledger, outcome)
     assert len(everything(ledger)) == 1
 
 
-def test_an_outcome_that_nobody_knows_never_does_whatever_becomes_of_it(ledger: Ledger, clock: Clock) -> None:
+def test_an_unknown_outcome_never_buys_the_fallback(ledger: Ledger, clock: Clock) -> None:
     first = queued(ledger, asked())
     submission = claimed(ledger)
     clock.forward(DEADLINE + limits.LEASE_MARGIN_SECONDS + 1)
@@ -123,11 +123,11 @@ def test_an_outcome_that_nobody_knows_never_does_whatever_becomes_of_it(ledger: 
     assert decided(ledger, asked()).ruling is Ruling.ADOPTED
     with ledger.transaction(who="test", run_id=None) as tx:
         changed = close_absent(tx, unknown, submission.id, why="it is proved", again=RESUBMISSIONS)
-    # proved absent, so the same is bought again, and nothing else
+    # proved absent: the same order is bought again, and nothing else
     assert [attempt.endpoint for attempt in changed] == [first.endpoint] * 2
 
 
-def test_a_job_that_vanished_never_does_since_it_may_be_charged(ledger: Ledger) -> None:
+def test_a_vanished_job_never_buys_the_fallback_since_it_may_be_charged(ledger: Ledger) -> None:
     queued(ledger, asked())
     attempt = answer(ledger, accepted())
     polls.record_end(ledger, attempt, a_state(JobStatus.GONE), NEVER_CHARGED)
@@ -147,7 +147,7 @@ def test_a_fallback_never_exceeds_a_cap(ledger_url: str, clock: Clock) -> None:
         assert len(everything(ledger)) == 2
     with Ledger(ledger_url, clock=clock, budget=Budget()) as ledger:
         more = request.model_copy(update={"caps": Caps(per_day=900_000)})
-        # the same decision goes on where it was when there is money
+        # with money again, the same decision continues where it stopped
         ruling = decided(ledger, more)
         assert ruling.ruling is Ruling.NEW
         assert ruling.attempt is not None
@@ -160,7 +160,7 @@ def test_a_fallback_of_unknown_price_is_not_bought(ledger: Ledger) -> None:
     assert "not tried again: the price of" in (ledger.attempts([ended.id])[ended.id].reason or "")
 
 
-def test_a_clip_that_a_fallback_has_delivered_is_the_clip(ledger: Ledger) -> None:
+def test_a_clip_that_a_fallback_delivered_is_delivered(ledger: Ledger) -> None:
     from resources.ledger.deliveries import record_delivered
 
     request = asked()
@@ -176,7 +176,7 @@ def test_a_clip_that_a_fallback_has_delivered_is_the_clip(ledger: Ledger) -> Non
         assert ruling.attempt.id == done.id
 
 
-def test_an_edited_clip_does_not_go_on_with_the_fallbacks_of_the_old_one(ledger: Ledger) -> None:
+def test_an_edited_clip_does_not_use_the_fallbacks_of_its_old_order(ledger: Ledger) -> None:
     queued(ledger, asked(CHEAP.model_copy(update={"price_micros": None})))
     answer(ledger, rejected(FailureKind.MODERATION))
     edited = asked(prompt="a city at dawn")
@@ -184,7 +184,7 @@ def test_an_edited_clip_does_not_go_on_with_the_fallbacks_of_the_old_one(ledger:
     assert decided(ledger, edited, decision="tuesday").ruling is Ruling.NEW
 
 
-def test_a_fallback_keeps_what_belongs_to_the_clip() -> None:
+def test_a_fallback_keeps_owner_caps_and_clip() -> None:
     cast = {"mara": "char_1"}
     ways = [CHEAP.model_copy(update={"cast": cast}), OTHER]
     request = asked(owner="team:video", caps=Caps(total=1), cast=cast, fallbacks=ways)
@@ -194,13 +194,13 @@ def test_a_fallback_keeps_what_belongs_to_the_clip() -> None:
     assert third is not None
     assert third.fall_back() is None
     assert (third.owner, third.caps, third.clip) == (request.owner, request.caps, request.clip)
-    assert (second.cast, third.cast) == (cast, {}), "each way shows its own characters"
+    assert (second.cast, third.cast) == (cast, {}), "each model's order has its own characters"
     assert third.asked == second.asked
     assert third.fingerprint == request.fingerprint
     assert ClipRequest.model_validate_json(third.model_dump_json()) == third
 
 
-def test_the_request_of_a_purchase_is_found_again_by_what_it_was_bought_from() -> None:
+def test_the_request_of_a_purchase_is_found_by_its_endpoint() -> None:
     request = asked()
     assert request.as_bought(request.provider, request.endpoint) == request
     second = request.as_bought("wavespeed", CHEAP.endpoint)
@@ -211,7 +211,7 @@ def test_the_request_of_a_purchase_is_found_again_by_what_it_was_bought_from() -
     assert request.as_bought("aimlapi", CHEAP.endpoint) is None
 
 
-def test_a_fallback_and_a_character_on_their_way_are_taken_back_as_what_they_are(ledger: Ledger) -> None:
+def test_a_rebuild_restores_open_fallbacks_and_characters_as_such(ledger: Ledger) -> None:
     second = asked().fall_back()
     assert second is not None
     mara = a_request("mara", kind="character", endpoint="openai/sora-2/characters", body={"name": "Mara"})

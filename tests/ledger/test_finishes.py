@@ -1,4 +1,4 @@
-"""A circled draft buys one finish: across processes, after failures, within caps, and never by anybody who may not buy."""
+"""A circled draft buys one finish: across processes, after failures, within caps, and only for people with the right to buy."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +70,7 @@ def bought(ledger: Ledger, request: ClipRequest, decision: str = "monday") -> li
 
 
 def carried(ledger: Ledger, *, draft_id: str | None = None, failing: bool = False) -> list[Attempt]:
-    """Carry everything that is queued to its end."""
+    """Carry every queued purchase to its end."""
     ended = []
     while queue.queue_length(ledger, ACCOUNT):
         submission = claimed(ledger)
@@ -105,7 +105,7 @@ def test_a_circled_draft_buys_one_finish_which_becomes_the_select(ledger: Ledger
     assert (finish.finishes, finish.slot, finish.endpoint, finish.state) == (draft.id, 1, "pro", S.QUEUED)
     assert (finish.decision, finish.quoted_micros) == (f"finish:{draft.id}", PRICE)
     assert finish.request.body["seed"] == claimed_seed(ledger, draft)
-    # the same click, sent again, and a second person's
+    # the same click, sent again, and a second person's click
     assert judge_and_finish(ledger, verdict, at_most_micros=PRICE) == (judged, None)
     assert circled(ledger, draft) is None
     with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
@@ -127,7 +127,7 @@ def test_a_circled_draft_buys_one_finish_which_becomes_the_select(ledger: Ledger
         judge(ledger, a_verdict(draft))
 
 
-def test_a_finish_whose_circle_is_taken_back_goes_on_and_its_price_is_said(ledger: Ledger) -> None:
+def test_a_finish_whose_circle_is_taken_back_continues_and_its_price_is_shown(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     circled(ledger, draft)
 
@@ -149,7 +149,7 @@ def claimed_seed(ledger: Ledger, draft: Attempt) -> int:
     return seed
 
 
-def test_who_may_only_judge_leaves_the_finish_to_somebody_who_may_buy(ledger: Ledger) -> None:
+def test_a_circle_by_a_judge_leaves_the_finish_to_somebody_who_may_buy(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     judge(ledger, a_verdict(draft, who="judge"))
     (wait,) = waits(ledger)
@@ -161,7 +161,7 @@ def test_who_may_only_judge_leaves_the_finish_to_somebody_who_may_buy(ledger: Le
 
 
 @pytest.mark.parametrize(("cap", "state"), [(2_400_000, S.QUEUED), (2_399_999, None)])
-def test_a_finish_keeps_to_the_caps_and_is_bought_when_they_allow_it(
+def test_a_finish_obeys_the_caps_and_is_bought_when_they_allow_it(
     ledger: Ledger, cap: int, state: AttemptState | None
 ) -> None:
     (draft,) = bought(ledger, a_draft(caps=Caps(total=cap)))
@@ -179,7 +179,7 @@ def test_a_finish_keeps_to_the_caps_and_is_bought_when_they_allow_it(
         assert waits(ledger) == []
 
 
-def test_a_higher_price_than_was_agreed_to_is_not_bought(ledger: Ledger) -> None:
+def test_a_finish_above_the_agreed_price_is_not_bought(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     ordered = circled(ledger, draft, at_most_micros=PRICE - 1)
     assert ordered is not None
@@ -188,14 +188,14 @@ def test_a_higher_price_than_was_agreed_to_is_not_bought(ledger: Ledger) -> None
 
 
 def dearer(request: ClipRequest) -> ClipRequest:
-    """What a catalogue with a doubled price makes of a draft."""
+    """The draft's order under a catalogue with a doubled price."""
     assert request.finish is not None, "the draft's request carries its finish"
     choice = request.finish.choice.model_copy(update={"price_micros": 2 * PRICE})
     return request.model_copy(update={"finish": request.finish.model_copy(update={"choice": choice})})
 
 
-def test_the_folder_of_a_finish_is_that_of_its_draft(ledger: Ledger) -> None:
-    """A finish that names a picture is sent with the one that its draft was ordered with, whatever was pushed since."""
+def test_a_finish_uses_the_data_folder_of_its_draft(ledger: Ledger) -> None:
+    """A finish with a picture is sent with its draft's picture, whatever folder was pushed since."""
     data_pushes.push(ledger, "a" * 64, files=1, size=1, who="ann", note="")
     data_pushes.name_for(ledger, "monday", "a" * 64)
     (draft,) = bought(ledger, a_draft())
@@ -210,7 +210,7 @@ def test_a_finish_that_became_dearer_is_quoted_at_its_new_price(ledger: Ledger) 
     (draft,) = bought(ledger, a_draft())
 
     assert offer_finish(ledger, draft).ceiling == PRICE, (
-        "without a catalogue it is the price of its draft's day"
+        "without a catalogue, the price is the one of the draft's day"
     )
     assert offer_finish(ledger, draft, dearer).ceiling == 2 * PRICE
     ordered = circled(ledger, draft, limits=dearer)
@@ -221,7 +221,7 @@ def test_a_finish_that_became_dearer_is_quoted_at_its_new_price(ledger: Ledger) 
     assert again.finish.quoted_micros == 2 * PRICE
 
 
-def test_a_stopped_account_keeps_the_order(ledger: Ledger) -> None:
+def test_an_order_survives_a_stopped_account(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     with ledger.transaction(who="test", run_id=None) as tx:
         stop_account(tx.connection, ACCOUNT, StopKind.PERSON, "a test", now=tx.now())
@@ -231,7 +231,7 @@ def test_a_stopped_account_keeps_the_order(ledger: Ledger) -> None:
     assert "a test" in (waits(ledger)[0].reason or "")
 
 
-def test_what_is_taken_back_before_it_is_bought_is_not_bought(ledger: Ledger) -> None:
+def test_a_circle_that_is_taken_back_in_time_buys_no_finish(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft(caps=Caps(total=2_399_999)))
     circled(ledger, draft)
     judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
@@ -294,7 +294,7 @@ def test_a_select_stays_current_until_the_finish_of_a_newer_draft_is_there(ledge
     assert [a.finishes for a in everything(ledger)] == [None, draft.id, None, newer.id]
 
 
-def test_a_finish_that_nobody_wants_any_more_waits_like_any_take(ledger: Ledger) -> None:
+def test_a_finish_whose_draft_is_no_longer_circled_waits_like_any_take(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     circled(ledger, draft)
     judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
@@ -303,7 +303,7 @@ def test_a_finish_that_nobody_wants_any_more_waits_like_any_take(ledger: Ledger)
     assert [one.take for one in waiting(ledger)] == [finish.id]
 
 
-def test_the_provider_finishes_the_very_draft_until_it_forgets_it(ledger: Ledger, clock: Clock) -> None:
+def test_the_provider_finishes_the_very_draft_while_it_keeps_it(ledger: Ledger, clock: Clock) -> None:
     decide(ledger, [a_draft(same_shot=True, days=7)], Decision("monday"))
     (draft,) = carried(ledger, draft_id="d-77")
     judge(ledger, a_verdict(draft))
@@ -320,7 +320,7 @@ def test_the_provider_finishes_the_very_draft_until_it_forgets_it(ledger: Ledger
     assert done.finish.request.finishes.draft_id == "d-77"
 
 
-def test_a_draft_without_a_name_cannot_be_finished_as_the_same_shot(ledger: Ledger) -> None:
+def test_a_draft_without_a_provider_id_cannot_be_finished_as_the_same_shot(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft(same_shot=True))
     ordered = circled(ledger, draft)
     assert ordered is not None
@@ -333,14 +333,14 @@ def test_a_policy_that_chooses_a_draft_buys_its_finish(ledger: Ledger, clock: Cl
     clock.forward(61)
     (verdict,) = decide_due(ledger)
     assert verdict.verdict.take == draft.id
-    assert carried(ledger) == [], "it is only ordered"
+    assert carried(ledger) == [], "the finish is only ordered"
     buy_ordered(ledger)
     (finish,) = carried(ledger)
     assert finish.finishes == draft.id
     assert ledger.current([CLIP])[CLIP].id == finish.id
 
 
-def test_a_policy_buys_no_finish_that_became_dearer_since_its_draft(ledger: Ledger, clock: Clock) -> None:
+def test_a_policy_buys_no_finish_that_became_dearer_after_its_draft(ledger: Ledger, clock: Clock) -> None:
     review = Review(by="person", within_seconds=60, otherwise=Otherwise.NEWEST)
     bought(ledger, a_draft(review=review))
     clock.forward(61)
@@ -400,7 +400,7 @@ def test_two_processes_that_circle_the_same_draft_buy_one_finish(ledger_url: str
 
 
 def a_stale_order(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[FinishOrdered]:
-    """An order that was read before another process bought its finish, carried out after that one is delivered."""
+    """Carry out an order that was read before another process bought its finish, after that finish is delivered."""
     (draft,) = bought(ledger, a_draft(caps=Caps(total=2_399_999)))
     circled(ledger, draft)
     read = waits(ledger)
@@ -429,7 +429,7 @@ def test_without_the_index_a_stale_order_buys_a_second_finish(
     assert len({a.id for a in everything(ledger) if a.finishes}) == 2
 
 
-def test_the_yield_compares_the_two_ways(ledger: Ledger) -> None:
+def test_the_yield_compares_drafts_with_direct_purchases(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     bought(ledger, a_draft(clip="city-night"))
     circled(ledger, draft)
@@ -439,7 +439,7 @@ def test_the_yield_compares_the_two_ways(ledger: Ledger) -> None:
     assert before == {"draft, then finish": (2_800_000, 1), "straight": (400_000, 1)}
 
 
-def test_a_circle_that_is_sent_again_after_its_finish_failed_orders_no_other(ledger: Ledger) -> None:
+def test_a_circle_that_is_sent_again_after_its_finish_failed_orders_no_other_finish(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     verdict = a_verdict(draft, named="sent-twice")
     _, ordered = judge_and_finish(ledger, verdict, at_most_micros=PRICE)
@@ -450,16 +450,16 @@ def test_a_circle_that_is_sent_again_after_its_finish_failed_orders_no_other(led
     _, again = judge_and_finish(ledger, verdict, at_most_micros=PRICE)
     assert again is None
     assert queue.queue_length(ledger, ACCOUNT) == 0
-    # a person who asks anew buys the next one
+    # a person who orders again buys the next one
     assert order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish is not None
 
 
-def test_a_draft_that_is_circled_no_more_is_not_finished_whatever_the_list_says(ledger: Ledger) -> None:
+def test_a_draft_that_is_no_longer_circled_is_not_finished_whatever_the_list_shows(ledger: Ledger) -> None:
     decide(ledger, [a_draft(takes=2)], Decision("monday"))
     draft, other = carried(ledger)
     judge(ledger, a_verdict(draft))
     judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
-    # as it is left by who withdraws a finish in the moment of the verdict
+    # the state that a withdrawal of the finish leaves at the moment of the verdict
     stale = {"clip": CLIP, "draft": draft.id, "since": 0.0, "reason": "withdrawn"}
     with ledger.write() as connection:
         connection.execute(sa.insert(waiting_finishes.table).values(stale))
@@ -481,7 +481,7 @@ def test_a_clip_that_waits_says_when_its_provider_forgets_the_draft(ledger: Ledg
     assert (clip.draft_ends_at is None) == (days is None)
 
 
-def test_a_clip_that_waits_tells_the_price_of_its_drafts_from_all_that_it_cost(ledger: Ledger) -> None:
+def test_a_waiting_clip_shows_the_price_of_its_drafts_apart_from_its_whole_cost(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     circled(ledger, draft)
     (finish,) = carried(ledger)

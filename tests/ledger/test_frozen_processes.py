@@ -1,4 +1,4 @@
-"""A process that is frozen while it holds the ledger must not stop the others for as long as it sleeps."""
+"""A process that is frozen while it holds the ledger's lock must not stop the others for as long as it sleeps."""
 
 import threading
 
@@ -24,7 +24,7 @@ def two(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Ledger, Ledge
     return first, second
 
 
-def test_whoever_waits_for_a_lock_is_told_after_a_while(two: tuple[Ledger, Ledger]) -> None:
+def test_waiting_for_a_lock_ends_with_an_error(two: tuple[Ledger, Ledger]) -> None:
     sleeper, other = two
     with sleeper.write() as connection:
         touch(connection, "sleeper")
@@ -32,11 +32,11 @@ def test_whoever_waits_for_a_lock_is_told_after_a_while(two: tuple[Ledger, Ledge
             touch(waiting, "other")
 
 
-def test_a_frozen_transaction_is_undone_so_that_others_go_on(
+def test_a_frozen_transaction_is_rolled_back_so_that_others_continue(
     two: tuple[Ledger, Ledger], ledger_url: str
 ) -> None:
     if not ledger_url.startswith("postgresql"):
-        pytest.skip("SQLite has no server that could undo it; whoever waits is told")
+        pytest.skip("SQLite has no server that could roll it back; a waiting process gets an error")
     sleeper, other = two
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The sign of life of a run: renewed while it works, taken once it has expired, and gone for a run that comes back."""
+"""The claim of a run: renewed while the run works, taken after it has expired, and lost for a run that returns."""
 
 import pytest
 from ledgerkit import Clock, a_request, claimed, decided, queued, submitted
@@ -28,9 +28,7 @@ def test_a_run_that_renews_its_claim_lives(ledger: Ledger, clock: Clock) -> None
         assert heartbeats.lost(ledger, [RUN]) == {}
 
 
-def test_an_expired_claim_is_taken_where_it_is_read_and_does_not_come_back(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_an_expired_claim_is_taken_by_its_reader_and_does_not_return(ledger: Ledger, clock: Clock) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     clock.forward(LEASE_SECONDS + 1)
     assert heartbeats.lost(ledger, [RUN, "another"]) == {}, "the first reading only doubts the claim"
@@ -46,39 +44,39 @@ def test_an_expired_claim_is_taken_where_it_is_read_and_does_not_come_back(
         heartbeats.begin(ledger, RUN, "w1:8:b")
 
 
-def test_a_claim_that_has_expired_and_that_nobody_took_goes_on(ledger: Ledger, clock: Clock) -> None:
+def test_an_expired_claim_that_nobody_took_can_be_renewed(ledger: Ledger, clock: Clock) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     clock.forward(10 * LEASE_SECONDS)
     assert heartbeats.renew(ledger, RUN, "w1:7:a")
     assert heartbeats.lost(ledger, [RUN]) == {}
 
 
-def test_a_run_that_waited_for_the_database_with_its_readers_is_not_taken_for_dead(
+def test_a_run_that_waited_for_the_database_with_its_readers_is_not_declared_dead(
     ledger: Ledger, clock: Clock
 ) -> None:
     for run in (RUN, "dead"):
         heartbeats.begin(ledger, run, "w1:7:a")
-    clock.forward(120)  # nobody reaches the database, and a reader is the first to come back
+    clock.forward(120)  # nobody reaches the database, and a reader is the first to return
     assert heartbeats.lost(ledger, [RUN, "dead"]) == {}
     clock.forward(heartbeats.RENEW_SECONDS)
     assert heartbeats.renew(ledger, RUN, "w1:7:a")
     clock.forward(DOUBT_SECONDS)
     assert set(heartbeats.lost(ledger, [RUN, "dead"])) == {"dead"}
-    # a doubt that was answered does not count for the next one
+    # an answered doubt does not count for the next one
     clock.forward(LEASE_SECONDS)
     assert RUN not in heartbeats.lost(ledger, [RUN])
     clock.forward(DOUBT_SECONDS)
     assert RUN in heartbeats.lost(ledger, [RUN])
 
 
-def test_a_dead_run_is_known_within_two_minutes_by_readers_of_every_ten_seconds(
+def test_a_dead_run_is_declared_dead_within_two_minutes_by_readers_every_ten_seconds(
     ledger: Ledger, clock: Clock
 ) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     began = clock()
     while not heartbeats.lost(ledger, [RUN]):
         clock.forward(10)
-    assert clock() - began <= 100, "twenty seconds are left to start the run that collects its clips"
+    assert clock() - began <= 100, "twenty seconds remain to start the collecting run"
 
 
 def test_the_jobs_of_a_dead_run_are_polled_at_once(ledger: Ledger, clock: Clock) -> None:
@@ -109,7 +107,7 @@ def test_the_end_of_a_step_is_kept_by_the_ledgers_clock(ledger: Ledger, clock: C
     # its next step
     heartbeats.begin(ledger, RUN, "w1:7:b")
     assert heartbeats.ends(ledger, [RUN]) == {}
-    # a process that dies between its last step and Dagster's end is dead, too
+    # a process that dies between its last step and Dagster's end is dead too
     heartbeats.end(ledger, RUN, "w1:7:b")
     clock.forward(GRACE_SECONDS + 1)
     assert heartbeats.lost(ledger, [RUN]) == {}
@@ -118,10 +116,10 @@ def test_the_end_of_a_step_is_kept_by_the_ledgers_clock(ledger: Ledger, clock: C
     assert heartbeats.ends(ledger, [RUN]) == {RUN: (lost_at, True)}
 
 
-def test_claims_that_hold_are_looked_at_without_a_write(
+def test_reading_valid_claims_writes_nothing(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daemon looks every five seconds while runs work; on SQLite a write would make the runs wait."""
+    """The daemon reads every five seconds while runs work; on SQLite a write would make the runs wait."""
     written: list[float] = []
     write = ledger.write
 
@@ -135,7 +133,7 @@ def test_claims_that_hold_are_looked_at_without_a_write(
     monkeypatch.setattr(ledger, "write", counted)
     assert set(heartbeats.lost(ledger, [RUN, "dead"])) == {"dead"}
     assert not written
-    # a claim that expired, one that a clock ahead has dated, and a run without a claim are written down
+    # an expired claim, one dated by a clock ahead, and a run without a claim are recorded
     clock.forward(LEASE_SECONDS + 1)
     heartbeats.lost(ledger, [RUN])
     clock.forward(-10 * LEASE_SECONDS)
@@ -156,7 +154,7 @@ def test_a_run_without_a_claim_has_a_bounded_time_for_its_first_sign(ledger: Led
         heartbeats.begin(ledger, RUN, "w1:7:a")
 
 
-def test_the_claim_of_a_process_that_is_known_to_be_gone_is_taken_at_once(
+def test_the_claim_of_a_process_that_is_known_to_have_ended_is_taken_at_once(
     ledger: Ledger, clock: Clock
 ) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
@@ -166,13 +164,13 @@ def test_the_claim_of_a_process_that_is_known_to_be_gone_is_taken_at_once(
     assert heartbeats.lost(ledger, [RUN, "another"]) == {RUN: clock()}
 
 
-def test_a_run_that_was_given_up_decides_sends_and_withdraws_nothing_more(
+def test_a_run_that_was_declared_dead_decides_sends_and_withdraws_nothing(
     ledger: Ledger, clock: Clock
 ) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     left = queued(ledger, batch=RUN, run_id=RUN)
     given_up(ledger, clock, RUN)
-    # it wakes without a network: what its retry has adopted stays queued
+    # it wakes without a network: the purchases that its retry has adopted stay queued
     with pytest.raises(RunLostError):
         withdraw(ledger, [left.id], why="not sent: the account does not answer", run_id=RUN)
     with pytest.raises(RunLostError):
@@ -180,11 +178,11 @@ def test_a_run_that_was_given_up_decides_sends_and_withdraws_nothing_more(
     with pytest.raises(RunLostError):
         decided(ledger, a_request("city-tram"), run_id=RUN)
     assert ledger.latest(["city-tram"]) == {}
-    # whoever lives sends it
+    # a living run sends it
     assert claimed(ledger).attempt.subject_key == "city-sunset"
 
 
-def test_what_a_run_leaves_is_said_with_its_clips_and_its_money(ledger: Ledger) -> None:
+def test_the_purchases_that_a_dead_run_leaves_are_listed_with_clips_and_money(ledger: Ledger) -> None:
     assert str(handover_of(ledger, [RUN])) == "nothing was bought by it"
     queued(ledger, batch=RUN)
     claimed(ledger)

@@ -1,4 +1,4 @@
-"""The generated history is what the product would have written: whole journals, counters that agree, one open purchase a clip."""
+"""The generated history equals what the product would have written: complete journals, matching counters, one open purchase per clip."""
 
 from collections import Counter
 

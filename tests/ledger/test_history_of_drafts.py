@@ -1,4 +1,4 @@
-"""What plans, retries and the gallery make of earlier drafts and their finishes."""
+"""How plans, retries and the gallery treat earlier drafts and their finishes."""
 
 import pytest
 from ledgerkit import everything
@@ -58,7 +58,7 @@ def test_a_failed_draft_is_retried(ledger: Ledger) -> None:
     assert failed_clips(ledger, [CLIP]) == failed_clips(ledger) == [CLIP]
 
 
-def test_the_gallery_says_which_video_is_a_draft(ledger: Ledger) -> None:
+def test_the_gallery_marks_drafts(ledger: Ledger) -> None:
     def page() -> str:
         return (
             GalleryPage(read_cards(ledger), Figures({}, [], [], [], {}, 0), "http://dagster").html().decode()
@@ -85,7 +85,7 @@ def test_the_finish_of_the_very_draft_counts_for_the_parts_of_its_prompt(ledger:
     assert found == {"camera: slow": (2, 1), "scene: a bay": (2, 1)}
 
 
-def test_a_chosen_draft_is_judged_also_when_its_finish_has_taken_over_its_circle(ledger: Ledger) -> None:
+def test_a_circled_draft_counts_as_judged_after_its_finish_has_its_circle(ledger: Ledger) -> None:
     def line() -> tuple[int, int, int, int]:
         (found,) = read_yield(ledger, YieldBy.SERIES)
         return found.takes, found.circled, found.rejected, found.unjudged

@@ -1,4 +1,4 @@
-"""Who uses an account's key: a fact of the ledger, whatever single hosts say."""
+"""Whether an account's key is dedicated: a fact of the ledger, whatever single hosts declare."""
 
 import math
 
@@ -17,17 +17,17 @@ def buy_one(ledger: Ledger) -> None:
     claim_next(ledger, ACCOUNT, PostTerms(Limits(), 30))
 
 
-def test_a_key_of_which_nobody_has_said_anything_counts_as_shared(ledger: Ledger) -> None:
+def test_an_undeclared_key_counts_as_shared(ledger: Ledger) -> None:
     use = keys.declare(ledger, ACCOUNT, None)
     assert (use.said, use.dedicated, use.dedicated_since) == (None, False, math.inf)
 
 
-def test_what_is_said_before_the_first_post_holds_from_the_beginning(ledger: Ledger) -> None:
+def test_a_declaration_before_the_first_post_holds_from_the_beginning(ledger: Ledger) -> None:
     assert keys.declare(ledger, ACCOUNT, True).dedicated_since == 0
     assert keys.look_up(ledger, ACCOUNT).dedicated
 
 
-def test_what_is_said_later_holds_from_then_on(ledger: Ledger) -> None:
+def test_a_later_declaration_holds_from_then_on(ledger: Ledger) -> None:
     buy_one(ledger)
     before = ledger.clock()
     since = keys.declare(ledger, ACCOUNT, True).dedicated_since
@@ -47,7 +47,7 @@ def test_where_two_hosts_disagree_the_key_counts_as_shared(ledger: Ledger) -> No
     assert f"dailies key {ACCOUNT} --dedicated" in keys.disagreement(ACCOUNT, again)
 
 
-def test_a_persons_word_overrules_what_hosts_have_said_until_one_says_shared_again(ledger: Ledger) -> None:
+def test_a_persons_command_overrules_hosts_until_one_declares_the_key_shared_again(ledger: Ledger) -> None:
     keys.declare(ledger, ACCOUNT, False)
     buy_one(ledger)
     said = keys.decide(ledger, ACCOUNT, True, who="ann")
@@ -66,10 +66,10 @@ def test_after_a_rebuild_no_earlier_post_is_settled_by_elimination(ledger: Ledge
     assert use.dedicated_since >= before
 
 
-def test_a_rebuild_does_not_wait_for_the_row_that_stops_everything(
+def test_a_rebuild_takes_its_locks_in_the_order_of_a_claim(
     ledger: Ledger, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A claim locks its account's row and then that one; to lock both the other way round would be a deadlock."""
+    """A claim locks its account's row and then the row of the general stop; the other order would deadlock."""
     if backend == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1_000)
@@ -105,6 +105,6 @@ def test_another_key_stays_shared(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("other", ["aimlapi", "somebody"])
-def test_each_account_has_its_own(ledger: Ledger, other: str) -> None:
+def test_each_account_has_its_own_declaration(ledger: Ledger, other: str) -> None:
     keys.declare(ledger, ACCOUNT, True)
     assert not keys.look_up(ledger, other).dedicated

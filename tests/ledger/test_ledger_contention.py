@@ -29,7 +29,7 @@ CLIPS = 20
 LIMITS = Limits(in_flight=3, per_minute=12)
 JOB_SECONDS = 60.0
 SCALE = 200.0
-"""The children's clocks run so much faster than the wall, so that minutes pass in a moment."""
+"""How many times as fast as real time the children's clocks run, so that minutes pass in a moment."""
 
 T = TypeVar("T")
 
@@ -43,14 +43,14 @@ def keys() -> list[str]:
 def decides(url: str, together: Barrier, number: int) -> list[tuple[str, str]]:
     with Ledger(url, budget=Budget()) as ledger:
         together.wait(300)
-        # each starts elsewhere in the batch, so that every clip is fought for
+        # each process starts elsewhere in the batch, so that every clip is contested
         order = keys()[number * 5 :] + keys()[: number * 5]
         rulings = decide(ledger, [a_request(key) for key in order], Decision(f"decision-{number}"))
         return [(ruling.ruling.value, ruling.attempt.id) for ruling in rulings if ruling.attempt]
 
 
 def carries(url: str, together: Barrier, start: float) -> list[str]:
-    """Claim, submit, poll and deliver whatever can be had, until everything is delivered."""
+    """Claim, submit, poll and deliver until every purchase is delivered."""
     sent: list[str] = []
     with Ledger(url, clock=lambda: start + (time.time() - start) * SCALE, budget=Budget()) as ledger:
         together.wait(300)
@@ -61,7 +61,7 @@ def carries(url: str, together: Barrier, start: float) -> list[str]:
                 sent.append(claimed.attempt.id)
                 record_outcome(ledger, claimed, accepted(f"job of {claimed.id}"))
             for attempt in polls.claim_due(ledger, ACCOUNT, limit=1):
-                # none ends before three are in flight at once, however slow the machine is
+                # no job ends before three are in flight at once, however slow the machine is
                 started = sum(a.submitted_at is not None for a in ledger.latest(keys()).values())
                 due = (attempt.submitted_at or 0) + JOB_SECONDS
                 if started < LIMITS.in_flight or ledger.clock() < due:
@@ -141,7 +141,7 @@ def test_eight_processes_that_open_an_empty_database_at_once_make_one_ledger(emp
         assert {ledger.id} == set(ids)
 
 
-def test_eight_processes_that_open_a_copy_without_a_write_ahead_log_give_it_one(tmp_path: Path) -> None:
+def test_eight_processes_that_open_a_copy_without_a_write_ahead_log_create_one(tmp_path: Path) -> None:
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", budget=Budget()) as ledger:
         original = ledger.id
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
