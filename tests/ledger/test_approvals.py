@@ -98,7 +98,9 @@ def test_a_refused_edit_leaves_the_queued_purchase_alone(ledger: Ledger) -> None
     assert ledger.latest(["city-sunset"])["city-sunset"].state is AttemptState.QUEUED
     again = decided(ledger, decision=DECISION)
     assert (again.ruling, again.attempt and again.attempt.id) == (Ruling.ADOPTED, waiting.id)
-    assert decided(ledger, a_request(prompt="noon"), decision="a tick").ruling is Ruling.NEW, "the queued one is replaced"
+    assert decided(ledger, a_request(prompt="noon"), decision="a tick").ruling is Ruling.NEW, (
+        "the queued one is replaced"
+    )
 
 
 def test_an_open_purchase_is_adopted_under_any_approval(ledger: Ledger) -> None:

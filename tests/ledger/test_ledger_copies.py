@@ -1,4 +1,4 @@
-"""Copies of a ledger: whole while others write, checked before they are believed, put back with the old one kept."""
+"""Copies of a ledger: complete while others write, checked before they are used, restored with the old ledger kept."""
 
 import sqlite3
 import threading
@@ -20,7 +20,7 @@ SECRET = "hunter2-canary"
 
 @pytest.fixture
 def backend() -> str:
-    """PostgreSQL has its own tools."""
+    """PostgreSQL has its own backup tools."""
     return "sqlite"
 
 
@@ -33,7 +33,7 @@ def clips(url: str) -> list[str]:
         return [attempt.subject_key for attempt in ledger.overview()]
 
 
-def test_a_copy_that_is_put_back_is_the_ledger_as_it_was(ledger_url: str, tmp_path: Path) -> None:
+def test_a_restored_copy_is_the_ledger_as_it_was(ledger_url: str, tmp_path: Path) -> None:
     copy = tmp_path / "copies" / "monday.db"
     with Ledger(ledger_url, budget=Budget()) as ledger:
         queued(ledger, a_request("clip-a"))
@@ -49,7 +49,7 @@ def test_a_copy_that_is_put_back_is_the_ledger_as_it_was(ledger_url: str, tmp_pa
     assert clips(f"sqlite:///{copy}") == ["clip-a"]
 
 
-def test_no_earlier_post_of_a_copy_that_is_put_back_is_settled_by_elimination(
+def test_no_earlier_post_of_a_restored_copy_is_settled_by_elimination(
     ledger_url: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "monday.db"
@@ -99,7 +99,7 @@ def test_a_copy_is_never_written_over_another(ledger_url: str, tmp_path: Path) -
     assert there.read_text() == "the only copy"
 
 
-def test_there_is_nothing_to_copy_before_there_is_a_ledger(tmp_path: Path) -> None:
+def test_without_a_ledger_there_is_nothing_to_copy(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no ledger"):
         back_up(f"sqlite:///{tmp_path}/none.db", tmp_path / "copy.db")
     assert list(tmp_path.iterdir()) == []
@@ -128,7 +128,7 @@ def another_thing(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [cut, garbled, newer, another_thing, Path.unlink])
-def test_what_is_no_whole_copy_is_not_put_in_the_ledgers_place(
+def test_a_file_that_is_no_complete_copy_does_not_replace_the_ledger(
     ledger_url: str, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     copy = tmp_path / "copy.db"
@@ -152,7 +152,7 @@ def test_a_ledger_that_is_in_use_is_not_replaced(ledger_url: str, tmp_path: Path
     assert not list(tmp_path.glob("*.unfinished*"))
 
 
-def test_a_copy_is_put_where_no_ledger_is_left(ledger_url: str, tmp_path: Path) -> None:
+def test_a_copy_is_restored_where_the_ledger_is_gone(ledger_url: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     with Ledger(ledger_url, budget=Budget()) as ledger:
         queued(ledger, a_request("clip-a"))
@@ -184,7 +184,7 @@ def test_postgresql_is_left_to_its_own_tools(
         ("error: connection to server failed", "set DAILIES_BACKUP_URL to the server's own address"),
     ],
 )
-def test_a_dump_that_fails_is_told_with_what_helps(
+def test_the_error_of_a_failed_dump_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
 ) -> None:
     program = tmp_path / "pg_dump"

@@ -1,4 +1,4 @@
-"""Copies of a ledger in the bucket, on SQLite and PostgreSQL: verified by restoring them, refused when they are not the ledger."""
+"""Copies of a ledger in the bucket, on SQLite and PostgreSQL: verified by restoring them, refused if they differ from the ledger."""
 
 import os
 import uuid
@@ -60,7 +60,7 @@ def copied_now(
 
 
 def scratch_databases(ledger_url: str) -> list[str]:
-    """The databases that a verification has left on the server."""
+    """The databases that a verification left on the server."""
     if ledger_url.startswith("sqlite"):
         return []
     engine = sa.create_engine(make_url(ledger_url).set(drivername="postgresql+psycopg2"))
@@ -139,7 +139,7 @@ def test_a_copy_that_was_cut_before_it_was_stored_cannot_be_restored(
     monkeypatch: pytest.MonkeyPatch,
     copied_now: Callable[[], ledger_copies.CopyRecord],
 ) -> None:
-    """The digest is right: only the restore shows it."""
+    """The digest is right: only the restore shows the fault."""
     queued(ledger, a_request("clip-a"))
     whole = ledger_copies._made
 
@@ -179,7 +179,7 @@ def test_a_whole_copy_of_an_earlier_moment_is_refused(
     assert [copy.is_verified for copy in copies(store)] == [False]
 
 
-def test_what_is_bought_while_the_copy_is_made_is_no_reason_to_refuse_it(
+def test_a_purchase_during_the_copy_does_not_refuse_it(
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
     copied_now: Callable[[], ledger_copies.CopyRecord],
@@ -205,7 +205,7 @@ def test_a_ledger_that_is_older_than_its_bucket_is_not_copied(
     ledger_url: str,
     tmp_path: Path,
 ) -> None:
-    """It would push the good copies out."""
+    """It would displace the good copies."""
     queued(ledger, a_request("clip-a"))
     old = copied(ledger_url)
     queued(ledger, a_request("clip-b"))
@@ -219,7 +219,7 @@ def test_a_ledger_that_is_older_than_its_bucket_is_not_copied(
     assert copies(store) == []
 
 
-def test_old_copies_go_and_the_newest_verified_ones_never(
+def test_old_copies_are_removed_but_never_the_newest_verified_ones(
     ledger: Ledger,
     store: ObjectStore,
     clock: Clock,
@@ -236,12 +236,12 @@ def test_old_copies_go_and_the_newest_verified_ones_never(
     store.put_bytes(f"{BACKUPS}20200101T000000Z-00000000.db.gz", b"never verified", content_type="a/b")
     store.put_bytes(f"{BACKUPS}notes.txt", b"a person's own", content_type="text/plain")
     now = clock.now
-    assert remove_old(store, days=30, now=now) == 1, "the one that was never verified"
+    assert remove_old(store, days=30, now=now) == 1, "the copy that was never verified"
     assert remove_old(store, days=30, now=now + 26 * DAY) == 1
     assert remove_old(store, days=30, now=now + 1000 * DAY) == 1
     assert [copy.key for copy in copies(store)] == made[-SPARED:]
     assert len(list(store.list_keys(BACKUPS))) == 2 * SPARED + 1, (
-        "records go with their copies, other objects stay"
+        "records are removed with their copies, other objects stay"
     )
 
 
@@ -255,7 +255,7 @@ def test_the_inventory_warns_when_the_newest_verified_copy_is_older_than_two_day
     if backend != "sqlite":
         pytest.skip("the bucket alone decides")
     clock.now += 1000 * DAY
-    assert check_copies(ledger, store).is_fine, "nothing was ever bought"
+    assert check_copies(ledger, store).is_fine, "nothing was bought yet"
     queued(ledger, a_request("clip-a"))
     assert check_copies(ledger, store).is_fine
     clock.now += 2 * DAY + 1
@@ -273,7 +273,7 @@ def test_the_inventory_warns_when_the_newest_verified_copy_is_older_than_two_day
     assert f"{stamp:%Y-%m-%d %H:%M} UTC" in line, "a copy that was not verified does not count"
 
 
-def test_a_copy_that_was_changed_after_it_was_verified_is_not_handed_out(
+def test_a_copy_that_was_changed_after_it_was_verified_is_not_restored(
     ledger: Ledger,
     store: ObjectStore,
     tmp_path: Path,
@@ -320,7 +320,7 @@ class TestPostgresqlsPrograms:
         assert "canary" not in seen.read_text()
         assert not (tmp_path / "service.conf").exists()
 
-    def test_a_user_who_may_not_create_databases_is_told_what_to_allow(
+    def test_the_error_for_a_user_without_createdb_names_the_right_to_grant(
         self,
         ledger: Ledger,
         ledger_url: str,
@@ -335,7 +335,7 @@ class TestPostgresqlsPrograms:
         try:
             with pytest.raises(DailiesError, match=r"CREATEDB.*DAILIES_BACKUP_URL"):
                 store_copy(ledger, store, url, scratch=tmp_path / "scratch")
-            assert [copy.is_verified for copy in copies(store)] == [False], "the copy itself is kept"
+            assert [copy.is_verified for copy in copies(store)] == [False], "the copy itself stays"
         finally:
             postgres._execute(f"DROP ROLE {role}")
 

@@ -1,4 +1,4 @@
-"""Opening the ledger's database: what it builds, and what it refuses."""
+"""Opening the ledger's database: what this creates, and what it refuses."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("migrations")
 SECRET = "hunter2-canary"
 
 
-def test_the_other_tests_ledgers_are_what_the_migrations_make(
+def test_the_ledgers_of_other_tests_equal_migrated_ones(
     tmp_path: Path, migrations: Callable[[sa.Connection], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tables(name: str) -> list[str]:
@@ -47,7 +47,7 @@ def test_the_other_tests_ledgers_are_what_the_migrations_make(
     assert tables("first.db") == tables("second.db") == migrated
 
 
-def test_the_migrations_build_exactly_what_the_schema_says(empty_url: str) -> None:
+def test_the_migrations_create_exactly_the_schema(empty_url: str) -> None:
     from alembic.autogenerate import compare_metadata
 
     engine = open_database(empty_url)
@@ -110,11 +110,11 @@ def test_the_migrated_partial_indexes_have_the_conditions_of_the_schema(empty_ur
     }
     if backend == "sqlite":
         assert built == declared
-    # PostgreSQL keeps a condition in words of its own
+    # PostgreSQL stores a condition in its own form
     assert built.keys() == declared.keys()
 
 
-def test_the_index_of_the_schema_says_the_same_as_the_states() -> None:
+def test_the_index_of_the_schema_covers_the_open_states() -> None:
     assert set(re.findall(r"'(\w+)'", schema.OPEN_STATES_SQL)) == {state.value for state in OPEN}
 
 
@@ -126,7 +126,7 @@ def test_every_open_state_has_a_way_out_and_a_closed_one_never_opens_again() -> 
             assert not following & OPEN, f"{state} would open again"
 
 
-def test_everything_can_be_reached_from_the_queue() -> None:
+def test_every_state_can_be_reached_from_queued() -> None:
     seen, frontier = {AttemptState.QUEUED}, [AttemptState.QUEUED]
     while frontier:
         fresh = TRANSITIONS.get(frontier.pop(), frozenset()) - seen
@@ -145,7 +145,7 @@ def test_a_ledger_keeps_its_id_and_its_content_when_it_is_opened_again(ledger_ur
         assert second.owner != first.owner
 
 
-def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(empty_url: str) -> None:
+def test_threads_that_open_an_empty_database_at_once_agree_on_one_ledger(empty_url: str) -> None:
     together = threading.Barrier(6, timeout=120)
     ids: list[str] = []
     errors: list[Exception] = []
@@ -155,7 +155,7 @@ def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(empty_url:
         try:
             with Ledger(empty_url, budget=Budget()) as ledger:
                 ids.append(ledger.id)
-        except Exception as error:  # noqa: BLE001 - the test wants to see whatever it is
+        except Exception as error:  # noqa: BLE001 - the test compares every error
             errors.append(error)
 
     threads = [threading.Thread(target=start) for _ in range(6)]
@@ -199,7 +199,7 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
         assert decided(ledger).ruling is Ruling.NEW
 
 
-def test_a_ledger_of_an_older_version_goes_on_with_its_purchases(
+def test_a_migrated_ledger_continues_its_purchases(
     empty_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from alembic import command
@@ -259,8 +259,8 @@ def test_a_ledger_of_an_older_version_goes_on_with_its_purchases(
         found = ledger.attempts([f"attempt-{number}" for number in range(len(states))])
         assert {a.state for a in found.values()} == set(AttemptState)
         assert {(a.end_kind, a.end_times, a.late_at) for a in found.values()} == {(None, 0, None)}
-        assert not late_jobs.is_due(ledger, ACCOUNT), "what ended before is not asked for anew"
-        assert pauses.pauses(ledger) == [], "a pause of a day, which no provider gets any more"
+        assert not late_jobs.is_due(ledger, ACCOUNT), "jobs that ended before are not polled again"
+        assert pauses.pauses(ledger) == [], "a pause of a day, which is longer than any provider gets now"
         assert disputes.open_disputes(ledger) == []
         clock.forward(60)
         contract = Contract(echoes=False, settle_seconds=60)
@@ -268,9 +268,9 @@ def test_a_ledger_of_an_older_version_goes_on_with_its_purchases(
         assert outcomes.expire_submissions(ledger, ACCOUNT) == []
 
 
-def test_what_a_step_asks_reads_no_more_of_the_history_than_it_needs(ledger: Ledger) -> None:
+def test_the_queries_of_a_step_read_no_history_they_do_not_need(ledger: Ledger) -> None:
     if ledger._engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL's plans go by what is in its tables")
+        pytest.skip("PostgreSQL's plans depend on the content of its tables")
     queued(ledger)
     asked: list[tuple[str, Any]] = []
 
@@ -294,7 +294,7 @@ def test_what_a_step_asks_reads_no_more_of_the_history_than_it_needs(ledger: Led
     assert plans
     for detail, statement in plans:
         assert not re.match(r"SCAN (attempts|submissions|jobs|journal|spending)", detail), statement
-        # an index of which only the account is used reads all that was ever ordered there
+        # an index of which only the account is used reads every purchase of the account
         assert not re.search(r"INDEX (attempts|submissions)_by_\w+ \(account=\?\)$", detail), statement
 
 
@@ -375,7 +375,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_writable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the tests may run as root, whom no mode stops
+    # the tests may run as root, who may write anywhere
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ConfigurationError, match=r"not writable.*DAILIES_HOME"):
         open_database(f"sqlite:///{tmp_path}/ledger.db")
@@ -436,7 +436,7 @@ def test_a_link_to_a_network_filesystem_does_not_hide_it(
         open_database(f"sqlite:///{tmp_path}/local/ledger.db")
 
 
-def test_sqlite_keeps_every_commit_and_lets_readers_go_on(power_cuts: None, tmp_path: Path) -> None:
+def test_sqlite_syncs_every_commit_and_does_not_block_readers(power_cuts: None, tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/ledger.db")
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -446,7 +446,7 @@ def test_sqlite_keeps_every_commit_and_lets_readers_go_on(power_cuts: None, tmp_
     engine.dispose()
 
 
-def test_a_writer_on_sqlite_holds_the_lock_from_its_first_word(tmp_path: Path) -> None:
+def test_a_writer_on_sqlite_holds_the_lock_from_the_beginning_of_its_transaction(tmp_path: Path) -> None:
     with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger, ledger.write():
         stranger = sqlite3.connect(tmp_path / "ledger.db", timeout=0)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -455,7 +455,7 @@ def test_a_writer_on_sqlite_holds_the_lock_from_its_first_word(tmp_path: Path) -
         stranger.close()
 
 
-def test_a_locked_database_is_told_in_a_sentence_and_nothing_is_recorded(
+def test_a_locked_database_is_a_clear_error_and_nothing_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
@@ -497,9 +497,7 @@ def test_the_journal_cannot_be_emptied_as_a_whole(postgres_url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
-def test_an_address_without_a_driver_means_the_one_that_dailies_brings(
-    postgres_url: str, scheme: str
-) -> None:
+def test_an_address_without_a_driver_uses_the_driver_of_dailies(postgres_url: str, scheme: str) -> None:
     engine = open_database(postgres_url.replace("postgresql", scheme, 1))
     assert engine.driver == "psycopg2"
     engine.dispose()
@@ -516,8 +514,8 @@ def test_the_database_itself_refuses_a_second_open_attempt_of_a_clip(ledger: Led
     assert len(ledger.overview()) == 1
 
 
-def test_a_ledger_that_is_opened_once_more_leaves_the_locks_of_its_process_alone(tmp_path: Path) -> None:
-    """POSIX takes every lock of a process on a file when the process closes the file, however it had opened it."""
+def test_opening_a_ledger_again_keeps_the_locks_of_its_process(tmp_path: Path) -> None:
+    """POSIX drops every lock of a process on a file when the process closes that file, however it had opened it."""
     path = tmp_path / "ledger.db"
     tries = (
         "import fcntl, sys\n"

@@ -46,7 +46,7 @@ def failed(ledger: Ledger, kind: FailureKind = FailureKind.PROVIDER, **how: obje
     return polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
 
 
-def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledger, clock: Clock) -> None:
+def test_a_clip_without_a_purchase_is_queued_with_its_money_reserved(ledger: Ledger, clock: Clock) -> None:
     request = a_request()
     ruling = decided(ledger, request, decision="tick-1", batch="run-1", watched_by="run-1", run_id="run-1")
     assert ruling.ruling is Ruling.NEW
@@ -87,7 +87,7 @@ def test_an_open_purchase_of_the_same_request_is_adopted_whoever_asks(
     assert everything(ledger) == [attempt]
 
 
-def test_whoever_adopts_and_waits_is_who_watches(ledger: Ledger) -> None:
+def test_a_run_that_adopts_a_purchase_and_waits_watches_it(ledger: Ledger) -> None:
     attempt = queued(ledger, watched_by="run-1")
     decided(ledger)
     assert read(ledger, attempt).watched_by == "run-1"
@@ -109,9 +109,7 @@ def test_a_changed_prompt_replaces_what_is_queued(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(OPEN - {AttemptState.QUEUED}))
-def test_a_changed_prompt_waits_for_what_was_paid_for(
-    ledger: Ledger, clock: Clock, state: AttemptState
-) -> None:
+def test_a_changed_prompt_waits_for_the_paid_job(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
     _, attempt = put_into(ledger, clock, state)
     ruling = decided(ledger, a_request(prompt=CHANGED), decision="tuesday")
     assert ruling.ruling is Ruling.REFUSED
@@ -155,7 +153,7 @@ def test_a_changed_prompt_of_a_delivered_clip_is_another_purchase(ledger: Ledger
     assert decided(ledger, a_request(prompt=CHANGED), decision="tuesday").ruling is Ruling.NEW
 
 
-def test_going_back_to_an_earlier_prompt_is_a_purchase_since_another_take_is_shown(ledger: Ledger) -> None:
+def test_returning_to_an_earlier_prompt_is_a_purchase_since_another_take_is_current(ledger: Ledger) -> None:
     delivered(ledger)
     delivered(ledger, request=a_request(prompt=CHANGED), decision="tuesday", job_id="job-2")
     assert decided(ledger, decision="wednesday").ruling is Ruling.NEW
@@ -175,7 +173,7 @@ FINAL_FAILURES: dict[str, Callable[[Ledger, Clock], Attempt]] = {
 
 
 @pytest.mark.parametrize("how", FINAL_FAILURES)
-def test_what_failed_is_refused_in_the_same_decision_and_bought_in_a_new_one(
+def test_a_failed_clip_is_refused_in_its_decision_and_bought_in_a_new_one(
     ledger: Ledger, clock: Clock, how: str
 ) -> None:
     attempt = FINAL_FAILURES[how](ledger, clock)
@@ -190,9 +188,7 @@ def test_what_failed_is_refused_in_the_same_decision_and_bought_in_a_new_one(
 
 
 @pytest.mark.parametrize("kind", [FailureKind.PROVIDER, FailureKind.NO_OUTPUT])
-def test_a_failure_that_may_pass_is_bought_again_up_to_max_attempts(
-    ledger: Ledger, kind: FailureKind
-) -> None:
+def test_a_temporary_failure_is_bought_again_up_to_max_attempts(ledger: Ledger, kind: FailureKind) -> None:
     request = a_request(max_attempts=3)
     queued(ledger, request, batch="run-1", watched_by="run-1")
     for tried in range(1, 4):
@@ -217,19 +213,19 @@ def test_a_failure_that_may_pass_is_bought_again_up_to_max_attempts(
 
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.PROVIDER, FailureKind.NO_OUTPUT}))
-def test_a_failure_that_cannot_pass_is_not_bought_again(ledger: Ledger, kind: FailureKind) -> None:
+def test_a_permanent_failure_is_not_bought_again(ledger: Ledger, kind: FailureKind) -> None:
     ended = failed(ledger, kind, request=a_request(max_attempts=5))
     assert everything(ledger) == [ended]
 
 
-def test_a_rise_of_max_attempts_counts_what_the_decision_has_tried(ledger: Ledger) -> None:
+def test_a_raised_max_attempts_counts_the_tries_so_far(ledger: Ledger) -> None:
     failed(ledger)
     assert decided(ledger, a_request(max_attempts=2)).ruling is Ruling.NEW
     assert decided(ledger, a_request(max_attempts=2)).ruling is Ruling.ADOPTED
 
 
 @pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS])
-def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_decision(
+def test_a_purchase_withdrawn_for_its_account_is_repeated_in_its_decision(
     ledger: Ledger, kind: FailureKind
 ) -> None:
     for _ in range(3):
@@ -240,18 +236,18 @@ def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_
     assert len(everything(ledger)) == 3
 
 
-def test_what_was_withdrawn_is_tried_again_in_the_same_decision(ledger: Ledger) -> None:
+def test_a_withdrawn_purchase_is_repeated_in_its_decision(ledger: Ledger) -> None:
     attempt = queued(ledger)
     queue.withdraw(ledger, [attempt.id], why="the run was terminated")
     assert decided(ledger).ruling is Ruling.NEW
 
 
-def test_what_is_proved_absent_is_tried_again_in_the_same_decision(ledger: Ledger, clock: Clock) -> None:
+def test_a_purchase_that_is_proved_absent_is_repeated_in_its_decision(ledger: Ledger, clock: Clock) -> None:
     put_into(ledger, clock, AttemptState.ABSENT)
     assert decided(ledger).ruling is Ruling.NEW
 
 
-def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Ledger) -> None:
+def test_a_late_refusal_is_as_final_as_one_in_time(ledger: Ledger) -> None:
     queued(ledger)
     submission = claimed(ledger)
     record_outcome(ledger, submission, unknown())
@@ -260,7 +256,7 @@ def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Le
 
 
 @pytest.mark.parametrize("late", [NotSent("connection refused"), rejected(FailureKind.THROTTLED)])
-def test_what_was_proved_not_sent_late_is_tried_again_in_the_same_decision(
+def test_a_purchase_that_is_proved_not_sent_late_is_repeated_in_its_decision(
     ledger: Ledger, late: SubmitOutcome
 ) -> None:
     queued(ledger)
@@ -283,12 +279,12 @@ def test_a_price_of_zero_is_a_price(ledger: Ledger) -> None:
     assert decided(ledger, a_request(price_micros=0)).ruling is Ruling.NEW
 
 
-def test_an_unknown_price_does_not_hide_what_is_there_already(ledger: Ledger) -> None:
+def test_an_unknown_price_does_not_refuse_an_existing_purchase(ledger: Ledger) -> None:
     attempt = submitted(ledger)
     assert decided(ledger, a_request(price_micros=None)).attempt == attempt
 
 
-def test_a_new_purchase_is_what_is_told_instead_of_an_older_end(ledger: Ledger) -> None:
+def test_a_new_purchase_is_reported_instead_of_an_older_end(ledger: Ledger) -> None:
     old = failed(ledger)
     assert deliveries.unreported(ledger, ACCOUNT) == [old]
     new = queued(ledger, decision="tuesday")
@@ -296,14 +292,14 @@ def test_a_new_purchase_is_what_is_told_instead_of_an_older_end(ledger: Ledger) 
     assert read(ledger, old).reported_run_id == SUPERSEDED
 
 
-def test_what_was_told_already_stays_as_it_was_told(ledger: Ledger) -> None:
+def test_an_end_that_was_reported_keeps_its_run(ledger: Ledger) -> None:
     old = failed(ledger)
     deliveries.mark_reported(ledger, [old.id], "run-1")
     queued(ledger, decision="tuesday")
     assert read(ledger, old).reported_run_id == "run-1"
 
 
-def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
+def test_the_loser_of_the_insert_adopts_the_winners_purchase(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     winner = queued(ledger)
@@ -321,7 +317,7 @@ def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
     assert everything(ledger) == [winner]
 
 
-def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_meanwhile(
+def test_a_decision_that_stalls_before_its_insert_does_not_buy_a_clip_delivered_meanwhile(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked, go_on = threading.Event(), threading.Event()
@@ -357,7 +353,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     assert len(everything(ledger)) == 1
 
 
-def test_overview_shows_the_newest_purchase_of_every_clip(ledger: Ledger) -> None:
+def test_the_overview_shows_the_newest_purchase_of_every_clip(ledger: Ledger) -> None:
     failed(ledger, request=a_request("clip-a"))
     submitted(ledger, a_request("clip-b", series="sea"), job_id="job-b")
     newest = queued(ledger, a_request("clip-a"), decision="tuesday")
@@ -370,7 +366,7 @@ def test_overview_shows_the_newest_purchase_of_every_clip(ledger: Ledger) -> Non
     assert ledger.current(["clip-a", "clip-b"]) == {}
 
 
-def test_more_keys_than_a_statement_takes_are_read_all_the_same(ledger: Ledger) -> None:
+def test_more_keys_than_a_statement_takes_are_all_read(ledger: Ledger) -> None:
     keys = [f"clip-{number:04}" for number in range(1, 1203)]
     decide(ledger, [a_request(key) for key in keys[::100]], Decision("monday"))
     assert sorted(ledger.latest(keys)) == keys[::100]

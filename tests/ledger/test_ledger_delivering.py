@@ -1,4 +1,4 @@
-"""A delivery is one holder's at a time, the current take only moves forward, and Dagster is told once."""
+"""One holder delivers a take, the current take only moves forward, and each end is reported to Dagster once."""
 
 import pytest
 from ledgerkit import (
@@ -39,7 +39,7 @@ S = AttemptState
 STORED = {"uri": "s3://bucket/videos/city-sunset/1.mp4", "size": 10}
 
 
-def test_a_delivery_is_claimed_by_one(ledger: Ledger, clock: Clock) -> None:
+def test_a_delivery_has_one_claimer(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     mine = claim(ledger, attempt.id, token="me")
     assert mine is not None
@@ -58,11 +58,11 @@ def test_a_delivery_whose_holder_died_can_be_taken_over(ledger: Ledger, clock: C
     taken = claim(ledger, attempt.id, token="you")
     assert taken is not None
     assert taken.attempt.delivery_owner == "you"
-    # the dead one may have stored the video
+    # the dead holder may have stored the video
     assert not taken.is_first
 
 
-def test_a_delivery_that_failed_is_free_at_once_and_says_why(ledger: Ledger) -> None:
+def test_a_failed_delivery_is_free_at_once_with_its_reason(ledger: Ledger) -> None:
     attempt = succeeded(ledger)
     claim(ledger, attempt.id, token="me")
     release(ledger, attempt.id, token="me", why="the bucket is full")
@@ -74,7 +74,7 @@ def test_a_delivery_that_failed_is_free_at_once_and_says_why(ledger: Ledger) -> 
     assert not second.is_first
 
 
-def test_only_the_holder_gives_a_delivery_back(ledger: Ledger) -> None:
+def test_only_the_holder_releases_a_delivery(ledger: Ledger) -> None:
     attempt = succeeded(ledger)
     held = claim(ledger, attempt.id, token="me")
     assert held is not None
@@ -95,7 +95,7 @@ def test_only_a_finished_generation_is_delivered(ledger: Ledger, clock: Clock, s
     assert ledger.current([before.subject_key]) == {}
 
 
-def test_what_is_delivered_is_shown_and_stays_paid(ledger: Ledger, clock: Clock) -> None:
+def test_a_delivered_take_is_current_and_stays_paid(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     claim(ledger, attempt.id, token="me")
     release(ledger, attempt.id, token="me", why="the bucket is full")
@@ -111,7 +111,7 @@ def test_what_is_delivered_is_shown_and_stays_paid(ledger: Ledger, clock: Clock)
     the_journal_is_whole(ledger, done)
 
 
-def test_what_is_not_what_was_asked_for_is_kept_apart_and_stays_paid(ledger: Ledger) -> None:
+def test_a_take_that_differs_from_its_order_is_quarantined_and_stays_paid(ledger: Ledger) -> None:
     kept = record_quarantined(ledger, succeeded(ledger).id, STORED, why="480 pixels instead of 720")
     assert (kept.state, kept.money_state, kept.reason_kind) == (
         S.QUARANTINED,
@@ -123,7 +123,7 @@ def test_what_is_not_what_was_asked_for_is_kept_apart_and_stays_paid(ledger: Led
     the_journal_is_whole(ledger, kept)
 
 
-def test_what_is_lost_stays_paid(ledger: Ledger) -> None:
+def test_a_lost_output_stays_paid(ledger: Ledger) -> None:
     lost = record_lost(ledger, succeeded(ledger).id, why="the address answers 410")
     assert (lost.state, lost.money_state, lost.cost_micros) == (S.LOST, MoneyState.CONFIRMED, 400_000)
     the_journal_is_whole(ledger, lost)
@@ -140,15 +140,15 @@ def another_take(ledger: Ledger, decision: str) -> Attempt:
     return polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
 
 
-def test_a_newer_take_becomes_the_one_that_is_shown(ledger: Ledger, clock: Clock) -> None:
+def test_a_newer_take_becomes_current(ledger: Ledger, clock: Clock) -> None:
     record_delivered(ledger, succeeded(ledger).id, STORED)
     clock.forward(60)
     second = record_delivered(ledger, another_take(ledger, "tuesday").id, STORED)
     assert ledger.current(["city-sunset"]) == {"city-sunset": second}
 
 
-def test_the_take_that_is_shown_never_goes_back(ledger: Ledger) -> None:
-    """An older take that is accepted late (from quarantine, or found again) is kept and not shown."""
+def test_the_current_take_never_goes_back_to_an_older_one(ledger: Ledger) -> None:
+    """An older take that is accepted late (from quarantine, or found again) is kept and does not become current."""
     old = record_quarantined(ledger, succeeded(ledger).id, STORED, why="too small")
     new = record_delivered(ledger, another_take(ledger, "tuesday").id, STORED)
     with ledger.transaction(who="person", run_id=None) as tx:
@@ -159,7 +159,7 @@ def test_the_take_that_is_shown_never_goes_back(ledger: Ledger) -> None:
         assert len(connection.execute(current_takes.select()).all()) == 1
 
 
-def test_what_dagster_was_not_told_is_asked_for_until_it_was(ledger: Ledger, clock: Clock) -> None:
+def test_an_unreported_end_is_listed_until_it_is_reported_to_dagster(ledger: Ledger, clock: Clock) -> None:
     first = succeeded(ledger, a_request("clip-a"), job_id="job-a")
     second = queued(ledger, a_request("clip-b"))
     queued(ledger, a_request("clip-c", provider="aimlapi"))
@@ -172,23 +172,23 @@ def test_what_dagster_was_not_told_is_asked_for_until_it_was(ledger: Ledger, clo
     assert read(ledger, first) == told
 
 
-def test_an_attempt_nobody_knows_is_named(ledger: Ledger) -> None:
+def test_the_error_of_an_unknown_attempt_names_it(ledger: Ledger) -> None:
     with pytest.raises(DailiesError, match="knows no attempt 'nobody'"):
         record_delivered(ledger, "nobody", STORED)
     assert ledger.attempts(["nobody"]) == {}
 
 
-# Facts and locks
+# facts and locks
 
 
-def test_a_fact_is_kept_as_it_was_first_told(ledger: Ledger) -> None:
+def test_a_fact_keeps_its_first_value(ledger: Ledger) -> None:
     assert ledger.fact("bucket") is None
     assert ledger.remember("bucket", "s3://mine") == "s3://mine"
     assert ledger.remember("bucket", "s3://other") == "s3://mine"
     assert ledger.fact("bucket") == "s3://mine"
 
 
-def test_a_lock_is_one_holders_until_it_is_given_back(ledger: Ledger) -> None:
+def test_a_lock_has_one_holder_until_it_is_released(ledger: Ledger) -> None:
     with locks.hold(ledger, "partitions"):
         with pytest.raises(UnavailableError, match="another process holds the lock 'partitions'"):
             locks.hold(ledger, "partitions", wait=0).__enter__()
@@ -198,14 +198,14 @@ def test_a_lock_is_one_holders_until_it_is_given_back(ledger: Ledger) -> None:
         pass
 
 
-def test_a_lock_is_given_back_when_the_work_fails(ledger: Ledger) -> None:
+def test_a_lock_is_released_when_the_work_fails(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError), locks.hold(ledger, "partitions"):
         raise ZeroDivisionError
     with locks.hold(ledger, "partitions", wait=0):
         pass
 
 
-def test_a_lock_whose_holder_died_is_free_after_its_time_and_the_dead_cannot_free_the_next_ones(
+def test_a_dead_holders_lock_expires_and_does_not_release_the_next_holders_lock(
     ledger: Ledger, clock: Clock
 ) -> None:
     dead = locks.hold(ledger, "partitions", seconds=60)

@@ -1,7 +1,7 @@
-"""Any order of events, any answer, any crash: what must hold holds after every step.
+"""Any order of events, any answer, any crash: the invariants hold after every step.
 
-The machine has its own model of the provider (which POST created which job), so that the ledger is compared with what
-happened and not with itself.
+The machine has its own model of the provider (which POST created which job), so that the ledger is compared with the events
+and not with itself.
 """
 
 import shutil
@@ -61,7 +61,7 @@ LOOKS_FREE = {AttemptState.QUEUED, AttemptState.WITHDRAWN, AttemptState.REJECTED
 
 
 class Histories(RuleBasedStateMachine):
-    """One ledger, one provider, and everything that can happen between them."""
+    """One ledger, one provider, and every event that can happen between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ class Histories(RuleBasedStateMachine):
         self.unanswered: list[Submission] = []
         self.posted: set[str] = set()
         self.created: dict[str, str] = {}
-        """What the provider knows: job by submission."""
+        """The provider's jobs, by submission."""
         self.told: set[str] = set()
-        """Jobs whose id reached us in some answer."""
+        """Jobs whose id reached us in an answer."""
         self.lost: list[Submission] = []
-        """POSTs that created a job nobody was told of."""
+        """POSTs that created a job which no answer named."""
         self.sent_at: dict[str, float] = {}
         self.polls: list[Attempt] = []
         self.delivered_in: dict[tuple[str, str], int] = {}
@@ -84,7 +84,7 @@ class Histories(RuleBasedStateMachine):
         self.ledger.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    # What may happen
+    # events
 
     @initialize()
     def begin(self) -> None:
@@ -107,7 +107,7 @@ class Histories(RuleBasedStateMachine):
         if any(
             a.state in OPEN and a.state is not AttemptState.QUEUED for a in before if a.subject_key == clip
         ):
-            assert ruling.ruling is not Ruling.NEW, "what may have been paid for is waited for"
+            assert ruling.ruling is not Ruling.NEW, "a purchase that may have been paid for is waited for"
         assert (ruling.reason is not None) is (ruling.ruling is Ruling.REFUSED)
 
     @rule()
@@ -209,7 +209,7 @@ class Histories(RuleBasedStateMachine):
     def polls_are_claimed(self, limit: int) -> None:
         held = {a.id for a in self.polls if (a.next_poll_at or 0) > self.clock.now}
         due = polls.claim_due(self.ledger, ACCOUNT, limit=limit)
-        assert not held & {a.id for a in due}, "a poll is one asker's at a time"
+        assert not held & {a.id for a in due}, "a poll has one claimer at a time"
         assert all(a.job_id in self.created.values() for a in due)
         self.polls = [a for a in self.polls if a.id not in {b.id for b in due}] + due
 
@@ -256,7 +256,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(end=st.sampled_from([JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.FAILED]))
     def the_next_one_goes_through(self, end: JobStatus) -> None:
-        """All the way in one step, so that histories get past their first purchase."""
+        """A clip from decision to delivery in one step, so that histories get past their first purchase."""
         self.a_post_is_claimed()
         if not self.unanswered:
             return
@@ -276,12 +276,12 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def the_process_starts_anew(self) -> None:
-        """Claims and answers that were on their way are forgotten; the ledger is opened again."""
+        """Forget claims and answers in flight, and open the ledger again."""
         self.ledger.close()
         self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db", clock=self.clock, budget=Budget())
         self.unanswered.clear()
 
-    # What must hold
+    # invariants
 
     @invariant()
     def everything_holds(self) -> None:
@@ -297,10 +297,10 @@ class Histories(RuleBasedStateMachine):
             the_journal_is_whole(self.ledger, attempt, [e for e in entries if e["attempt_id"] == attempt.id])
             assert attempt.quoted_micros == 400_000
             assert START <= attempt.created_at <= self.clock.now
-            # what is at the provider will be asked for
+            # jobs at the provider will be polled
             assert (attempt.next_poll_at is not None) is (attempt.state in AT_PROVIDER)
             assert (attempt.job_id is not None) or attempt.state not in AT_PROVIDER
-        assert set(posts) == self.posted, "nothing is posted that was not committed"
+        assert set(posts) == self.posted, "nothing is posted before it was committed"
         assert set(booked) == self.told, "no job is forgotten"
         assert {job: self.created[submission or ""] for job, submission in booked.items()} == {
             job: job for job in booked
@@ -309,7 +309,7 @@ class Histories(RuleBasedStateMachine):
         assert all(count == 1 for count in charged.values()), "one purchase, one job"
         for attempt_id in charged:
             assert attempts[attempt_id].state not in LOOKS_FREE, (
-                "a purchase whose job exists must not look free"
+                "a purchase whose job exists must not release its money"
             )
         assert all(count == 1 for count in self.delivered_in.values()), "a decision delivers once"
         self.no_more_than_the_limit_is_sent_in_any_minute()

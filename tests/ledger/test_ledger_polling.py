@@ -1,4 +1,4 @@
-"""Polls are one asker's at a time, and the end of a job is written once, with its money."""
+"""A poll has one claimer at a time, and the end of a job is written once, with its money."""
 
 import pytest
 from ledgerkit import (
@@ -40,7 +40,7 @@ S = AttemptState
 
 
 def several(ledger: Ledger, count: int, **changes: object) -> list[Attempt]:
-    """So many clips with jobs at the provider."""
+    """Clips with jobs at the provider."""
     return [
         submitted(ledger, a_request(f"clip-{number:02}", **changes), job_id=f"job-{changes}-{number}")
         for number in range(count)
@@ -51,7 +51,7 @@ def ids(attempts: list[Attempt]) -> list[str]:
     return [attempt.id for attempt in attempts]
 
 
-def test_a_poll_that_is_claimed_is_nobody_elses(ledger: Ledger, clock: Clock) -> None:
+def test_a_claimed_poll_has_one_claimer(ledger: Ledger, clock: Clock) -> None:
     attempts = several(ledger, 5)
     first = claim_due(ledger, ACCOUNT, limit=3)
     second = claim_due(ledger, ACCOUNT, limit=10)
@@ -62,7 +62,7 @@ def test_a_poll_that_is_claimed_is_nobody_elses(ledger: Ledger, clock: Clock) ->
     assert all(read(ledger, a) == a for a in first)
 
 
-def test_a_claim_whose_holder_died_is_free_after_its_time(ledger: Ledger, clock: Clock) -> None:
+def test_a_dead_holders_claim_expires(ledger: Ledger, clock: Clock) -> None:
     several(ledger, 1)
     claim_due(ledger, ACCOUNT, limit=1)
     clock.forward(CLAIM_SECONDS - 0.001)
@@ -71,14 +71,14 @@ def test_a_claim_whose_holder_died_is_free_after_its_time(ledger: Ledger, clock:
     assert len(claim_due(ledger, ACCOUNT, limit=1)) == 1
 
 
-def test_the_longest_overdue_is_asked_for_first(ledger: Ledger, clock: Clock) -> None:
+def test_the_poll_that_is_due_longest_comes_first(ledger: Ledger, clock: Clock) -> None:
     a, b, c = several(ledger, 3)
     reschedule(ledger, [(a, clock.now + 30), (b, clock.now + 10), (c, clock.now + 20)], polled=True)
     clock.forward(25)
     assert ids(claim_due(ledger, ACCOUNT, limit=9)) == ids([b, c])
 
 
-def test_only_the_callers_own_jobs_are_claimed_when_it_says_so(ledger: Ledger) -> None:
+def test_a_caller_can_claim_only_its_own_jobs(ledger: Ledger) -> None:
     a, b, _c = several(ledger, 3)
     assert claim_due(ledger, ACCOUNT, limit=9, only=[]) == []
     assert ids(claim_due(ledger, ACCOUNT, limit=9, only=[b.id, "never-heard-of"])) == [b.id]
@@ -86,14 +86,14 @@ def test_only_the_callers_own_jobs_are_claimed_when_it_says_so(ledger: Ledger) -
 
 
 @pytest.mark.parametrize("state", sorted(set(S)))
-def test_only_jobs_at_the_provider_are_asked_for(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
+def test_only_jobs_at_the_provider_are_polled(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
     _, attempt = put_into(ledger, clock, state)
     clock.forward(100_000)
     assert ids(claim_due(ledger, ACCOUNT, limit=9)) == ([attempt.id] if state in AT_PROVIDER else [])
     assert (next_poll_time(ledger, ACCOUNT) is not None) is (state in AT_PROVIDER)
 
 
-def test_a_job_that_still_runs_is_asked_for_again_when_its_asker_says(ledger: Ledger, clock: Clock) -> None:
+def test_a_running_job_is_polled_again_at_the_time_its_poller_sets(ledger: Ledger, clock: Clock) -> None:
     several(ledger, 1)
     (attempt,) = claim_due(ledger, ACCOUNT, limit=1)
     reschedule(ledger, [(attempt, clock.now + 12.5)], polled=True)
@@ -104,7 +104,7 @@ def test_a_job_that_still_runs_is_asked_for_again_when_its_asker_says(ledger: Le
     assert read(ledger, attempt).polls == 1
 
 
-def test_a_late_asker_does_not_take_a_poll_from_who_has_claimed_it_since(
+def test_a_slow_poller_does_not_reschedule_a_poll_that_another_has_claimed(
     ledger: Ledger, clock: Clock
 ) -> None:
     several(ledger, 1)
@@ -116,7 +116,7 @@ def test_a_late_asker_does_not_take_a_poll_from_who_has_claimed_it_since(
     assert claim_due(ledger, ACCOUNT, limit=1) == []
 
 
-def test_a_poster_does_not_take_the_first_poll_from_a_sensor_that_was_quicker(
+def test_a_poster_does_not_reschedule_the_first_poll_that_a_sensor_has_claimed(
     ledger: Ledger, clock: Clock
 ) -> None:
     (fresh,) = several(ledger, 1)
@@ -125,7 +125,7 @@ def test_a_poster_does_not_take_the_first_poll_from_a_sensor_that_was_quicker(
     assert read(ledger, fresh) == now_the_sensors
 
 
-def test_an_ended_job_is_not_scheduled_again(ledger: Ledger, clock: Clock) -> None:
+def test_an_ended_job_is_not_polled_again(ledger: Ledger, clock: Clock) -> None:
     (attempt,) = several(ledger, 1)
     ended = record_end(ledger, attempt, a_state(), NEVER_CHARGED)
     reschedule(ledger, [(attempt, clock.now)], polled=True)
@@ -162,14 +162,14 @@ def test_a_success_is_charged_and_waits_to_be_fetched(ledger: Ledger, clock: Clo
     assert "90 s" in entry["why"]
 
 
-def test_a_success_without_a_bill_is_charged_at_its_quote(ledger: Ledger) -> None:
+def test_a_success_without_a_stated_cost_is_charged_at_its_quote(ledger: Ledger) -> None:
     (attempt,) = several(ledger, 1)
     ended = record_end(ledger, attempt, a_state(), NEVER_CHARGED)
     assert (ended.charged_micros, ended.charge_source) == (attempt.quoted_micros, "quote")
     assert ended.copy_deadline is None
 
 
-def test_a_success_for_nothing_is_charged_nothing(ledger: Ledger) -> None:
+def test_a_free_success_is_charged_nothing(ledger: Ledger) -> None:
     (attempt,) = several(ledger, 1)
     ended = record_end(ledger, attempt, a_state(cost_micros=0), NEVER_CHARGED)
     assert (ended.charged_micros, ended.charge_source, ended.cost_micros) == (0, "answer", 0)
@@ -208,7 +208,7 @@ def test_what_a_failure_does_to_the_money(
     the_journal_is_whole(ledger, ended)
 
 
-def test_a_failure_without_a_word_is_told_with_the_providers_own(ledger: Ledger) -> None:
+def test_a_failure_without_a_reason_is_reported_with_the_providers_status(ledger: Ledger) -> None:
     (attempt,) = several(ledger, 1)
     ended = record_end(ledger, attempt, a_state(JobStatus.FAILED), NEVER_CHARGED)
     assert ended.reason is not None
@@ -218,7 +218,7 @@ def test_a_failure_without_a_word_is_told_with_the_providers_own(ledger: Ledger)
 
 @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.GONE])
 @pytest.mark.parametrize("state", sorted(set(S) - AT_PROVIDER))
-def test_the_first_word_about_an_end_stands(
+def test_the_first_recorded_end_stays(
     ledger: Ledger, clock: Clock, state: AttemptState, status: JobStatus
 ) -> None:
     _, before = put_into(ledger, clock, state)
@@ -228,7 +228,7 @@ def test_the_first_word_about_an_end_stands(
 
 
 @pytest.mark.parametrize("words", ["nul \0 here", "half a pair \ud83d", "x" * 100_000])
-def test_no_word_of_a_provider_keeps_an_end_from_being_recorded(ledger: Ledger, words: str) -> None:
+def test_no_text_of_a_provider_prevents_recording_an_end(ledger: Ledger, words: str) -> None:
     (attempt,) = several(ledger, 1)
     odd = a_state(JobStatus.FAILED, error=words, model=words, raw={"error": words})
     assert record_end(ledger, attempt, odd, NEVER_CHARGED).state is S.FAILED
@@ -237,9 +237,7 @@ def test_no_word_of_a_provider_keeps_an_end_from_being_recorded(ledger: Ledger, 
 # Overdue
 
 
-def test_a_job_that_runs_too_long_is_overdue_still_asked_for_and_may_still_end_well(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_an_overdue_job_is_still_polled_and_may_still_succeed(ledger: Ledger, clock: Clock) -> None:
     (attempt,) = several(ledger, 1)
     clock.forward(attempt.request.max_seconds)
     assert mark_overdue(ledger, ACCOUNT) == []
@@ -256,7 +254,7 @@ def test_a_job_that_runs_too_long_is_overdue_still_asked_for_and_may_still_end_w
     the_journal_is_whole(ledger, ended)
 
 
-# How long it usually takes
+# usual durations
 
 
 def took(
@@ -267,7 +265,7 @@ def took(
     record_end(ledger, attempt, a_state(status), NEVER_CHARGED)
 
 
-def test_one_or_two_jobs_say_nothing_about_how_long_it_takes(ledger: Ledger, clock: Clock) -> None:
+def test_one_or_two_jobs_give_no_usual_duration(ledger: Ledger, clock: Clock) -> None:
     endpoint = a_request().endpoint
     assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {}
     for number, seconds in enumerate((60, 80)):
@@ -278,7 +276,7 @@ def test_one_or_two_jobs_say_nothing_about_how_long_it_takes(ledger: Ledger, clo
     assert usual_seconds(ledger, "aimlapi", [endpoint]) == {}
 
 
-def test_what_failed_says_nothing_and_what_is_long_ago_is_forgotten(ledger: Ledger, clock: Clock) -> None:
+def test_failed_and_old_jobs_do_not_count_for_the_usual_duration(ledger: Ledger, clock: Clock) -> None:
     endpoint = a_request().endpoint
     for number in range(polls.OBSERVATIONS):
         took(ledger, clock, 500, f"old-{number}")
@@ -288,9 +286,7 @@ def test_what_failed_says_nothing_and_what_is_long_ago_is_forgotten(ledger: Ledg
     assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 40}
 
 
-def test_a_job_took_no_longer_than_its_provider_says_though_nobody_asked_for_an_hour(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_a_late_poll_does_not_lengthen_a_jobs_duration(ledger: Ledger, clock: Clock) -> None:
     endpoint = a_request().endpoint
     for number in range(3):
         attempt = submitted(ledger, a_request(f"clip-{number}"), job_id=f"job-{number}")
@@ -299,7 +295,7 @@ def test_a_job_took_no_longer_than_its_provider_says_though_nobody_asked_for_an_
     assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 7.0 + polls.NOTICED_SECONDS}
 
 
-def test_jobs_that_were_over_when_they_were_first_asked_for_are_asked_for_too_late(
+def test_jobs_that_had_ended_at_their_first_poll_show_that_it_was_too_late(
     ledger: Ledger, clock: Clock
 ) -> None:
     endpoint = a_request().endpoint

@@ -1,4 +1,4 @@
-"""The submit protocol in the ledger: what may be sent when, and what every answer comes to, however late."""
+"""The submit protocol in the ledger: what may be sent when, and the effect of every answer, however late."""
 
 import shutil
 from itertools import product
@@ -60,7 +60,7 @@ def must_wait(ledger: Ledger, limits: Limits = NO_LIMITS) -> Later:
 
 
 def booked(ledger: Ledger) -> dict[str, str | None]:
-    """The submission of every job that is known."""
+    """The submission of every known job."""
     with ledger.read() as connection:
         rows = connection.execute(sa.select(jobs.c.job_id, jobs.c.submission_id))
         return {row.job_id: row.submission_id for row in rows}
@@ -73,7 +73,7 @@ def test_an_empty_queue_has_nothing_to_send(ledger: Ledger) -> None:
     assert next_claim(ledger) is None
 
 
-def test_what_is_claimed_is_committed_before_it_can_be_sent(ledger: Ledger, clock: Clock) -> None:
+def test_a_claim_is_committed_before_its_post_can_be_sent(ledger: Ledger, clock: Clock) -> None:
     attempt = queued(ledger)
     submission = claimed(ledger)
     assert submission.attempt.id == attempt.id
@@ -84,19 +84,19 @@ def test_what_is_claimed_is_committed_before_it_can_be_sent(ledger: Ledger, cloc
     assert submission.id in ledger.history(attempt.id)[-1]["why"]
 
 
-def test_what_is_claimed_is_claimed_once(ledger: Ledger) -> None:
+def test_a_purchase_is_claimed_once(ledger: Ledger) -> None:
     queued(ledger)
     claimed(ledger)
     assert next_claim(ledger) is None
 
 
-def test_accounts_have_queues_of_their_own(ledger: Ledger) -> None:
+def test_each_account_has_its_own_queue(ledger: Ledger) -> None:
     queued(ledger, a_request("clip-a", provider="aimlapi"))
     assert next_claim(ledger) is None
     assert claimed(ledger, account="aimlapi").attempt.subject_key == "clip-a"
 
 
-def test_first_in_first_out_also_after_a_throttled_one_came_back(ledger: Ledger, clock: Clock) -> None:
+def test_first_in_first_out_also_after_a_throttled_purchase_returned(ledger: Ledger, clock: Clock) -> None:
     for letter in "abc":
         queued(ledger, a_request(f"clip-{letter}"))
     first, second = claimed(ledger), claimed(ledger)
@@ -125,7 +125,7 @@ def test_no_more_jobs_are_in_flight_than_there_are_places(ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize("state", [S.SUBMITTED, S.UNKNOWN])
-def test_a_place_that_is_taken_too_long_is_free_again_and_its_money_is_kept(
+def test_an_overlong_job_frees_its_place_and_keeps_its_money(
     ledger: Ledger, clock: Clock, state: AttemptState
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
@@ -153,7 +153,7 @@ def test_submits_a_minute_are_a_sliding_window(ledger: Ledger, clock: Clock) -> 
 
 
 def test_the_minute_begins_when_a_submit_has_surely_arrived(ledger: Ledger, clock: Clock) -> None:
-    """The provider counts from the arrival, which is somewhere between our claim and its answer."""
+    """The provider counts from the arrival, which lies between our claim and its answer."""
     limits = Limits(per_minute=1)
     queued(ledger, a_request("clip-a"))
     queued(ledger, a_request("clip-b"))
@@ -176,9 +176,7 @@ def test_the_minute_of_a_submit_whose_poster_died_begins_at_its_deadline(
     assert must_wait(ledger, limits).at == start + DEADLINE + 60
 
 
-def test_a_small_account_is_sent_to_one_post_at_a_time_so_that_none_overtakes(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_a_small_account_gets_one_post_at_a_time_so_that_none_overtakes(ledger: Ledger, clock: Clock) -> None:
     limits = Limits(per_minute=2, in_flight=2)
     for letter in "ab":
         queued(ledger, a_request(f"clip-{letter}"))
@@ -188,7 +186,7 @@ def test_a_small_account_is_sent_to_one_post_at_a_time_so_that_none_overtakes(
     assert claimed(ledger, limits=limits).attempt.subject_key == "clip-b"
 
 
-def test_a_dead_poster_does_not_keep_a_small_account_for_ever(ledger: Ledger, clock: Clock) -> None:
+def test_a_dead_poster_does_not_block_a_small_account_for_ever(ledger: Ledger, clock: Clock) -> None:
     for letter in "ab":
         queued(ledger, a_request(f"clip-{letter}"))
     claimed(ledger)
@@ -215,7 +213,9 @@ def test_the_pause_grows_while_every_try_is_throttled_and_shrinks_after_an_order
     assert must_wait(ledger).at - clock.now == THROTTLE_SECONDS
 
 
-def test_posts_that_were_on_the_wire_together_are_one_throttle(ledger: Ledger, clock: Clock) -> None:
+def test_throttled_posts_that_were_in_flight_together_count_as_one_throttle(
+    ledger: Ledger, clock: Clock
+) -> None:
     for number in range(8):
         queued(ledger, a_request(f"clip-{number}"))
     together = [claimed(ledger) for _ in range(8)]
@@ -225,7 +225,7 @@ def test_posts_that_were_on_the_wire_together_are_one_throttle(ledger: Ledger, c
     assert must_wait(ledger).at - clock.now == THROTTLE_SECONDS
 
 
-def test_a_provider_that_asks_for_a_longer_wait_than_ours_gets_it(ledger: Ledger, clock: Clock) -> None:
+def test_a_longer_wait_that_a_provider_requests_is_obeyed(ledger: Ledger, clock: Clock) -> None:
     queued(ledger)
     record_outcome(ledger, claimed(ledger), rejected(FailureKind.THROTTLED, retry_after=700))
     assert must_wait(ledger).at - clock.now == 700
@@ -240,7 +240,7 @@ def test_a_provider_that_asks_for_a_longer_wait_than_ours_gets_it(ledger: Ledger
         (unknown(), True),
     ],
 )
-def test_only_what_surely_was_not_sent_leaves_the_minute_free(
+def test_only_a_post_that_was_surely_not_sent_frees_its_place_in_the_minute(
     ledger: Ledger, clock: Clock, outcome: SubmitOutcome, counts: bool
 ) -> None:
     queued(ledger, a_request("clip-a"))
@@ -256,7 +256,7 @@ def test_only_what_surely_was_not_sent_leaves_the_minute_free(
     per_minute=st.integers(1, 4),
     steps=st.lists(st.tuples(st.floats(0, 50), st.sampled_from(["send", "end", "lose"])), max_size=40),
 )
-def test_whatever_happens_no_limit_is_passed_and_the_order_is_kept(
+def test_whatever_happens_no_limit_is_exceeded_and_the_order_is_kept(
     tmp_path_factory: pytest.TempPathFactory,
     sqlite_template: Path,
     places: int,
@@ -306,7 +306,7 @@ def test_while_a_submit_is_unknown_others_of_its_endpoint_go_one_at_a_time(ledge
     must_wait(ledger)
 
 
-def test_an_unknown_of_another_account_holds_nobody_up(ledger: Ledger) -> None:
+def test_an_unknown_post_of_another_account_delays_none(ledger: Ledger) -> None:
     queued(ledger, a_request("clip-a", provider="aimlapi"))
     record_outcome(ledger, claimed(ledger, account="aimlapi"), unknown())
     for letter in "bc":
@@ -357,7 +357,9 @@ def test_a_longer_pause_is_not_shortened_by_a_shorter_one(ledger: Ledger, clock:
     assert must_wait(ledger).at == clock.now + 100
 
 
-def test_what_was_not_sent_goes_back_to_its_place_and_waits_a_moment(ledger: Ledger, clock: Clock) -> None:
+def test_a_purchase_that_was_not_sent_keeps_its_place_and_waits_a_moment(
+    ledger: Ledger, clock: Clock
+) -> None:
     for letter in "ab":
         queued(ledger, a_request(f"clip-{letter}"))
     submission = claimed(ledger)
@@ -393,7 +395,7 @@ COMES_TO: dict[tuple[AttemptState, str], AttemptState] = {
     (S.HELD, "throttled"): S.ABSENT,
     (S.HELD, "not sent"): S.ABSENT,
 }
-"""All that an answer can change. Whatever is not here stays as it is."""
+"""All values that an answer can change; every other value stays."""
 
 
 @pytest.mark.parametrize(("state", "answer"), list(product(sorted(set(S)), OUTCOMES)))
@@ -440,7 +442,7 @@ def test_the_first_definite_answer_stays_and_a_repeat_changes_nothing(
 
 
 @pytest.mark.parametrize("late", OUTCOMES)
-def test_an_answer_to_an_earlier_post_does_not_touch_the_one_that_is_on_the_wire(
+def test_an_answer_to_an_earlier_post_does_not_change_the_post_in_flight(
     ledger: Ledger, clock: Clock, late: str
 ) -> None:
     queued(ledger)
@@ -453,7 +455,7 @@ def test_an_answer_to_an_earlier_post_does_not_touch_the_one_that_is_on_the_wire
     assert booked(ledger) == ({"late-job": first.id} if late == "accepted" else {})
 
 
-def test_a_job_id_is_booked_once_for_the_post_that_saw_it_first(ledger: Ledger) -> None:
+def test_a_job_id_is_booked_once_for_the_post_that_received_it_first(ledger: Ledger) -> None:
     attempt = submitted(ledger, job_id="job-1")
     queued(ledger, a_request("clip-b"))
     again = claimed(ledger)
@@ -464,7 +466,7 @@ def test_a_job_id_is_booked_once_for_the_post_that_saw_it_first(ledger: Ledger) 
     assert read(ledger, attempt).job_id == "job-1"
 
 
-def test_the_longest_job_id_a_client_lets_through_is_kept_whole(ledger: Ledger) -> None:
+def test_the_longest_valid_job_id_is_stored_completely(ledger: Ledger) -> None:
     longest = "j" * 512
     assert submitted(ledger, job_id=longest).job_id == longest
     assert list(booked(ledger)) == [longest]
@@ -474,7 +476,7 @@ ODD = ["nul \0 here", "half a pair \ud83d", "x" * 100_000, "", "emoji 🎬", "qu
 
 
 @pytest.mark.parametrize("words", ODD)
-def test_no_word_of_a_provider_keeps_its_answer_from_being_recorded(ledger: Ledger, words: str) -> None:
+def test_no_text_of_a_provider_prevents_recording_its_answer(ledger: Ledger, words: str) -> None:
     for clip, outcome, state in (
         ("clip-a", Accepted("job-1", words, {}), S.SUBMITTED),
         ("clip-b", Rejected(FailureKind.INVALID, words, 400), S.REJECTED),
@@ -520,7 +522,7 @@ def test_an_answered_post_does_not_expire_and_neither_does_another_account(
 
 
 @pytest.mark.parametrize("state", sorted(set(S)))
-def test_only_what_was_never_sent_is_withdrawn(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
+def test_only_unsent_purchases_are_withdrawn(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
     _, before = put_into(ledger, clock, state)
     withdrawn = withdraw(ledger, [before.id], why="not sent: no key", kind=FailureKind.AUTH, run_id="run-1")
     if state is not S.QUEUED:
@@ -535,7 +537,7 @@ def test_only_what_was_never_sent_is_withdrawn(ledger: Ledger, clock: Clock, sta
     the_journal_is_whole(ledger, attempt)
 
 
-def test_what_waits_for_a_day_is_given_up(ledger: Ledger, clock: Clock) -> None:
+def test_a_purchase_that_was_queued_for_a_day_is_withdrawn(ledger: Ledger, clock: Clock) -> None:
     old = queued(ledger, a_request("clip-a"))
     clock.forward(3600)
     young = queued(ledger, a_request("clip-b"))
@@ -549,10 +551,10 @@ def test_what_waits_for_a_day_is_given_up(ledger: Ledger, clock: Clock) -> None:
     assert queue.queue_length(ledger, ACCOUNT) == 1
 
 
-# The one way to change a state
+# the only way to change a state
 
 
-def test_a_writer_that_read_an_old_version_changes_nothing(ledger: Ledger) -> None:
+def test_a_writer_with_an_old_version_changes_nothing(ledger: Ledger) -> None:
     attempt = queued(ledger)
     claimed(ledger)
     before = everything(ledger)
@@ -562,7 +564,7 @@ def test_a_writer_that_read_an_old_version_changes_nothing(ledger: Ledger) -> No
     the_journal_is_whole(ledger, before[0])
 
 
-def test_the_table_of_the_design_is_the_only_way_from_state_to_state() -> None:
+def test_the_transitions_are_those_of_the_designs_table() -> None:
     assert {
         S.QUEUED: {S.SUBMITTING, S.WITHDRAWN},
         S.SUBMITTING: {S.QUEUED, S.SUBMITTED, S.REJECTED, S.UNKNOWN},
@@ -576,7 +578,7 @@ def test_the_table_of_the_design_is_the_only_way_from_state_to_state() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(set(S)))
-def test_what_the_table_does_not_allow_is_refused_and_leaves_no_trace(
+def test_a_forbidden_transition_is_refused_and_changes_nothing(
     ledger: Ledger, clock: Clock, state: AttemptState
 ) -> None:
     _, attempt = put_into(ledger, clock, state)

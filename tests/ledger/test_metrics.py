@@ -1,4 +1,4 @@
-"""What a scrape tells is what the ledger holds, and its queries read nothing of what was delivered."""
+"""A scrape shows the ledger's content, and its queries read nothing of delivered purchases."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ from resources.orders import Caps
 
 
 def scraped(ledger: Ledger) -> dict[tuple[str, ...], float]:
-    """Each sample by its name and the values of its labels, in the order of their names."""
+    """Each sample by its name and its label values, in the order of the labels' names."""
     families = text_string_to_metric_families(exposition(ledger).decode())
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -48,13 +48,15 @@ def test_yesterday_is_not_today(ledger: Ledger, clock: Clock) -> None:
     assert found["dailies_spent_usd", "city", "series", "total"] == 0.4
 
 
-def test_a_paid_clip_that_nobody_fetches_grows_older(ledger: Ledger, clock: Clock) -> None:
+def test_the_age_of_an_unfetched_paid_clip_grows(ledger: Ledger, clock: Clock) -> None:
     succeeded(ledger)
     clock.forward(90)
     assert scraped(ledger)["dailies_oldest_finished_seconds", ACCOUNT] >= 90
 
 
-def test_delivered_clips_leave_purchases_and_stay_in_what_is_spent(ledger: Ledger, clock: Clock) -> None:
+def test_delivered_clips_leave_the_open_purchases_and_stay_in_the_spent_money(
+    ledger: Ledger, clock: Clock
+) -> None:
     put_into(ledger, clock, AttemptState.DELIVERED)
     found = scraped(ledger)
     assert not [key for key in found if key[0] in {"dailies_purchases", "dailies_money_in_question_usd"}]
@@ -62,7 +64,7 @@ def test_delivered_clips_leave_purchases_and_stay_in_what_is_spent(ledger: Ledge
 
 
 @pytest.mark.parametrize("state", sorted(AttemptState))
-def test_a_purchase_that_has_ended_is_counted_once_by_how(
+def test_an_ended_purchase_is_counted_once_by_its_end(
     ledger: Ledger, clock: Clock, state: AttemptState
 ) -> None:
     put_into(ledger, clock, state)
@@ -85,7 +87,7 @@ def test_a_transaction_that_fails_counts_nothing(ledger: Ledger) -> None:
         assert scraped(ledger).get(("dailies_ended_total", ACCOUNT, "withdrawn")) == (None if fails else 1)
 
 
-def test_what_stops_and_pauses_is_shown(ledger: Ledger) -> None:
+def test_stops_and_pauses_are_shown(ledger: Ledger) -> None:
     stops.stop(ledger, reason="the bill is looked at")
     pauses.slow_down(ledger, ACCOUNT, 45, why="it asked for a pause")
     found = scraped(ledger)
@@ -95,6 +97,6 @@ def test_what_stops_and_pauses_is_shown(ledger: Ledger) -> None:
     assert not [key for key in scraped(ledger) if key[0] == "dailies_account_stopped"]
 
 
-def test_a_name_of_a_stranger_cannot_add_a_line(ledger: Ledger) -> None:
+def test_a_name_from_outside_cannot_add_a_line(ledger: Ledger) -> None:
     queued(ledger, a_request("city-tram", series='city"} 1\ndailies_purchases{account="x'))
     assert not [key for key in scraped(ledger) if key[:2] == ("dailies_purchases", "x")]

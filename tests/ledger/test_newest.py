@@ -1,4 +1,4 @@
-"""What people ask of a ledger with a history: the same answers as from reading all of it, without reading it."""
+"""People's queries of a ledger with a history: the same answers as from reading all of it, without reading it."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.orders import ClipRequest
 from resources.planning import chosen_purchases
 
-# they need a ledger with a history
+# these tests need a ledger with a history
 pytestmark = pytest.mark.slow
 
 TODAY = dt.date(2026, 11, 29)
@@ -84,13 +84,13 @@ def test_a_status_and_a_retry_fetch_what_they_show_and_parse_no_request(
         assert fetched == []
         shown = clips_shown(ledger, [], series=None, failed=False, every=False)
         assert shown.left_out > 15_000
-        assert len(shown.ids) == len(fetched) == len(failed.ids) + NEWEST + 60, "60 are under way"
+        assert len(shown.ids) == len(fetched) == len(failed.ids) + NEWEST + 60, "60 purchases are open"
         fetched.clear()
         check_ledger(ledger)
         assert len(fetched) < len(failed.ids) + 200
         assert sum(map(len, asked.pages(ledger, failed.ids))) == len(failed.ids)
         assert parsed == []
-        # the negative control: reading everything is seen, and so is a look at a request
+        # the negative control: reading everything is noticed, and so is reading a request
         fetched.clear()
         whole = ledger.overview()
         assert len(fetched) == len(whole) > 15_000
@@ -139,7 +139,7 @@ def test_the_queries_of_a_status_read_no_history(old_ledger: Ledger, backend: st
         next(asked.reported_deliveries(old_ledger))
         if backend == "postgresql":
             asked.newest(old_ledger, OPEN | UNDELIVERED)
-            # SQLite walks the table backwards until it has enough, which the explanation calls a scan
+            # SQLite walks the table backwards until it has enough rows; its plan calls this a scan
             asked.newest(old_ledger, delivered, last=NEWEST)
     assert not explained.too_much, f"\n{explained}"
     with explaining() as explained:

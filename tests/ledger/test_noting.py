@@ -1,4 +1,4 @@
-"""What is known of an output before it is delivered: flags, and how it looks, on both databases."""
+"""Facts of an output before its delivery: flags, and its look, on both databases."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ STORED = {"uri": "s3://b/k"}
         ((None, False), False),
     ],
 )
-def test_what_the_provider_says_of_its_outputs_is_kept(
+def test_the_providers_flags_of_its_outputs_are_stored(
     ledger: Ledger, flags: tuple[bool | None, ...], said: bool | None
 ) -> None:
     attempt = submitted(ledger)
@@ -38,7 +38,7 @@ def test_what_the_provider_says_of_its_outputs_is_kept(
     assert nsfw(ledger, attempt.id) is said
 
 
-def test_takes_of_the_series_are_seen_newest_first(ledger: Ledger) -> None:
+def test_looks_of_the_series_are_compared_newest_first(ledger: Ledger) -> None:
     first = succeeded(ledger, a_request("clip-a"), job_id="a")
     assert note_look(ledger, first, "aa") == []
     deliveries.record_delivered(ledger, first.id, STORED)
@@ -51,10 +51,10 @@ def test_takes_of_the_series_are_seen_newest_first(ledger: Ledger) -> None:
     ]
     assert note_look(ledger, third, "dd")[0].look == "bb", "a second look replaces the first"
     elsewhere = succeeded(ledger, a_request("clip-d", series="harbor"), job_id="d")
-    assert note_look(ledger, elsewhere, "ee") == [], "another series is not looked at"
+    assert note_look(ledger, elsewhere, "ee") == [], "looks of another series are not compared"
 
 
-def test_what_is_kept_apart_or_lost_is_no_clip_of_the_series(ledger: Ledger) -> None:
+def test_quarantined_and_lost_takes_are_not_compared(ledger: Ledger) -> None:
     apart = succeeded(ledger, a_request("clip-a"), job_id="a")
     note_look(ledger, apart, "aa")
     deliveries.record_quarantined(ledger, apart.id, STORED, why="black")
@@ -68,14 +68,14 @@ def test_a_rebuilt_ledger_knows_looks_from_the_manifests(ledger: Ledger) -> None
     assert note_look(ledger, second, "bb") == [SiblingLook("clip-a", first.seq, "aa")]
 
 
-def test_of_two_at_the_same_moment_one_sees_the_other(ledger: Ledger) -> None:
+def test_of_two_simultaneous_takes_one_sees_the_other(ledger: Ledger) -> None:
     pair = [succeeded(ledger, a_request(f"clip-{name}"), job_id=name) for name in "ab"]
     with ThreadPoolExecutor(2) as pool:
         seen = list(pool.map(lambda attempt: note_look(ledger, attempt, "aa"), pair))
     assert sorted(map(len, seen)) == [0, 1]
 
 
-def test_a_take_that_is_delivered_between_look_and_lock_is_seen(
+def test_a_take_that_is_delivered_just_before_the_lock_is_seen(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (succeeded(ledger, a_request(f"clip-{name}"), job_id=name) for name in "ab")
@@ -92,7 +92,7 @@ def test_a_take_that_is_delivered_between_look_and_lock_is_seen(
     assert note_look(ledger, second, "bb") == [SiblingLook("clip-a", first.seq, "aa")]
 
 
-def test_what_is_read_under_the_lock_does_not_grow_with_the_series(history_url: str) -> None:
+def test_the_rows_read_under_the_lock_do_not_grow_with_the_series(history_url: str) -> None:
     with Ledger(history_url, budget=Budget()) as old:
         take = succeeded(old, a_request("clip-new", series="harbor"), job_id="new")
         with explaining() as explained:
@@ -101,11 +101,11 @@ def test_what_is_read_under_the_lock_does_not_grow_with_the_series(history_url: 
     assert explained.too_much.keys() <= {"notes.py: _newest_looks"}, explained
 
 
-# Claims that are renewed, and a person's word
+# renewed claims, and acceptance by a person
 
 
-def test_only_a_claim_before_all_others_is_the_first(ledger: Ledger, clock: Clock) -> None:
-    """A later one looks for what the earlier worker has stored."""
+def test_only_the_earliest_claim_of_a_take_counts_as_the_first(ledger: Ledger, clock: Clock) -> None:
+    """A later claimer looks for the earlier worker's stored files."""
 
     def claimed(attempt: Attempt, token: str) -> bool:
         claim = deliveries.claim(ledger, attempt.id, token=token)
@@ -121,7 +121,7 @@ def test_only_a_claim_before_all_others_is_the_first(ledger: Ledger, clock: Cloc
     assert not claimed(failed, "you")
 
 
-def test_a_claim_is_renewed_by_its_claimer_alone(ledger: Ledger, clock: Clock) -> None:
+def test_only_the_claimer_renews_a_claim(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     deliveries.claim(ledger, attempt.id, token="me")
     clock.forward(deliveries.LEASE_SECONDS - 1)
@@ -134,20 +134,20 @@ def test_a_claim_is_renewed_by_its_claimer_alone(ledger: Ledger, clock: Clock) -
     assert read(ledger, attempt).delivery_owner == "you"
 
 
-def test_a_word_turns_a_take_in_quarantine_into_the_current_one(ledger: Ledger) -> None:
+def test_an_accepted_take_leaves_quarantine_and_becomes_current(ledger: Ledger) -> None:
     apart = deliveries.record_quarantined(ledger, succeeded(ledger).id, STORED, why="black")
     deliveries.mark_reported(ledger, [apart.id], "run-1")
     assert [a.id for a in deliveries.in_quarantine(ledger)] == [apart.id]
     accepted = deliveries.record_accepted(ledger, apart.id, STORED, a_verdict(apart, note="a night"))
     assert accepted.state == "delivered"
-    assert accepted.reported_run_id is None, "Dagster is told anew"
+    assert accepted.reported_run_id is None, "the end is reported to Dagster again"
     assert ledger.current([apart.subject_key])[apart.subject_key].id == apart.id
     assert deliveries.in_quarantine(ledger) == []
     entry = ledger.history(apart.id)[-1]
     assert (entry["why"], str(entry["who"]).startswith("person mira")) == ("circled by mira: a night", True)
 
 
-def test_nothing_else_can_be_accepted(ledger: Ledger) -> None:
+def test_only_a_quarantined_take_can_be_accepted(ledger: Ledger) -> None:
     waiting = succeeded(ledger)
     with pytest.raises(Exception, match="only a take in quarantine can be accepted"):
         deliveries.record_accepted(ledger, waiting.id, STORED, a_verdict(waiting))

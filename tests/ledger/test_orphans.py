@@ -1,4 +1,4 @@
-"""Jobs that nobody knows of: when they are looked for, what is written down, what is not."""
+"""Jobs that no purchase owns: when they are searched for, and which are recorded."""
 
 from datetime import UTC, datetime
 
@@ -45,7 +45,7 @@ def nobodys(ledger: Ledger) -> set[str]:
     return {orphan.job_id for orphan in orphans.orphans(ledger)}
 
 
-def test_jobs_of_ours_are_known_and_others_are_written_down_once(ledger: Ledger) -> None:
+def test_our_jobs_are_known_and_others_are_recorded_once(ledger: Ledger) -> None:
     attempt = submitted(ledger, job_id="job-1")
     assert book(ledger, ACCOUNT, [listed("job-1"), listed("job-x")]) == ["job-x"]
     assert book(ledger, ACCOUNT, [listed("job-1"), listed("job-x")]) == []
@@ -58,7 +58,7 @@ def test_the_same_id_at_another_account_is_another_job(ledger: Ledger) -> None:
     assert book(ledger, "aimlapi", [listed("job-1")]) == ["job-1"]
 
 
-def test_a_job_that_names_a_post_of_ours_is_its_attempts(ledger: Ledger) -> None:
+def test_a_job_that_names_our_post_belongs_to_the_posts_attempt(ledger: Ledger) -> None:
     queued(ledger)
     submission = claimed(ledger)
     record_outcome(ledger, submission, unknown())
@@ -67,14 +67,14 @@ def test_a_job_that_names_a_post_of_ours_is_its_attempts(ledger: Ledger) -> None
     assert ledger.submission_of(ACCOUNT, "job-late") == submission.id
 
 
-def test_where_others_use_the_key_only_what_was_ordered_here_is_of_interest(ledger: Ledger) -> None:
+def test_on_a_shared_key_only_jobs_of_models_ordered_here_are_recorded(ledger: Ledger) -> None:
     submitted(ledger)
     models = orphans.models_of(ledger, ACCOUNT)
     seen = [listed("a-chat", model="gpt"), listed("a-video"), listed("unnamed", model=None)]
     assert book(ledger, ACCOUNT, seen, models=models) == ["a-video", "unnamed"]
 
 
-def test_a_job_that_finds_its_owner_later_is_nobodys_no_more(ledger: Ledger, clock: Clock) -> None:
+def test_a_job_whose_purchase_is_found_later_is_no_longer_an_orphan(ledger: Ledger, clock: Clock) -> None:
     submission, attempt = put_into(ledger, clock, AttemptState.UNKNOWN)
     book(ledger, ACCOUNT, [listed("job-x")])
     with ledger.transaction(who="test", run_id=None) as tx:
@@ -82,7 +82,7 @@ def test_a_job_that_finds_its_owner_later_is_nobodys_no_more(ledger: Ledger, clo
     assert nobodys(ledger) == set()
 
 
-def test_an_answer_that_comes_after_the_sweep_is_believed(ledger: Ledger) -> None:
+def test_an_answer_after_the_sweep_assigns_the_job(ledger: Ledger) -> None:
     queued(ledger)
     submission = claimed(ledger)
     book(ledger, ACCOUNT, [listed("job-1")])
@@ -90,12 +90,12 @@ def test_an_answer_that_comes_after_the_sweep_is_believed(ledger: Ledger) -> Non
     assert nobodys(ledger) == set()
 
 
-def test_many_jobs_are_written_down_in_short_transactions(ledger: Ledger) -> None:
+def test_many_jobs_are_recorded_in_short_transactions(ledger: Ledger) -> None:
     assert len(book(ledger, ACCOUNT, [listed(f"job-{n}") for n in range(1200)])) == 1200
     assert len(nobodys(ledger)) == 1200
 
 
-def test_nothing_is_swept_before_something_was_ordered_and_settled(ledger: Ledger, clock: Clock) -> None:
+def test_no_sweep_runs_before_an_order_has_settled(ledger: Ledger, clock: Clock) -> None:
     clock.forward(10 * SWEEP_SECONDS)
     assert claim_sweep(ledger, ACCOUNT) is None
     queued(ledger)
@@ -147,7 +147,7 @@ def test_sweeps_come_once_an_hour_and_leave_no_gap(ledger: Ledger, clock: Clock)
     assert second.after <= first.before
 
 
-def test_a_sweep_that_was_not_finished_is_made_up_for_by_the_next(ledger: Ledger, clock: Clock) -> None:
+def test_the_next_sweep_covers_an_unfinished_one(ledger: Ledger, clock: Clock) -> None:
     queued(ledger)
     clock.forward(SWEEP_SECONDS)
     first = claim_sweep(ledger, ACCOUNT)
@@ -159,7 +159,7 @@ def test_a_sweep_that_was_not_finished_is_made_up_for_by_the_next(ledger: Ledger
     assert second.before > first.before
 
 
-def test_two_that_sweep_at_once_are_one(ledger_url: str, clock: Clock) -> None:
+def test_two_simultaneous_sweeps_are_one(ledger_url: str, clock: Clock) -> None:
     with (
         Ledger(ledger_url, clock=clock, budget=Budget()) as one,
         Ledger(ledger_url, clock=clock, budget=Budget()) as two,

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that goes away: what waits, what is repeated, and what became of a COMMIT whose answer was lost."""
+"""A PostgreSQL server that goes away: what waits, what is repeated, and the fate of a COMMIT whose answer was lost."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ LINE_PORT = 5433
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server of this module's own, which may be ended."""
+    """A server of this module alone, which tests may stop."""
     with PostgresServer() as own:
         yield own
 
@@ -47,11 +47,11 @@ def opened(url: str, *, patience: float = 60) -> Ledger:
 
 
 class Line:
-    """A line to a server that breaks at a COMMIT, once: before it arrives, after it was carried out, or half.
+    """A connection to a server that breaks once at a COMMIT: before it arrives, after it was executed, or half.
 
     Attributes:
-        breaks: `before`, `after`, `held` (the server does not notice that its client is gone), or None.
-        first: What a connection begins with, of each.
+        breaks: `before`, `after`, `held` (the server does not notice that its client has gone), or None.
+        first: The first message of each connection.
     """
 
     def __init__(self, server: str, folder: Path) -> None:
@@ -144,7 +144,7 @@ def through(line: Line, url: str) -> str:
 
 
 def adds(ledger: Ledger, runs: list[int]) -> Callable[[], None]:
-    """A function of the ledger that may not be carried out twice: it adds a row with a new name each time."""
+    """A function of the ledger that may not run twice: it adds a row with a new name each time."""
 
     def add() -> None:
         runs.append(len(runs))
@@ -155,7 +155,7 @@ def adds(ledger: Ledger, runs: list[int]) -> Callable[[], None]:
 
 
 def rows(url: str) -> list[str]:
-    """What a fresh look finds."""
+    """The rows in a fresh connection."""
     with opened(url) as ledger, ledger.read() as connection:
         found = connection.execute(sa.select(meta.c.key).where(meta.c.key.like("bought%")))
         return [str(key) for key in found.scalars()]
@@ -164,7 +164,7 @@ def rows(url: str) -> list[str]:
 # Waiting
 
 
-def test_whoever_begins_while_the_server_is_away_goes_on_when_it_is_back(
+def test_a_transaction_that_begins_during_an_outage_continues_after_it(
     server: PostgresServer, url: str
 ) -> None:
     ledger = opened(url)
@@ -185,7 +185,7 @@ def test_whoever_begins_while_the_server_is_away_goes_on_when_it_is_back(
     assert done == ["yes", "yes"]
 
 
-def test_a_server_that_stays_away_is_said_to_after_the_patience(server: PostgresServer, url: str) -> None:
+def test_a_server_that_stays_away_is_an_error_after_the_patience(server: PostgresServer, url: str) -> None:
     ledger = opened(url, patience=0.1)
     server.go_away()
     try:
@@ -203,7 +203,7 @@ def test_a_server_that_stays_away_is_said_to_after_the_patience(server: Postgres
         server.come_back()
 
 
-def test_a_connection_that_died_while_nobody_used_it_is_no_outage(server: PostgresServer, url: str) -> None:
+def test_a_connection_that_died_unused_is_no_outage(server: PostgresServer, url: str) -> None:
     ledger = opened(url, patience=0)
     ledger.fact("x")
     server.go_away()
@@ -211,12 +211,10 @@ def test_a_connection_that_died_while_nobody_used_it_is_no_outage(server: Postgr
     assert ledger.remember("bought 1", "yes") == "yes"
 
 
-# Breaking off
+# broken transactions
 
 
-def test_a_transaction_that_breaks_off_records_nothing_and_is_repeated(
-    server: PostgresServer, url: str
-) -> None:
+def test_a_broken_transaction_records_nothing_and_is_repeated(server: PostgresServer, url: str) -> None:
     ledger, runs = opened(url), []
 
     def add() -> None:
@@ -233,7 +231,7 @@ def test_a_transaction_that_breaks_off_records_nothing_and_is_repeated(
     assert rows(url) == ["bought 2", "bought 2 too"]
 
 
-def test_what_the_function_itself_raises_is_not_repeated(url: str) -> None:
+def test_an_error_of_the_function_itself_is_not_repeated(url: str) -> None:
     ledger, runs = opened(url), []
 
     def fails() -> None:
@@ -249,7 +247,7 @@ def test_what_the_function_itself_raises_is_not_repeated(url: str) -> None:
 # A COMMIT whose answer is lost
 
 
-def test_a_commit_that_was_carried_out_is_not_repeated_when_its_answer_is_lost(
+def test_an_executed_commit_is_not_repeated_when_its_answer_is_lost(
     line: Line, through: str, url: str
 ) -> None:
     ledger, runs = opened(through), []
@@ -267,7 +265,7 @@ def test_a_commit_that_never_arrived_is_repeated(line: Line, through: str, url: 
     assert (len(runs), rows(url)) == (2, ["bought 2"])
 
 
-def test_a_transaction_whose_client_the_server_misses_is_waited_for(
+def test_an_open_transaction_of_a_lost_client_is_waited_for(
     line: Line, through: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 300)
@@ -279,7 +277,7 @@ def test_a_transaction_whose_client_the_server_misses_is_waited_for(
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_a_commit_that_cannot_be_looked_up_is_not_repeated(
+def test_a_commit_with_an_unknown_status_is_not_repeated(
     line: Line, through: str, url: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, runs = opened(through, patience=0), []
@@ -292,10 +290,10 @@ def test_a_commit_that_cannot_be_looked_up_is_not_repeated(
     assert rows(url) == (["bought 1"] if how == "after" else [])
 
 
-def test_a_transaction_that_was_repeated_without_a_look_would_be_recorded_twice(
+def test_repeating_without_the_status_query_records_twice(
     line: Line, through: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control of the tests above: with the look left out, the lost answer costs a second row."""
+    """The control of the tests above: without the status query, the lost answer costs a second row."""
     monkeypatch.setattr(outage, "_was_committed", lambda *_, **__: False)
     ledger, runs = opened(through), []
     line.breaks = "after"
@@ -303,7 +301,7 @@ def test_a_transaction_that_was_repeated_without_a_look_would_be_recorded_twice(
     assert (len(runs), rows(url)) == (2, ["bought 1", "bought 2"])
 
 
-# What is said to a server, and what it says
+# settings and errors of servers
 
 
 def test_nothing_is_set_for_a_session_and_everything_in_each_transaction(line: Line, through: str) -> None:
@@ -354,7 +352,7 @@ def test_a_server_that_refuses_is_not_waited_for(said: str, url: str) -> None:
         "timeout expired",
     ],
 )
-def test_a_server_that_may_come_back_is(said: str, url: str) -> None:
+def test_a_server_that_may_come_back_is_waited_for(said: str, url: str) -> None:
     engine = open_database(url)
     assert is_away(engine, sa.exc.OperationalError("", {}, Exception(said)))
 
@@ -388,7 +386,7 @@ SUPABASE = "aws-0-eu-central-1.pooler.supabase.com"
         (f"postgresql+psycopg://me:secret123@{SUPABASE}:5432/postgres", set()),
     ],
 )  # fmt: skip
-def test_the_addresses_that_hosts_show_are_taken(url: str, query: set[str]) -> None:
+def test_the_addresses_that_hosting_services_show_are_accepted(url: str, query: set[str]) -> None:
     parsed = parsed_address(url)
     used = for_psycopg(parsed)
     assert used.drivername == "postgresql+psycopg2"
@@ -399,7 +397,7 @@ def test_the_addresses_that_hosts_show_are_taken(url: str, query: set[str]) -> N
     sa.create_engine(used).dialect.create_connect_args(used)
 
 
-def test_what_the_address_says_of_time_outs_holds() -> None:
+def test_timeouts_in_the_address_are_used() -> None:
     used = for_psycopg(parsed_address("postgresql://h/db?connect_timeout=3&keepalives_idle=60"))
     assert (used.query["connect_timeout"], used.query["keepalives_idle"]) == ("3", "60")
 

@@ -1,4 +1,4 @@
-"""The policy in force: the ledger's word, whatever a host was started with."""
+"""The policy in force: a fact of the ledger, whatever a host was started with."""
 
 import os
 from pathlib import Path
@@ -33,18 +33,18 @@ CLIP = usd("0.40")
 
 
 def host(url: str, clock: Clock | None = None, **said: Value) -> Ledger:
-    """A ledger as a host opens it that says something of all accounts together."""
+    """A ledger opened by a host that declares a cap on all accounts together."""
     values = {Setting(ALL, f"max_usd_per_{name}"): value for name, value in said.items()}
     return Ledger(url, budget=Budget(), said=values, clock=clock)
 
 
 def bought(ledger: Ledger, number: int) -> int:
-    """How many of so many clips a host may buy."""
+    """How many of a number of clips a host may buy."""
     asked = [decided(ledger, a_request(f"clip-{n}-{ledger.owner[-4:]}")) for n in range(number)]
     return sum(one.ruling is Ruling.NEW for one in asked)
 
 
-def test_the_first_host_sets_what_nobody_has_said_and_a_host_that_says_nothing_follows(
+def test_the_first_host_sets_undeclared_values_and_a_host_without_settings_follows(
     ledger_url: str, clock: Clock
 ) -> None:
     with host(ledger_url, clock, day=2 * CLIP) as first, host(ledger_url, clock) as silent:
@@ -57,7 +57,7 @@ def test_the_first_host_sets_what_nobody_has_said_and_a_host_that_says_nothing_f
         assert bought(first, 1) == 0
 
 
-def test_a_host_that_says_something_else_buys_nothing_and_is_told_both_values_and_the_command(
+def test_a_host_with_another_value_buys_nothing_and_its_error_names_both_values_and_the_command(
     ledger_url: str, clock: Clock
 ) -> None:
     with host(ledger_url, clock, day=usd("10")) as first, host(ledger_url, clock, day=usd("500")) as other:
@@ -76,7 +76,7 @@ def test_a_host_that_says_something_else_buys_nothing_and_is_told_both_values_an
         ):
             assert part in str(refused.value)
         assert everything(first) == []
-        assert len(policy_history.history(first)) == 1, "who is refused adds nothing"
+        assert len(policy_history.history(first)) == 1, "a refused host adds nothing"
 
 
 def test_no_cap_is_a_value_that_contradicts_a_cap(ledger_url: str, clock: Clock) -> None:
@@ -145,7 +145,7 @@ def test_a_settle_time_is_the_ledgers(ledger_url: str, clock: Clock) -> None:
         assert policy_history.in_force(early).settle_seconds(ACCOUNT, 60) == 600
 
 
-def test_every_other_setting_of_the_budget_is_the_ledgers(ledger_url: str, clock: Clock) -> None:
+def test_every_setting_of_the_budget_is_the_ledgers(ledger_url: str, clock: Clock) -> None:
     said: dict[Setting, Value] = {
         Setting(ALL, "timezone"): "Asia/Tokyo",
         Setting(ALL, "max_usd_per_clip"): usd("0.10"),
@@ -163,7 +163,7 @@ def test_every_other_setting_of_the_budget_is_the_ledgers(ledger_url: str, clock
         assert "DAILIES_MAX_USD_PER_CLIP" in (decided(other).reason or "")
 
 
-def test_nobody_changes_or_deletes_what_was_said(ledger_url: str, clock: Clock) -> None:
+def test_policy_entries_cannot_be_changed_or_deleted(ledger_url: str, clock: Clock) -> None:
     with host(ledger_url, clock, day=CLIP) as ledger:
         policy_history.check(ledger)
         for change in (sa.update(policy).values(value="1"), sa.delete(policy)):
@@ -171,13 +171,13 @@ def test_nobody_changes_or_deletes_what_was_said(ledger_url: str, clock: Clock) 
                 connection.execute(change)
 
 
-# Processes with environments of their own
+# processes with different environments
 
 
 def buys(
     url: str, folder: str, day: str | None, start: str, barrier: Any, ignoring: bool
 ) -> list[str | None]:
-    """Buy thirty clips one after the other, as a process with such a setting; returns why each was refused."""
+    """Buy thirty clips one after the other, as a process with this setting; returns the reason of each refusal."""
     os.chdir(folder)
     os.environ |= {"DAILIES_LEDGER_URL": url, "DAILIES_HOME": folder, "DAILIES_ENV_FILE": ""}
     if day is not None:
@@ -195,7 +195,7 @@ def buys(
 def test_two_processes_with_different_environments_stay_below_the_one_cap(
     ledger_url: str, tmp_path: Path, ignoring: bool
 ) -> None:
-    """The negative control follows each process's own environment, as it was before."""
+    """The negative control follows each process's own environment, as the code once did."""
     with host(ledger_url, day=usd("4")) as first:
         policy_history.check(first)
     with process_pool(3) as (pool, barrier):
@@ -219,13 +219,13 @@ def test_two_processes_with_different_environments_stay_below_the_one_cap(
 def test_a_cap_that_is_lowered_while_a_purchase_waits_for_the_lock_holds_for_it(
     ledger_url: str, clock: Clock
 ) -> None:
-    """A purchase reads the policy after the lock under which it is changed."""
+    """A purchase reads the policy after it holds the lock under which the policy is changed."""
     with host(ledger_url, clock) as early, host(ledger_url, clock, day=CLIP // 2) as person:
         lock = policy_history.lock_money
 
         def and_somebody_lowers_it(connection: sa.Connection) -> None:
             if early.is_of_one_machine:
-                lock(connection)  # its writers go one at a time, so nobody can come between
+                lock(connection)  # SQLite has one writer at a time, so no change can come between
                 return
             policy_history.apply(person, person.policy.said, who="ann")
             lock(connection)
@@ -237,10 +237,10 @@ def test_a_cap_that_is_lowered_while_a_purchase_waits_for_the_lock_holds_for_it(
         assert everything(early) == []
 
 
-# What a host says
+# declarations of a host
 
 
-def test_a_host_says_what_is_set_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_declares_only_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accounts = tmp_path / "data" / "accounts"
     accounts.mkdir(parents=True)
     (accounts / "team-b.yaml").write_text(

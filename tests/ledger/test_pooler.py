@@ -1,6 +1,6 @@
-"""The ledger behind a pooler in transaction mode, where every transaction has another session.
+"""The ledger behind a pooler in transaction mode, where every transaction may have another session.
 
-A part of the ledger's tests on a pgbouncer with four connections; `make test-pooler` runs all of them so.
+A part of the ledger's tests, on a pgbouncer with four connections; `make test-pooler` runs all of them.
 """
 
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_settings_in_the_address_are_refused_by_the_pooler_and_in_words(postgres_url: str) -> None:
+def test_a_poolers_refusal_of_settings_in_the_address_is_a_clear_error(postgres_url: str) -> None:
     address = make_url(postgres_url).update_query_dict({"options": "-c lock_timeout=1000"})
     with pytest.raises(UnavailableError, match=r"unsupported startup parameter.*take `options` out"):
         open_database(address.render_as_string(hide_password=False))
 
 
-def test_a_pooler_is_told_from_a_server(postgres: PostgresServer, ledger: Ledger, ledger_url: str) -> None:
+def test_a_pooler_is_recognized(postgres: PostgresServer, ledger: Ledger, ledger_url: str) -> None:
     name = make_url(ledger_url).database
     assert ledger.whereabouts().endswith("behind a pooler or a proxy (any mode will do)")
     with Ledger(make_url(postgres.url).set(database=name).render_as_string(), budget=ledger.budget) as direct:

@@ -1,4 +1,4 @@
-"""What is said of a decision's money is what the ledger knows of it."""
+"""Messages about a decision's money agree with the ledger."""
 
 from ledgerkit import a_request, accepted, claimed, queued
 

@@ -1,4 +1,4 @@
-"""Taking back what a lost ledger knew, from every state an old copy can be in."""
+"""Rebuilding a lost ledger, from every state of an old copy."""
 
 from dataclasses import replace
 from typing import Any
@@ -99,7 +99,7 @@ def _the_books_agree(ledger: Ledger) -> Any:
 # What is in the bucket
 
 
-def test_a_take_that_was_lost_is_delivered_and_never_bought_again(ledger: Ledger) -> None:
+def test_a_rebuilt_take_is_delivered_and_never_bought_again(ledger: Ledger) -> None:
     take = a_take()
     assert take_in(ledger, take) is Taken.ADOPTED
     (attempt,) = everything(ledger)
@@ -116,7 +116,7 @@ def test_a_take_that_was_lost_is_delivered_and_never_bought_again(ledger: Ledger
 
 @pytest.mark.parametrize("state", OPEN_AFTER_A_CLAIM)
 @pytest.mark.parametrize("quarantined", [None, "480 pixels instead of 720"])
-def test_a_purchase_that_an_old_copy_has_further_back_is_led_on(
+def test_a_purchase_in_an_earlier_state_of_an_old_copy_is_advanced(
     ledger: Ledger, clock: Clock, state: AttemptState, quarantined: str | None
 ) -> None:
     submission, attempt = put_into(ledger, clock, state)
@@ -138,7 +138,7 @@ def test_a_purchase_that_an_old_copy_has_further_back_is_led_on(
 @pytest.mark.parametrize(
     "state", [S.WITHDRAWN, S.REJECTED, S.ABSENT, S.FAILED, S.VANISHED, S.LOST, S.ABANDONED]
 )
-def test_a_take_of_a_purchase_that_a_copy_has_closed_is_kept_beside_it(
+def test_a_take_of_a_purchase_that_a_copy_has_closed_is_a_spare_take(
     ledger: Ledger, clock: Clock, state: AttemptState
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
@@ -151,7 +151,7 @@ def test_a_take_of_a_purchase_that_a_copy_has_closed_is_kept_beside_it(
     assert len(everything(ledger)) == 2
 
 
-def test_the_take_that_was_stored_last_is_shown_in_whatever_order_they_are_found(ledger: Ledger) -> None:
+def test_the_take_that_was_stored_last_is_current_in_whatever_order_takes_are_found(ledger: Ledger) -> None:
     old = a_take("old", job="job-1", submission="s-1", delivered_at=1_800_000_100.0)
     new = a_take("new", job="job-2", submission="s-2", delivered_at=1_800_000_200.0)
     for take in (new, old):
@@ -159,7 +159,7 @@ def test_the_take_that_was_stored_last_is_shown_in_whatever_order_they_are_found
     assert ledger.current(["city-sunset"])["city-sunset"].id == "new"
 
 
-def test_what_was_spent_already_is_counted_also_beyond_a_cap(ledger: Ledger) -> None:
+def test_spent_money_is_counted_even_beyond_a_cap(ledger: Ledger) -> None:
     ledger.budget = Budget(everything=Caps(total=500_000))
     for number in range(3):
         take = a_take(f"take-{number}", f"clip-{number}", job=f"job-{number}", submission=f"s-{number}")
@@ -169,10 +169,10 @@ def test_what_was_spent_already_is_counted_also_beyond_a_cap(ledger: Ledger) -> 
     assert "cap" in (ruling.reason or "")
 
 
-# What was on its way
+# open purchases
 
 
-def test_a_job_that_was_on_its_way_is_asked_for_again(ledger: Ledger, clock: Clock) -> None:
+def test_an_open_job_is_polled_again(ledger: Ledger, clock: Clock) -> None:
     item = on_its_way()
     assert take_back(ledger, item, a_request()) is Taken.ADOPTED
     (attempt,) = polls.claim_due(ledger, ACCOUNT, limit=5)
@@ -183,7 +183,7 @@ def test_a_job_that_was_on_its_way_is_asked_for_again(ledger: Ledger, clock: Clo
     assert len(everything(ledger)) == 1
 
 
-def test_an_order_whose_job_is_not_known_is_unknown_and_not_sent_again(ledger: Ledger) -> None:
+def test_an_order_without_a_known_job_is_unknown_and_not_sent_again(ledger: Ledger) -> None:
     assert take_back(ledger, on_its_way(job=None), a_request()) is Taken.ADOPTED
     (attempt,) = everything(ledger)
     assert (attempt.state, attempt.money_state) == (S.UNKNOWN, MoneyState.INDETERMINATE)
@@ -206,13 +206,13 @@ def test_an_old_copys_purchase_gets_the_job_it_did_not_know(
     assert (after.state, after.job_id, after.money_state) == (S.SUBMITTED, "job-of-it", MoneyState.RESERVED)
 
 
-def test_what_a_copy_has_queued_and_was_sent_meanwhile_is_unknown(ledger: Ledger) -> None:
+def test_a_purchase_that_a_copy_has_queued_and_that_was_sent_since_is_unknown(ledger: Ledger) -> None:
     attempt = queued(ledger)
     assert take_back(ledger, on_its_way(attempt.id, job=None), attempt.request) is Taken.LED_ON
     assert read(ledger, attempt).state is S.UNKNOWN
 
 
-def test_an_earlier_purchase_that_is_only_queued_makes_way(ledger: Ledger) -> None:
+def test_an_earlier_purchase_that_is_only_queued_is_replaced(ledger: Ledger) -> None:
     attempt = queued(ledger)
     assert take_back(ledger, on_its_way("later"), a_request()) is Taken.ADOPTED
     assert read(ledger, attempt).state is S.WITHDRAWN
@@ -227,7 +227,7 @@ def test_an_earlier_purchase_that_was_sent_must_end_first(ledger: Ledger) -> Non
     assert take_back(ledger, item, a_request()) is Taken.ADOPTED
 
 
-def test_a_job_of_a_purchase_that_a_copy_has_given_up_is_still_fetched(ledger: Ledger, clock: Clock) -> None:
+def test_a_job_of_a_purchase_that_a_copy_has_closed_is_still_fetched(ledger: Ledger, clock: Clock) -> None:
     _, attempt = put_into(ledger, clock, S.WITHDRAWN)
     item = on_its_way(attempt.id)
     assert take_back(ledger, item, attempt.request) is Taken.ADOPTED
@@ -236,10 +236,10 @@ def test_a_job_of_a_purchase_that_a_copy_has_given_up_is_still_fetched(ledger: L
     assert ledger.latest(["city-sunset"])["city-sunset"].job_id == "job-of-it"
 
 
-# What was queued
+# queued purchases
 
 
-def test_only_what_is_queued_is_withdrawn(ledger: Ledger) -> None:
+def test_only_queued_purchases_are_withdrawn(ledger: Ledger) -> None:
     sent = succeeded(ledger, a_request("clip-a"))
     waits = queued(ledger, a_request("clip-b"))
     assert [attempt.id for attempt in withdraw_queued(ledger)] == [waits.id]
@@ -250,7 +250,7 @@ def test_only_what_is_queued_is_withdrawn(ledger: Ledger) -> None:
 
 
 def the_finish_of_another_ledger(draft: Attempt, attempt: str = "later") -> ManifestTake:
-    """A finish of a draft that the bucket holds and this copy of the ledger never saw."""
+    """A finish of a draft that the bucket holds and that this copy of the ledger does not know."""
     request = draft.request.finishing(draft.id, draft_id=None, seed=7)
     assert request is not None
     return ManifestTake(
@@ -275,7 +275,7 @@ def the_finish_of_another_ledger(draft: Attempt, attempt: str = "later") -> Mani
     )
 
 
-def test_a_copy_whose_finish_is_queued_still_learns_of_the_one_that_was_bought_since(ledger: Ledger) -> None:
+def test_a_copy_with_a_queued_finish_gets_the_finish_that_was_bought_since(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     circled(ledger, draft)
     taken = take_in(ledger, the_finish_of_another_ledger(draft))
@@ -285,7 +285,7 @@ def test_a_copy_whose_finish_is_queued_still_learns_of_the_one_that_was_bought_s
     assert waits(ledger) == []
 
 
-def test_a_copy_whose_finish_was_sent_waits_for_its_end_before_it_learns_of_the_next(ledger: Ledger) -> None:
+def test_a_copy_whose_finish_was_sent_gets_the_next_one_after_its_end(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     circled(ledger, draft)
     submission = claimed(ledger)

@@ -1,4 +1,4 @@
-"""A ledger that is rebuilt: no draft is finished twice, whatever an old copy knows, and the circle reaches the finish."""
+"""A rebuilt ledger finishes no draft twice, whatever an old copy knows, and the circle reaches the finish."""
 
 import uuid
 from dataclasses import replace
@@ -48,7 +48,7 @@ def _the_books_agree(ledger: Ledger) -> Any:
 
 
 def stored(attempt: Attempt, /, **changes: Any) -> ManifestTake:
-    """What the manifest of a delivered take says."""
+    """The manifest of a delivered take."""
     take = ManifestTake(
         attempt=attempt.id,
         request=attempt.request,
@@ -103,7 +103,7 @@ def lost(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("forgotten", ["", "finish"])
 def test_a_delivered_finish_is_the_select_again(ledger: Ledger, lost: Ledger, forgotten: str) -> None:
-    """The finish's own circle may be missing in the bucket: its ledger died before it was stored."""
+    """The bucket may lack the finish's own circle: the ledger was lost before it stored the circle."""
     draft, finish = finished_clip(lost)
     for take in (draft, finish):
         assert take_in(ledger, stored(take)) is Taken.ADOPTED
@@ -123,7 +123,7 @@ def test_a_delivered_finish_is_the_select_again(ledger: Ledger, lost: Ledger, fo
 
 
 @pytest.mark.parametrize("job", ["job-of-the-finish", None])
-def test_a_finish_on_its_way_is_fetched_and_not_ordered_again(
+def test_an_open_finish_is_fetched_and_not_ordered_again(
     ledger: Ledger, lost: Ledger, job: str | None
 ) -> None:
     (draft,) = bought(lost, a_draft())
@@ -158,7 +158,7 @@ def test_a_draft_that_nobody_has_judged_waits_again(ledger: Ledger, lost: Ledger
 
 
 @pytest.mark.parametrize("is_draft", [True, False])
-def test_a_draft_whose_prompt_is_gone_is_a_draft_still(ledger: Ledger, lost: Ledger, is_draft: bool) -> None:
+def test_a_draft_whose_prompt_is_gone_is_still_a_draft(ledger: Ledger, lost: Ledger, is_draft: bool) -> None:
     """The order of its finish is part of its prompt. False is the negative control."""
     (draft,) = bought(lost, a_draft())
     bare = a_request()
@@ -169,7 +169,7 @@ def test_a_draft_whose_prompt_is_gone_is_a_draft_still(ledger: Ledger, lost: Led
 
 
 @pytest.mark.parametrize("is_draft", [True, False])
-def test_a_draft_on_its_way_whose_prompt_is_gone_is_a_draft_still(
+def test_an_open_draft_whose_prompt_is_gone_is_still_a_draft(
     ledger: Ledger, lost: Ledger, is_draft: bool
 ) -> None:
     decide(lost, [a_draft()], Decision("monday"))
@@ -183,7 +183,7 @@ def test_a_draft_on_its_way_whose_prompt_is_gone_is_a_draft_still(
 # An old copy
 
 
-def test_what_a_copy_has_ordered_or_queued_is_not_bought_after_a_rebuild(ledger: Ledger) -> None:
+def test_finishes_that_a_copy_has_ordered_or_queued_are_not_bought_after_a_rebuild(ledger: Ledger) -> None:
     """Its finish may have been bought, and may have failed, after the copy was made."""
     (capped,) = bought(ledger, a_draft(caps=Caps(total=2_399_999)))
     circled(ledger, capped)
@@ -201,7 +201,7 @@ def test_what_a_copy_has_ordered_or_queued_is_not_bought_after_a_rebuild(ledger:
     assert ordered.finish is not None
 
 
-def test_without_it_the_order_of_a_copy_would_be_bought(ledger: Ledger) -> None:
+def test_without_this_rule_the_order_of_a_copy_would_be_bought(ledger: Ledger) -> None:
     """The negative control."""
     (capped,) = bought(ledger, a_draft(caps=Caps(total=2_399_999)))
     circled(ledger, capped)
@@ -210,8 +210,8 @@ def test_without_it_the_order_of_a_copy_would_be_bought(ledger: Ledger) -> None:
     assert done.finish is not None
 
 
-def test_a_second_finish_that_is_on_its_way_is_kept_as_a_spare_take(ledger: Ledger) -> None:
-    """Two ledgers at work on one bucket had each finished the draft."""
+def test_a_second_open_finish_is_kept_as_a_spare_take(ledger: Ledger) -> None:
+    """Two ledgers with one bucket had each finished the draft."""
     draft, finish = finished_clip(ledger)
     second = another_finish(finish)
     assert take_back(ledger, on_its_way(second), second.request) is Taken.ADOPTED

@@ -1,4 +1,4 @@
-"""A refused host is a fact of the ledger, and puts nothing in force; an account has no second name."""
+"""A refused host is a fact of the ledger and puts no value in force; one key has one account name."""
 
 import pytest
 from ledgerkit import ACCOUNT, Clock, a_request, submitted
@@ -51,8 +51,8 @@ def test_a_refused_host_that_is_gone_is_forgotten_after_a_day_and_rows_are_bound
         assert not refused_hosts.refused(ledger)
 
 
-def test_a_refused_host_puts_nothing_in_force_that_nobody_has_said(ledger_url: str, clock: Clock) -> None:
-    """It may have been started with settings of last year."""
+def test_a_refused_host_puts_no_undeclared_value_in_force(ledger_url: str, clock: Clock) -> None:
+    """It may have been started with last year's settings."""
     with (
         host(ledger_url, clock, day=CLIP) as first,
         host(ledger_url, clock, day=2 * CLIP, month=usd("900")) as refused,

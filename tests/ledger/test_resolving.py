@@ -1,4 +1,4 @@
-"""What a person may say of a clip whose order could not be traced, and what becomes of it."""
+"""How a person settles a clip whose order could not be traced, and the effects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ def held(ledger: Ledger, clock: Clock) -> Attempt:
         return closures.hold(tx, attempt, "two jobs may belong to it", [CANDIDATE])
 
 
-def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:
+def test_unknown_and_held_purchases_are_listed_with_their_candidates(ledger: Ledger, clock: Clock) -> None:
     attempt = held(ledger, clock)
     queued(ledger, a_request("other"))
     outcomes.record_outcome(ledger, claimed(ledger), Unknown("read timed out"))
@@ -81,7 +81,7 @@ def test_a_job_of_another_purchase_is_refused(ledger: Ledger, clock: Clock) -> N
     assert read(ledger, attempt) == attempt
 
 
-def test_a_clip_that_a_person_says_has_no_job_is_bought_again_in_its_decision(
+def test_a_clip_without_a_job_by_a_persons_word_is_bought_again_in_its_decision(
     ledger: Ledger, clock: Clock
 ) -> None:
     attempt = held(ledger, clock)
@@ -100,7 +100,7 @@ def test_a_late_answer_after_that_is_booked_as_a_job_of_the_old_attempt(ledger: 
     assert ledger.submission_of("wavespeed", "late") == submission.id
 
 
-def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_anew(
+def test_an_abandoned_clip_keeps_its_money_counted_and_can_be_decided_anew(
     ledger: Ledger, clock: Clock
 ) -> None:
     held(ledger, clock)
@@ -114,14 +114,16 @@ def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_a
 
 
 @pytest.mark.parametrize("verb", [buy_again, write_off])
-def test_what_is_still_looked_for_can_only_be_given_a_job(ledger: Ledger, clock: Clock, verb: Any) -> None:
+def test_a_purchase_that_is_still_searched_for_can_only_be_given_a_job(
+    ledger: Ledger, clock: Clock, verb: Any
+) -> None:
     _, attempt = put_into(ledger, clock, S.UNKNOWN)
     with pytest.raises(DailiesError, match="still being searched for"):
         verb(ledger, CLIP, **SAYS)
     assert read(ledger, attempt) == attempt
 
 
-def test_a_person_who_knows_that_it_is_still_looked_for_settles_it_all_the_same(
+def test_a_person_can_settle_a_purchase_during_its_search_with_a_confirmation(
     ledger: Ledger, clock: Clock
 ) -> None:
     _, attempt = put_into(ledger, clock, S.UNKNOWN)
@@ -137,9 +139,7 @@ def test_a_person_who_knows_that_it_is_still_looked_for_settles_it_all_the_same(
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
 
 
-def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_an_abandoned_overdue_job_keeps_its_money_and_is_polled_again(ledger: Ledger, clock: Clock) -> None:
     put_into(ledger, clock, S.OVERDUE)
     overdue = late_jobs.overdue_of(ledger, CLIP)
     assert overdue is not None
@@ -154,7 +154,9 @@ def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
 
 
 @pytest.mark.parametrize("state", [S.QUEUED, S.SUBMITTED, S.SUCCEEDED, S.DELIVERED, S.ABSENT, S.ABANDONED])
-def test_nothing_else_can_be_settled(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
+def test_only_unknown_held_and_overdue_purchases_can_be_settled(
+    ledger: Ledger, clock: Clock, state: AttemptState
+) -> None:
     _, attempt = put_into(ledger, clock, state)
     with pytest.raises(DailiesError, match="no purchase of city-sunset is unknown or held"):
         adopt_named_job(ledger, CLIP, "job-x", **SAYS)
@@ -174,7 +176,7 @@ class Knows:
     jobs: dict[str, JobState | PollFailed]
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
-        assert age_seconds > 600  # one that is not listed is gone, and not just new
+        assert age_seconds > 600  # a job of this age that is not listed is gone, not new
         gone = JobState(JobStatus.GONE, "HTTP 404", failure=FailureKind.GONE)
         return self.jobs.get(job_id, gone)
 
@@ -206,7 +208,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             return ledger.latest([CLIP])[CLIP].state
 
     def make_unknown(why: str) -> None:
-        """The clip's purchase is unknown again, and the listing cannot be read."""
+        """Make the clip's purchase unknown again, with a listing that cannot be read."""
         with Ledger(url, clock=clock, budget=Budget()) as ledger, ledger.write() as connection:
             connection.execute(sa.update(attempts).values(state=S.UNKNOWN.value))
             connection.execute(
@@ -219,7 +221,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_a_job_that_the_provider_does_not_know_is_not_believed(command: Any) -> None:
+def test_a_job_that_the_provider_does_not_know_is_refused(command: Any) -> None:
     refused = command(CLIP, "--adopt", "job-y", "--yes")
     assert "knows no job job-y" in str(refused.exception)
     command.provider.jobs["job-x"] = PollFailed("HTTP 503")
@@ -228,7 +230,7 @@ def test_a_job_that_the_provider_does_not_know_is_not_believed(command: Any) -> 
     assert command.state() is S.HELD
 
 
-def test_what_the_provider_says_of_a_job_is_shown_before_it_is_taken(command: Any) -> None:
+def test_the_providers_state_of_a_job_is_shown_before_it_is_assigned(command: Any) -> None:
     shown = command(CLIP, "--adopt", "job-x", answer="n\n")
     assert "which says processing, sora" in shown.output
     assert command.state() is S.HELD
@@ -240,7 +242,7 @@ def test_a_clip_is_not_bought_again_beyond_a_cap(command: Any, monkeypatch: pyte
     assert command.state() is S.ABSENT
 
 
-def test_the_command_lists_for_machines(command: Any) -> None:
+def test_the_command_lists_as_json(command: Any) -> None:
     import json
 
     document = json.loads(command("--json").stdout)
@@ -283,7 +285,7 @@ def test_the_command_settles_a_clip(command: Any, options: list[str], state: Att
 @pytest.mark.parametrize(
     ("way", "state"), [("--resubmit", S.QUEUED), ("--write-off", S.ABANDONED), ("--adopt=job-x", S.SUBMITTED)]
 )
-def test_a_person_settles_also_what_is_unknown_and_is_told_what_is_not_known(
+def test_a_person_can_settle_an_unknown_clip_after_a_warning_about_the_missing_proof(
     command: Any, way: str, state: AttemptState
 ) -> None:
     command.make_unknown("the listing is closed for repairs")
@@ -302,7 +304,7 @@ def test_a_person_settles_also_what_is_unknown_and_is_told_what_is_not_known(
         assert "the clip is paid twice" in done.output
 
 
-def test_the_command_wants_one_way_only_and_a_clip(command: Any) -> None:
+def test_the_command_requires_a_clip_and_exactly_one_way(command: Any) -> None:
     assert "choose one" in str(command(CLIP, "--resubmit", "--write-off", "--yes").exception)
     assert "name the clip to settle" in str(command("--resubmit").exception)
     assert command.state() is S.HELD

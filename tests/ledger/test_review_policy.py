@@ -1,4 +1,4 @@
-"""Where a series asks for review, no take is current before somebody circles it, and after its time the policy decides, once."""
+"""In a series with review, no take is current before a person circles it; after the review time the policy decides, once."""
 
 import itertools
 import threading
@@ -36,7 +36,7 @@ def a_policy(otherwise: str = "newest", *, days: int | None = 2) -> Review:
 
 
 def take(ledger: Ledger, review: Review, checks: dict[str, str] | None = None) -> Attempt:
-    """One more delivered take of the clip."""
+    """Add a delivered take of the clip."""
     number = next(_numbers)
     request = a_request(review=review)
     attempt = submitted(
@@ -68,7 +68,7 @@ def test_no_take_is_current_before_it_is_circled_and_none_replaces_it(ledger: Le
     judge(ledger, a_verdict(first))
     clock.forward(1)
     take(ledger, a_policy(days=None))
-    assert (current(ledger), waiting(ledger)) == (first.id, []), "a clip with a circled take waits no more"
+    assert (current(ledger), waiting(ledger)) == (first.id, []), "a clip with a circled take no longer waits"
     judge(ledger, a_verdict(first, Word.TAKEN_BACK))
     assert current(ledger) is None
     assert len(waiting(ledger)) == 1
@@ -102,15 +102,15 @@ def test_after_its_time_the_policy_circles_the_newest_take(ledger: Ledger, clock
     clock.forward(DAY)
     second = take(ledger, a_policy())
     clock.forward(2 * DAY - 1)
-    assert decide_due(ledger) == [], "the time begins with the newest take"
+    assert decide_due(ledger) == [], "the review time begins with the newest take"
     clock.forward(1)
     (one,) = decide_due(ledger)
     assert (one.verdict.take, one.verdict.way, one.at) == (second.id, VerdictWay.POLICY, clock.now)
     assert one.verdict.note == "nobody judged it within 48 hours; otherwise: newest"
     assert (current(ledger), waiting(ledger), decide_due(ledger)) == (second.id, [], [])
-    assert unstored(ledger) == [one], "the bucket gets it like a person's"
+    assert unstored(ledger) == [one], "the bucket stores it like a person's verdict"
     (line,) = read_yield(ledger, YieldBy.SERIES)
-    assert (line.circled, line.seconds_to_judge) == (1, None), "nobody has judged it"
+    assert (line.circled, line.seconds_to_judge) == (1, None), "no person has judged it"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_held_clip_goes_on_waiting_for_a_person(ledger: Ledger, clock: Clock) 
     assert (current(ledger), waiting(ledger)) == (first.id, [])
 
 
-def test_a_word_of_a_person_gives_more_time_and_a_rejected_take_is_never_chosen(
+def test_a_persons_verdict_extends_the_time_and_a_rejected_take_is_never_chosen(
     ledger: Ledger, clock: Clock
 ) -> None:
     first, second = take(ledger, a_policy()), take(ledger, a_policy())
@@ -157,7 +157,9 @@ def test_a_word_of_a_person_gives_more_time_and_a_rejected_take_is_never_chosen(
     assert current(ledger) == first.id
 
 
-def test_what_a_person_takes_back_is_not_circled_again(ledger: Ledger, clock: Clock) -> None:
+def test_the_policy_does_not_circle_a_take_again_that_a_person_took_back(
+    ledger: Ledger, clock: Clock
+) -> None:
     first = take(ledger, a_policy())
     clock.forward(2 * DAY)
     decide_due(ledger)
@@ -166,13 +168,13 @@ def test_what_a_person_takes_back_is_not_circled_again(ledger: Ledger, clock: Cl
     assert (decide_due(ledger), current(ledger)) == ([], None)
     judge(ledger, a_verdict(take(ledger, a_policy()), Word.REJECTED, reasons=("face",)))
     clock.forward(2 * DAY)
-    assert (decide_due(ledger), current(ledger)) == ([], None), "the rejected take is no occasion either"
+    assert (decide_due(ledger), current(ledger)) == ([], None), "the rejected take causes no decision either"
     third = take(ledger, a_policy())
     clock.forward(2 * DAY)
     assert [one.verdict.take for one in decide_due(ledger)] == [third.id]
 
 
-def test_a_person_who_comes_first_counts(
+def test_a_persons_earlier_verdict_wins(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = take(ledger, a_policy()), take(ledger, a_policy())
@@ -187,7 +189,7 @@ def test_a_person_who_comes_first_counts(
 
 @pytest.fixture
 def due_clip(ledger_url: str) -> Iterator[Ledger]:
-    """A ledger with one clip whose time is over, at a time that several processes read."""
+    """A ledger with one clip whose review time is over, at a time that several processes read."""
     clock = Clock()
     with Ledger(ledger_url, budget=Budget(), clock=clock) as ledger:
         take(ledger, a_policy())
@@ -208,17 +210,17 @@ def both_at_once(ledger_url: str, now: float) -> list[list[RecordedVerdict]]:
         return list(processes.map(process, range(2)))
 
 
-def test_of_two_processes_that_decide_at_once_one_does(due_clip: Ledger, ledger_url: str) -> None:
+def test_of_two_processes_that_decide_at_once_one_decides(due_clip: Ledger, ledger_url: str) -> None:
     decisions = both_at_once(ledger_url, due_clip.clock())
     assert sorted(map(len, decisions)) == [0, 1]
     assert [way for _, _, way in said(due_clip)] == [VerdictWay.POLICY]
 
 
-def test_without_the_second_look_the_other_process_is_refused_by_the_id(
+def test_without_the_second_read_the_verdicts_id_refuses_the_other_process(
     due_clip: Ledger, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control: the clip stays on the list, as if the second process had looked before the first wrote."""
+    """The negative control: the clip stays on the list, as if the second process had read it before the first wrote."""
     monkeypatch.setattr(waiting_clips, "note", lambda *_arguments: None)
     with pytest.raises(DailiesError, match="belongs to another verdict"):
         both_at_once(ledger_url, due_clip.clock())
-    assert len(said(due_clip)) == 1, "the verdict is named after the take, so it is one all the same"
+    assert len(said(due_clip)) == 1, "the verdict's id is made of the take, so there is only one"

@@ -1,4 +1,4 @@
-"""What stops an account that is charged more than was ordered: one request, and an hour."""
+"""The sentinel stops an account that is charged more than was ordered: for one request, or within an hour."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ QUOTE = usd("0.40")
 
 @pytest.fixture
 def bought(ledger: Ledger, clock: Clock) -> str:
-    """The job of a purchase on a key of our own, a minute ago."""
+    """The job of a purchase on a dedicated key, a minute ago."""
     keys.decide(ledger, ACCOUNT, True, who="test")
     job_id = succeeded(ledger).job_id
     assert job_id is not None
@@ -64,12 +64,12 @@ def test_charges_of_jobs_that_nobody_ordered_stop_a_key_of_our_own(
     assert f"`dailies start --account {ACCOUNT}`" in str(stop)
 
 
-def test_what_was_ordered_stops_nothing(ledger: Ledger, clock: Clock, bought: str) -> None:
+def test_charges_of_ordered_jobs_stop_nothing(ledger: Ledger, clock: Clock, bought: str) -> None:
     """The control: the same rows, each of them ordered."""
     assert watched(ledger, charge(bought, "0.40", clock.now)) == []
 
 
-def test_on_a_key_that_others_use_their_jobs_are_theirs(ledger: Ledger, clock: Clock, bought: str) -> None:
+def test_strangers_jobs_on_a_shared_key_stop_nothing(ledger: Ledger, clock: Clock, bought: str) -> None:
     keys.decide(ledger, ACCOUNT, False, who="test")
     assert watched(ledger, charge("stranger", "40500", clock.now)) == []
 
@@ -106,14 +106,14 @@ def test_an_excess_stops_the_account_once(ledger: Ledger, clock: Clock, bought: 
     assert watched(ledger, *rows)
     clock.now += 10
     stops.start(ledger, account=ACCOUNT)
-    assert watched(ledger, *rows) == [], "a person has seen it"
+    assert watched(ledger, *rows) == [], "a person has seen the excess"
     day = 86_400.0
     assert watched(ledger, charge("stranger", "40", rows[0].at + day), ahead=day) == [], "a clock a day ahead"
     clock.now += 10
     assert watched(ledger, *rows, charge("another", "40", clock.now)) == [StopKind.OVERCHARGED]
 
 
-def test_a_charge_that_was_refunded_is_none(ledger: Ledger, clock: Clock, bought: str) -> None:
+def test_a_refunded_charge_does_not_count(ledger: Ledger, clock: Clock, bought: str) -> None:
     rows = charge("stranger", "40", clock.now), charge("stranger", "40", clock.now + 5, "refund")
     assert watched(ledger, *rows) == []
 
@@ -126,7 +126,7 @@ def test_a_lost_answer_may_have_made_the_job(ledger: Ledger, clock: Clock, bough
 
 
 @pytest.mark.parametrize(("jobs_of_one_post", "stopped"), [(1, False), (2, True)])
-def test_a_job_that_turned_up_late_was_ordered_and_a_second_one_of_its_post_was_not(
+def test_a_late_job_was_ordered_and_a_second_job_of_its_post_was_not(
     ledger: Ledger, clock: Clock, bought: str, jobs_of_one_post: int, stopped: bool
 ) -> None:
     queued(ledger, a_request("clip-late", price_micros=usd("40")))
@@ -140,9 +140,7 @@ def test_a_job_that_turned_up_late_was_ordered_and_a_second_one_of_its_post_was_
     assert bool(watched(ledger, *(charge(name, "40", clock.now) for name in names))) is stopped
 
 
-def test_what_was_charged_before_the_first_order_is_not_ours(
-    ledger: Ledger, clock: Clock, bought: str
-) -> None:
+def test_a_charge_before_the_first_order_is_not_ours(ledger: Ledger, clock: Clock, bought: str) -> None:
     assert watched(ledger, charge("before", "40", clock.now - 61)) == []
     assert watched(ledger, charge("after", "40", clock.now - 59)) == [StopKind.OVERCHARGED]
 
@@ -150,7 +148,7 @@ def test_what_was_charged_before_the_first_order_is_not_ours(
 def test_an_ordered_job_in_another_unit_is_disputed_and_not_counted(
     ledger: Ledger, clock: Clock, bought: str
 ) -> None:
-    """A dispute ends by itself when a later bill is right; this stop would not."""
+    """A dispute ends when a later bill is right; this stop would not."""
     assert watched(ledger, charge(bought, "40", clock.now)) == []
 
 
@@ -172,11 +170,11 @@ def test_a_running_job_that_is_charged_far_too_much_stops_the_account_at_once(
     (stop,) = stops.stops(ledger)
     assert stop.kind is StopKind.UNBELIEVABLE
     assert "$40500.00 for job job-1" in stop.reason
-    assert ledger.attempts([attempt.id])[attempt.id] == attempt, "nothing is booked while it runs"
+    assert ledger.attempts([attempt.id])[attempt.id] == attempt, "nothing is booked while the job runs"
     assert len(disputes.open_disputes(ledger)) == 1
 
 
-def test_every_state_with_a_job_is_an_order(ledger: Ledger, clock: Clock) -> None:
+def test_every_state_with_a_job_counts_as_an_order(ledger: Ledger, clock: Clock) -> None:
     keys.decide(ledger, ACCOUNT, True, who="test")
     ended = put_into(ledger, clock, AttemptState.DELIVERED)[1]
     assert watched(ledger, charge(ended.job_id or "", "0.40", clock.now)) == []

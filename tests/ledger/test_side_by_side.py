@@ -1,4 +1,4 @@
-"""Hosts are updated one after another: an old and a new program work on one ledger, unless the ledger says otherwise."""
+"""Hosts are updated one after another: an old and a new program share one ledger, unless the ledger forbids it."""
 
 import ast
 from pathlib import Path
@@ -21,7 +21,7 @@ NEXT = "9001"
 
 
 def expand(url: str, *, oldest_reader: str) -> None:
-    """What a program of the next version makes of a ledger: a column, a table, and who may go on beside it."""
+    """Change a ledger as the next version's migration would: a column, a table, and the oldest version that may share the ledger."""
     engine = open_database(url)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE attempts ADD COLUMN of_tomorrow TEXT"))
@@ -33,7 +33,7 @@ def expand(url: str, *, oldest_reader: str) -> None:
     engine.dispose()
 
 
-def test_an_open_program_and_one_that_starts_go_on_beside_a_newer_one(empty_url: str) -> None:
+def test_open_and_starting_programs_continue_beside_a_newer_one(empty_url: str) -> None:
     with Ledger(empty_url, budget=Budget()) as running:
         queued(running, a_request("clip-1"))
         expand(empty_url, oldest_reader=OLDEST_READER)
@@ -45,7 +45,7 @@ def test_an_open_program_and_one_that_starts_go_on_beside_a_newer_one(empty_url:
     assert schema_state(empty_url).revision == NEXT
 
 
-def test_a_newer_program_that_took_something_away_is_not_worked_beside(empty_url: str) -> None:
+def test_a_program_refuses_a_ledger_whose_newer_migration_removed_something(empty_url: str) -> None:
     expand(empty_url, oldest_reader=NEXT)
     with pytest.raises(
         ConfigurationError, match=rf"newer dailies \(schema {NEXT}.*Nothing was read or written"
@@ -54,7 +54,7 @@ def test_a_newer_program_that_took_something_away_is_not_worked_beside(empty_url
 
 
 @pytest.mark.usefixtures("migrations")
-def test_a_ledger_of_the_last_schema_is_migrated_and_says_who_may_work_on_it(
+def test_a_ledger_of_the_last_schema_is_migrated_and_names_its_oldest_reader(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from alembic import command
@@ -72,7 +72,7 @@ def test_a_ledger_of_the_last_schema_is_migrated_and_says_who_may_work_on_it(
     assert (state.revision, state.oldest_reader, state.is_behind) == (SCHEMA_REVISION, OLDEST_READER, False)
 
 
-def test_the_command_says_what_there_is_to_do_and_changes_nothing_with_check(
+def test_the_command_shows_the_pending_migrations_and_check_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
@@ -88,11 +88,11 @@ def test_the_command_says_what_there_is_to_do_and_changes_nothing_with_check(
 
 TAKES_AWAY = {"drop_column", "drop_table", "drop_constraint", "alter_column", "rename_table"}
 ONE = "one_"
-"""How the names of unique indexes begin, which hold rules. Without another index, an older program is only slower."""
+"""Prefixes of unique indexes, which enforce rules. Without another index, an older program is only slower."""
 
 
 def takes_away(source: str) -> list[str]:
-    """What a migration does besides adding."""
+    """Changes of a migration other than additions."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
@@ -123,7 +123,7 @@ def test_every_migration_since_the_oldest_reader_only_adds(file: Path) -> None:
         assert takes_away(file.read_text()) == []
 
 
-def test_the_rule_of_migrations_finds_what_it_is_there_for() -> None:
+def test_the_rule_of_migrations_finds_each_kind_of_removal() -> None:
     assert takes_away('op.drop_column("attempts", "seed")') == ["drop_column"]
     assert takes_away('op.drop_index("one_circled_take_per_clip", "take_verdicts")') != []
     assert takes_away('op.drop_index("attempts_by_model", "attempts")') == []

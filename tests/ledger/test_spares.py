@@ -1,4 +1,4 @@
-"""Jobs that turn up after their purchase was closed: counted, followed, fetched, and never in anybody's way."""
+"""Jobs that appear after their purchase was closed: counted, polled, fetched, and never an obstacle to a clip."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -64,7 +64,7 @@ WAYS = [by_the_answer, by_a_callback, by_the_sweep]
 
 
 def closed(ledger: Ledger, clock: Clock) -> tuple[Submission, Attempt]:
-    """A purchase that was believed to have come to nothing, and is not bought again."""
+    """A closed purchase without a job, which is not bought again."""
     submission, attempt = put_into(ledger, clock, S.UNKNOWN)
     with ledger.transaction(who="test", run_id=None) as tx:
         absent, *_ = closures.close_absent(tx, attempt, submission.id, why="nothing is listed", again=0)
@@ -77,7 +77,7 @@ def test_a_late_job_is_a_purchase_of_its_own_that_counts(
 ) -> None:
     submission, absent = closed(ledger, clock)
     before = statement(ledger).total.micros
-    for _ in range(2):  # heard of twice, kept once
+    for _ in range(2):  # reported twice, kept once
         hear(ledger, submission)
     (spare,) = spares(ledger)
     assert (spare.clip, spare.state, spare.money_state) == (CLIP, S.SUBMITTED, MoneyState.RESERVED)
@@ -90,17 +90,17 @@ def test_a_late_job_is_a_purchase_of_its_own_that_counts(
 
 
 @pytest.mark.parametrize("hear", WAYS)
-def test_what_is_held_goes_on_with_its_job_however_it_is_heard_of(
+def test_a_held_clip_continues_with_its_job_whatever_source_names_it(
     ledger: Ledger, clock: Clock, hear: Callable[[Ledger, Submission], None]
 ) -> None:
-    """An hourly sweep once booked the job of a held clip, and the reconciler took it for settled."""
+    """An hourly sweep once booked the job of a held clip, and the reconciler then took the clip for settled."""
     submission, attempt = put_into(ledger, clock, S.HELD)
     hear(ledger, submission)
     after = read(ledger, attempt)
     assert (after.state, after.job_id, spares(ledger)) == (S.SUBMITTED, "late", [])
 
 
-def test_it_is_polled_confirmed_and_fetched_and_never_current(ledger: Ledger, clock: Clock) -> None:
+def test_a_spare_take_is_polled_confirmed_and_fetched_and_never_current(ledger: Ledger, clock: Clock) -> None:
     submission, _absent = closed(ledger, clock)
     by_the_answer(ledger, submission)
     (due,) = polls.claim_due(ledger, ACCOUNT, limit=10)
@@ -116,19 +116,19 @@ def test_it_is_polled_confirmed_and_fetched_and_never_current(ledger: Ledger, cl
     assert ended.id not in {a.id for a in deliveries.unreported(ledger, ACCOUNT)}
 
 
-def test_it_neither_stands_in_the_way_of_its_clip_nor_stands_for_it(ledger: Ledger, clock: Clock) -> None:
+def test_a_spare_take_neither_blocks_its_clip_nor_represents_it(ledger: Ledger, clock: Clock) -> None:
     submission, absent = closed(ledger, clock)
     by_the_answer(ledger, submission)
     assert ledger.latest([CLIP])[CLIP].id == absent.id
     assert decided(ledger, decision="tuesday").ruling is Ruling.NEW
 
 
-def test_one_that_fails_is_not_tried_again(ledger: Ledger, clock: Clock) -> None:
+def test_a_failed_spare_take_is_not_bought_again(ledger: Ledger, clock: Clock) -> None:
     request = a_request(max_attempts=5)
     queued(ledger, request)
     submission = claimed(ledger)
     outcomes.record_outcome(ledger, submission, NotSent("connection refused"))
-    by_the_answer(ledger, submission)  # a proof that was none
+    by_the_answer(ledger, submission)  # the proof of absence was wrong
     (spare,) = spares(ledger)
     failed = a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="upstream")
     ended = polls.record_end(ledger, spare, failed, NEVER_CHARGED)
@@ -137,7 +137,7 @@ def test_one_that_fails_is_not_tried_again(ledger: Ledger, clock: Clock) -> None
     assert ledger.latest([CLIP])[CLIP].state is S.QUEUED
 
 
-def test_a_job_of_an_earlier_post_of_a_purchase_that_has_its_own_is_to_spare(ledger: Ledger) -> None:
+def test_a_second_job_of_a_purchase_is_a_spare_take(ledger: Ledger) -> None:
     queued(ledger)
     first = claimed(ledger)
     outcomes.record_outcome(ledger, first, Rejected(FailureKind.THROTTLED, "slow down", 429, retry_after=0))
@@ -148,8 +148,8 @@ def test_a_job_of_an_earlier_post_of_a_purchase_that_has_its_own_is_to_spare(led
     assert [s.job_id for s in spares(ledger)] == ["late"]
 
 
-def test_one_job_is_never_two_purchases(ledger: Ledger) -> None:
-    """A provider that answers two POSTs with one job: the second is not known to have come to anything."""
+def test_one_job_never_belongs_to_two_purchases(ledger: Ledger) -> None:
+    """A provider answers two POSTs with one job: the outcome of the second POST stays unknown."""
     submitted(ledger, a_request("first"), job_id="same")
     queued(ledger, a_request("second"))
     attempt = outcomes.record_outcome(ledger, claimed(ledger), accepted("same"))
@@ -159,7 +159,9 @@ def test_one_job_is_never_two_purchases(ledger: Ledger) -> None:
         assert connection.execute(sa.select(sa.func.count()).select_from(jobs)).scalar() == 1
 
 
-def test_caps_give_way_and_the_next_purchase_is_refused(ledger: Ledger, clock: Clock) -> None:
+def test_a_spare_take_counts_beyond_the_cap_and_the_next_purchase_is_refused(
+    ledger: Ledger, clock: Clock
+) -> None:
     submission, _absent = closed(ledger, clock)
     ledger.budget = budget.Budget(everything=Caps(total=400_000))
     by_the_answer(ledger, submission)
@@ -168,7 +170,7 @@ def test_caps_give_way_and_the_next_purchase_is_refused(ledger: Ledger, clock: C
     assert "cap" in (refused.reason or "")
 
 
-def test_a_lost_answer_after_all_was_heard_says_nothing(ledger: Ledger, clock: Clock) -> None:
+def test_a_lost_answer_after_the_job_is_known_changes_nothing(ledger: Ledger, clock: Clock) -> None:
     submission, _absent = closed(ledger, clock)
     by_the_answer(ledger, submission)
     outcomes.record_outcome(ledger, submission, Unknown("read timed out"))

@@ -1,4 +1,4 @@
-"""Caps: what counts, what is given back, and that no order of events exceeds one."""
+"""Caps: which money counts, which is released, and that no order of events exceeds a cap."""
 
 import datetime as dt
 import shutil
@@ -50,7 +50,7 @@ BERLIN = "Europe/Berlin"
 
 
 def allow(ledger: Ledger, **caps: Any) -> None:
-    """Give the ledger other caps, as a change of the settings does."""
+    """Change the ledger's caps, as changed settings do."""
     accounts = caps.pop("accounts", {})
     timezone = caps.pop("timezone", "UTC")
     ledger.budget = Budget(timezone, Caps(**{name: usd(amount) for name, amount in caps.items()}), accounts)
@@ -119,7 +119,7 @@ def test_every_cap_names_the_setting_that_raises_it(
         (Caps(total=CLIP), "`budget.total`"),
     ],
 )
-def test_a_series_has_caps_of_its_own(ledger: Ledger, caps: Caps, field: str) -> None:
+def test_a_series_has_its_own_caps(ledger: Ledger, caps: Caps, field: str) -> None:
     decided(ledger, a_request("clip-0", caps=caps))
     refused = decided(ledger, a_request("clip-1", caps=caps))
     assert "the series city" in (refused.reason or "")
@@ -127,7 +127,7 @@ def test_a_series_has_caps_of_its_own(ledger: Ledger, caps: Caps, field: str) ->
     assert decided(ledger, a_request("clip-2", series="sea", caps=caps)).ruling is NEW
 
 
-def test_all_caps_that_stand_in_the_way_are_named_at_once(ledger: Ledger) -> None:
+def test_all_caps_that_refuse_a_purchase_are_named_at_once(ledger: Ledger) -> None:
     allow(ledger, per_day="0.10", per_month="0.20")
     reason = decided(ledger).reason or ""
     assert "PER_DAY" in reason
@@ -154,12 +154,14 @@ def test_a_day_ends_where_the_time_zone_says(ledger: Ledger, clock: Clock) -> No
     assert attempt.counted_on == "2026-11-21"
 
 
-def test_what_is_given_back_goes_to_the_day_it_was_taken_from(ledger: Ledger, clock: Clock) -> None:
+def test_released_money_returns_to_the_day_it_was_counted_on(ledger: Ledger, clock: Clock) -> None:
     clock.now = at(2026, 11, 30, 12)
     first = queued(ledger, a_request("clip-0"))
     clock.now = at(2026, 12, 1, 12)
     queued(ledger, a_request("clip-1"))
-    allow(ledger, timezone="Pacific/Kiritimati")  # another zone since: it must not matter
+    allow(
+        ledger, timezone="Pacific/Kiritimati"
+    )  # the time zone changed since then: the counted day must stay
     queue.withdraw(ledger, [first.id], why="no longer wanted")
     assert spent(ledger, Scope("everything", "", "day", "2026-11-30")) == 0
     assert spent(ledger, Scope("everything", "", "month", "2026-11")) == 0
@@ -177,7 +179,7 @@ def test_what_is_given_back_goes_to_the_day_it_was_taken_from(ledger: Ledger, cl
         (rejected(FailureKind.INSUFFICIENT_FUNDS), True),
     ],
 )
-def test_what_may_have_to_be_paid_counts(ledger: Ledger, outcome: SubmitOutcome, counts: bool) -> None:
+def test_money_that_may_be_owed_counts(ledger: Ledger, outcome: SubmitOutcome, counts: bool) -> None:
     allow(ledger, per_day="0.40")
     queued(ledger)
     record_outcome(ledger, claimed(ledger), outcome)
@@ -212,8 +214,8 @@ def test_a_job_that_vanished_counts(ledger: Ledger) -> None:
     assert decided(ledger, a_request("clip-b")).ruling is REFUSED
 
 
-def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -> None:
-    """What must be paid cannot be refused; the next reservation is."""
+def test_a_charge_beyond_the_cap_is_still_counted(ledger: Ledger) -> None:
+    """A charge that must be paid cannot be refused; the next reservation is refused."""
     allow(ledger, per_day="0.40")
     polls.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.90")), NEVER_CHARGED)
     stops.start(ledger, account=ACCOUNT)
@@ -243,14 +245,14 @@ def test_a_cap_that_is_raised_or_taken_away_holds_at_once(ledger: Ledger) -> Non
     assert decided(ledger, a_request("clip-2")).ruling is NEW
 
 
-def test_what_is_there_already_costs_nothing_and_is_never_refused_for_money(ledger: Ledger) -> None:
+def test_an_existing_purchase_costs_nothing_and_no_cap_refuses_it(ledger: Ledger) -> None:
     attempt = queued(ledger)
     allow(ledger, per_day="0")
     assert decided(ledger).attempt == attempt
     assert decided(ledger).ruling is Ruling.ADOPTED
 
 
-def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(ledger: Ledger) -> None:
+def test_a_temporary_failure_is_not_bought_again_beyond_a_cap_and_the_reason_says_so(ledger: Ledger) -> None:
     allow(ledger, per_run="0.40")
     attempt = submitted(ledger, a_request(max_attempts=3))
     failed = polls.record_end(
@@ -262,13 +264,13 @@ def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(le
     assert [a.id for a in everything(ledger)] == [failed.id]
     reason = read(ledger, failed).reason or ""
     assert reason.startswith("out of GPUs (not tried again: the cap for one run (monday) is $0.40")
-    assert "Nothing more was bought" in reason, "the job that failed was bought"
+    assert "Nothing more was bought" in reason, "the failed job was bought"
 
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("booked", [None, "0.30", "0.50"])
 def test_the_database_itself_refuses_to_hold_more_than_a_cap(ledger: Ledger, booked: str | None) -> None:
-    """Also after a charge below or above the quote was booked, which only gives way where the cap itself is passed."""
+    """This holds also after a charge below or above the quote; only a charge may exceed the cap itself."""
     allow(ledger, per_day="0.80")
     if booked is None:
         queued(ledger)
@@ -304,7 +306,7 @@ PICK = st.integers(0, 10_000)
 
 
 class Spending(RuleBasedStateMachine):
-    """Caps that hold whatever comes, counters that are always what the attempts add up to."""
+    """Caps that hold after any event, and counters that always equal the sum of the attempts."""
 
     @initialize()
     def opens(self) -> None:
@@ -448,7 +450,7 @@ TestSpending = Spending.TestCase
 
 
 @pytest.mark.parametrize("price", ["100.01", "1000", "1000000000000"])
-def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> None:
+def test_a_purchase_above_the_cap_of_one_clip_is_refused(ledger: Ledger, price: str) -> None:
     refused = decided(ledger, a_request(price_micros=usd(price)))
     assert refused.ruling is Ruling.REFUSED
     assert "raise DAILIES_MAX_USD_PER_CLIP, then `dailies policy apply`. Nothing was bought" in (
@@ -457,7 +459,7 @@ def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> N
     assert statement.statement(ledger).total.micros == 0
 
 
-def test_a_person_may_buy_dearer_clips(ledger_url: str, clock: Clock) -> None:
+def test_a_person_may_raise_the_cap_of_one_clip(ledger_url: str, clock: Clock) -> None:
     for per_clip in (None, usd("1000")):
         with Ledger(ledger_url, clock=clock, budget=Budget(per_clip=per_clip)) as ledger:
             assert decided(ledger, a_request(price_micros=usd("1000"))).ruling is not Ruling.REFUSED

@@ -1,4 +1,4 @@
-"""Real processes on one ledger, against a real sandbox: one POST a clip, caps and limits measured where it counts."""
+"""Real processes on one ledger and a real sandbox: one POST per clip; the sandbox measures the limits, the ledger the caps."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Faster:
-    """A clock that all processes share and that runs so many times faster than the wall."""
+    """A clock that all processes share and that runs a number of times as fast as real time."""
 
     start: float
     times: float
@@ -97,7 +97,7 @@ def carry(
 def produces_the_same(
     together: Barrier, number: int, url: str, sandbox: str, clock: Faster
 ) -> dict[str, str]:
-    # each starts elsewhere in the batch, so that every clip is fought for
+    # each process starts elsewhere in the batch, so that every clip is contested
     order = CLIPS[number * 6 :] + CLIPS[: number * 6]
     together.wait(PATIENCE)
     return carry(url, sandbox, clock, Limits(), number, order)
@@ -133,7 +133,7 @@ def spent(ledger: Ledger) -> int:
 
 
 def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int]:
-    """Reserve and give back until the barrier of the cap was hit often; the most that was ever seen as spent."""
+    """Reserve and release until the cap has refused often; returns the highest spent amount ever seen."""
     rng = random.Random(number)
     most = refused = 0
     with Ledger(url, budget=DAY) as ledger:
@@ -152,7 +152,7 @@ def test_a_cap_of_ten_dollars_under_eight_processes_is_never_exceeded(ledger_url
     Ledger(ledger_url, budget=Budget()).close()
     with children() as run:
         seen = run(buys_what_it_can, ledger_url)
-    assert sum(refused for _, refused in seen) > len(seen), "the cap must have been met often"
+    assert sum(refused for _, refused in seen) > len(seen), "the cap must have refused often"
     assert max(most for most, _ in seen) <= CAP
     with Ledger(ledger_url, budget=Budget()) as ledger:
         reserved = sum(attempt.cost_micros for attempt in everything(ledger))
@@ -171,7 +171,7 @@ def carries_a_part(together: Barrier, number: int, url: str, sandbox: str, clock
     return carry(url, sandbox, clock, LIMITS, number, QUEUE)
 
 
-def test_an_account_with_two_places_and_two_submits_a_minute_never_gets_more_and_in_order(
+def test_an_account_never_gets_more_than_its_two_places_and_two_submits_a_minute_and_in_order(
     ledger_url: str,
 ) -> None:
     clock = Faster(time.time(), 120)
@@ -185,7 +185,7 @@ def test_an_account_with_two_places_and_two_submits_a_minute_never_gets_more_and
 
 
 def judge(sandbox: RunningSandbox) -> None:
-    """What the provider saw: the order of the queue, no 429, no job that had to wait for a place."""
+    """Check the provider's record: the order of the queue, no 429, no job that waited for a place."""
     books = sandbox.app.state.workshop.books
     jobs = sorted(books.jobs(), key=lambda job: job.number)
     assert [job.body["prompt"] for job in jobs] == [f"a lighthouse, {key}" for key in QUEUE]

@@ -1,4 +1,4 @@
-"""Orders and deliveries are stored without what nearly all of them say alike, and read back as they were."""
+"""Orders and deliveries are stored without their usual values, and read back unchanged."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ from resources.video.credentials import ABSENT
 from resources.video.facts import PlayedTrack, VideoFacts
 
 MOST_BYTES = 4_700
-"""Of a SQLite file, for each purchase of the tests' history; in full they were 7,400."""
+"""Bytes of a SQLite file for each purchase of the tests' history; with complete orders and deliveries they were 7,400."""
 USUAL = a_request()
 CHOICE = Choice(**{name: getattr(USUAL, name) for name in Choice.model_fields})
 ODD = a_request(
@@ -68,7 +68,7 @@ FACTS = VideoFacts(
 
 
 def a_delivery(folder: str = "videos/city-sunset", **changes: Any) -> dict[str, Any]:
-    """What `resources.production.manifests.delivery_of` makes."""
+    """A delivery in the form of `resources.production.manifests.delivery_of`."""
     take = f"{folder}/70eb9a0a96263ae6"
     whole = {
         "key": f"{take}.mp4",
@@ -94,7 +94,7 @@ def stored(ledger: Ledger, column: sa.Column[Any], attempt: str) -> Any:
 
 
 @pytest.mark.parametrize("request_", [USUAL, ODD], ids=["usual", "odd"])
-def test_an_order_reads_back_as_it_was(ledger: Ledger, request_: ClipRequest) -> None:
+def test_an_order_is_read_back_unchanged(ledger: Ledger, request_: ClipRequest) -> None:
     attempt = queued(ledger, USUAL) if request_ is USUAL else None
     whole = request_.model_dump(mode="json")
     short = json.loads(json_text(short_order(whole)))
@@ -107,7 +107,7 @@ def test_an_order_reads_back_as_it_was(ledger: Ledger, request_: ClipRequest) ->
 
 @pytest.mark.parametrize("request_", [USUAL, ODD], ids=["usual", "odd"])
 def test_a_program_from_before_reads_a_short_order(request_: ClipRequest) -> None:
-    # it knows no short form: what is left out were its own defaults
+    # it knows no short form: the omitted values are its own defaults
     assert ClipRequest.model_validate(short_order(request_.model_dump(mode="json"))) == request_
 
 
@@ -125,14 +125,14 @@ def test_a_program_from_before_reads_a_short_order(request_: ClipRequest) -> Non
     ],
     ids=json.dumps,
 )
-def test_a_delivery_reads_back_as_it_was(changes: dict[str, Any]) -> None:
+def test_a_delivery_is_read_back_unchanged(changes: dict[str, Any]) -> None:
     whole = a_delivery(**changes)
     back = whole_delivery(json.loads(json_text(short_delivery(whole))))
     assert back == whole
     assert list(back["checks"]) == list(whole["checks"]), "checks are shown in their order"
 
 
-def test_a_usual_delivery_says_only_what_differs() -> None:
+def test_a_usual_delivery_stores_only_its_differences() -> None:
     short = short_delivery(a_delivery())
     assert short == {
         "uri": "s3://dailies/videos/city-sunset/70eb9a0a96263ae6.mp4",
@@ -153,22 +153,22 @@ def test_a_usual_delivery_says_only_what_differs() -> None:
 
 
 @pytest.mark.parametrize("missing", ["credentials", "poster_uri", "warnings"])
-def test_what_an_earlier_dailies_did_not_record_is_not_invented(missing: str) -> None:
+def test_values_that_an_earlier_dailies_did_not_record_stay_missing(missing: str) -> None:
     old = a_delivery()
     del old[missing]
     assert whole_delivery(old) == old
     assert whole_delivery(short_delivery(old)) == old
 
 
-def test_who_is_given_a_form_may_change_it() -> None:
+def test_a_caller_may_change_the_form_it_gets() -> None:
     whole_delivery(short_delivery(a_delivery()))["warnings"].append("mine")
     whole_order({})["checks"]["video_codecs"].append("mine")
     assert DELIVERY["warnings"] == []
     assert "mine" not in ORDER["checks"]["video_codecs"]
 
 
-def test_what_rows_leave_out_never_changes() -> None:
-    # rows of years rely on every word; a new field of an order is stored in full
+def test_the_omitted_values_never_change() -> None:
+    # rows of many years rely on every word; a new field of an order is stored in full
     words = json.dumps([ORDER, DELIVERY], sort_keys=True)
     assert hashlib.sha256(words.encode()).hexdigest()[:16] == "4a0ffd1291c80cf6"
 
@@ -182,7 +182,7 @@ def test_any_text_is_stored_and_read(ledger: Ledger, text: str) -> None:
     assert (read(ledger, attempt).delivery or {})["warnings"] == [text]
 
 
-def test_text_takes_its_own_bytes() -> None:
+def test_text_is_stored_in_its_own_bytes() -> None:
     assert json_text({"prompt": "朝"}) == '{"prompt":"朝"}'
 
 
@@ -195,7 +195,7 @@ def test_text_takes_its_own_bytes() -> None:
     ],
     ids=["delivered", "delivered without it", "quarantined"],
 )
-def test_a_hash_is_kept_once(ledger: Ledger, record: Callable[[Ledger, str], object], kept: int) -> None:
+def test_a_hash_is_stored_once(ledger: Ledger, record: Callable[[Ledger, str], object], kept: int) -> None:
     attempt = succeeded(ledger)
     note_look(ledger, attempt, "ad" * 84)
     record(ledger, attempt.id)

@@ -1,4 +1,4 @@
-"""Several takes of a clip in one decision: a slot each, with one open purchase at most, bought once and bought again alone."""
+"""Several takes of a clip in one decision: each has a slot with at most one open purchase, and fails and is retried alone."""
 
 import dataclasses
 from pathlib import Path
@@ -58,7 +58,7 @@ def rulings(decided: list[Decided]) -> list[str]:
 
 
 def deliver(ledger: Ledger, *, failing: frozenset[int] = frozenset()) -> list[Attempt]:
-    """Carry everything that is queued to its end, in the order of the queue; the jobs of these slots fail."""
+    """Carry every queued purchase to its end, in the order of the queue; the jobs of the given slots fail."""
     ended = []
     while queue.queue_length(ledger, ACCOUNT):
         submission = claimed(ledger)
@@ -109,7 +109,7 @@ def test_every_take_counts_against_the_caps(ledger: Ledger, cap: int, bought: in
 def test_only_the_failed_slots_are_bought_again(ledger: Ledger) -> None:
     asked(ledger, takes())
     deliver(ledger, failing=frozenset({2}))
-    # the same decision has tried; a new one is a retry
+    # the same decision has used its tries; a new one is a retry
     assert rulings(asked(ledger, takes())) == ["reused", "refused", "reused"]
     failed = newest(ledger, [AttemptState.FAILED])
     assert [one.subject_key for one in failed] == [CLIP]
@@ -157,7 +157,7 @@ def test_an_edited_clip_waits_until_no_take_of_the_old_request_is_open(ledger: L
     asked(ledger, takes())
     sent = record_outcome(ledger, claimed(ledger), accepted("job-1"))
     decided = asked(ledger, takes(prompt="a city at noon"), "tuesday")
-    # what was queued is withdrawn, what was sent is fetched first
+    # a queued purchase is withdrawn, a sent one is fetched first
     assert rulings(decided) == ["refused"] * 3
     states = {slot.number: attempt.state for slot, attempt in ledger.latest_takes([CLIP]).items()}
     assert states == {1: sent.state, 2: AttemptState.WITHDRAWN, 3: AttemptState.WITHDRAWN}
@@ -177,7 +177,7 @@ def test_every_take_has_its_own_seed_and_keeps_it_in_a_retry(ledger: Ledger) -> 
     (retake,) = asked(ledger, takes(1, body=body, **SEEDED), "retake", regenerate=True)
     assert retake.ruling is Ruling.NEW
     assert retake.request.sent_seed not in seeds
-    # one take with no seed declared is sent as before
+    # a single take without a declared seed is sent as before
     (alone,) = takes(1, **SEEDED).each_take("monday", regenerate=False)
     assert (alone.body, alone.sent_seed) == (takes().body, None)
     assert None not in [one.sent_seed for one in takes(2, **SEEDED).each_take("monday", regenerate=False)]
@@ -193,7 +193,7 @@ def test_another_installation_with_the_same_decision_draws_other_seeds(
 
     with Ledger(f"sqlite:///{tmp_path / 'other.db'}", budget=ledger.budget) as other:
         assert drawn(other) != drawn(ledger)
-    # what they were drawn from before
+    # the seeds are drawn from the installation's id
     requests = [
         takes(**SEEDED).each_take("schedule:city:2026-11-20T06:00", regenerate=False) for _ in range(2)
     ]
@@ -205,12 +205,12 @@ def test_a_decision_buys_no_more_takes_than_were_approved(ledger: Ledger) -> Non
     decided = asked(ledger, takes(), "produce")
     assert rulings(decided) == ["new", "new", "refused"]
     assert "2 of its takes were approved" in (decided[2].reason or "")
-    # nor again, when they are delivered
+    # nor again after their delivery
     deliver(ledger)
     assert rulings(asked(ledger, takes(), "produce")) == ["reused", "reused", "refused"]
 
 
-def test_a_plan_reads_what_a_decision_reads(ledger: Ledger) -> None:
+def test_a_plan_and_a_decision_read_the_same(ledger: Ledger) -> None:
     asked(ledger, takes())
     deliver(ledger, failing=frozenset({3}))
     known = standings(ledger, [CLIP], several=[CLIP])[CLIP].known
@@ -227,7 +227,7 @@ def test_a_rebuilt_ledger_has_every_slot(ledger: Ledger) -> None:
     assert [(item.slot, item.seed) for item in mark.on_their_way] == [
         (a.slot, a.request.sent_seed) for a in everything(ledger)
     ]
-    # an open purchase in one slot does not keep the job of another slot out
+    # an open purchase in one slot must not keep another slot's job out
     for item in mark.on_their_way:
         lost = {"clip": "city-noon", "attempt": f"lost-{item.slot}", "job": f"lost-{item.job}"}
         gone = item.model_copy(update={**lost, "submission": f"post-{item.slot}"})
@@ -241,10 +241,10 @@ def test_a_rebuilt_ledger_has_every_slot(ledger: Ledger) -> None:
     assert {a.request.fingerprint for a in slots.values()} == {takes(body=body).fingerprint}
 
 
-def test_one_attempt_stands_for_a_clip(ledger: Ledger) -> None:
+def test_one_attempt_represents_a_clip(ledger: Ledger) -> None:
     asked(ledger, takes())
     deliver(ledger, failing=frozenset({3}))
-    # a delivered take stands for its clip, whatever became of a later slot
+    # a delivered take represents its clip, whatever becomes of a later slot
     stands = [attempt.slot for attempt in ledger.overview()]
     assert stands == [ledger.latest([CLIP])[CLIP].slot] == [2]
     asked(ledger, takes(), "retry")
@@ -269,11 +269,11 @@ def test_a_person_gives_a_job_to_the_take_whose_candidate_it_is(ledger: Ledger) 
     assert adopt_named_job(ledger, CLIP, "job-of-2", who="mara", why="the other").slot == 2
 
 
-def test_fewer_takes_wait_for_a_purchase_in_a_slot_that_is_no_longer_asked_for(ledger: Ledger) -> None:
+def test_fewer_takes_still_wait_for_an_open_purchase_in_an_extra_slot(ledger: Ledger) -> None:
     asked(ledger, takes(2))
     submission = claimed(ledger)
     record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
-    # the first slot failed, and the second one is on its way: one take is asked for, and one comes
+    # the first slot failed, and the second is open: one take is ordered, and one comes
     (decided,) = asked(ledger, takes(1), "tuesday")
     assert (decided.ruling, decided.attempt and decided.attempt.slot) == (Ruling.ADOPTED, 2)
     (retake,) = asked(ledger, takes(1), "retake", regenerate=True)
@@ -284,7 +284,7 @@ def test_fewer_takes_wait_for_a_purchase_in_a_slot_that_is_no_longer_asked_for(l
     assert len(everything(ledger)) == 2
 
 
-def test_each_purchase_beyond_the_takes_is_adopted_for_one_slot(ledger: Ledger) -> None:
+def test_each_purchase_in_an_extra_slot_is_adopted_for_one_slot(ledger: Ledger) -> None:
     asked(ledger, takes(4))
     for _slot in (1, 2):
         record_outcome(ledger, claimed(ledger), rejected(FailureKind.MODERATION))
@@ -294,33 +294,33 @@ def test_each_purchase_beyond_the_takes_is_adopted_for_one_slot(ledger: Ledger) 
     assert [one.attempt.slot for one in decided if one.attempt] == [4, 2]
     deliver(ledger)
     assert rulings(asked(ledger, takes(2), "wednesday")) == ["reused"] * 2
-    # a delivered take in a slot that is no longer asked for fills one whose purchase has failed
+    # a delivered take in an extra slot fills a slot whose purchase has failed
     assert rulings(asked(ledger, takes(1), "thursday")) == ["reused"]
 
 
 def test_a_decision_that_has_bought_never_buys_more_takes_than_it_asked_for(ledger: Ledger) -> None:
     asked(ledger, takes(1))
     deliver(ledger)
-    # its run is carried out again after the series asks for three
+    # its run is executed again after the series asks for three takes
     again = asked(ledger, takes(3))
     assert "new" not in rulings(again)
     assert rulings(asked(ledger, takes(3), "tuesday")) == ["reused", "new", "new"]
 
 
-def test_a_retry_of_a_run_that_adopted_a_take_buys_no_other_one(ledger: Ledger) -> None:
-    """Dagster retries a run by itself when its worker dies. Its decision is then the id of the first run."""
+def test_a_retry_of_a_run_that_adopted_a_take_buys_no_other(ledger: Ledger) -> None:
+    """Dagster retries a run when its worker dies. The retry's decision is the id of the first run."""
     asked(ledger, takes(2))
     again = Decision("first-run", batch="first-run", watched_by="first-run", regenerate=True)
     assert rulings(decide(ledger, [takes(2)], again)) == ["adopted"] * 2
     deliver(ledger)
     retry = dataclasses.replace(again, batch="retry", watched_by="retry")
     assert rulings(decide(ledger, [takes(2)], retry)) == ["reused"] * 2
-    # the negative control: another run asks for other takes
+    # the negative control: another run orders other takes
     other = dataclasses.replace(again, id="other-run", batch="other-run", watched_by="other-run")
     assert rulings(decide(ledger, [takes(2)], other)) == ["new"] * 2
 
 
-def test_a_post_that_a_copy_has_not_seen_keeps_the_seed_that_was_sent(ledger: Ledger) -> None:
+def test_a_post_that_a_copy_does_not_know_keeps_the_seed_that_was_sent(ledger: Ledger) -> None:
     (one,) = asked(ledger, takes(1, **SEEDED))
     assert one.attempt is not None
     item = OnItsWay(
@@ -341,5 +341,5 @@ def test_a_post_that_a_copy_has_not_seen_keeps_the_seed_that_was_sent(ledger: Le
     assert rebuild.take_back(ledger, item, one.request) is Taken.LED_ON
     with ledger.read() as connection:
         (lost,) = find_undecided(connection, ACCOUNT)
-    # a listing that shows requests names its job by this seed alone
+    # a listing that shows requests identifies the job by this seed alone
     assert lost.body["seed"] == 77

@@ -1,4 +1,4 @@
-"""What every transaction that changes attempts holds to: whose it is, and that its clock is read after its locks."""
+"""Rules of every transaction that changes attempts: it names its actor, and reads the clock after its locks."""
 
 import contextlib
 import threading
@@ -38,7 +38,7 @@ def other(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
 
 
 def after_a_wait(ledger: Ledger, other: Ledger, clock: Clock, act: Callable[[], T]) -> T:
-    """Let `act` wait for the account's lock, which `ledger` holds while the clock goes on."""
+    """Make `act` wait for the account's lock, which `ledger` holds while the clock moves."""
     waits = threading.Event()
 
     @sa.event.listens_for(other._engine, "before_cursor_execute")
@@ -89,7 +89,7 @@ def test_a_claim_that_waits_for_the_account_is_dated_after_the_wait(
 def test_a_transaction_with_a_frozen_clock_would_be_noticed(
     ledger: Ledger, other: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control: the time of the transaction's beginning dates the POST before the wait."""
+    """The negative control: the transaction's start time dates the POST before the wait."""
     queued(ledger)
     began, transaction = clock.now, Ledger.transaction
 
@@ -130,7 +130,7 @@ def test_every_entry_of_a_transaction_names_who_acts_and_in_which_run(ledger: Le
     assert ledger.history(absent.id)[-2]["run_id"] == "run-1"
 
 
-def test_what_fails_in_a_transaction_leaves_nothing_of_it(ledger: Ledger) -> None:
+def test_a_failed_transaction_changes_nothing(ledger: Ledger) -> None:
     attempt = queued(ledger)
     with pytest.raises(ZeroDivisionError), ledger.transaction(who="test", run_id=None) as tx:  # noqa: PT012 - the last statement raises
         assert tx.transition(attempt, AttemptState.WITHDRAWN).state is AttemptState.WITHDRAWN

@@ -1,4 +1,4 @@
-"""A person's word on a take is kept, one take of a clip is circled at most, and the current take follows."""
+"""A person's verdict is kept, at most one take of a clip is circled, and the current take follows."""
 
 import itertools
 import threading
@@ -47,7 +47,7 @@ _numbers = itertools.count()
 
 
 def take(ledger: Ledger, *, review: str = "none", prompt: str = "a city at sunset") -> Attempt:
-    """One more delivered take of the clip."""
+    """Add a delivered take of the clip."""
     number = next(_numbers)
     request = a_request(review=review, prompt=prompt)
     attempt = submitted(
@@ -71,7 +71,7 @@ def stands(ledger: Ledger) -> dict[str, str]:
     return {t: one.verdict.word.value for t, one in standing(verdicts_of(ledger, [CLIP])[CLIP]).items()}
 
 
-def test_a_circle_moves_the_current_take_also_back_to_an_earlier_one(ledger: Ledger, clock: Clock) -> None:
+def test_a_circle_can_make_an_earlier_take_current_again(ledger: Ledger, clock: Clock) -> None:
     first, second = take(ledger), take(ledger)
     assert current(ledger) == second.id
     clock.forward(5)
@@ -80,7 +80,7 @@ def test_a_circle_moves_the_current_take_also_back_to_an_earlier_one(ledger: Led
     assert (judged.recorded.clip, judged.recorded.at, judged.replaced) == (CLIP, clock.now, None)
     after = judge(ledger, a_verdict(second))
     assert (current(ledger), circled(ledger)) == (second.id, [second.id])
-    assert after.replaced == judged.recorded, "whose circle it was is said"
+    assert after.replaced == judged.recorded, "the result names the replaced circle's person"
     (seen, _) = verdicts_of(ledger, [CLIP])[CLIP]
     assert seen.verdict.way is VerdictWay.ROOM
     entry = ledger.history(first.id)[-1]
@@ -88,7 +88,7 @@ def test_a_circle_moves_the_current_take_also_back_to_an_earlier_one(ledger: Led
     the_journal_is_whole(ledger, ledger.attempts([first.id])[first.id])
 
 
-def test_what_is_taken_back_stands_no_more_and_is_still_written(ledger: Ledger) -> None:
+def test_a_verdict_that_is_taken_back_is_void_and_stays_recorded(ledger: Ledger) -> None:
     first, second = take(ledger), take(ledger)
     judge(ledger, a_verdict(first))
     judge(ledger, a_verdict(first, Word.TAKEN_BACK))
@@ -96,25 +96,27 @@ def test_what_is_taken_back_stands_no_more_and_is_still_written(ledger: Ledger) 
     assert [one.verdict.word for one in verdicts_of(ledger, [CLIP])[CLIP]] == [Word.CIRCLED, Word.TAKEN_BACK]
 
 
-def test_a_rejected_take_leaves_its_place_to_the_newest_one_that_is_not(ledger: Ledger) -> None:
+def test_a_rejected_take_is_replaced_by_the_newest_one_that_is_not_rejected(ledger: Ledger) -> None:
     first, second = take(ledger), take(ledger)
     judge(ledger, a_verdict(second, Word.REJECTED, reasons=("hands", "text"), note="six fingers", second=3.2))
     assert (current(ledger), stands(ledger)) == (first.id, {second.id: "rejected"})
     assert ledger.history(second.id)[-1]["why"] == "rejected by mira (hands, text): 3.2 s: six fingers"
     judge(ledger, a_verdict(first, Word.REJECTED, reasons=("face",)))
-    assert current(ledger) == second.id, "of rejected takes the newest is still the current one"
+    assert current(ledger) == second.id, "the newest of the rejected takes stays current"
     judge(ledger, a_verdict(second))
     assert stands(ledger) == {second.id: "circled", first.id: "rejected"}
 
 
-def test_a_remark_changes_nothing_that_stands(ledger: Ledger) -> None:
+def test_a_remark_changes_no_verdict(ledger: Ledger) -> None:
     first, _second = take(ledger), take(ledger)
     judge(ledger, a_verdict(first))
     judge(ledger, a_verdict(first, Word.NOTED, note="0:03 hand", second=3))
     assert (current(ledger), stands(ledger)) == (first.id, {first.id: "circled"})
 
 
-def test_a_new_take_replaces_a_circled_one_only_where_nobody_reviews(ledger: Ledger, clock: Clock) -> None:
+def test_a_new_take_replaces_a_circled_one_only_in_a_series_without_review(
+    ledger: Ledger, clock: Clock
+) -> None:
     first = take(ledger)
     clock.forward(1)
     judge(ledger, a_verdict(first))
@@ -128,7 +130,7 @@ def test_a_new_take_replaces_a_circled_one_only_where_nobody_reviews(ledger: Led
 
 
 def test_a_circled_older_take_buys_nothing_again(ledger: Ledger) -> None:
-    """The circled take has another prompt than the declared one, of which a take was delivered as well."""
+    """The circled take's prompt differs from the declared one, and a take of the declared prompt was delivered too."""
     old, new = take(ledger, prompt="a city"), take(ledger, prompt="a town")
     judge(ledger, a_verdict(old))
     for prompt, reused in (("a town", new), ("a city", old)):
@@ -139,19 +141,19 @@ def test_a_circled_older_take_buys_nothing_again(ledger: Ledger) -> None:
     assert decided(ledger, a_request(prompt="a village"), decision="a new day").ruling is Ruling.NEW
 
 
-def test_a_verdict_that_is_sent_twice_is_one(ledger: Ledger) -> None:
+def test_a_verdict_that_is_sent_twice_counts_once(ledger: Ledger) -> None:
     first, second = take(ledger), take(ledger)
     said = a_verdict(first)
     earlier = judge(ledger, said)
     judge(ledger, a_verdict(second))
     assert judge(ledger, said) == earlier
-    assert circled(ledger) == [second.id], "the later word stands"
+    assert circled(ledger) == [second.id], "the later verdict stands"
     with pytest.raises(DailiesError, match="belongs to another verdict"):
         judge(ledger, a_verdict(second, named=said.id))
     assert len(verdicts_of(ledger, [CLIP])[CLIP]) == 2
 
 
-def test_the_later_one_is_told_what_others_have_said(ledger: Ledger) -> None:
+def test_a_later_judge_sees_the_earlier_verdicts(ledger: Ledger) -> None:
     first, second = take(ledger), take(ledger)
     seen = newest(ledger)
     hers = judge(ledger, a_verdict(first, who="mira"), seen=seen)
@@ -161,7 +163,7 @@ def test_the_later_one_is_told_what_others_have_said(ledger: Ledger) -> None:
     assert [one.verdict.who for one in given_after(ledger, hers.recorded.seq)] == ["tom", "mira"]
 
 
-def test_only_what_can_be_seen_is_judged(ledger: Ledger) -> None:
+def test_only_a_take_with_a_video_can_be_judged(ledger: Ledger) -> None:
     waiting = succeeded(ledger)
     with pytest.raises(DailiesError, match="only a take with a video is judged"):
         judge(ledger, a_verdict(waiting))
@@ -176,7 +178,7 @@ def test_only_what_can_be_seen_is_judged(ledger: Ledger) -> None:
     "wrong",
     [{"named": "short"}, {"named": "../../../ledger"}, {"who": ""}, {"note": "x" * 2001}, {"second": -1.0}],
 )
-def test_a_verdict_that_cannot_be_one_is_refused(ledger: Ledger, wrong: dict[str, object]) -> None:
+def test_an_invalid_verdict_is_refused(ledger: Ledger, wrong: dict[str, object]) -> None:
     made = take(ledger)
     with pytest.raises(DailiesError):
         a_verdict(made, **wrong)  # type: ignore[arg-type]
@@ -202,7 +204,7 @@ def test_the_database_holds_one_circled_take_a_clip(ledger: Ledger) -> None:
     assert len(circled(ledger)) == 2
 
 
-def test_of_people_who_circle_at_once_one_has_the_last_word(ledger_url: str) -> None:
+def test_of_simultaneous_circles_one_stands(ledger_url: str) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
         takes = [take(ledger), take(ledger), take(ledger)]
         together = threading.Barrier(4)
@@ -220,7 +222,7 @@ def test_of_people_who_circle_at_once_one_has_the_last_word(ledger_url: str) -> 
         assert circled(ledger) == [given[-1].verdict.take] == [current(ledger)]
 
 
-def test_what_the_bucket_does_not_hold_is_known(ledger: Ledger) -> None:
+def test_verdicts_that_the_bucket_lacks_are_listed(ledger: Ledger) -> None:
     made = take(ledger)
     said = judge(ledger, a_verdict(made)).recorded
     assert unstored(ledger) == [said]

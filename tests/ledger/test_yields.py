@@ -1,4 +1,4 @@
-"""What purchases were worth: every dollar is in a line, and a select costs what all takes cost."""
+"""The value of purchases: every dollar is in a line, and a select costs the sum of all its takes."""
 
 import csv
 import itertools
@@ -40,7 +40,7 @@ def bought(ledger: Ledger, clip: str, *, fails: bool = False, **request: Any) ->
 
 @pytest.fixture
 def judged(ledger: Ledger, clock: Clock) -> Ledger:
-    """Two series: of the first, three takes of two clips, one circled and one rejected; of the second, nothing is judged."""
+    """Two series: in the first, three takes of two clips, one circled and one rejected; in the second, no verdict."""
     first, second = bought(ledger, "clip-a"), bought(ledger, "clip-a")
     bought(ledger, "clip-b")
     bought(ledger, "clip-c", fails=True)
@@ -85,7 +85,7 @@ def test_lines_are_by_model_or_by_day_and_only_of_what_was_asked_for(judged: Led
     assert read_yield(judged, YieldBy.SERIES, since="2100-01-01") == []
 
 
-def test_a_verdict_that_is_taken_back_counts_no_more(judged: Ledger) -> None:
+def test_a_verdict_that_is_taken_back_does_not_count(judged: Ledger) -> None:
     (city,) = read_yield(judged, YieldBy.SERIES, series="city")
     with judged.read() as connection:
         circled = connection.exec_driver_sql(
@@ -96,7 +96,7 @@ def test_a_verdict_that_is_taken_back_counts_no_more(judged: Ledger) -> None:
     assert (city.circled, after.circled, after.each_micros) == (1, 0, None)
 
 
-def test_it_is_written_for_machines_and_spreadsheets(judged: Ledger, tmp_path: Path) -> None:
+def test_the_yield_is_written_as_json_and_csv(judged: Ledger, tmp_path: Path) -> None:
     lines = read_yield(judged, YieldBy.SERIES)
     written = document(lines, YieldBy.SERIES)
     assert json.loads(json.dumps(written))["total"]["usd_a_select"] == "2.2"
@@ -111,7 +111,7 @@ def test_the_command_says_when_nothing_was_bought(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
     monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
     assert "nothing was bought yet" in CliRunner().invoke(app, ["yield", "--by", "model"]).output
-    # something may have been bought that has no such parts, or is of another series
+    # there may be purchases without such parts, or of another series
     for words, said in (
         (["--by", "prompt"], "declared as fields"),
         (["--series", "city"], "nothing of that"),
