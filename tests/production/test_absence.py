@@ -1,4 +1,4 @@
-"""Lost answers whose POST has created no job: when that is proved, and the clip bought again."""
+"""Lost answers whose POST created no job: when absence is proved, and the clip bought again."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ from resources.providers.base import NotSent
 
 
 def in_vain_and_then_another(world: World, answer: Answer = IN_VAIN) -> None:
-    """One POST is lost, and a minute later another clip is bought: the listing shows a later job of ours."""
+    """Lose one POST, and buy another clip a minute later: the listing shows a later job of ours."""
     world.provider.answers["clip-a"] = [answer]
     enqueue(world, "clip-a")
     world.run(world.engine().step("wavespeed"))
@@ -34,7 +34,7 @@ def in_vain_and_then_another(world: World, answer: Answer = IN_VAIN) -> None:
     sensor(world, until=ended(world, "clip-a", "clip-b"))
 
 
-def test_a_post_that_came_to_nothing_is_proved_absent_and_bought_again_in_the_same_decision(
+def test_a_post_without_a_job_is_proved_absent_and_bought_again_in_the_same_decision(
     either: World,
 ) -> None:
     known_lags(either)
@@ -48,7 +48,7 @@ def test_a_post_that_came_to_nothing_is_proved_absent_and_bought_again_in_the_sa
 
 
 def test_a_post_of_an_earlier_key_is_held_and_never_bought_again(either: World) -> None:
-    """The job may be at the account of the earlier key, which the listing of this one does not show."""
+    """The job may be on the account of the earlier key, whose listing this key does not show."""
     known_lags(either)
     keys.see_key(either.ledger, "wavespeed", "first")
     either.provider.answers["clip-a"] = [IN_VAIN]
@@ -72,7 +72,7 @@ def test_without_known_lags_a_miss_is_held_and_not_bought_again(either: World) -
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
-def test_a_listing_that_has_lagged_for_long_before_proves_no_absence(either: World) -> None:
+def test_a_listing_that_lagged_for_long_before_proves_no_absence(either: World) -> None:
     known_lags(either, seconds=21)
     in_vain_and_then_another(either)
     assert either.newest("clip-a").state is S.HELD
@@ -109,7 +109,7 @@ def test_a_charge_that_names_our_post_is_its_job_whenever_it_was_booked(world: W
     found_though_never_listed(world)
 
 
-def test_an_outage_that_takes_orders_and_loses_them_is_not_fed_for_ever(either: World) -> None:
+def test_an_outage_that_loses_orders_does_not_get_new_ones_for_ever(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN] * 99
     enqueue(either, "clip-a")
@@ -143,7 +143,7 @@ def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(eith
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
-def test_a_late_no_after_the_absence_changes_nothing(either: World) -> None:
+def test_a_late_refusal_after_the_absence_changes_nothing(either: World) -> None:
     known_lags(either)
     enqueue(either, "clip-a")
     claimed = claim(either)
@@ -156,10 +156,10 @@ def test_a_late_no_after_the_absence_changes_nothing(either: World) -> None:
     assert either.newest("clip-a").state is S.SUCCEEDED
 
 
-def test_a_job_that_turns_up_after_its_post_was_proved_absent_is_booked(world: World) -> None:
+def test_a_job_that_appears_after_its_post_was_proved_absent_is_booked(world: World) -> None:
     known_lags(world)
     in_vain_and_then_another(world, replace(QUICK, listed_after=400))
-    assert len(world.provider.jobs) == 3  # the promise was broken by a listing that lags for minutes
+    assert len(world.provider.jobs) == 3  # a listing that lags for minutes broke the provider's contract
     world.clock.now += 400
     world.provider.answers["clip-c"] = [QUICK]
     enqueue(world, "clip-c")

@@ -1,4 +1,4 @@
-"""Local files of clips that are bought: handed in before, once per content, and never at the cost of anything else."""
+"""Local files of bought clips: uploaded first, once per content, and never by delaying other work."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ PASSING = UploadFailed("HTTP 503", FailureKind.PROVIDER)
 
 
 class Studio:
-    """A provider that takes files, and the data folder they are in."""
+    """A provider that accepts files, and their data folder."""
 
     name = "wavespeed"
     clock_offset = None
@@ -129,7 +129,7 @@ def buy(
     return {key: attempt.state for key, attempt in ledger.latest([r.clip for r in requests]).items()}
 
 
-def test_a_file_is_handed_in_before_its_clip_is_bought_and_the_request_says_where_it_is(ledger, studio):
+def test_a_file_is_uploaded_before_its_clip_is_bought_and_the_request_has_its_address(ledger, studio):
     states = buy(ledger, studio, [studio.request("one-clip", "images/hill.png")])
     assert states == {"one-clip": AttemptState.SUBMITTED}
     assert studio.order == ["upload", "submit"]
@@ -138,7 +138,7 @@ def test_a_file_is_handed_in_before_its_clip_is_bought_and_the_request_says_wher
     assert studio.bodies[0]["duration"] == 4
 
 
-def test_one_content_is_handed_in_once_while_its_upload_lives(ledger, studio, clock):
+def test_one_content_is_uploaded_once_while_its_upload_lives(ledger, studio, clock):
     first = [studio.request(f"clip-{n}", "images/hill.png") for n in range(40)]
     first.append(studio.request("clip-copy", "images/again.png"))
     first.append(studio.request("clip-sea", "images/sea.png"))
@@ -153,8 +153,8 @@ def test_one_content_is_handed_in_once_while_its_upload_lives(ledger, studio, cl
     assert len(studio.uploaded) == 3
 
 
-def test_an_earlier_folder_that_is_fetched_keeps_nothing_else_from_the_ledger(ledger, studio, tmp_path):
-    """An S3 that hangs meanwhile would keep the outcomes of POSTs waiting until their deadlines."""
+def test_fetching_an_earlier_folder_does_not_block_the_ledger(ledger, studio, tmp_path):
+    """A hanging S3 would delay the outcomes of POSTs until their deadlines."""
     decide(ledger, [studio.request("one-clip", "images/hill.png")], Decision("monday"))
     put(tmp_path / "earlier", "images/hill.png", png(64, 48))
     put(tmp_path, "images/hill.png", png(48, 64))
@@ -177,7 +177,7 @@ def test_an_earlier_folder_that_is_fetched_keeps_nothing_else_from_the_ledger(le
     assert studio.uploaded == [png(64, 48)]
 
 
-def test_a_trouble_that_passes_is_waited_out(ledger, studio):
+def test_a_temporary_upload_failure_is_retried(ledger, studio):
     studio.answers = [PASSING, UploadFailed("429", FailureKind.THROTTLED, retry_after=5)]
     assert buy(ledger, studio, [studio.request("one-clip", "images/hill.png")]) == {
         "one-clip": AttemptState.SUBMITTED
@@ -193,9 +193,7 @@ def test_a_trouble_that_passes_is_waited_out(ledger, studio):
         ([UploadFailed("no such type", FailureKind.INVALID)], FailureKind.INVALID),
     ],
 )
-def test_a_file_that_cannot_be_handed_in_fails_its_own_clips_alone_and_costs_nothing(
-    ledger, studio, answers, kind
-):
+def test_a_file_that_cannot_be_uploaded_fails_only_its_clips_and_costs_nothing(ledger, studio, answers, kind):
     studio.answers = list(answers)
     requests = [
         studio.request("bad-one", "images/hill.png"),
@@ -215,7 +213,7 @@ def test_a_file_that_cannot_be_handed_in_fails_its_own_clips_alone_and_costs_not
     assert stops.stop_of(ledger, "wavespeed") is None
 
 
-def test_it_is_handed_in_when_it_is_tried_again(ledger, studio, clock):
+def test_a_retried_clip_uploads_its_file(ledger, studio, clock):
     studio.answers = [PASSING] * 3
     request = studio.request("one-clip", "images/hill.png")
     assert buy(ledger, studio, [request]) == {"one-clip": AttemptState.REJECTED}
@@ -232,7 +230,7 @@ def test_a_key_that_is_refused_stops_the_account_and_keeps_the_clip_queued(ledge
     assert studio.bodies == []
 
 
-def test_an_upload_the_provider_no_longer_has_is_handed_in_anew_the_next_time(ledger, studio):
+def test_a_file_whose_upload_is_gone_is_uploaded_again_at_the_next_purchase(ledger, studio):
     request = studio.request("one-clip", "images/hill.png")
     studio.refusals = [Rejected(FailureKind.INVALID, "media access failed", 400)]
     assert buy(ledger, studio, [request]) == {"one-clip": AttemptState.REJECTED}
@@ -240,7 +238,7 @@ def test_an_upload_the_provider_no_longer_has_is_handed_in_anew_the_next_time(le
     assert studio.order == ["upload", "submit", "upload", "submit"]
 
 
-def test_nothing_is_handed_in_while_buying_is_stopped(ledger, studio):
+def test_nothing_is_uploaded_while_buying_is_stopped(ledger, studio):
     stops.stop(ledger, reason="a test")
     request = studio.request("one-clip", "images/hill.png")
     buy(ledger, studio, [request])
@@ -256,7 +254,7 @@ def test_a_file_that_changed_since_its_prompt_is_not_sent(ledger, studio):
 
 
 @pytest.mark.postgresql
-def test_a_request_that_leads_out_of_the_folder_sends_nothing(ledger, studio):
+def test_a_file_outside_the_data_folder_is_not_sent(ledger, studio):
     put(studio.folder.root.parent, "secret.png", png(8, 8))
     forged = studio.request("one-clip", "https://x/a.png")
     body = {**forged.body, "image": str(FileReference("../secret.png", "0" * 64))}
@@ -281,7 +279,7 @@ def test_a_provider_without_uploads_gets_the_picture_inside_the_request(ledger, 
     assert base64.b64decode(encoded) == png(64, 48)
 
 
-def test_two_processes_hand_a_content_in_once(ledger, ledger_url, studio, clock):
+def test_two_processes_upload_a_content_once(ledger, ledger_url, studio, clock):
     reference = studio.folder.find("images/hill.png", media="image").reference
     with Ledger(ledger_url, clock=clock, budget=Budget()) as other:
         assert uploads.claim(ledger, "wavespeed", reference.sha256).mine
@@ -292,6 +290,6 @@ def test_two_processes_hand_a_content_in_once(ledger, ledger_url, studio, clock)
         assert uploads.address(other, "wavespeed", reference.sha256) is None
         assert uploads.claim(other, "wavespeed", reference.sha256).mine
         clock.now += uploads.CLAIM_SECONDS + 1
-        # whoever claimed it has died
+        # the process that claimed the upload has died
         assert uploads.claim(ledger, "wavespeed", reference.sha256).mine
         assert not uploads.claim(ledger, "aimlapi", reference.sha256).url

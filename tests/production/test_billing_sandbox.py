@@ -1,4 +1,4 @@
-"""The bill of a real sandbox, read by the real clients: what failed is refunded, what succeeded is confirmed, nothing is left over."""
+"""The bill of a real sandbox, read by the real clients: failures are refunded, successes confirmed, and no difference remains."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ CLIPS = ["calm-sea", "storm", "harbour"]
 
 
 class Ahead:
-    """The wall's clock, moved forward by hand."""
+    """The wall clock, moved forward by the test."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -89,7 +89,7 @@ class Shop:
         decide(self.ledger, requests, Decision("monday"))
 
     def steps(self, *pauses: float) -> None:
-        """Steps of the engine, each after so many seconds."""
+        """Steps of the engine with pauses of this many seconds."""
 
         async def work() -> None:
             provider = CLIENTS[self.name](
@@ -119,7 +119,7 @@ def shop(sandbox: RunningSandbox, name: str, tmp_path: Path) -> Iterator[Shop]:
     shop.ledger.close()
 
 
-def test_what_succeeded_is_confirmed_and_what_failed_costs_nothing_in_the_end(shop: Shop) -> None:
+def test_successes_are_confirmed_and_failures_cost_nothing_in_the_end(shop: Shop) -> None:
     shop.inject(
         {"operation": "submit", "prompt_contains": "storm"}, {"do": "fail", "code": 1405, "error": "no GPU"}
     )
@@ -153,7 +153,7 @@ def test_a_catalogue_whose_price_is_too_low_is_noticed_at_the_first_bill(shop: S
     assert "more than" in stop.reason
 
 
-def test_out_of_credit_at_the_sandbox_stops_and_reopens_by_itself(shop: Shop) -> None:
+def test_an_account_without_credit_stops_and_reopens_by_itself(shop: Shop) -> None:
     shop.settings(balance_usd="0.01")
     shop.buy("1.00")
     shop.steps(0, 10)
@@ -167,7 +167,7 @@ def test_out_of_credit_at_the_sandbox_stops_and_reopens_by_itself(shop: Shop) ->
     assert len(shop.books()["jobs"]) == len(CLIPS)
 
 
-def test_the_check_finds_nothing_unaccounted_and_names_a_stranger(
+def test_the_check_finds_nothing_unaccounted_and_names_a_strangers_job(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.buy("1.00")

@@ -30,7 +30,7 @@ from resources.orders import ClipRequest
 from resources.production.batch import Stage
 from resources.providers.base import FailureKind, JobStatus
 
-# they need a ledger with a history
+# these tests need a ledger with a history
 pytestmark = pytest.mark.slow
 
 ACCOUNT = "wavespeed"
@@ -45,7 +45,7 @@ def world(history_url: str) -> Iterator[World]:
 
 
 def introduce(world: World) -> None:
-    """Let the provider know the jobs of the history that may still be polled."""
+    """Give the provider the jobs of the history that may still be polled."""
     polled = attempts.c.next_poll_at.is_not(None) | attempts.c.late_at.is_not(None)
     with world.ledger.read() as connection:
         rows = connection.execute(sa.select(attempts).where(attempts.c.account == ACCOUNT, polled)).all()
@@ -56,7 +56,7 @@ def introduce(world: World) -> None:
 
 
 def live(world: World, old: list[ClipRequest]) -> None:
-    """Let everything happen that happens to purchases, by the functions that do it."""
+    """Run every event of a purchase's life through the product's functions."""
     provider, ledger = world.provider, world.ledger
     provider.answers["clip-lost"] = [LOSES_THE_ANSWER]
     provider.answers["clip-refused"] = [rejects(FailureKind.INVALID)]
@@ -76,7 +76,7 @@ def live(world: World, old: list[ClipRequest]) -> None:
     again = [r.model_copy(update={"body": {**r.body, "prompt": f"new {r.clip}"}}) for r in old[:3]]
     decision = Decision("today", batch="run-1", watched_by="run-1")
     decided = decide(ledger, [*requests, *old[3:], *again], decision, run_id="run-1")
-    # the ticks below wait for the late job; a run that did so would ask the ledger a hundred thousand times
+    # the ticks below wait for the late job; a waiting run would query the ledger a hundred thousand times
     soon = [one for one in decided if one.request.clip != "clip-late"]
     world.run(world.follower(Stage.DELIVERED, engine).follow(soon))
     decide(ledger, [*requests, *old], Decision("another", batch="run-2", regenerate=True))
@@ -111,7 +111,7 @@ def delivered(world: World, number: int) -> list[ClipRequest]:
 
 
 def tick(world: World, account: str) -> None:
-    """What a sensor asks before and after the engine's step."""
+    """The queries of a sensor before and after the engine's step."""
     from pipelines.sensors import _is_due
 
     deliveries.unreported(world.ledger, account)
@@ -119,7 +119,7 @@ def tick(world: World, account: str) -> None:
 
 
 @pytest.mark.postgresql
-def test_nothing_that_happens_to_purchases_reads_the_history(world: World) -> None:
+def test_no_event_of_a_purchase_reads_the_history(world: World) -> None:
     introduce(world)
     old = delivered(world, 10)
     with explaining() as explained:

@@ -1,4 +1,4 @@
-"""The bucket is tried before the first purchase and once a day, and what it has shown is kept in the ledger."""
+"""The bucket is tried before the first purchase and once a day, and the ledger stores the result."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ NOW = 1_800_000_000.0
 
 
 class Day:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -41,7 +41,7 @@ def ledger(tmp_path: Path, day: Day) -> Iterator[Ledger]:
 
 
 def trials(server: odd_s3.OddS3) -> int:
-    """How many trials were made."""
+    """Number of trials so far."""
     return len({asked.path for asked in server.seen if asked.is_put and asked.path.endswith("-file.mp4")})
 
 
@@ -49,7 +49,7 @@ def test_a_bucket_is_tried_before_the_first_purchase_and_once_a_day(ledger: Ledg
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as server:
         store = ObjectStore(server.settings)
         bind_bucket(ledger, store, buying=False)
-        assert trials(server) == 0, "what buys nothing tries nothing"
+        assert trials(server) == 0, "without a purchase there is no trial"
         for at, tried in [
             (0, 1),
             (60, 1),
@@ -62,13 +62,11 @@ def test_a_bucket_is_tried_before_the_first_purchase_and_once_a_day(ledger: Ledg
             assert trials(server) == tried
         day.now = NOW - 10 * TRIAL_SECONDS
         bind_bucket(ledger, store, buying=True)
-        assert trials(server) == 3, "a clock that was ahead does not put it off"
+        assert trials(server) == 3, "a clock that was ahead does not delay the trial"
         assert server.keys(TRIALS) == []
 
 
-def test_what_was_found_out_is_known_to_every_process(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_process_uses_the_stored_result(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     with odd_s3.odd_s3(odd_s3.LOCKED) as server:
         bind_bucket(ledger, ObjectStore(server.settings), buying=True)
         monkeypatch.setattr(ways, "_known", {})  # another process

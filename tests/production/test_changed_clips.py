@@ -1,4 +1,4 @@
-"""A batch reads what has changed, not every clip at every change."""
+"""A batch reads the changed clips, not every clip at every change."""
 
 from collections.abc import Collection
 
@@ -19,7 +19,7 @@ A, B = TakeSlot("clip-a"), TakeSlot("clip-b")
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many clips each look has read."""
+    """Number of clips that each read returns."""
     found: list[int] = []
     whole = Ledger.latest_takes
 
@@ -41,7 +41,7 @@ def queue(world: World, *clips: str, decision: str = "monday") -> None:
 
 
 @pytest.mark.parametrize("count", [25, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_batch_reads_as_much_as_has_changed(world: World, reads: list[int], count: int) -> None:
+def test_a_batch_reads_as_many_clips_as_have_changed(world: World, reads: list[int], count: int) -> None:
     clips = [f"clip-{number:03}" for number in range(count)]
     follower = world.follower(Stage.DELIVERED)
     began = world.clock()
@@ -49,11 +49,11 @@ def test_a_batch_reads_as_much_as_has_changed(world: World, reads: list[int], co
     result = world.run(follower.follow(decided))
     assert result.failed == {}
     rounds = (world.clock() - began) / EVERYTHING_SECONDS + 1
-    # each change of each clip once, and every clip once a round: clips times changes would be 25 times that
+    # each change of each clip once, and every clip once a round; clips times changes would be 25 times as many
     assert sum(reads) <= entries(world) + rounds * count
 
 
-def test_only_what_changed_is_read(world: World, reads: list[int]) -> None:
+def test_only_changed_clips_are_read(world: World, reads: list[int]) -> None:
     queue(world, "clip-a", "clip-b", "clip-c")
     changes = ChangedClips()
     assert sorted(changes.read(world.ledger, {A, B})) == [A, B]
@@ -64,7 +64,7 @@ def test_only_what_changed_is_read(world: World, reads: list[int]) -> None:
 
 
 def test_everything_is_read_again_after_a_while(world: World) -> None:
-    """PostgreSQL numbers an entry of the journal before it commits it, so that a reader may pass one by."""
+    """PostgreSQL numbers an entry of the journal before its commit, so a reader may miss one."""
     queue(world, "clip-a")
     changes = ChangedClips()
     changes.read(world.ledger, {A})
@@ -72,7 +72,7 @@ def test_everything_is_read_again_after_a_while(world: World) -> None:
     assert list(changes.read(world.ledger, {A})) == [A]
 
 
-def test_a_clock_that_was_set_back_has_everything_read(world: World) -> None:
+def test_after_a_clock_was_set_back_everything_is_read(world: World) -> None:
     queue(world, "clip-a")
     changes = ChangedClips()
     changes.read(world.ledger, {A})

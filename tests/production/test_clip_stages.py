@@ -1,4 +1,4 @@
-"""A clip with several takes is shown once for each stage: when all of its takes are there that did not fail."""
+"""A clip with several takes is shown once at each stage: when every take that has not failed has reached it."""
 
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from resources.production.stages import ClipStages, Report, Stage
 
 
 class Bought:
-    """An attempt, as far as stages look at it."""
+    """An attempt with the fields that stages read."""
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
@@ -38,7 +38,7 @@ def test_one_take_is_shown_at_every_stage() -> None:
     assert not [*stages(ONE).reach(ONE, None, Stage.DECIDED)]
 
 
-def test_a_clip_is_shown_when_its_last_take_is_there() -> None:
+def test_a_clip_is_shown_when_its_last_take_reaches_the_stage() -> None:
     two = stages(ONE, TWO)
     first = list(two.reach(TWO, attempt(2), Stage.DELIVERED))
     assert [report.stage for report in first] == [Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED]
@@ -50,7 +50,7 @@ def test_a_clip_is_shown_when_its_last_take_is_there() -> None:
     assert shown([*two.reach(ONE, attempt(1), Stage.DELIVERED)]) == [(Stage.DELIVERED, 2)]
 
 
-def test_a_failed_take_keeps_the_others_from_nothing() -> None:
+def test_a_failed_take_does_not_delay_the_others() -> None:
     two = stages(ONE, TWO)
     assert shown([*two.reach(ONE, attempt(1), Stage.DELIVERED)]) == []
     failed = list(two.fail(TWO, Stage.GENERATED, attempt(2), "no hands"))
@@ -69,7 +69,7 @@ def test_a_clip_whose_takes_all_fail_is_not_shown() -> None:
     ]
 
 
-def test_a_failure_after_the_last_stage_that_is_waited_for_says_nothing() -> None:
+def test_a_failure_after_the_last_awaited_stage_is_not_shown() -> None:
     leaving = ClipStages(Stage.SUBMITTED)
     assert len([*leaving.reach(ONE, attempt(1), Stage.SUBMITTED)]) == 1
     assert [*leaving.fail(ONE, Stage.GENERATED, attempt(1), "later")] == []

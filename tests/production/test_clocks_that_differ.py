@@ -20,7 +20,7 @@ OFF = 600.0
 
 
 class NotYetKnown(FakeProvider):
-    """Answers 404 as the real clients read it: no answer at all while the job is young, the end of it later."""
+    """Answers 404 as the real clients read it: no result while the job is young, the job's end later."""
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
         if age_seconds > self.capabilities.propagation_seconds:
@@ -29,7 +29,7 @@ class NotYetKnown(FakeProvider):
 
 
 class Ahead(FakeProvider):
-    """The same provider as somebody sees it whose clock is ahead."""
+    """The same provider as a client sees it whose clock is ahead."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world.clock)
@@ -59,11 +59,11 @@ def machine_ahead(world: World, url: str, provider: FakeProvider) -> World:
     ("age", "polls", "state", "money"),
     [
         (10.0, 1, AttemptState.SUBMITTED, MoneyState.RESERVED),
-        # what ends a paid job is seen three times, over minutes
+        # an end of a paid job is accepted after three polls over minutes
         (90.0, 3, AttemptState.VANISHED, MoneyState.INDETERMINATE),
     ],
 )
-def test_a_new_job_that_is_not_known_everywhere_yet_is_not_given_up_by_a_machine_whose_clock_is_ahead(
+def test_a_machine_whose_clock_is_ahead_does_not_give_up_a_new_job_that_answers_404(
     new_ledger_url: Callable[[], str], age: float, polls: int, state: AttemptState, money: MoneyState
 ) -> None:
     url = new_ledger_url()
@@ -83,7 +83,7 @@ def test_a_new_job_that_is_not_known_everywhere_yet_is_not_given_up_by_a_machine
 
 
 @pytest.mark.postgresql
-def test_a_new_job_that_is_not_listed_yet_is_no_long_lag_to_a_machine_whose_clock_is_ahead(
+def test_a_machine_whose_clock_is_ahead_measures_no_long_lag_for_a_new_unlisted_job(
     new_ledger_url: Callable[[], str],
 ) -> None:
     url = new_ledger_url()

@@ -1,4 +1,4 @@
-"""Deliveries over real HTTP into a real bucket: bad bytes on purpose, and what each becomes."""
+"""Deliveries over real HTTP into a real bucket: bad bytes on purpose, and the result of each."""
 
 import hashlib
 import shutil
@@ -57,7 +57,7 @@ def depot(s3: EmbeddedS3, sqlite_template: Path, tmp_path: Path) -> Iterator[Dep
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Real clips by what is wrong with them."""
+    """Real clips, by their fault."""
     folder = tmp_path_factory.mktemp("films")
     made: dict[str, dict[str, Any]] = {
         "good": {},
@@ -73,7 +73,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {name: make_mp4(folder / f"{name}.mp4", **how).read_bytes() for name, how in made.items()}
 
 
-def test_a_clip_comes_home_with_its_pictures_and_its_manifest_last(
+def test_a_clip_is_delivered_with_its_pictures_and_its_manifest_last(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
@@ -115,7 +115,7 @@ def test_content_credentials_are_kept_byte_for_byte(depot: Depot, tmp_path: Path
 
 
 @pytest.mark.parametrize("tenth", one_of_each(range(10), kind=lambda tenth: min(tenth, 1)))
-def test_an_output_that_is_cut_once_comes_home_whole(
+def test_an_output_that_is_cut_once_is_delivered_whole(
     depot: Depot, films: dict[str, bytes], tenth: int
 ) -> None:
     data = films["good"]
@@ -150,7 +150,7 @@ def test_an_output_that_changes_between_two_parts_is_fetched_anew(
     ],
     ids=["wrong length", "a page", "zero bytes", "2 GB", "500"],
 )
-def test_what_cannot_be_fetched_now_stays_paid_for_and_is_tried_again(
+def test_an_output_that_cannot_be_fetched_stays_paid_and_is_tried_again(
     depot: Depot, films: dict[str, bytes], how: dict[str, Any], says: str
 ) -> None:
     depot.server.files["/clip.mp4"] = File(**{"data": films["good"], **how})
@@ -168,7 +168,9 @@ def test_what_cannot_be_fetched_now_stays_paid_for_and_is_tried_again(
     assert done.state is S.DELIVERED
 
 
-def test_an_address_that_is_refused_once_is_asked_for_anew(depot: Depot, films: dict[str, bytes]) -> None:
+def test_an_output_whose_address_is_refused_is_fetched_from_a_fresh_one(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
     depot.server.files["/clip.mp4"] = File(status=403)
     depot.server.files["/fresh.mp4"] = File(data=films["good"])
     depot.provider.address = depot.server.url("/fresh.mp4")
@@ -194,9 +196,7 @@ def test_an_output_whose_job_is_gone_too_is_lost_and_its_money_stays(depot: Depo
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_an_output_that_is_there_again_was_not_lost(
-    depot: Depot, films: dict[str, bytes], status: int
-) -> None:
+def test_an_output_that_returns_is_not_lost(depot: Depot, films: dict[str, bytes], status: int) -> None:
     depot.server.files["/clip.mp4"] = File(status=status)
     attempt = depot.finished("clip-a")
     with pytest.raises(DeliveryError, match="seen over minutes"):
@@ -208,9 +208,7 @@ def test_an_output_that_is_there_again_was_not_lost(
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["it says for how long", "it does not say"])
-def test_an_address_that_stays_dead_is_tried_until_the_provider_keeps_the_output_no_longer(
-    depot: Depot, said: bool
-) -> None:
+def test_a_dead_address_is_tried_until_the_outputs_lifetime_ends(depot: Depot, said: bool) -> None:
     depot.server.files["/clip.mp4"] = File(status=404)
     depot.provider.address = depot.server.url("/clip.mp4")
     attempt, now = depot.finished("clip-a"), time.time()
@@ -220,7 +218,7 @@ def test_an_address_that_stays_dead_is_tried_until_the_provider_keeps_the_output
         with depot.ledger.write() as connection:
             connection.execute(sa.update(attempts).values(copy_deadline=None))
         attempt = depot.read(attempt)
-        assert attempt.kept_until == pytest.approx(kept_until), "as long as the provider that says it"
+        assert attempt.kept_until == pytest.approx(kept_until), "the lifetime that the provider states"
     for days in range(7):
         depot.ledger.clock = lambda at=now + 86_400 * days: at
         with pytest.raises(DeliveryError, match="tried again later"):
@@ -236,7 +234,7 @@ def test_an_address_that_stays_dead_is_tried_until_the_provider_keeps_the_output
 @pytest.mark.parametrize(
     "url", ["https://169.254.169.254/latest/meta-data", "https://10.0.0.1/clip.mp4", "http://example.com/x"]
 )
-def test_an_address_that_is_not_on_the_internet_is_never_asked(depot: Depot, url: str) -> None:
+def test_an_address_that_is_not_on_the_internet_is_never_requested(depot: Depot, url: str) -> None:
     attempt = depot.finished("clip-a", url=url)
     with pytest.raises(DeliveryError, match=r"not on the internet|plain http"):
         depot.deliver(attempt)
@@ -255,7 +253,7 @@ def test_an_address_that_is_not_on_the_internet_is_never_asked(depot: Depot, url
         ("mute", "audio", "there is no sound"),
     ],
 )
-def test_a_clip_that_fails_a_check_is_kept_apart_with_its_pictures(
+def test_a_clip_that_fails_a_check_is_quarantined_with_its_pictures(
     depot: Depot, films: dict[str, bytes], film: str, check: str, says: str
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films[film])
@@ -266,11 +264,11 @@ def test_a_clip_that_fails_a_check_is_kept_apart_with_its_pictures(
     assert [c.name for c in manifest.checks if c.outcome == "failed"] == [check]
     assert manifest.poster is not None
     assert depot.audit() == {quarantined(manifest_key("clip-a", done.id)): "quarantine"}
-    assert len(depot.server.files["/clip.mp4"].seen) == 1, "what failed is not fetched twice"
+    assert len(depot.server.files["/clip.mp4"].seen) == 1, "the failed output is not fetched twice"
 
 
 @pytest.mark.parametrize("tenth", [1, 5, 9])
-def test_a_file_that_was_cut_before_it_was_sent_is_kept_apart(
+def test_a_file_that_was_cut_before_it_was_sent_is_quarantined(
     depot: Depot, films: dict[str, bytes], tenth: int
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"][: len(films["good"]) * tenth // 10])
@@ -283,7 +281,7 @@ def test_a_file_that_was_cut_before_it_was_sent_is_kept_apart(
 @pytest.mark.parametrize(
     ("level", "state"), [("off", S.DELIVERED), ("warn", S.DELIVERED), ("fail", S.QUARANTINED)]
 )
-def test_the_series_says_what_a_check_is_worth(
+def test_the_series_decides_the_effect_of_a_check(
     depot: Depot, films: dict[str, bytes], level: Any, state: S
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["black"])
@@ -301,7 +299,7 @@ def test_the_series_says_what_a_check_is_worth(
         ((None,), "skipped", S.DELIVERED),
     ],
 )
-def test_the_providers_flag_is_heeded(
+def test_the_providers_flag_quarantines_a_clip(
     depot: Depot, films: dict[str, bytes], flags: tuple[bool | None, ...], outcome: str, state: S
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
@@ -322,11 +320,11 @@ def test_a_clip_that_looks_like_an_earlier_one_is_noted(depot: Depot, films: dic
     (elsewhere,) = depot.deliver(depot.finished("clip-d", series="harbor"))
     assert (other.delivery or {})["warnings"] == []
     assert (twin.delivery or {})["warnings"] == ["it looks like clip-a, an earlier clip of the series"]
-    assert (elsewhere.delivery or {})["warnings"] == [], "only its own series is looked at"
+    assert (elsewhere.delivery or {})["warnings"] == [], "only clips of its own series are compared"
 
 
-def test_the_ledgers_order_says_which_one_is_the_earlier(depot: Depot, films: dict[str, bytes]) -> None:
-    """Also when the later one comes home first: it is in the bucket already, and the earlier one is no copy."""
+def test_the_ledgers_order_decides_which_clip_is_the_earlier(depot: Depot, films: dict[str, bytes]) -> None:
+    """The later clip may be delivered first: it is in the bucket already, and the earlier one is no copy."""
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     checks = Checks(duplicate="fail")
     first = depot.finished("clip-a", checks=checks)
@@ -342,7 +340,7 @@ def test_the_ledgers_order_says_which_one_is_the_earlier(depot: Depot, films: di
     assert "looks like clip-b, an earlier clip" in (third.reason or "")
 
 
-def test_two_that_are_checked_at_the_same_moment_see_each_other(
+def test_two_clips_that_are_checked_at_the_same_moment_see_each_other(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
@@ -350,7 +348,7 @@ def test_two_that_are_checked_at_the_same_moment_see_each_other(
     assert sum(len((a.delivery or {})["warnings"]) for a in both) == 1
 
 
-def test_a_delivery_goes_on_when_the_ledgers_database_went_away_while_it_asked(
+def test_a_delivery_continues_after_an_outage_of_the_ledgers_database(
     depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
@@ -375,15 +373,15 @@ def test_a_delivery_goes_on_when_the_ledgers_database_went_away_while_it_asked(
     assert sorted(broken) == ["current", "note_look", "nsfw"]
 
 
-# What dies on the way
+# deaths on the way
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL at a point: nothing after it happens."""
+    """Stands in for a SIGKILL at a point: nothing after it happens."""
 
 
 @pytest.mark.parametrize("after", ["video", "poster", "manifest"])
-def test_a_worker_that_dies_while_it_stores_is_followed_by_one_that_finishes(
+def test_a_second_worker_finishes_what_a_dead_one_has_begun_to_store(
     depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
@@ -410,10 +408,10 @@ def test_a_worker_that_dies_while_it_stores_is_followed_by_one_that_finishes(
 
 @pytest.mark.parametrize("film", ["good", "black"])
 @pytest.mark.parametrize("provider", ["has it", "gone"])
-def test_an_older_ledger_finds_what_it_has_delivered(
+def test_a_restored_ledger_finds_its_delivered_files(
     depot: Depot, films: dict[str, bytes], film: str, provider: str
 ) -> None:
-    """A copy of the ledger from before the claim was put back, so that the delivery looks like the first one."""
+    """A copy from before the claim was restored, so the delivery looks like the first one."""
     depot.server.files["/clip.mp4"] = File(data=films[film])
     attempt = depot.finished("clip-a")
     (done,) = depot.deliver(attempt)
@@ -435,7 +433,7 @@ def test_an_older_ledger_finds_what_it_has_delivered(
 
 
 def keys_read(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys that are read from the bucket from now on."""
+    """The keys that are read from the bucket after this call."""
     read: list[str] = []
     get_bytes = depot.store.get_bytes
 
@@ -462,10 +460,10 @@ def test_a_first_delivery_does_not_look_for_an_earlier_one(
 
 
 @pytest.mark.parametrize("provider", ["gone", "sends other bytes"])
-def test_a_video_that_is_stored_already_is_enough_when_the_provider_has_it_no_more(
+def test_a_stored_video_is_enough_when_the_provider_no_longer_has_it(
     depot: Depot, films: dict[str, bytes], provider: str
 ) -> None:
-    """A worker died between storing the video and its manifest, and the output is not what it was any more."""
+    """A worker died between storing the video and its manifest, and the provider's output has changed since."""
     attempt = depot.finished("clip-a")
     digest = hashlib.sha256(films["good"]).hexdigest()
     path = depot.scratch / "before.mp4"
@@ -509,10 +507,10 @@ def test_a_slow_delivery_keeps_its_claim(
     assert (done.state, any(taken)) == (S.DELIVERED, False)
 
 
-def test_one_that_lost_its_claim_stops(
+def test_a_delivery_that_lost_its_claim_stops(
     depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A laptop that slept for an hour finds that somebody else has taken over."""
+    """A laptop that slept for an hour finds that another worker has taken over."""
     monkeypatch.setattr(deliveries, "LEASE_SECONDS", 0.06)
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     attempt = depot.finished("clip-a")
@@ -532,13 +530,13 @@ def test_one_that_lost_its_claim_stops(
     monkeypatch.setattr("resources.production.output.transfer", interrupted)
     with pytest.raises(DeliveryError, match="interrupted"):
         depot.deliver(attempt)
-    assert depot.read(attempt).delivery_owner == "another", "the other one's claim is left alone"
+    assert depot.read(attempt).delivery_owner == "another", "the other worker's claim stays"
 
 
-# A person's word
+# acceptance by a person
 
 
-def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
+def test_an_accepted_clip_leaves_quarantine_and_is_reported_to_dagster_again(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["black"])
@@ -553,7 +551,7 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
     manifest = depot.manifest(accepted)
     assert manifest.accepted is not None
     assert (manifest.accepted.by, manifest.accepted.why) == ("mira", "a night")
-    assert manifest.failures, "what the check said stays"
+    assert manifest.failures, "the check's result stays"
     assert (accepted.delivery or {})["accepted"] == "by mira: a night"
     assert (apart.delivery or {})["accepted"] is None
     assert depot.store.get_bytes(video_key("clip-a", apart.id)) == films["black"]
@@ -562,10 +560,10 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
     assert whys[-2:] == ["accepted by mira: a night", "circled by mira: a night"]
     assert deliveries.in_quarantine(depot.ledger) == []
     again = accept(depot.ledger, depot.store, apart, a_verdict(apart), scratch=depot.scratch)
-    assert again.version == accepted.version, "a second word changes nothing"
+    assert again.version == accepted.version, "a second acceptance changes nothing"
 
 
-def test_what_is_damaged_in_quarantine_is_not_accepted(depot: Depot, films: dict[str, bytes]) -> None:
+def test_a_file_that_was_damaged_in_quarantine_is_not_accepted(depot: Depot, films: dict[str, bytes]) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["black"])
     (apart,) = depot.deliver(depot.finished("clip-a"))
     depot.store.put_bytes(
@@ -590,7 +588,7 @@ def test_an_older_take_that_is_accepted_is_circled_and_so_replaces_a_newer_one(
     assert new.state is S.DELIVERED
 
 
-def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(
+def test_at_most_two_clips_are_decoded_at_once(
     depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[VideoInspector] = []
@@ -609,7 +607,7 @@ def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(
 # Contact sheets
 
 
-def test_a_sheet_is_drawn_from_the_posters_at_hand(
+def test_a_sheet_is_drawn_from_local_posters(
     depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = keys_read(depot, monkeypatch)
@@ -620,7 +618,7 @@ def test_a_sheet_is_drawn_from_the_posters_at_hand(
     assert not [key for key in read if key.endswith(".webp")]
 
 
-def test_a_series_and_day_has_a_sheet_with_what_failed_framed_in_red(
+def test_a_series_and_day_has_a_sheet_with_failed_clips_framed_in_red(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
@@ -643,13 +641,11 @@ def test_a_series_and_day_has_a_sheet_with_what_failed_framed_in_red(
     key = sheet.uri.removeprefix(f"s3://{depot.store.bucket}/")
     assert depot.store.get_bytes(key) == sheet.picture
     picture = decoded(sheet.picture)
-    assert is_red(picture, 252 + 1, 1), "the field of what failed has a red frame"
+    assert is_red(picture, 252 + 1, 1), "the field of the failed clip has a red frame"
     assert not is_red(picture, 1, 1)
 
 
-def test_the_deliverer_makes_the_sheets_of_what_it_brought_home(
-    depot: Depot, films: dict[str, bytes]
-) -> None:
+def test_the_deliverer_makes_the_sheets_of_its_deliveries(depot: Depot, films: dict[str, bytes]) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     attempts = [depot.finished("clip-a"), depot.finished("clip-b", series="harbor")]
     sheets = depot.deliver_and_write_sheets(*attempts)

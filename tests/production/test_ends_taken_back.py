@@ -1,4 +1,4 @@
-"""Ends that a provider takes back: nothing is bought in their place, and what turns up late is a spare take."""
+"""Ends that a provider takes back: nothing is bought in their place, and a late output is a spare take."""
 
 import pytest
 from fakes import Ends, World, a_request
@@ -14,7 +14,7 @@ from resources.providers.base import FailureKind, JobState, JobStatus, PollFaile
 S = AttemptState
 CLIP = "clip-a"
 TICK_SECONDS = 600.0
-"""Rarer than the sensor's, which has nothing to do in most of its ticks."""
+"""Longer than the sensor's interval: most of its ticks would find nothing to do."""
 FAILED = JobState(JobStatus.FAILED, "failed", error="try again", failure=FailureKind.PROVIDER)
 EMPTY = JobState(JobStatus.FAILED, "completed", error="gives no output", failure=FailureKind.NO_OUTPUT)
 GONE = JobState(JobStatus.GONE, "HTTP 404", error="not found", failure=FailureKind.GONE)
@@ -41,7 +41,7 @@ def buy(world: World, *, seconds: float = 7200.0) -> None:
 
 
 def tick(world: World, seconds: float) -> None:
-    """The completion sensor, for so long."""
+    """Tick the completion sensor for a number of seconds."""
     engine = world.engine()
 
     async def ticks() -> None:
@@ -63,7 +63,7 @@ def test_an_end_that_is_taken_back_buys_nothing(world: World, name: str) -> None
     assert world.told(CLIP) == ["submitted", "generated", "delivered"]
 
 
-def test_a_failure_that_is_true_costs_a_waiting_run_a_few_seconds(world: World) -> None:
+def test_confirming_a_true_failure_takes_a_waiting_run_only_seconds(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.FAILED, 60, FailureKind.PROVIDER, "try again")]
     began = world.clock()
     buy(world)
@@ -73,7 +73,7 @@ def test_a_failure_that_is_true_costs_a_waiting_run_a_few_seconds(world: World) 
     assert len(first.polled_at) >= 2
 
 
-def test_one_step_sees_the_failures_of_a_batch_to_their_end_however_slowly_their_answers_come(
+def test_one_step_confirms_all_failures_of_a_batch_however_slow_the_answers(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Confirming only the first of them would split the batch into several collecting runs."""
@@ -95,7 +95,7 @@ def test_one_step_sees_the_failures_of_a_batch_to_their_end_however_slowly_their
     assert sorted(ended.subject_key for ended in result.ended) == clips
 
 
-def test_a_job_that_leaves_nothing_is_bought_again_when_minutes_have_passed(world: World) -> None:
+def test_a_job_without_output_is_bought_again_after_minutes(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.GONE, 60, FailureKind.GONE), Ends()]
     request = a_request(CLIP, max_attempts=2)
     verdicts = decide(world.ledger, [request], Decision("monday"))
@@ -106,7 +106,9 @@ def test_a_job_that_leaves_nothing_is_bought_again_when_minutes_have_passed(worl
 
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.GONE])
-def test_what_turns_up_an_hour_later_is_fetched_as_a_take_to_spare(world: World, status: JobStatus) -> None:
+def test_an_output_that_appears_an_hour_later_is_fetched_as_a_spare_take(
+    world: World, status: JobStatus
+) -> None:
     why = "try again" if status is JobStatus.FAILED else None
     world.provider.jobs_go[CLIP] = [Ends(status, 20, error=why), Ends()]
     buy(world)
@@ -123,12 +125,12 @@ def test_what_turns_up_an_hour_later_is_fetched_as_a_take_to_spare(world: World,
     assert not late_jobs.is_due(world.ledger, "wavespeed")
     collected_in_a_storm = adopted(deliveries.unreported(world.ledger, "wavespeed"))
     assert [one.attempt for one in collected_in_a_storm if one.attempt and one.attempt.is_spare] == []
-    # a follower waits for the newest purchase of a slot, which a spare take never is: it would wait for ever
+    # a follower waits for the newest purchase of a slot; a spare take never is that, so it would wait for ever
     with pytest.raises(ValueError, match="spare take"):
         world.run(world.follower(Stage.DELIVERED).carry(spares))
 
 
-def test_what_stays_failed_is_asked_for_seldom(world: World) -> None:
+def test_a_failed_job_is_polled_seldom(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.FAILED, 20, FailureKind.MODERATION, "not allowed")]
     buy(world)
     (job,) = world.provider.jobs.values()
@@ -138,7 +140,7 @@ def test_what_stays_failed_is_asked_for_seldom(world: World) -> None:
     assert len(world.provider.posts) == 1
 
 
-def test_late_jobs_that_never_answer_hold_up_a_step_for_one_answers_time(world: World) -> None:
+def test_late_jobs_that_never_answer_delay_a_step_by_one_timeout(world: World) -> None:
     requests = [a_request(f"clip-{number}") for number in range(late_jobs.AT_ONCE)]
     for request in requests:
         world.provider.jobs_go[request.clip] = [

@@ -1,4 +1,4 @@
-"""One account's work: what is sent, what is asked for, and what an interruption leaves behind."""
+"""The work of one account: POSTs, polls, and the state that an interruption leaves."""
 
 import asyncio
 import itertools
@@ -82,7 +82,7 @@ def ended(world: World, *names: str) -> Callable[[], bool]:
 # Submitting
 
 
-def test_everything_that_is_queued_is_sent_once_and_asked_for_later(world: World) -> None:
+def test_every_queued_purchase_is_sent_once_and_polled_later(world: World) -> None:
     enqueue(world, *clips(40))
     engine = world.engine()
     assert world.run(submit_queue(engine, run_id="run-1")) is None
@@ -94,7 +94,7 @@ def test_everything_that_is_queued_is_sent_once_and_asked_for_later(world: World
     assert not any(job.polled_at for job in world.provider.jobs.values())
 
 
-def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> None:
+def test_no_more_posts_are_in_flight_than_the_engine_allows(world: World) -> None:
     for clip in clips(50):
         world.provider.answers[clip] = [Answer(after=10)]
     enqueue(world, *clips(50))
@@ -108,18 +108,18 @@ def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(wor
     limits = Limits(in_flight=2, per_minute=2)
     enqueue(world, *clips(6))
     posts = world.provider.posts
-    # when exactly the next may go is the next test's
+    # the next test checks when exactly the next POST may go
     world.run(steps(world, world.engine(limits), every=2.5, until=lambda: len(posts) == 6))
     assert [post.clip for post in posts] == clips(6)
     assert max(world.provider.flying(post.at) for post in posts) == 2
     assert all(beyond.at - first.at >= 60 for first, beyond in zip(posts, posts[2:], strict=False))
 
 
-def test_a_full_account_says_when_to_come_again(world: World) -> None:
+def test_a_full_account_names_the_time_of_the_next_try(world: World) -> None:
     enqueue(world, "clip-a", "clip-b")
     later = world.run(submit_queue(world.engine(Limits(per_minute=1))))
     assert isinstance(later, Later)
-    # a minute after the answer: somewhere before it the provider began to count
+    # a minute after the answer: the provider began to count some time before it
     assert later.at == pytest.approx(world.provider.posts[0].at + 0.2 + 60, abs=0.01)
 
 
@@ -133,7 +133,7 @@ def test_a_throttled_account_pauses_and_then_sends_the_same_clip_again(world: Wo
     assert len(world.provider.jobs) == 1
 
 
-def test_a_refused_request_is_final_and_the_others_go_on(world: World) -> None:
+def test_a_refused_request_is_final_and_the_others_are_sent(world: World) -> None:
     enqueue(world, *clips(3))
     world.provider.answers["clip-001"] = [rejects(FailureKind.MODERATION)]
     world.run(submit_queue(world.engine()))
@@ -164,7 +164,7 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_
     assert world.provider.jobs == {}
 
 
-def test_a_network_that_blinks_costs_a_batch_nothing(world: World) -> None:
+def test_a_short_network_failure_loses_nothing_of_a_batch(world: World) -> None:
     ours = enqueue(world, *clips(30))
     for clip in clips(30):
         world.provider.answers[clip] = [CANNOT_BE_REACHED]
@@ -173,7 +173,7 @@ def test_a_network_that_blinks_costs_a_batch_nothing(world: World) -> None:
     assert len(world.provider.jobs) == 30
 
 
-def test_an_answer_in_between_makes_the_count_start_anew(world: World) -> None:
+def test_an_answer_resets_the_count_of_failed_tries(world: World) -> None:
     ours = enqueue(world, "clip-a", "clip-b")
     world.provider.answers["clip-a"] = [CANNOT_BE_REACHED] * 3 + [rejects(FailureKind.INVALID)]
     world.provider.answers["clip-b"] = [CANNOT_BE_REACHED] * 3
@@ -211,7 +211,7 @@ async def interrupted_after(engine: Engine, seconds: float) -> None:
     await engine.aclose()
 
 
-def test_an_answer_that_comes_in_time_is_kept_although_the_run_was_interrupted(world: World) -> None:
+def test_an_answer_in_time_is_recorded_although_the_run_was_interrupted(world: World) -> None:
     enqueue(world, "clip-a", "clip-b")
     world.provider.answers["clip-a"] = [Answer(after=POSTS_GRACE_SECONDS - 1)]
     world.provider.answers["clip-b"] = [HANGS]
@@ -245,7 +245,7 @@ def test_a_post_that_was_cut_off_is_left_to_its_lease_and_its_job_is_found(world
     assert len(world.provider.posts) == 1
 
 
-def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(world: World) -> None:
+def test_a_purchase_claimed_at_the_moment_of_the_interruption_is_released_unsent(world: World) -> None:
     enqueue(world, "clip-a")
     engine = world.engine()
 
@@ -254,7 +254,7 @@ def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(
         for _ in range(100):
             if world.newest("clip-a").state is S.QUEUED:
                 await asyncio.sleep(0)
-        assert world.newest("clip-a").state is S.SUBMITTING  # committed, and nobody has seen it yet
+        assert world.newest("clip-a").state is S.SUBMITTING  # committed, but no process has it
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
@@ -268,7 +268,7 @@ def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(
 
 
 def refuse_answers(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Let the ledger refuse to write answers down for a while."""
+    """Make the ledger refuse to record answers for a while."""
     record, refused = outcomes.record_outcome, iter(range(times))
 
     def refusing(*args: Any, **kwargs: Any) -> Attempt:
@@ -290,7 +290,7 @@ def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
     assert caplog.text.count("job-0-clip-a") == 5
 
 
-def test_an_answer_that_was_read_is_written_down_although_everything_is_interrupted(
+def test_an_answer_that_was_read_is_recorded_although_everything_is_interrupted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue(world, "clip-a")
@@ -299,9 +299,7 @@ def test_an_answer_that_was_read_is_written_down_although_everything_is_interrup
     assert world.newest("clip-a").state is S.SUBMITTED
 
 
-def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ledger_that_stays_locked_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue(world, "clip-a")
     refuse_answers(monkeypatch, submitter.RECORD_TRIES)
     with pytest.raises(UnavailableError, match="locked"):
@@ -319,7 +317,7 @@ def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
 def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
     world: World, late: SubmitOutcome, state: AttemptState
 ) -> None:
-    """SIGSTOP: the sensor has given the POST up meanwhile."""
+    """SIGSTOP: meanwhile the sensor has given the POST up."""
     enqueue(world, "clip-a")
     claimed = queue.claim_next(world.ledger, "wavespeed", PostTerms(Limits(), 30))
     assert isinstance(claimed, Submission)
@@ -334,7 +332,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
 
 
 @pytest.mark.postgresql
-def test_a_step_does_what_is_due_and_says_what_it_did(world: World) -> None:
+def test_a_step_does_all_due_work_and_reports_it(world: World) -> None:
     enqueue(world, "clip-a")
     engine = world.engine()
     first = world.run(engine.step("wavespeed"))
@@ -353,7 +351,7 @@ def test_a_step_does_what_is_due_and_says_what_it_did(world: World) -> None:
     assert (third.submitted, third.queued) == ([], 1)
 
 
-def test_a_step_gives_up_what_waits_since_yesterday_before_it_sends(world: World) -> None:
+def test_a_step_withdraws_yesterdays_queue_before_it_sends(world: World) -> None:
     enqueue(world, "clip-a")
     world.clock.now += 25 * 3600
     world.run(world.engine().step("wavespeed"))
@@ -361,7 +359,7 @@ def test_a_step_gives_up_what_waits_since_yesterday_before_it_sends(world: World
     assert world.provider.posts == []
 
 
-def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> None:
+def test_many_jobs_are_polled_a_few_at_a_time_and_each_once(world: World) -> None:
     enqueue(world, *clips(60))
     engine = world.engine()
     world.run(submit_queue(engine))
@@ -372,8 +370,8 @@ def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> 
     assert {world.newest(clip).state for clip in clips(60)} == {S.SUCCEEDED}
 
 
-def test_polls_give_way_to_the_rest_of_a_step_after_a_while(world: World) -> None:
-    """A job that is due again at once must not keep the queue waiting."""
+def test_polls_leave_time_for_the_rest_of_a_step(world: World) -> None:
+    """A job that is due again at once must not delay the queue."""
     enqueue(world, *clips(POLLS_AT_ONCE + 10))
     world.provider.poll_seconds = POLLS_SECONDS + 1
     engine = world.engine()
@@ -383,7 +381,7 @@ def test_polls_give_way_to_the_rest_of_a_step_after_a_while(world: World) -> Non
 
 
 def test_jobs_are_polled_while_a_long_queue_is_sent(world: World) -> None:
-    """A step polled only before its POSTs: with POSTs of a second, jobs were over for up to 72 s before anybody looked."""
+    """A step once polled only before its POSTs: with POSTs of a second, ended jobs waited up to 72 s for their poll."""
     enqueue(world, "clip-000")
     world.provider.jobs_go["clip-000"] = [Ends(after=10)]
     engine = world.engine()
@@ -400,7 +398,7 @@ def test_jobs_are_polled_while_a_long_queue_is_sent(world: World) -> None:
     assert (done.finished_at or 0) - began < 20
 
 
-def test_a_poll_that_the_ledger_does_not_take_cuts_off_no_post(
+def test_a_poll_that_cannot_be_recorded_interrupts_no_post(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = world.engine()
@@ -445,7 +443,7 @@ def test_a_stop_is_seen_before_every_post_while_jobs_are_polled(world: World) ->
     assert max(post.at for post in world.provider.posts) <= began + 9
 
 
-def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:
+def test_a_slow_poll_keeps_its_claim(world: World) -> None:
     enqueue(world, *clips(40))
     world.provider.poll_seconds = 59.0
     one, two = world.engine(), world.engine()
@@ -473,7 +471,7 @@ def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> Non
     assert world.newest("clip-a").polls >= 1
 
 
-def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
+def test_a_retry_after_of_the_provider_is_obeyed(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("429", retry_after=100, kind=FailureKind.THROTTLED)]
     world.run(steps(world, world.engine(), every=2.0, until=ended(world, "clip-a")))
@@ -481,14 +479,14 @@ def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
     assert job.polled_at[1] - job.polled_at[0] >= 100
 
 
-def test_a_provider_that_is_down_for_long_is_asked_again_when_it_is_back(world: World) -> None:
+def test_a_provider_that_was_down_for_long_is_polled_again_when_it_is_back(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("503")] * 100
     world.run(steps(world, world.engine(), every=300.0, until=ended(world, "clip-a")))
     assert world.newest("clip-a").state is S.SUCCEEDED
 
 
-def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> None:
+def test_a_broken_poll_does_not_prevent_other_polls(world: World) -> None:
     enqueue(world, *clips(5))
     engine = world.engine()
     world.run(submit_queue(engine))
@@ -505,7 +503,7 @@ def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> No
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("part", ["charges", "list_jobs", "balance"])
-def test_a_part_of_a_step_that_breaks_keeps_no_other_from_being_done(
+def test_a_broken_part_of_a_step_does_not_prevent_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     async def breaks(*_: Any, **__: Any) -> Any:
@@ -518,7 +516,7 @@ def test_a_part_of_a_step_that_breaks_keeps_no_other_from_being_done(
     assert {world.newest(clip).state for clip in clips(5)[1:]} == {S.SUCCEEDED}
 
 
-def test_a_word_nobody_has_heard_of_means_that_it_runs(world: World) -> None:
+def test_an_unknown_status_means_that_the_job_runs(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [
         JobState(JobStatus.RUNNING, "dreaming"),
@@ -528,7 +526,7 @@ def test_a_word_nobody_has_heard_of_means_that_it_runs(world: World) -> None:
     assert world.newest("clip-a").state is S.SUCCEEDED
 
 
-def test_a_job_that_runs_too_long_frees_its_place_is_asked_for_slowly_and_still_comes_home(
+def test_an_overlong_job_frees_its_place_is_polled_slowly_and_still_delivered(
     world: World,
 ) -> None:
     enqueue(world, "clip-a", "clip-b", max_seconds=600)
@@ -543,7 +541,7 @@ def test_a_job_that_runs_too_long_frees_its_place_is_asked_for_slowly_and_still_
     assert all(b - a >= 250 for a, b in itertools.pairwise(slow))
 
 
-def test_once_it_is_known_how_long_it_takes_a_job_is_asked_for_once_or_twice(world: World) -> None:
+def test_a_job_with_a_known_usual_duration_is_polled_once_or_twice(world: World) -> None:
     engine = world.engine()
     for number in range(4):
         enqueue(world, f"clip-{number}")
@@ -555,7 +553,7 @@ def test_once_it_is_known_how_long_it_takes_a_job_is_asked_for_once_or_twice(wor
     assert last.polled_at[-1] - last.created_at <= 118
 
 
-def test_a_failure_that_may_pass_is_bought_again_by_the_sensor_up_to_max_attempts(world: World) -> None:
+def test_the_sensor_buys_a_temporary_failure_again_up_to_max_attempts(world: World) -> None:
     enqueue(world, "clip-a", max_attempts=3)
     fails = Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
     world.provider.jobs_go["clip-a"] = [fails, fails, fails]

@@ -1,7 +1,7 @@
 """Every endpoint of the catalogue makes a clip: from YAML over ledger, engine and sandbox into the bucket.
 
-The sandbox refuses what the pages do not allow, by its own table; the file is checked against what was asked for. `make test` makes a
-clip of words and one of a picture at each provider: what an endpoint is sent and what it costs is proved for each in tests/catalogue.
+The sandbox refuses whatever the providers' pages do not allow, by its own table; the file is compared with the order. `make test`
+makes one text-to-video and one image-to-video clip at each provider; tests/catalogue checks the request and the price of every endpoint.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ T = TypeVar("T")
 MODELS = Path(__file__).parents[2] / "data" / "models"
 CATALOGUE = Catalogue.load(MODELS)
 
-# what a series says, in the words that are the same everywhere; the frame and the charge that must come of it
-# a provider's name before a page that another one has, too
+# the lines of a series, with the same names for every endpoint; the resulting frame and charge;
+# and a provider's name before a page that another provider has too
 CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
     "openai/sora-2/text-to-video": ({"aspect_ratio": "16:9", "duration": 4}, (1280, 720), "$0.40"),
     "openai/sora-2-pro/text-to-video": (
@@ -176,7 +176,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rendered(data: Path, page: str, parameters: dict[str, Any], *, at: str | None = None) -> ClipRequest:
-    """The request of a series of one clip, through the real declarations."""
+    """The request of a series with one clip, through the real declarations."""
     name = page.replace("/", "-").replace(".", "")
     provider = f"provider: {at}\n" if at else ""
     lines = [f"{key}: {json.dumps(value)}" for key, value in parameters.items()]
@@ -234,7 +234,7 @@ def produce(
 
 def test_every_endpoint_of_the_catalogue_that_makes_clips_is_in_this_list() -> None:
     listed = [CATALOGUE.get(page, provider) for provider, page in map(seller, CLIPS)]
-    # what finishes a draft is bought for a circled draft only: tests/series/test_drafts.py, tests/sandbox/test_sandbox_fal.py
+    # an endpoint that finishes drafts is bought for a circled draft only: tests/series/test_drafts.py, tests/sandbox/test_sandbox_fal.py
     made = {id(one) for one in CATALOGUE if one.makes_video and one.draft_id is None}
     assert made == set(map(id, listed))
 
@@ -245,13 +245,13 @@ def test_every_endpoint_is_ordered_at_its_price_and_in_its_frame(data: Path, nam
     provider, page = seller(name)
     request = rendered(data, page, parameters, at=provider)
     expected = request.expected
-    # some prices are quoted by the provider
+    # some prices come from the provider's quote
     assert request.price_micros is None or show_usd(request.price_micros) == price
     assert (expected.width or frame[0], expected.height or frame[1]) == frame
 
 
 def kind(name: str) -> tuple[str, bool]:
-    """What a clip of another endpoint would prove again: its provider, and whether a picture is handed in."""
+    """The key of equivalent endpoints: the provider, and whether the order has a picture."""
     provider, page = seller(name)
     return CATALOGUE.get(page, provider).provider, "image" in CLIPS[name][0]
 
@@ -274,7 +274,7 @@ def test_every_endpoint_makes_a_clip(
     (job,) = [job for job in books if job["id"] == attempt.job_id]
     assert job["endpoint"] == page
     assert show_usd(job["charged_micros"]) == price
-    # nothing the page does not have was sent, and every parameter explicitly
+    # nothing outside the page was sent, and every parameter explicitly
     known = set(CATALOGUE.get(page, provider).parameters) | (
         {"model"} if request.provider == "aimlapi" else set()
     )
@@ -285,7 +285,7 @@ def test_every_endpoint_makes_a_clip(
     assert manifest.video is not None
     assert (manifest.video.width, manifest.video.height) == frame
     assert manifest.failures == []
-    # what was handed in is named by its file, never by the address it went to
+    # uploaded files are named by their path, never by their uploaded address
     assert b"/uploads/" not in data_of
     assert b"/fal/files/" not in data_of
     assert b"/v1/files/" not in data_of

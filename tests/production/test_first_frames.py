@@ -1,4 +1,4 @@
-"""A finish that begins with its draft's first frame: kept with the draft, uploaded like any file, part of the request and of its manifest."""
+"""A finish that begins with its draft's first frame: the frame is stored with the draft, uploaded like any file, and part of request and manifest."""
 
 # ruff: noqa: F811 - the fixtures of the test of every endpoint
 
@@ -143,7 +143,7 @@ def test_the_provider_gets_the_first_frame_of_the_circled_draft(
     offer = offer_finish(ledger, draft)
     assert (show_usd(planned.price_micros), offer.price) == ("$1.20", "$1.20"), "image to video"
 
-    # the frame of the kept video is in the bucket, under its digest
+    # the frame of the stored video is in the bucket, under its digest
     kept = manifest_in(store, draft).first_frame
     assert kept is not None
     picture = store.get_bytes(kept.key)
@@ -160,7 +160,7 @@ def test_the_provider_gets_the_first_frame_of_the_circled_draft(
     assert finish.request.finishes is not None
     assert finish.request.finishes.first_frame == str(frame)
 
-    # the process dies after the upload and before the claim of the POST
+    # the process dies after the upload and before it claims the POST
     with monkeypatch.context() as dying:
         dying.setattr(queue, "claim_next", _dies)
         with_engine(sandbox, ledger, data, "wavespeed", lambda engine: engine.step("wavespeed"), store=store)
@@ -177,15 +177,13 @@ def test_the_provider_gets_the_first_frame_of_the_circled_draft(
     assert httpx.get(address, trust_env=False).content == picture
 
     manifest = manifest_in(store, delivered)
-    assert manifest.body["image"] == str(frame), (
-        "no address of a provider, and nobody has to guess which picture"
-    )
+    assert manifest.body["image"] == str(frame), "the manifest names the frame, not a provider's address"
     assert manifest.finishes is not None
     assert manifest.finishes.first_frame == str(frame)
     again = _asked(store, manifest)
     assert again is not None
     assert (again.body, again.fingerprint) == (finish.request.body, finish.fingerprint), (
-        "as a rebuild reads it"
+        "the form that a rebuild reads"
     )
 
 
@@ -204,7 +202,7 @@ def _gone(store: ObjectStore, key: str) -> None:
 @pytest.mark.parametrize(
     ("lost", "why"), [(_gone, "is gone from the bucket"), (_changed, "is not what was stored")]
 )
-def test_a_frame_that_is_not_what_was_stored_is_not_sent(
+def test_a_frame_that_differs_from_the_stored_one_is_not_sent(
     sandbox: RunningSandbox,
     ledger: Ledger,
     store: ObjectStore,
@@ -238,7 +236,7 @@ def test_a_request_reads_no_other_object_of_the_bucket(store: ObjectStore, data:
         RequestFiles(DataFolder(data), store).read(secret)
 
 
-def test_doctor_finds_a_first_frame_that_is_gone_and_makes_it_again(
+def test_the_audit_finds_a_missing_first_frame_and_makes_it_again(
     sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path
 ) -> None:
     _, draft = draft_of(sandbox, ledger, store, data, "frames-again")
@@ -246,7 +244,7 @@ def test_doctor_finds_a_first_frame_that_is_gone_and_makes_it_again(
     picture = store.get_bytes(kept["key"])
 
     def missing() -> list[str]:
-        # by a clock that is ahead: a listing may be late, so newer takes are left out
+        # the audit runs by a clock that is ahead: a listing may be late, so the audit leaves newer takes out
         with pytest.MonkeyPatch.context() as later:
             later.setattr(bucket_audit, "RECENT_SECONDS", -60.0)
             stock = take_stock(ledger, store)

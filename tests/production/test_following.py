@@ -1,4 +1,4 @@
-"""Carrying a batch: what it waits for, what is red where, and what it leaves behind."""
+"""Following a batch: what the run waits for, which stage is red, and the state that it leaves."""
 
 import asyncio
 from dataclasses import replace
@@ -55,7 +55,7 @@ def clips(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("until", STAGES)
-def test_a_batch_is_carried_as_far_as_it_is_wanted_and_each_stage_is_told_once(
+def test_a_batch_is_followed_to_its_last_stage_and_each_stage_is_reported_once(
     world: World, until: Stage
 ) -> None:
     result = carry(world, until, *clips(20))
@@ -72,7 +72,7 @@ def test_a_run_that_only_submits_does_not_wait_for_the_jobs(world: World) -> Non
     assert all(job.polled_at == [] for job in world.provider.jobs.values())
 
 
-def test_a_run_that_only_submits_leaves_what_finds_no_place_to_the_sensor(world: World) -> None:
+def test_a_run_that_only_submits_leaves_queued_clips_to_the_sensor(world: World) -> None:
     started = world.clock()
     result = carry(world, Stage.SUBMITTED, *clips(5), limits=Limits(in_flight=2))
     assert result.failed == {}
@@ -82,7 +82,7 @@ def test_a_run_that_only_submits_leaves_what_finds_no_place_to_the_sensor(world:
     assert {world.newest(clip).state for clip in clips(5)[2:]} == {S.QUEUED}
 
 
-def test_a_purchase_in_a_slot_that_is_no_longer_asked_for_brings_the_clip(world: World) -> None:
+def test_a_purchase_in_an_extra_slot_delivers_the_clip(world: World) -> None:
     world.provider.answers["clip-a"] = [rejects(FailureKind.MODERATION)]
     carry(world, Stage.SUBMITTED, "clip-a", takes=2)
     result = carry(world, Stage.DELIVERED, "clip-a", decision="tuesday", takes=1)
@@ -93,7 +93,7 @@ def test_a_purchase_in_a_slot_that_is_no_longer_asked_for_brings_the_clip(world:
     assert [one.stage for one in world.reports if one.shown is not None][-1] is Stage.DELIVERED
 
 
-def test_a_clip_of_an_account_that_cannot_be_used_here_fails_alone(world: World) -> None:
+def test_only_the_clip_of_an_unusable_account_fails(world: World) -> None:
     decided = [*wanted(world, "clip-a"), *wanted(world, "clip-b", account="wavespeed-team-b")]
     result = world.run(world.follower(Stage.DELIVERED).follow(decided))
     assert result.failed == {"clip-b": "wavespeed-team-b cannot be used here"}
@@ -107,20 +107,20 @@ def test_a_run_that_only_submits_waits_a_moment_for_a_throttled_account(world: W
     assert world.told("clip-a") == ["submitted"]
 
 
-def test_a_run_that_waits_carries_more_than_there_are_places_to_the_end(world: World) -> None:
+def test_a_waiting_run_finishes_more_clips_than_there_are_places(world: World) -> None:
     result = carry(world, Stage.DELIVERED, *clips(9), limits=Limits(in_flight=2, per_minute=4))
     assert (result.failed, result.left) == ({}, [])
     assert max(world.provider.flying(post.at) for post in world.provider.posts) == 2
     assert sorted(world.deliverer.fetched) == clips(9)
 
 
-def test_no_more_is_fetched_at_once_than_the_line_takes(world: World) -> None:
+def test_no_more_clips_are_fetched_at_once_than_allowed(world: World) -> None:
     world.deliverer.seconds = 30
     carry(world, Stage.DELIVERED, *clips(20))
     assert world.deliverer.most_at_once == batch.DELIVERIES
 
 
-def test_nothing_to_carry_is_done_at_once(world: World) -> None:
+def test_an_empty_batch_is_done_at_once(world: World) -> None:
     assert carry(world, Stage.DELIVERED) == Followed()
 
 
@@ -129,7 +129,7 @@ def test_nothing_to_carry_is_done_at_once(world: World) -> None:
 
 @pytest.mark.parametrize("until", STAGES)
 @pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.INVALID])
-def test_what_is_refused_is_red_at_submissions_for_everybody(
+def test_a_refused_clip_is_red_at_submissions_in_every_mode(
     world: World, until: Stage, kind: FailureKind
 ) -> None:
     world.provider.answers["clip-a"] = [rejects(kind)]
@@ -154,7 +154,7 @@ def test_a_job_that_fails_is_green_at_submissions_and_red_at_generations(
 
 
 @pytest.mark.parametrize("until", [Stage.GENERATED, Stage.DELIVERED])
-def test_what_does_not_pass_its_checks_is_red_at_the_videos_only(world: World, until: Stage) -> None:
+def test_a_clip_that_fails_its_checks_is_red_at_uploaded_videos_only(world: World, until: Stage) -> None:
     world.deliverer.quarantines = {"clip-a"}
     result = carry(world, until, "clip-a")
     if until is Stage.GENERATED:
@@ -164,7 +164,7 @@ def test_what_does_not_pass_its_checks_is_red_at_the_videos_only(world: World, u
         assert world.told("clip-a") == ["submitted", "generated", "delivered!"]
 
 
-def test_what_cannot_be_stored_is_red_stays_paid_and_is_fetched_by_the_next_run_without_buying(
+def test_a_clip_that_cannot_be_stored_is_red_stays_paid_and_is_fetched_by_the_next_run(
     world: World,
 ) -> None:
     world.deliverer.goes_wrong["clip-a"] = [DailiesError("the bucket is full")]
@@ -219,7 +219,7 @@ def test_a_run_that_only_submits_leaves_a_lost_answer_to_the_sensor(world: World
     assert (world.told("clip-a"), world.told("clip-b")) == ([], ["submitted"])
 
 
-def test_a_lost_answer_that_cannot_be_looked_up_is_waited_for_with_patience(world: World) -> None:
+def test_a_lost_answer_that_cannot_be_looked_up_is_red_and_stays_unknown(world: World) -> None:
     world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
     world.provider.listing_fails = True
     follower = world.follower(Stage.DELIVERED)
@@ -242,7 +242,7 @@ def test_a_lost_answer_that_is_never_found_is_red_and_not_bought_again_by_a_retr
 def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # hours pass, so the run looks more rarely
+    # hours pass, so the run reads more rarely
     for name in ("LOOK_SECONDS", "RECONCILE_SECONDS"):
         monkeypatch.setattr(batch, name, 20.0)
     world.provider.jobs_go["clip-a"] = [Ends(after=20_000)]
@@ -259,7 +259,7 @@ def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(
     assert len(world.provider.posts) == 2
 
 
-def test_a_failure_that_may_pass_is_made_good_within_the_same_run(world: World) -> None:
+def test_a_temporary_failure_is_bought_again_within_the_same_run(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
     result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=3)
     assert result.failed == {}
@@ -267,7 +267,7 @@ def test_a_failure_that_may_pass_is_made_good_within_the_same_run(world: World) 
     assert len(world.provider.jobs) == 3
 
 
-def test_when_max_attempts_are_used_up_the_last_reason_is_told(world: World) -> None:
+def test_after_max_attempts_the_last_reason_is_reported(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
     result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=2)
     assert result.failed == {"clip-a": "out of GPUs"}
@@ -275,7 +275,7 @@ def test_when_max_attempts_are_used_up_the_last_reason_is_told(world: World) -> 
     assert len(world.provider.jobs) == 2
 
 
-def test_what_was_shown_as_submitted_stays_so_when_the_second_purchase_is_refused(world: World) -> None:
+def test_a_clip_shown_as_submitted_stays_so_when_its_second_purchase_is_refused(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS]
     world.provider.answers["clip-a"] = [Answer(), rejects(FailureKind.MODERATION)]
     result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=2)
@@ -283,7 +283,7 @@ def test_what_was_shown_as_submitted_stays_so_when_the_second_purchase_is_refuse
     assert world.told("clip-a") == ["submitted", "generated!"]
 
 
-# What is there already
+# existing purchases
 
 
 def test_a_mixed_batch_buys_only_what_is_missing(world: World) -> None:
@@ -332,9 +332,7 @@ def test_a_delivered_video_that_is_gone_is_red_only_where_it_is_missing(world: W
 
 
 @pytest.mark.parametrize("until", STAGES)
-def test_another_request_in_the_way_is_red_at_submissions_and_lends_no_green(
-    world: World, until: Stage
-) -> None:
+def test_a_clip_that_another_open_request_blocks_is_red_at_submissions(world: World, until: Stage) -> None:
     carry(world, Stage.SUBMITTED, "clip-a")
     world.reports.clear()
     result = carry(world, until, "clip-a", decision="tuesday", seconds=8)
@@ -343,9 +341,7 @@ def test_another_request_in_the_way_is_red_at_submissions_and_lends_no_green(
 
 
 @pytest.mark.parametrize("until", [Stage.GENERATED, Stage.DELIVERED])
-def test_a_failed_job_is_shown_again_as_it_was_when_its_decision_is_carried_again(
-    world: World, until: Stage
-) -> None:
+def test_a_failed_job_is_shown_again_when_its_decision_runs_again(world: World, until: Stage) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS]
     carry(world, until, "clip-a")
     before = world.told("clip-a")
@@ -356,7 +352,7 @@ def test_a_failed_job_is_shown_again_as_it_was_when_its_decision_is_carried_agai
     assert len(world.provider.posts) == 1
 
 
-def test_a_clip_that_ended_while_nobody_looked_is_told_in_full(world: World) -> None:
+def test_a_clip_that_ended_without_a_follower_is_reported_in_full(world: World) -> None:
     carry(world, Stage.GENERATED, "clip-a")
     world.reports.clear()
     result = world.run(world.follower(Stage.DELIVERED).carry([world.newest("clip-a")]))
@@ -364,10 +360,10 @@ def test_a_clip_that_ended_while_nobody_looked_is_told_in_full(world: World) -> 
     assert world.told("clip-a") == NAMES
 
 
-# Others at work
+# other processes at work
 
 
-def test_a_delivery_whose_holder_died_is_taken_over_when_its_lease_is_up(
+def test_a_dead_holders_delivery_is_taken_over_when_its_lease_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = 60
@@ -381,7 +377,7 @@ def test_a_delivery_whose_holder_died_is_taken_over_when_its_lease_is_up(
     assert world.deliverer.fetched == ["clip-a"]
 
 
-def test_a_delivery_that_another_run_finishes_is_seen_and_not_done_again(world: World) -> None:
+def test_a_delivery_that_another_run_finishes_is_not_repeated(world: World) -> None:
     world.deliverer.seconds = 30
     rulings = wanted(world, "clip-a")
 
@@ -397,7 +393,7 @@ def test_a_delivery_that_another_run_finishes_is_seen_and_not_done_again(world: 
 @pytest.mark.parametrize(
     "error", [ValueError("-c"), OSError(28, "No space left on device"), RecursionError(), MemoryError()]
 )
-def test_a_delivery_that_breaks_is_its_clips_and_no_others(
+def test_a_broken_delivery_fails_only_its_clip(
     world: World, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     world.deliverer.goes_wrong["clip-a"] = [error]
@@ -420,7 +416,7 @@ def test_a_delivery_that_is_interrupted_interrupts_the_run(world: World) -> None
         carry(world, Stage.DELIVERED, "clip-a", "clip-b")
 
 
-def test_a_reused_video_that_cannot_be_looked_for_is_its_clips_failure(
+def test_a_reused_video_that_cannot_be_verified_fails_its_clip(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carry(world, Stage.DELIVERED, *clips(3))
@@ -439,12 +435,12 @@ def test_a_reused_video_that_cannot_be_looked_for_is_its_clips_failure(
     assert len(world.provider.posts) == 3
 
 
-def test_a_poll_that_breaks_once_is_made_again(world: World) -> None:
+def test_a_poll_that_breaks_once_is_repeated(world: World) -> None:
     world.provider.polls["clip-a"] = [KeyError("a bug in the client")]
     assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
 
 
-def test_polls_that_break_again_and_again_are_their_clips_and_the_job_stays_paid_for(world: World) -> None:
+def test_polls_that_always_break_fail_their_clip_and_the_job_stays_paid(world: World) -> None:
     world.provider.polls["clip-a"] = [OverflowError("Python int too large")] * 50
     result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
     assert list(result.failed) == ["clip-a"]
@@ -457,9 +453,7 @@ def test_polls_that_break_again_and_again_are_their_clips_and_the_job_stays_paid
     assert len(world.provider.posts) == 2
 
 
-def test_an_end_that_cannot_be_written_down_is_its_clips_too(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_end_that_cannot_be_recorded_fails_its_clip(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     see_end = polls.see_end
 
     def breaks(ledger: Any, attempt: Any, *what: Any, **how: Any) -> Any:
@@ -475,7 +469,7 @@ def test_an_end_that_cannot_be_written_down_is_its_clips_too(
     assert world.newest("clip-a").state is S.SUBMITTED
 
 
-def test_a_submit_that_breaks_may_have_arrived_and_is_never_made_again_on_a_guess(
+def test_a_broken_submit_may_have_arrived_and_is_not_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit = world.provider.submit
@@ -491,7 +485,7 @@ def test_a_submit_that_breaks_may_have_arrived_and_is_never_made_again_on_a_gues
     assert len(world.provider.posts) == len(world.provider.jobs) == 2
 
 
-def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
+def test_an_answer_that_cannot_be_stored_is_stored_by_its_meaning(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     submit = world.provider.submit
@@ -499,7 +493,7 @@ def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
     async def odd(endpoint: str, body: dict[str, Any], **how: Any) -> Any:
         answer = await submit(endpoint, body, **how)
         if body["prompt"] == "clip-a":
-            # what no column takes, past what the dataclass cleans
+            # a value that no column accepts, set after the dataclass has cleaned its fields
             object.__setattr__(answer, "model", ["a", "list"])
         return answer
 
@@ -510,7 +504,7 @@ def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
     assert "clip-a: an answer could not be recorded as it came" in caplog.text
 
 
-def test_a_report_that_breaks_is_its_clips_failure(world: World) -> None:
+def test_a_broken_report_fails_its_clip(world: World) -> None:
     def report(told: Any) -> None:
         if told.clip == "clip-a":
             raise TypeError("metadata")
@@ -522,14 +516,14 @@ def test_a_report_that_breaks_is_its_clips_failure(world: World) -> None:
         result = world.run(follower.follow(wanted(world, "clip-a", "clip-b")))
         assert list(result.failed) == ["clip-a"]
         assert "clip-a could not be shown: an error nobody foresaw (TypeError)" in result.failed["clip-a"]
-        assert world.newest("clip-a").state is S.DELIVERED, "it is brought home all the same"
+        assert world.newest("clip-a").state is S.DELIVERED, "the clip is delivered nevertheless"
     assert world.told("clip-b") == [*NAMES, *(f"{name}=" for name in NAMES)]
 
 
 @pytest.mark.parametrize(
     ("loop", "state"), [("poll_due", S.SUBMITTED), ("submit_queue", S.WITHDRAWN), ("reconcile", S.DELIVERED)]
 )
-def test_a_loop_that_breaks_fails_what_waits_for_it(
+def test_a_broken_loop_fails_the_clips_that_wait_for_it(
     world: World, monkeypatch: pytest.MonkeyPatch, loop: str, state: S
 ) -> None:
     async def breaks(*_: Any, **__: Any) -> int:
@@ -545,7 +539,7 @@ def test_a_loop_that_breaks_fails_what_waits_for_it(
         assert "an error nobody foresaw (ZeroDivisionError)" in result.failed["clip-a"]
 
 
-def test_a_provider_that_stammers_is_waited_for(world: World) -> None:
+def test_a_provider_with_passing_errors_is_waited_for(world: World) -> None:
     world.provider.polls["clip-a"] = [*[PollFailed("502")] * 3, PollFailed("401", kind=FailureKind.AUTH)]
     assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
 
@@ -553,7 +547,7 @@ def test_a_provider_that_stammers_is_waited_for(world: World) -> None:
 @pytest.mark.parametrize(
     "limits", [Limits(), pytest.param(Limits(in_flight=3, per_minute=6), marks=pytest.mark.slow)]
 )
-def test_two_runs_and_a_sensor_on_one_ledger_send_each_once_and_ask_one_at_a_time(
+def test_two_runs_and_a_sensor_on_one_ledger_send_each_clip_once_and_never_poll_a_job_twice_at_once(
     world: World, limits: Limits
 ) -> None:
     names = clips(12)
@@ -610,7 +604,7 @@ async def interrupted(world: World, until: Stage, rulings: list[Decided], after:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 3.0, 61.0, 64.0])
-def test_a_terminated_run_leaves_everything_to_whoever_comes_next(world: World, after: float) -> None:
+def test_a_terminated_run_leaves_everything_to_the_next_process(world: World, after: float) -> None:
     names = clips(8)
     rulings = wanted(world, *names)
     world.run(interrupted(world, Stage.DELIVERED, rulings, after))
@@ -620,7 +614,7 @@ def test_a_terminated_run_leaves_everything_to_whoever_comes_next(world: World, 
     assert {world.newest(name).state for name in names} == {S.DELIVERED}
 
 
-def test_a_run_that_is_terminated_in_the_middle_of_posts_keeps_the_answers_that_come_in_time(
+def test_a_run_that_is_terminated_during_posts_records_the_answers_in_time(
     world: World,
 ) -> None:
     for number, name in enumerate(clips(8)):
@@ -633,8 +627,8 @@ def test_a_run_that_is_terminated_in_the_middle_of_posts_keeps_the_answers_that_
     assert states == [S.SUBMITTED, S.SUBMITTING] * 4
 
 
-def test_a_run_that_has_all_it_wants_waits_for_the_answers_to_others_posts(world: World) -> None:
-    """First in, first out over all runs: it may be sending for somebody else when its own batch is done."""
+def test_a_finished_run_waits_for_the_answers_to_posts_it_sent_for_others(world: World) -> None:
+    """First in, first out over all runs: a run may be sending another run's clip when its own batch is done."""
     mine = wanted(world, "clip-a")
     wanted(world, "clip-b", decision="tuesday")
     world.provider.answers["clip-b"] = [Answer(after=POSTS_GRACE_SECONDS + 15)]
@@ -643,7 +637,7 @@ def test_a_run_that_has_all_it_wants_waits_for_the_answers_to_others_posts(world
     assert world.newest("clip-b").state is S.SUBMITTED
 
 
-def test_others_jobs_that_nobody_asks_for_do_not_make_a_run_spin(
+def test_other_runs_unpolled_jobs_do_not_make_a_run_spin(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carry(world, Stage.SUBMITTED, *clips(5))
@@ -663,7 +657,7 @@ def test_others_jobs_that_nobody_asks_for_do_not_make_a_run_spin(
     assert looks <= 60
 
 
-def test_what_was_superseded_while_it_was_followed_is_followed_on_in_its_new_form(world: World) -> None:
+def test_a_purchase_that_is_superseded_while_followed_is_followed_as_its_successor(world: World) -> None:
     rulings = wanted(world, "clip-a")
     wanted(world, "clip-a", decision="tuesday", seconds=8)
     result = world.run(world.follower(Stage.DELIVERED).follow(rulings))

@@ -1,4 +1,4 @@
-"""The thread that renews a run's claim: it goes on while the loop is busy, and not for a loop that hangs for ever."""
+"""The thread that renews a run's claim: it continues while the loop is busy, and stops for a loop that hangs for ever."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ def opening(ledger: Ledger) -> Callable[[], contextlib.AbstractContextManager[Le
 def until(done: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 30
     while not done():
-        assert time.monotonic() < give_up, "it did not happen in time"
+        assert time.monotonic() < give_up, "the condition did not hold in time"
         time.sleep(0.01)
 
 
@@ -49,7 +49,7 @@ def claimed_until(ledger: Ledger) -> float:
         return float(connection.execute(table.select().where(table.c.run_id == RUN)).one().until)
 
 
-def test_it_claims_renews_and_gives_back(ledger: Ledger) -> None:
+def test_the_heartbeat_claims_renews_and_releases(ledger: Ledger) -> None:
     beating = Heartbeat(opening(ledger), RUN)
     beating.start()
     assert heartbeats.owners(ledger) == {RUN: beating.owner}
@@ -59,7 +59,7 @@ def test_it_claims_renews_and_gives_back(ledger: Ledger) -> None:
     assert heartbeats.owners(ledger) == {}
 
 
-def test_it_goes_on_while_the_loop_is_busy_and_not_when_it_hangs(ledger: Ledger) -> None:
+def test_the_heartbeat_continues_while_the_loop_is_busy_and_stops_when_it_hangs(ledger: Ledger) -> None:
     now, looks = 1000.0, 0
 
     def monotonic() -> float:
@@ -68,7 +68,7 @@ def test_it_goes_on_while_the_loop_is_busy_and_not_when_it_hangs(ledger: Ledger)
         return now
 
     def beats(times: int) -> None:
-        """Let the thread look at the clock so often."""
+        """Set how often the thread reads the clock."""
         enough = looks + times
         until(lambda: looks >= enough)
 
@@ -80,10 +80,10 @@ def test_it_goes_on_while_the_loop_is_busy_and_not_when_it_hangs(ledger: Ledger)
             now += STALL_SECONDS - 1
             first = claimed_until(ledger)
             until(lambda: claimed_until(ledger) > first)
-            # still blocked, and no longer believed
+            # still blocked, and the claim is no longer renewed
             now += 2
             assert beating.is_stalled
-            # the second look comes after the renewal that may have been under way
+            # the second check comes after a renewal that may have been in progress
             beats(2)
             before = claimed_until(ledger)
             beats(5)
@@ -98,7 +98,7 @@ def test_it_goes_on_while_the_loop_is_busy_and_not_when_it_hangs(ledger: Ledger)
     beating.stop()
 
 
-def test_a_ledger_that_does_not_answer_is_asked_again(ledger: Ledger) -> None:
+def test_a_claim_is_retried_when_the_ledger_does_not_answer(ledger: Ledger) -> None:
     failures = iter([UnavailableError("locked"), UnavailableError("locked"), ValueError("odd")])
 
     @contextlib.contextmanager
@@ -113,7 +113,7 @@ def test_a_ledger_that_does_not_answer_is_asked_again(ledger: Ledger) -> None:
     beating.stop()
 
 
-def test_a_run_that_was_given_up_before_it_began_does_not_begin(ledger: Ledger) -> None:
+def test_a_run_that_was_declared_dead_before_it_began_does_not_begin(ledger: Ledger) -> None:
     heartbeats.begin(ledger, RUN, "w1:7:a")
     heartbeats.take(ledger, RUN, "w1:7:a")
     with pytest.raises(RunLostError):

@@ -1,4 +1,4 @@
-"""What is held is judged again when what was missing has come; what is unknown ends as held also where nothing can be read."""
+"""A held purchase is judged again when the missing fact arrives; an unknown one ends as held even if no listing can be read."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,11 +30,11 @@ from resources.providers.base import Charge
 SETTLE_SECONDS = 60.0
 POST_DEADLINE_SECONDS = 30.0
 AT_MOST_SECONDS = search_schedule.HELD_PAUSE_SECONDS + 60.0
-"""Within so long of the reason's end a held purchase is settled."""
+"""Seconds after the reason's end within which a held purchase is settled."""
 
 
 def lose(world: World, clip: str = "clip-a", **changes: Any) -> None:
-    """One order comes to nothing and is held."""
+    """Lose an order that creates no job, until it is held."""
     world.provider.answers[clip] = [IN_VAIN]
     enqueue(world, clip, **changes)
     sensor(world, until=ended(world, clip))
@@ -42,7 +42,7 @@ def lose(world: World, clip: str = "clip-a", **changes: Any) -> None:
 
 
 def soon(world: World, so: Callable[[], bool], *, within: float = AT_MOST_SECONDS) -> None:
-    """Ticks until something is so, for a bounded time."""
+    """Tick until a condition holds, for a bounded time."""
     give_up = world.clock() + within
     sensor(world, until=lambda: so() or world.clock() > give_up)
     assert so()
@@ -56,16 +56,16 @@ def others(count: int) -> list[str]:
     return [f"other-{number:03}" for number in range(count)]
 
 
-# The listing is known by now
+# the listing's lag becomes known
 
 
-def test_a_miss_that_was_held_for_want_of_jobs_is_believed_when_they_have_been_seen(either: World) -> None:
+def test_a_miss_counts_when_enough_jobs_were_seen_in_the_listing(either: World) -> None:
     lose(either)
     enqueue(either, *others(15))
     sensor(either, until=ended(either, *others(15)))
     either.clock.now += AT_MOST_SECONDS
     either.run(either.engine().step("wavespeed"))
-    # what is missing is said as it is now
+    # the reason names what is missing now
     assert either.newest("clip-a").state is S.HELD
     assert "so far 15 were" in (either.newest("clip-a").reason or "")
     enqueue(either, *others(listing_trust.ENOUGH))
@@ -78,7 +78,7 @@ def test_a_miss_that_was_held_for_want_of_jobs_is_believed_when_they_have_been_s
     assert absent.decision == "monday"
 
 
-def test_a_miss_that_was_held_for_want_of_a_later_job_is_believed_when_one_is_listed(either: World) -> None:
+def test_a_miss_counts_when_a_later_job_of_ours_is_listed(either: World) -> None:
     known_lags(either)
     lose(either)
     assert "no job of ours that was accepted later" in (either.newest("clip-a").reason or "")
@@ -88,7 +88,7 @@ def test_a_miss_that_was_held_for_want_of_a_later_job_is_believed_when_one_is_li
     everything_is_accounted_for(either, "clip-a", "clip-b")
 
 
-def test_what_was_decided_more_than_a_day_ago_is_released_and_not_bought_by_itself(either: World) -> None:
+def test_a_purchase_of_an_old_decision_is_released_and_not_bought_by_itself(either: World) -> None:
     known_lags(either)
     lose(either)
     either.clock.now += 86_400
@@ -100,11 +100,11 @@ def test_what_was_decided_more_than_a_day_ago_is_released_and_not_bought_by_itse
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
-# Whose a job is
+# assignment of jobs
 
 
-def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(anonymous: World) -> None:
-    """Two posters die, and only one of their orders has made a job: nothing tells whose it is until a person says so."""
+def test_a_purchase_that_was_held_because_of_another_is_settled_with_it(anonymous: World) -> None:
+    """Two posters die, and only one of their orders has made a job: its POST stays uncertain until a person names it."""
     known_lags(anonymous)
     enqueue(anonymous, "clip-a", "clip-b")
     claim(anonymous)
@@ -125,7 +125,7 @@ def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(ano
 
 
 def test_a_held_purchase_takes_no_strangers_job_whatever_the_bill_shows_later(shared: World) -> None:
-    """A stranger's job made it held; a bill that is silent later must not make the job ours."""
+    """A stranger's job made it held; a bill that no longer shows the charge must not make the job ours."""
     anonymous = shared
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(anonymous, "clip-a")
@@ -153,11 +153,11 @@ def test_a_job_that_is_listed_hours_late_is_found(either: World) -> None:
     everything_is_accounted_for(either, "clip-a")
 
 
-# Nothing can be read
+# unreadable listings
 
 
 @pytest.mark.parametrize("what", ["listing", "bill"])
-def test_what_is_unknown_is_held_after_the_stated_time_and_goes_on_when_it_can_be_read(
+def test_an_unknown_purchase_is_held_after_the_stated_time_and_settled_when_the_listing_can_be_read(
     either: World, what: str
 ) -> None:
     known_lags(either)
@@ -184,7 +184,9 @@ def test_what_is_unknown_is_held_after_the_stated_time_and_goes_on_when_it_can_b
 
 
 @pytest.mark.parametrize("what", ["listing", "bill"])
-def test_a_job_that_was_made_while_nothing_could_be_read_is_found_then(either: World, what: str) -> None:
+def test_a_job_that_was_made_while_nothing_could_be_read_is_found_afterwards(
+    either: World, what: str
+) -> None:
     fail(either, what)
     either.provider.answers["clip-a"] = [QUICK]
     either.provider.stranger("somebody", model="another-model")
@@ -197,7 +199,7 @@ def test_a_job_that_was_made_while_nothing_could_be_read_is_found_then(either: W
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
-def test_a_listing_that_never_answers_keeps_nothing_else_of_a_step_from_being_done(either: World) -> None:
+def test_a_listing_that_never_answers_does_not_prevent_other_parts_of_a_step(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(either, "clip-a", "clip-b")
@@ -219,11 +221,11 @@ def fail(world: World, what: str) -> None:
         world.provider.bill = UnavailableError("the provider's bill broke off")
 
 
-# How much is read
+# amount of reading
 
 
 @pytest.mark.slow
-def test_looks_for_what_is_held_are_rare_read_no_history_and_end(anonymous: World) -> None:
+def test_searches_for_held_purchases_are_rare_read_no_history_and_end(anonymous: World) -> None:
     known_lags(anonymous)
     lose(anonymous)
     read: list[float] = []
@@ -235,7 +237,7 @@ def test_looks_for_what_is_held_are_rare_read_no_history_and_end(anonymous: Worl
 
     anonymous.provider.list_jobs = counted  # type: ignore[method-assign]
     engine = anonymous.engine()
-    # the sweeps of a whole step read the listing for reasons of their own
+    # the sweeps of a whole step read the listing for other reasons
     reconciler, contract = engine._reconciler, engine.accounts["wavespeed"].contract
 
     async def a_day(*, ticks: int) -> None:

@@ -1,4 +1,4 @@
-"""What the listing's lag is measured on: when a job was first listed, whether it was known to be ours by then or not."""
+"""The listing's lag is measured on the first listing of a job, whether or not the job was known to be ours by then."""
 
 import asyncio
 
@@ -42,10 +42,10 @@ def tick(world: World, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("listed_after", [0.0, 45.0])
-def test_a_job_that_was_listed_before_its_poster_was_given_up_has_no_long_lag(
+def test_a_job_that_was_listed_before_its_posters_lease_ended_has_no_long_lag(
     world: World, listed_after: float
 ) -> None:
-    """Its poster is dead, so it is nobody's for the length of a lease, while others have the listing read."""
+    """While its lease lasts, the dead poster's job is unowned, and other lost POSTs make the engine read the listing."""
     enqueue(world, "dead")
     claimed = queue.claim_next(
         world.ledger, "wavespeed", PostTerms(Limits(), 30, clock_offset=ClockOffset(-1, 1))
@@ -60,15 +60,15 @@ def test_a_job_that_was_listed_before_its_poster_was_given_up_has_no_long_lag(
     assert listed_after <= measured <= listed_after + 20
 
 
-def test_a_job_that_was_too_old_for_the_reading_before_has_no_lag(world: World) -> None:
-    """A reading that looks further back than the one before lists jobs that were outside of it."""
+def test_a_job_that_was_too_old_for_the_earlier_reading_has_no_lag(world: World) -> None:
+    """A reading that goes further back than the one before lists jobs that the earlier one left out."""
     old = world.provider.stranger()
     world.clock.now += 3_000
     world.provider.answers["in-vain"] = [Answer(BROKEN, after=0.3)] * 3
     enqueue(world, "in-vain")
     tick(world, 20)
     with world.ledger.write() as connection:
-        # the fake lists what it is asked for; an older POST that is unknown asks for more
+        # the fake lists the requested window; an older unknown POST widens it
         connection.execute(sa.text("UPDATE submissions SET started_at = started_at - 3000"))
     tick(world, 40)
     assert old.id not in seen(world)

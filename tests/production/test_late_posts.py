@@ -12,7 +12,7 @@ from resources.ledger.states import AttemptState
 
 
 def sleeping(monkeypatch: pytest.MonkeyPatch, world: World, seconds: float) -> list[float]:
-    """The first claim is followed by a sleep of the whole process; returns when it woke."""
+    """The process sleeps after its first claim; returns the times at which it woke."""
     claim, woke = queue.claim_next, []
 
     def slow(*args: Any, **options: Any) -> object:
@@ -39,7 +39,7 @@ def test_a_post_whose_deadline_has_passed_is_not_sent(
     assert world.newest("clip-001").state is AttemptState.QUEUED
     world.clock.now += outcomes.NOT_SENT_SECONDS
     world.run(submit_queue(engine))
-    assert len(world.provider.posts) == 1, "sent by a submission of its own"
+    assert len(world.provider.posts) == 1, "sent once, by a new submission"
     assert world.newest("clip-001").state is AttemptState.SUBMITTED
 
 
@@ -51,13 +51,11 @@ def test_a_post_whose_deadline_was_set_by_a_clock_ahead_is_not_sent(
     woke = sleeping(monkeypatch, world, 600 - 2 * 86_400)
     world.run(submit_queue(world.engine(), until=world.clock.now + 1))
     assert woke
-    assert world.provider.posts == [], (
-        "by now others may have found its lease over, and proved that it came to nothing"
-    )
+    assert world.provider.posts == [], "by now another process may have ended the lease and proved absence"
     assert world.newest("clip-001").state is AttemptState.QUEUED
 
 
-def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
+def test_a_poster_does_not_send_a_post_whose_lease_ended_while_it_slept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide(world.ledger, [a_request("clip-001")], Decision("monday"))
@@ -76,9 +74,7 @@ def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
     assert world.newest("clip-001").state is AttemptState.ABSENT
 
 
-def test_a_post_that_is_late_has_only_the_rest_of_its_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_post_has_only_the_rest_of_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     decide(world.ledger, [a_request("clip-001")], Decision("monday"))
     sleeping(monkeypatch, world, 20.0)
     given: list[float] = []

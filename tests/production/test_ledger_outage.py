@@ -1,4 +1,4 @@
-"""The ledger's database goes away while a run is at work: the run goes on, and every clip is bought once."""
+"""The ledger's database goes away while a run works: the run continues, and every clip is bought once."""
 
 import threading
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ pytestmark = pytest.mark.slow
 
 CLIPS = ["clip-a", "clip-b"]
 STEPS = 6
-"""Into how many parts the statements of a batch are cut; the database goes away in each."""
+"""Number of parts of a batch's statements; the database goes away in each part."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server of this module's own, which may be ended."""
+    """A server of this module alone, which tests may stop."""
     with PostgresServer() as own:
         yield own
 
 
 class Outage:
-    """Ends sessions at the n-th statement of a world's ledger, or at the next one within a transaction, and counts them."""
+    """Counts the statements of a world's ledger, and cuts the session at the n-th one or at the next one within a transaction."""
 
     def __init__(
         self, world: World, server: PostgresServer, *, at: int, whole: bool = False, within: bool = False
@@ -45,7 +45,7 @@ class Outage:
     def _hear(self, connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
         self.said += 1
         if self._within and self.said == self._at and "set_config" in statement:
-            # it begins a transaction, which waits for the server
+            # this statement begins a transaction, which waits for the server
             self._at += 1
         if self.said != self._at:
             return
@@ -97,7 +97,7 @@ def url(server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_batch_goes_on_whenever_its_session_is_cut(server: PostgresServer) -> None:
+def test_a_batch_continues_whenever_its_session_is_cut(server: PostgresServer) -> None:
     def once(at: int) -> int:
         url = server.ledger_database()
         world, cut, result = carried(url, server, at=at)
@@ -113,7 +113,7 @@ def test_a_batch_goes_on_whenever_its_session_is_cut(server: PostgresServer) -> 
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_batch_goes_on_when_the_server_is_back(server: PostgresServer, url: str) -> None:
+def test_a_batch_continues_when_the_server_is_back(server: PostgresServer, url: str) -> None:
     world, cut, result = carried(url, server, at=60, whole=True)
     assert cut.happened
     all_is_well(world, result)

@@ -1,4 +1,4 @@
-"""An account's limits, measured where the provider receives: a hundred clips, several processes, a network that dawdles."""
+"""An account's limits, measured at the provider: a hundred clips, several processes, a slow network."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ CLIPS = [f"clip-{number:03}" for number in range(40)]
 
 
 class Faraway(FakeProvider):
-    """Requests take a while to arrive, each its own."""
+    """A provider whose requests take different times to arrive."""
 
     rng = random.Random(7)
     slowest = 4.0
@@ -29,7 +29,7 @@ class Faraway(FakeProvider):
 
 
 async def several(world: World, limits: Limits, *, processes: int, every: float) -> None:
-    """Some processes at once, each at work every few seconds, until everything has ended."""
+    """Several processes at once, each with a step every few seconds, until every clip has ended."""
 
     async def one(delay: float) -> None:
         engine = world.engine(limits)
@@ -55,10 +55,10 @@ def test_forty_clips_on_two_places_and_two_submits_a_minute(world: World) -> Non
     assert max(world.provider.flying(post.at) for post in posts) <= 2
     assert {attempt.state for attempt in world.ledger.latest(CLIPS).values()} == {S.SUCCEEDED}
     least = len(CLIPS) / 2 * 60
-    assert world.clock() - started <= 1.5 * least, "limits are used, not only kept"
+    assert world.clock() - started <= 1.5 * least, "the limits are fully used, not only obeyed"
 
 
-def test_a_large_account_is_not_sent_to_one_at_a_time(world: World) -> None:
+def test_a_large_account_gets_parallel_posts(world: World) -> None:
     world.provider = Faraway(world.clock)
     decide(world.ledger, [a_request(clip) for clip in CLIPS], Decision("monday"))
     started = world.clock()
@@ -87,10 +87,10 @@ def test_a_429_slows_the_account_and_the_order_is_kept(world: World) -> None:
     assert gaps[0] >= 30
     assert gaps[1] >= 60
     assert gaps[2] >= 120
-    assert all(post.at > throttled[-1] for post in posts[1:]), "nobody overtakes"
+    assert all(post.at > throttled[-1] for post in posts[1:]), "no POST overtakes the throttled one"
 
 
-def test_a_poll_that_is_throttled_slows_every_poll_of_the_account_and_its_submits(world: World) -> None:
+def test_a_throttled_poll_slows_every_poll_and_post_of_the_account(world: World) -> None:
     decide(world.ledger, [a_request(clip) for clip in CLIPS[:5]], Decision("monday"))
     engine = world.engine()
     world.run(submit_queue(engine))
@@ -114,7 +114,7 @@ def test_a_poll_that_is_throttled_slows_every_poll_of_the_account_and_its_submit
     assert world.provider.posts_of("clip-005")[0].at >= throttled_at + 80
 
 
-def test_a_poll_that_fails_otherwise_slows_only_its_job(world: World) -> None:
+def test_another_failure_of_a_poll_slows_only_its_job(world: World) -> None:
     decide(world.ledger, [a_request(clip) for clip in CLIPS[:2]], Decision("monday"))
     engine = world.engine()
     world.run(submit_queue(engine))

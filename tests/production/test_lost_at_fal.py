@@ -1,4 +1,4 @@
-"""Answers that are lost at fal: adopted exactly, with strangers on the same key ordering the same at the same second. Time is virtual."""
+"""Lost answers at fal: adopted exactly, although strangers on the same key order the same at the same second. Time is virtual."""
 
 import asyncio
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def test_a_lost_answer_is_adopted_exactly_among_strangers(rig: Rig, loss: dict[s
     assert len(rig.jobs) == 4
 
 
-def test_without_a_seed_of_its_own_it_is_held(rig: Rig) -> None:
+def test_a_lost_answer_without_its_own_seed_is_held(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=1)
     rig.decide("clip-a", seed=None)
     attempt = rig.until_ended("clip-a", also=rig.twins(None, None, None))["clip-a"]
@@ -40,7 +40,7 @@ def test_without_a_seed_of_its_own_it_is_held(rig: Rig) -> None:
     assert len(rig.jobs) == 4
 
 
-def test_two_lost_answers_of_equal_orders_are_each_given_their_own(rig: Rig) -> None:
+def test_two_lost_answers_of_equal_orders_each_get_their_own_job(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=2)
     rig.decide("clip-a", "clip-b", seed=OWN)
     found = rig.until_ended("clip-a", "clip-b")
@@ -49,7 +49,7 @@ def test_two_lost_answers_of_equal_orders_are_each_given_their_own(rig: Rig) -> 
     assert len(rig.jobs) == 2
 
 
-def test_a_job_that_runs_is_not_listed_and_so_not_taken_for_absent(rig: Rig) -> None:
+def test_a_running_job_is_not_listed_and_not_taken_for_absent(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=1)
     rig.fault({"do": "take", "seconds": 3_000}, times=1)
     rig.decide("clip-a", seed=OWN)
@@ -58,7 +58,7 @@ def test_a_job_that_runs_is_not_listed_and_so_not_taken_for_absent(rig: Rig) -> 
     assert len(rig.jobs) == 1
 
 
-def test_what_the_bill_says_is_booked_to_the_cent(rig: Rig) -> None:
+def test_the_bill_is_booked_to_the_cent(rig: Rig) -> None:
     rig.decide("clip-a", seed=OWN)
     attempt = rig.until_ended("clip-a")["clip-a"]
     assert attempt.quoted_micros == 2_000_000
@@ -75,7 +75,7 @@ def test_what_the_bill_says_is_booked_to_the_cent(rig: Rig) -> None:
     assert (billed.cost_micros, billed.charge_source) == (1_517_000, "bill")
 
 
-def test_a_refusal_that_may_be_charged_counts_as_spent_until_the_bill_says_otherwise(tmp_path: Path) -> None:
+def test_a_refusal_that_may_be_charged_counts_until_the_bill_shows_that_it_was_free(tmp_path: Path) -> None:
     rig = Rig(tmp_path, "fal", MODEL, BODY)
     try:
         rig.fault({"do": "fail", "error": "violates the content policy"}, times=1)

@@ -1,4 +1,4 @@
-"""Answers that are lost at Replicate: adopted exactly, with strangers on the same account ordering the same at the same second."""
+"""Lost answers at Replicate: adopted exactly, although strangers on the same account order the same at the same second."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_lost_answer_is_adopted_exactly_among_strangers(rig: Rig, loss: dict[s
     assert len(rig.jobs) == 4
 
 
-def test_without_a_seed_of_its_own_it_is_held(rig: Rig) -> None:
+def test_a_lost_answer_without_its_own_seed_is_held(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=1)
     rig.decide("clip-a", seed=None)
     attempt = rig.until_ended("clip-a", also=rig.twins(None, None, None))["clip-a"]
@@ -38,10 +38,10 @@ def test_without_a_seed_of_its_own_it_is_held(rig: Rig) -> None:
     assert len(rig.jobs) == 4
 
 
-def test_a_post_that_came_to_nothing_is_not_bought_again_without_a_bill_that_proves_it(rig: Rig) -> None:
+def test_a_post_without_a_job_is_not_bought_again_because_no_bill_proves_it(rig: Rig) -> None:
     rig.fault({"do": "drop"}, times=1)
     rig.decide("clip-a", seed=OWN)
     attempt = rig.until_ended("clip-a", also=rig.twins(1))["clip-a"]
-    # the stranger's job is not taken for ours, and none of ours was made
+    # the stranger's job is not adopted, and our POST made none
     assert (attempt.state, attempt.job_id) == (S.HELD, None)
     assert len(rig.jobs) == 1

@@ -1,4 +1,4 @@
-"""The mark of a ledger in its bucket: when it is looked at, when it is advanced, what an outage does to it."""
+"""The mark of a ledger in its bucket: when it is read and advanced, and the effect of an outage."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from resources.storage.s3_client import S3Settings
 
 
 class Bucket:
-    """An object store in memory that counts, and that can be down."""
+    """An object store in memory that counts requests, and can be down."""
 
     def __init__(self, name: str = "bucket") -> None:
         self.settings = S3Settings(bucket=name, access_key_id="k" * 5, secret_access_key="s" * 8)
@@ -67,7 +67,7 @@ def wants(world: World, *clips: str) -> None:
     decide(world.ledger, [a_request(clip) for clip in clips], Decision("monday"))
 
 
-def test_a_process_looks_again_only_after_a_while(
+def test_a_process_reads_the_mark_again_only_after_a_while(
     mark: BucketMark, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = bucket.reads
@@ -88,7 +88,7 @@ def test_a_bucket_that_does_not_answer_is_a_reason_not_to_buy(
     assert another.refusal() is None
 
 
-def test_what_has_not_changed_is_not_written_again(world: World, mark: BucketMark, bucket: Bucket) -> None:
+def test_an_unchanged_mark_is_not_written_again(world: World, mark: BucketMark, bucket: Bucket) -> None:
     writes = bucket.writes
     mark.advance()
     assert bucket.writes == writes
@@ -110,7 +110,7 @@ def test_a_ledger_that_is_behind_does_not_write_its_mark(
     assert bucket.objects["ledger.json"] == kept
 
 
-def test_a_number_alone_is_not_believed(world: World) -> None:
+def test_a_mark_with_another_entry_or_number_is_not_recognised(world: World) -> None:
     wants(world, "clip-a", "clip-b")
     true = mark_of(world.ledger)
     assert knows(world.ledger, true)
@@ -146,7 +146,7 @@ async def test_every_order_reaches_the_mark_however_close_together_they_are(
     await keeper.aclose()
 
 
-async def test_at_the_end_the_mark_is_where_the_ledger_is(
+async def test_at_the_end_the_mark_equals_the_ledgers_journal(
     world: World, mark: BucketMark, bucket: Bucket
 ) -> None:
     keeper = MarkKeeper(mark)
@@ -167,7 +167,7 @@ async def test_an_outage_of_the_bucket_does_not_end_the_engine(
     assert "was not advanced" in caplog.text
 
 
-def test_an_engine_that_may_not_buy_leaves_its_queue_and_says_why(
+def test_an_engine_that_may_not_buy_leaves_its_queue_and_gives_the_reason(
     world: World, mark: BucketMark, bucket: Bucket
 ) -> None:
     wants(world, "clip-a")
@@ -191,7 +191,7 @@ def test_an_engine_that_may_not_buy_leaves_its_queue_and_says_why(
 def test_an_engine_whose_ledger_is_older_than_its_bucket_settles_no_lost_answer(
     world: World, mark: BucketMark, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, is_behind: bool
 ) -> None:
-    """The job may be one of a POST that the ledger has forgotten."""
+    """The listed job may belong to a POST that the ledger has forgotten."""
     monkeypatch.setattr(bucket_mark, "CHECK_SECONDS", -1.0)
     world.provider.answers["clip-a"] = [QUICK]
     enqueue(world, "clip-a")

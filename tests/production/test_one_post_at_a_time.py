@@ -1,4 +1,4 @@
-"""Why POSTs of an endpoint whose jobs only elimination can tell apart go one at a time, and which others need not."""
+"""Why POSTs of some endpoints go one at a time (only elimination identifies their jobs), and which POSTs need not."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ CLIPS = ("clip-a", "clip-b", "clip-c")
 
 @pytest.fixture
 def all_lost(anonymous: World) -> World:
-    """Three clips are ordered, each has a job, and no POST is answered."""
+    """Order three clips; each has a job, and every answer is lost."""
     known_lags(anonymous)
     for clip in CLIPS:
         anonymous.provider.answers[clip] = [QUICK]
@@ -25,7 +25,7 @@ def all_lost(anonymous: World) -> World:
 
 @pytest.fixture
 def shows_requests(shared: World) -> World:
-    """An account whose listing shows each job's request, and whose key others use: the jobs of all POSTs, which are not answered."""
+    """An account on a shared key whose listing shows each job's request; every answer to a POST is lost."""
     known_lags(shared)
     shared.provider.capabilities = replace(shared.provider.capabilities, echoes_input=True)
     shared.provider.echoes_bodies = True
@@ -44,12 +44,12 @@ def seeds_of(world: World) -> set[int]:
 
 
 def settled(world: World) -> list[Attempt]:
-    # `held` is settled here: without further proof nothing follows it
+    # `held` counts as settled: without further proof it stays
     sensor(world, until=ended(world, *CLIPS))
     return [world.newest(clip) for clip in CLIPS]
 
 
-def test_one_after_the_other_each_lost_post_gets_its_job(all_lost: World) -> None:
+def test_lost_posts_that_were_sent_one_after_the_other_each_get_their_job(all_lost: World) -> None:
     for attempt in settled(all_lost):
         assert attempt.state is S.SUCCEEDED
         assert all_lost.provider.jobs[attempt.job_id or ""].clip == attempt.clip
@@ -58,7 +58,7 @@ def test_one_after_the_other_each_lost_post_gets_its_job(all_lost: World) -> Non
 def test_posts_that_are_lost_together_are_held_and_never_exchanged(
     all_lost: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed process or an outage would leave if they were sent side by side."""
+    """This is the state that a killed process or an outage would leave if they were sent in parallel."""
     monkeypatch.setattr(limits, "FRESH_SECONDS", -1.0)
     found = settled(all_lost)
     assert len(all_lost.provider.posts) == len(all_lost.provider.jobs) == len(CLIPS)
@@ -70,7 +70,7 @@ def test_posts_that_are_lost_together_are_held_and_never_exchanged(
     assert {attempt.job_id for attempt in found} == {None}
 
 
-def test_posts_with_a_seed_of_their_own_go_side_by_side_and_each_gets_its_job(shows_requests: World) -> None:
+def test_posts_with_their_own_seeds_go_in_parallel_and_each_gets_its_job(shows_requests: World) -> None:
     enqueue(shows_requests, *CLIPS, seed=Seed(name="seed"))
     for attempt in settled(shows_requests):
         assert attempt.state is S.SUCCEEDED
@@ -79,17 +79,17 @@ def test_posts_with_a_seed_of_their_own_go_side_by_side_and_each_gets_its_job(sh
     assert seconds_between_posts(shows_requests) < 1
 
 
-def test_the_takes_of_a_clip_differ_by_their_seeds_and_go_side_by_side(shows_requests: World) -> None:
+def test_the_takes_of_a_clip_differ_by_their_seeds_and_go_in_parallel(shows_requests: World) -> None:
     enqueue(shows_requests, "clip-a", seed=Seed(name="seed"), takes=3)
     settled_takes(shows_requests, 3)
     assert len(seeds_of(shows_requests)) == 3
     assert seconds_between_posts(shows_requests) < 1
 
 
-def test_one_seed_for_all_takes_would_tell_none_of_them_apart(
+def test_one_seed_for_all_takes_would_identify_none(
     shows_requests: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control: side by side is safe because of the seeds."""
+    """The negative control: only the seeds make parallel POSTs safe."""
     monkeypatch.setattr(queue, "_own_seed", lambda _request: 7)
     enqueue(shows_requests, "clip-a", seed=Seed(name="seed"), takes=3)
     sensor(shows_requests, until=ended(shows_requests, "clip-a"))
@@ -100,7 +100,7 @@ def test_one_seed_for_all_takes_would_tell_none_of_them_apart(
 @pytest.mark.parametrize(
     "request_", [{}, {"seed": Seed(name="seed"), "body": {"prompt": "clip-a", "seed": 7}}]
 )
-def test_posts_without_a_seed_of_their_own_go_one_after_the_other(
+def test_posts_without_their_own_seed_go_one_after_the_other(
     shows_requests: World, request_: dict[str, object]
 ) -> None:
     for clip in CLIPS:

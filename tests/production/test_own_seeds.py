@@ -1,4 +1,4 @@
-"""A listing that shows requests names the job of a lost POST by the POST's own seed, also where strangers order the same."""
+"""A listing that shows requests identifies the job of a lost POST by its seed, even if strangers order the same."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ OWN = Seed(name="seed")
 
 @pytest.fixture
 def shows_requests(shared: World) -> World:
-    """An account on a shared key whose listing shows each job's request, and none of our ids."""
+    """An account on a shared key whose listing shows each job's request, but none of our ids."""
     shared.provider.echoes_bodies = True
     return shared
 
@@ -37,7 +37,7 @@ def lose_among_strangers(world: World, *, seed: Seed | None) -> None:
     sensor(world, until=ended(world, "clip-a"))
 
 
-def test_strangers_that_order_the_same_at_the_same_second_are_told_apart_by_the_seed(
+def test_strangers_equal_orders_at_the_same_second_differ_by_the_seed(
     shows_requests: World,
 ) -> None:
     lose_among_strangers(shows_requests, seed=OWN)
@@ -48,14 +48,14 @@ def test_strangers_that_order_the_same_at_the_same_second_are_told_apart_by_the_
     assert seeds(shows_requests) == [(mine.body or {})["seed"]]
 
 
-def test_without_a_seed_of_its_own_the_same_post_is_held(shows_requests: World) -> None:
+def test_the_same_post_without_its_own_seed_is_held(shows_requests: World) -> None:
     lose_among_strangers(shows_requests, seed=None)
     attempt = shows_requests.newest("clip-a")
     assert (attempt.state, attempt.job_id) == (S.HELD, None)
     assert seeds(shows_requests) == [None]
 
 
-def test_a_post_that_came_to_nothing_is_not_given_a_strangers_job(shows_requests: World) -> None:
+def test_a_post_without_a_job_does_not_get_a_strangers_job(shows_requests: World) -> None:
     world = shows_requests
     world.provider.answers["clip-a"] = [Answer(Unknown("HTTP 502", 502), after=0.3)]
     enqueue(world, "clip-a", body=ORDER, seed=OWN)
@@ -66,9 +66,9 @@ def test_a_post_that_came_to_nothing_is_not_given_a_strangers_job(shows_requests
     assert world.newest("clip-a").job_id != stranger.id
 
 
-def test_two_lost_posts_of_equal_orders_are_each_given_their_own_job(shows_requests: World) -> None:
+def test_two_lost_posts_of_equal_orders_each_get_their_own_job(shows_requests: World) -> None:
     world = shows_requests
-    # the fake provider tells clips by their prompt, so a further parameter makes the orders of both equal for the listing
+    # the fake provider identifies clips by their prompt, so another parameter makes both orders equal for the listing
     for clip in ("clip-a", "clip-b"):
         world.provider.answers[clip] = [QUICK]
         enqueue(world, clip, seed=OWN)
@@ -77,7 +77,7 @@ def test_two_lost_posts_of_equal_orders_are_each_given_their_own_job(shows_reque
     assert len(set(seeds(world))) == 2
 
 
-def test_the_seed_is_written_down_before_the_post(world: World) -> None:
+def test_the_seed_is_committed_before_the_post(world: World) -> None:
     enqueue(world, "clip-a", body=ORDER, seed=Seed(name="seed", least=5, most=5))
     seen: list[Any] = []
     submit = world.provider.submit
@@ -92,10 +92,10 @@ def test_the_seed_is_written_down_before_the_post(world: World) -> None:
     assert world.newest("clip-a").request.body == ORDER
 
 
-def test_without_a_seed_a_post_that_came_to_nothing_is_held_beside_an_equal_order_of_somebody_else(
+def test_without_a_seed_a_post_without_a_job_is_held_because_of_a_strangers_equal_order(
     shows_requests: World,
 ) -> None:
-    """A second installation with the same series on the same key orders the same in the same second."""
+    """Another installation with the same series on the same key orders the same in the same second."""
     world = shows_requests
     world.provider.answers["clip-a"] = [Answer(Unknown("HTTP 502", 502), after=0.3)]
     enqueue(world, "clip-a", body=ORDER)

@@ -1,7 +1,7 @@
-"""How long a batch takes that has more clips than places, with slow POSTs, in virtual time.
+"""Duration of a batch with more clips than places and slow POSTs, in virtual time.
 
-The figure of docs/performance.md, a thousand clips: `PACE_SCALE=1 .venv/bin/pytest -s tests/production/test_pace.py`. The test has a
-tenth of the clips and places, and POSTs that take ten times as long, so that its queue is as long in time.
+The figure of docs/performance.md is for a thousand clips: `PACE_SCALE=1 .venv/bin/pytest -s tests/production/test_pace.py`. The test
+has a tenth of the clips and places, and POSTs that take ten times as long, so that its queue lasts as long.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ async def steps_until_all_have_ended(world: World) -> StepResult:
     return step
 
 
-# ten POSTs side by side and one after the other cannot be compared on a smaller scale
-WHOLE = pytest.mark.skipif(SCALE != 1, reason="takes a minute of processor")
+# at a smaller scale, ten parallel POSTs cannot be compared with serial ones
+WHOLE = pytest.mark.skipif(SCALE != 1, reason="takes a minute of CPU")
 
 
 @pytest.mark.slow

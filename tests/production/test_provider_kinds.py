@@ -1,4 +1,4 @@
-"""Providers of other kinds, made up: one that takes an idempotency key, one that lists nothing, one that bills nothing."""
+"""Invented providers: one accepts an idempotency key, one lists nothing, one bills nothing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,7 +33,7 @@ NEVER_SENT = Answer(Unknown("read timed out"), after=30)
 
 
 class Keyed(FakeProvider):
-    """It remembers the submission's id with its body: the same POST gets the first one's job, another body is refused."""
+    """A provider that remembers the id of a submission with its body: an equal POST gets the first one's job, another body is refused."""
 
     def __init__(self, world: World, capabilities: Capabilities) -> None:
         super().__init__(world.clock)
@@ -86,7 +86,7 @@ def attempt(world: World) -> Any:
     return world.ledger.latest(["hill"])["hill"]
 
 
-def test_a_lost_answer_is_asked_for_by_the_same_post(world: World) -> None:
+def test_a_lost_answer_is_recovered_by_the_same_post(world: World) -> None:
     provider = of_kind(world, KEYED, LOSES_THE_ANSWER)
     steps(world, 12)
     assert attempt(world).state is S.SUCCEEDED
@@ -95,7 +95,7 @@ def test_a_lost_answer_is_asked_for_by_the_same_post(world: World) -> None:
     assert len({post.submission_id for post in provider.posts}) == 1
 
 
-def test_a_post_that_never_arrived_is_sent_until_it_does(world: World) -> None:
+def test_a_post_that_never_arrived_is_repeated_until_it_arrives(world: World) -> None:
     provider = of_kind(world, KEYED, NEVER_SENT, NEVER_SENT, Answer(NotSent("refused"), after=0.1), ACCEPTS)
     steps(world, 40)
     assert attempt(world).state is S.SUCCEEDED
@@ -105,7 +105,9 @@ def test_a_post_that_never_arrived_is_sent_until_it_does(world: World) -> None:
 @pytest.mark.parametrize(
     "repeated", [rejects(FailureKind.INVALID), rejects(FailureKind.THROTTLED), Answer(NotSent("refused"))]
 )
-def test_what_is_said_of_a_repetition_is_no_word_on_the_first_post(world: World, repeated: Answer) -> None:
+def test_a_refusal_of_the_repetition_proves_nothing_about_the_first_post(
+    world: World, repeated: Answer
+) -> None:
     provider = of_kind(world, KEYED, NEVER_SENT, *[repeated] * 500)
     with lines_of_dailies() as lines:
         steps(world, 30)
@@ -139,7 +141,7 @@ def test_a_post_of_another_key_is_not_repeated(world: World, key: str, repeated:
     sent = len(provider.posts)
     keys.see_key(world.ledger, "wavespeed", key)
     steps(world, 10)
-    assert (len(provider.posts) > sent) is repeated, "to another account it is a new order"
+    assert (len(provider.posts) > sent) is repeated, "on another account it would be a new order"
 
 
 def test_nothing_is_repeated_while_a_person_has_stopped_the_account(world: World) -> None:
@@ -158,7 +160,7 @@ def test_without_a_key_nothing_is_repeated(world: World, capabilities: Capabilit
     assert len(provider.posts) == 1
 
 
-def test_where_nothing_is_listed_a_lost_answer_is_held_at_once_and_says_so(world: World) -> None:
+def test_without_a_listing_a_lost_answer_is_held_at_once_with_that_reason(world: World) -> None:
     provider = of_kind(world, UNLISTED, LOSES_THE_ANSWER)
     steps(world, 3)
     held = attempt(world)
@@ -170,7 +172,7 @@ def test_where_nothing_is_listed_a_lost_answer_is_held_at_once_and_says_so(world
     assert attempt(world).state is S.SUBMITTED
 
 
-def test_where_nothing_is_billed_the_estimate_stays(world: World) -> None:
+def test_without_a_bill_the_estimate_stays(world: World) -> None:
     provider = of_kind(world, replace(CAPABILITIES, bills_jobs=False))
     steps(world, 200)
     assert attempt(world).state is S.SUCCEEDED
@@ -178,7 +180,7 @@ def test_where_nothing_is_billed_the_estimate_stays(world: World) -> None:
     assert provider.billed == 0
 
 
-def test_an_output_of_an_hour_has_its_deadline(world: World) -> None:
+def test_an_output_with_a_lifetime_of_an_hour_has_a_copy_deadline(world: World) -> None:
     of_kind(world, replace(CAPABILITIES, output_seconds=3600.0))
     steps(world, 12)
     done = attempt(world)

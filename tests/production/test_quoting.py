@@ -1,4 +1,4 @@
-"""A price that no page names is asked for before anything is decided, and without one nothing is bought."""
+"""A price that no page names is requested before the decision; without a price nothing is bought."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 class Shop:
-    """Quotes what it is told to."""
+    """A provider that returns given quotes."""
 
     def __init__(self, *answers: int | Exception | None) -> None:
         self.answers = list(answers)
@@ -48,14 +48,14 @@ async def prices(shop: Any, *requests: ClipRequest) -> list[int | None]:
     return [r.price_micros for r in await quoted(requests, {"aimlapi": shop})]
 
 
-async def test_what_differs_in_its_prompt_only_is_asked_about_once() -> None:
+async def test_requests_that_differ_only_in_their_prompt_are_quoted_once() -> None:
     shop = Shop(960_000)
     longer = request("long-one", body={"prompt": "x", "duration": 8})
     assert await prices(shop, *(request(f"clip-{n}") for n in range(50)), longer) == [960_000] * 51
     assert [body["duration"] for _, body in shop.asked] == [4, 8]
 
 
-async def test_a_known_price_is_not_asked_for_and_a_fallback_of_unknown_price_is() -> None:
+async def test_only_unknown_prices_are_requested_also_for_fallbacks() -> None:
     shop = Shop(500_000)
     choice = Choice(
         provider="aimlapi", endpoint=SEEDANCE, body={"prompt": "x"}, price_micros=None, expected=Expected()
@@ -67,7 +67,7 @@ async def test_a_known_price_is_not_asked_for_and_a_fallback_of_unknown_price_is
     assert len(shop.asked) == 1
 
 
-async def test_a_question_that_is_not_answered_is_asked_again() -> None:
+async def test_an_unanswered_quote_request_is_repeated() -> None:
     shop = Shop(UnavailableError("busy"), UnavailableError("busy"), UnavailableError("busy"), 960_000)
     assert await prices(shop, request("clip-one")) == [960_000]
 
@@ -80,7 +80,7 @@ async def test_without_a_quote_the_price_stays_unknown(answer: Any) -> None:
     ]
 
 
-async def test_a_refused_key_is_told_at_once() -> None:
+async def test_a_refused_key_is_an_error_at_once() -> None:
     shop = Shop(ConfigurationError("the key is refused"))
     with pytest.raises(ConfigurationError):
         await prices(shop, request("clip-one"))

@@ -1,4 +1,4 @@
-"""Lost answers, settled by the engine: on a listing that names our ids and on one that does not."""
+"""Lost answers that the engine settles, with a listing that names our ids and with one that does not."""
 
 import asyncio
 import itertools
@@ -48,7 +48,7 @@ def test_a_lost_answer_is_found_when_the_listing_shows_its_job(
     everything_is_accounted_for(either, "clip-a")
 
 
-def test_the_line_of_a_lost_answer_names_what_it_is_about(either: World) -> None:
+def test_the_log_line_of_a_lost_answer_names_its_clip(either: World) -> None:
     either.provider.answers["clip-a"] = [QUICK]
     enqueue(either, "clip-a")
     with lines_of_dailies() as lines:
@@ -80,7 +80,7 @@ def test_a_job_that_is_created_after_our_deadline_is_found(either: World) -> Non
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0])
-def test_a_clock_that_is_ten_minutes_off_hides_nothing(either: World, ahead: float) -> None:
+def test_a_clock_that_is_ten_minutes_off_hides_no_job(either: World, ahead: float) -> None:
     either.provider.ahead = ahead
     either.provider.answers["clip-a"] = [QUICK]
     enqueue(either, "clip-a")
@@ -89,7 +89,7 @@ def test_a_clock_that_is_ten_minutes_off_hides_nothing(either: World, ahead: flo
 
 
 @pytest.mark.parametrize("dated", [600.0, 45.0, -600.0])
-def test_jobs_that_another_clock_dates_than_the_answers_are_found_by_what_our_own_jobs_tell(
+def test_jobs_that_another_clock_dates_are_found_with_the_offset_of_our_own_jobs(
     either: World, dated: float
 ) -> None:
     either.provider.dated = dated
@@ -102,7 +102,7 @@ def test_jobs_that_another_clock_dates_than_the_answers_are_found_by_what_our_ow
 
 
 @pytest.mark.parametrize("dated", [600.0, -600.0])
-def test_jobs_that_another_clock_dates_are_never_taken_for_absent_where_nothing_tells(
+def test_jobs_that_another_clock_dates_are_never_taken_for_absent_without_a_known_offset(
     anonymous: World, dated: float
 ) -> None:
     known_lags(anonymous)
@@ -114,10 +114,10 @@ def test_jobs_that_another_clock_dates_are_never_taken_for_absent_where_nothing_
     assert len(anonymous.provider.posts) == 1
 
 
-def test_one_job_of_ours_that_another_clock_has_dated_is_reason_enough_to_tell_no_job_by_its_time(
+def test_one_job_of_ours_that_another_clock_has_dated_ends_all_matching_by_time(
     anonymous: World,
 ) -> None:
-    """History 3001682: one POST came to nothing, the job of the next seemed to be in its window."""
+    """History 3001682: one POST created no job, and the next POST's job seemed to be in its window."""
     known_lags(anonymous)
     anonymous.provider.dated = 50.0
     anonymous.provider.answers |= {"clip-b": [IN_VAIN], "clip-c": [QUICK]}
@@ -131,7 +131,7 @@ def test_one_job_of_ours_that_another_clock_has_dated_is_reason_enough_to_tell_n
     assert len(anonymous.provider.posts) == 3
 
 
-def test_a_job_that_is_listed_before_the_time_it_is_given_is_told_from_no_other_by_time(
+def test_a_job_that_is_listed_before_its_own_time_is_not_matched_by_time(
     anonymous: World,
 ) -> None:
     """History 4001015: both answers were lost, and the first job seemed to be in the window of the second POST."""
@@ -146,7 +146,7 @@ def test_a_job_that_is_listed_before_the_time_it_is_given_is_told_from_no_other_
     assert len(anonymous.provider.posts) == 2
 
 
-def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
+def test_the_job_of_a_poster_that_died_after_sending_is_adopted(either: World) -> None:
     enqueue(either, "clip-a")
     claimed = claim(either)
     either.provider._create("clip-a", claimed.id, Answer())
@@ -154,7 +154,7 @@ def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
     everything_is_accounted_for(either, "clip-a")
 
 
-def test_an_adopted_job_is_told_to_the_sensor_like_a_submitted_one(either: World) -> None:
+def test_an_adopted_job_is_reported_to_the_sensor_like_a_submitted_one(either: World) -> None:
     either.provider.answers["clip-a"] = [QUICK]
     enqueue(either, "clip-a")
     engine = either.engine()
@@ -203,7 +203,7 @@ def test_a_job_of_ours_that_is_not_listed_yet_counts_as_a_lag_of_its_age(either:
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
-# Keeping POSTs apart
+# one POST at a time
 
 
 def test_posts_of_an_endpoint_that_cannot_be_traced_go_one_after_the_other(anonymous: World) -> None:
@@ -214,7 +214,7 @@ def test_posts_of_an_endpoint_that_cannot_be_traced_go_one_after_the_other(anony
     assert len(starts) == 5
 
 
-def test_another_endpoint_does_not_wait_for_it(anonymous: World) -> None:
+def test_another_endpoint_does_not_wait_for_a_lost_post(anonymous: World) -> None:
     enqueue(anonymous, "clip-a", "clip-b")
     enqueue(anonymous, "clip-p", endpoint=PRO)
     anonymous.run(submit_queue(anonymous.engine()))
@@ -230,7 +230,7 @@ def test_while_a_lost_job_may_still_be_created_its_endpoint_waits_until_it_is_fo
     assert 6 <= second.at - first.at <= 12
 
 
-def test_it_waits_no_longer_than_a_job_can_be_created(anonymous: World) -> None:
+def test_an_endpoint_waits_no_longer_than_a_lost_job_can_be_created(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(anonymous, "clip-a", "clip-b")
     sensor(anonymous, until=lambda: bool(anonymous.provider.posts_of("clip-b")))
@@ -238,7 +238,7 @@ def test_it_waits_no_longer_than_a_job_can_be_created(anonymous: World) -> None:
     assert ACCEPTANCE_SECONDS <= second.at - first.at <= ACCEPTANCE_SECONDS + 12
 
 
-def test_a_lost_job_is_told_from_the_post_before_it_that_came_to_nothing(anonymous: World) -> None:
+def test_a_lost_job_is_not_assigned_to_an_earlier_post_without_a_job(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     anonymous.provider.answers["clip-b"] = [replace(QUICK, listed_after=3)]
     enqueue(anonymous, "clip-a", "clip-b")
@@ -250,10 +250,10 @@ def test_a_lost_job_is_told_from_the_post_before_it_that_came_to_nothing(anonymo
     assert (anonymous.newest("clip-a").state, anonymous.newest("clip-b").state) == (S.UNKNOWN, S.SUBMITTED)
 
 
-# Several at work
+# several processes at work
 
 
-def test_a_listing_is_read_by_one_at_a_time(either: World) -> None:
+def test_one_process_at_a_time_reads_a_listing(either: World) -> None:
     either.provider.answers["clip-a"] = [replace(QUICK, listed_after=NEVER)]
     enqueue(either, "clip-a")
     engines = [either.engine() for _ in range(5)]
@@ -267,7 +267,7 @@ def test_a_listing_is_read_by_one_at_a_time(either: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_held_submit_is_still_looked_for_where_ids_are_echoed(world: World) -> None:
+def test_a_held_post_is_still_searched_for_where_ids_are_echoed(world: World) -> None:
     world.provider.answers["clip-a"] = [replace(QUICK, listed_after=3_000)]
     enqueue(world, "clip-a")
     sensor(world, until=ended(world, "clip-a"))
@@ -278,7 +278,7 @@ def test_a_held_submit_is_still_looked_for_where_ids_are_echoed(world: World) ->
     everything_is_accounted_for(world, "clip-a")
 
 
-def test_candidates_are_kept_for_whoever_settles_it(anonymous: World) -> None:
+def test_candidates_are_stored_for_the_person_who_settles_it(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [QUICK]
     enqueue(anonymous, "clip-a")
     anonymous.run(submit_queue(anonymous.engine()))

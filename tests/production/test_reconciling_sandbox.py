@@ -1,4 +1,4 @@
-"""Lost answers with the real clients against the sandbox, whose books say what was really bought. Time is virtual."""
+"""Lost answers with the real clients and the sandbox, whose books show what was really bought. Time is virtual."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ KEY = {"Authorization": "Bearer sandbox"}
 
 
 class Rig:
-    """One account at the sandbox, a ledger and an engine, on one clock; the sandbox's may be set wrong."""
+    """One account at the sandbox, a ledger and an engine on one clock; the sandbox's clock may be wrong."""
 
     def __init__(self, name: str, folder: Path, *, ahead: float = 0.0) -> None:
         self.name, self.clock = name, Clock()
@@ -58,7 +58,7 @@ class Rig:
         self.app.state.workshop.faults.rules.extend(FaultScript.model_validate({"faults": [rule]}).faults)
 
     def engine(self) -> Engine:
-        """A new process: nothing is kept but the ledger."""
+        """A new process: only the ledger is kept."""
         kind: Any = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}[self.name]
         provider = kind(
             Connection(self.name, "http://127.0.0.1:1", "sandbox", transport=self.transport, clock=self.clock)
@@ -70,7 +70,7 @@ class Rig:
         decide(self.ledger, requests, Decision("monday"))
 
     async def a_stranger_buys(self, prompt: str = "a stranger's") -> None:
-        """Somebody else with the same key."""
+        """Order as a stranger with the same key."""
         async with httpx.AsyncClient(transport=self.transport, base_url="http://127.0.0.1:1") as client:
             body = {"prompt": prompt, **BODIES[self.name]}
             path = f"/api/v3/{ENDPOINTS['wavespeed']}"
@@ -79,7 +79,7 @@ class Rig:
             (await client.post(path, json=body, headers=KEY)).raise_for_status()
 
     def until_settled(self, *clips: str, also: Any = None) -> dict[str, Attempt]:
-        """Sensor ticks until nothing of the clips is on its way."""
+        """Tick the sensor until every clip has ended."""
 
         async def ticks() -> None:
             engine = self.engine()
@@ -94,7 +94,7 @@ class Rig:
         return self.ledger.latest(clips)
 
     def bought(self) -> dict[str, list[str]]:
-        """Job ids by prompt, as the sandbox's books have them."""
+        """Job ids by prompt, from the sandbox's books."""
         found: dict[str, list[str]] = {}
         for job in self.app.state.workshop.books.jobs(self.name):
             found.setdefault(job.body["prompt"], []).append(job.id)
@@ -147,7 +147,7 @@ def test_on_a_dedicated_key_nothing_is_held_and_nothing_bought_twice(rig: Rig, t
     every_clip_was_bought_once(rig, rig.until_settled(*CLIPS))
 
 
-def test_a_listing_that_lags_only_takes_longer(rig: Rig) -> None:
+def test_a_lagging_listing_only_delays_the_settlement(rig: Rig) -> None:
     rig.fault({"do": "unlisted", "seconds": 25})
     rig.fault({"do": "lose_answer"}, probability=0.1, seed=1)
     rig.decide(*CLIPS[:30])
@@ -165,7 +165,7 @@ def test_a_clock_that_is_ten_minutes_off_changes_nothing(name: str, ahead: float
 
 
 @pytest.mark.slow
-def test_with_strangers_about_nothing_of_theirs_is_ever_adopted(rig: Rig) -> None:
+def test_no_strangers_job_is_ever_adopted(rig: Rig) -> None:
     keys.declare(rig.ledger, rig.name, False)
     rig.fault({"do": "lose_answer"}, prompt_contains="clip-", probability=0.3, seed=4)
     run(rig.clock, rig.a_stranger_buys())
@@ -176,12 +176,12 @@ def test_with_strangers_about_nothing_of_theirs_is_ever_adopted(rig: Rig) -> Non
         assert attempt.job_id in {None, *bought[clip]}
         assert len(bought[clip]) == 1
     held = [attempt for attempt in newest.values() if attempt.state is S.HELD]
-    # AI/ML API names our ids; at WaveSpeed nothing tells a lost job from a stranger's
+    # AI/ML API names our ids; at WaveSpeed nothing distinguishes a lost job from a stranger's
     assert bool(held) is (rig.name == "wavespeed")
     assert all(attempt.money_state is MoneyState.INDETERMINATE for attempt in held)
 
 
-def test_what_was_refused_by_a_gateway_is_proved_absent_and_bought_again(rig: Rig) -> None:
+def test_a_post_that_a_gateway_refused_is_proved_absent_and_bought_again(rig: Rig) -> None:
     with rig.ledger.write() as connection:
         for number in range(20):
             connection.execute(
@@ -212,8 +212,8 @@ def test_a_job_that_failed_while_its_answer_was_lost_ends_as_failed(rig: Rig) ->
     assert len(rig.bought()["clip-000"]) == 1
 
 
-async def test_a_job_that_is_taken_after_our_deadline_is_found_at_a_real_server(tmp_path: Path) -> None:
-    """The request is carried out half a second after we have given it up."""
+async def test_a_job_that_is_created_after_our_deadline_is_found_at_a_real_server(tmp_path: Path) -> None:
+    """The request is executed half a second after our deadline."""
     rule = {
         "name": "slow",
         "when": {"operation": "submit"},

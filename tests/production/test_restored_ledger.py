@@ -1,4 +1,4 @@
-"""The drill: a ledger is lost, an old copy of it is put back, and nothing is bought twice."""
+"""The drill: a ledger is lost, an old copy of it is restored, and nothing is bought twice."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -57,14 +57,14 @@ def store(s3: EmbeddedS3) -> ObjectStore:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox's jobs are done at once, so nothing is gained by waiting for them."""
+    """The sandbox's jobs end at once, so waiting for them gains nothing."""
     monkeypatch.setattr(poll_times, "SCOUT_SECONDS", 0.1)
     monkeypatch.setattr(batch, "LOOK_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")
 def looks() -> list[Inspection]:
-    """The first clip that was looked at; to start a worker for every other one would take most of the tests' time."""
+    """The facts of the first inspected clip; a worker for every other clip would take most of the tests' time."""
     return []
 
 
@@ -153,7 +153,7 @@ def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuil
 
 
 @pytest.mark.parametrize("provider", ["wavespeed", "aimlapi"])
-def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent_again(
+def test_open_jobs_are_fetched_and_queued_purchases_are_not_sent_again(
     studio: Studio, ledger_url: str, copied: Callable[[str], str], provider: str
 ) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
@@ -187,7 +187,7 @@ def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent_again(
         the_books_agree(restored)
 
 
-def test_a_copys_queue_that_was_never_sent_is_withdrawn(
+def test_a_copys_unsent_queue_is_withdrawn(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
 
@@ -205,7 +205,7 @@ def test_a_copys_queue_that_was_never_sent_is_withdrawn(
         the_books_agree(restored)
 
 
-def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
+def test_an_emptied_ledger_is_refused_and_takes_over_only_by_command(
     studio: Studio, new_ledger_url: Callable[[], str]
 ) -> None:
     with Ledger(new_ledger_url(), budget=Budget()) as lost:
@@ -227,7 +227,7 @@ def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
 
 
 @pytest.mark.postgresql
-def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
+def test_unowned_jobs_are_recorded_and_not_assigned(
     studio: Studio, sandbox: RunningSandbox, ledger_url: str
 ) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
@@ -256,7 +256,7 @@ def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
     copied: Callable[[str], str],
     said: str,
 ) -> None:
-    """The job may come from a POST that the ledger has lost, whatever is said of the key."""
+    """The job may come from a POST that the ledger has lost, whatever is declared about the key."""
     lost_url = new_ledger_url()
     with Ledger(lost_url, budget=Budget()) as lost:
         bind_bucket(lost, store, buying=True)
@@ -286,7 +286,7 @@ def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
         assert (attempt.state, attempt.job_id) == (AttemptState.UNKNOWN, None)
 
 
-def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
+def test_a_rebuild_without_the_prompts_still_fetches_paid_clips(
     studio: Studio, new_ledger_url: Callable[[], str]
 ) -> None:
     with Ledger(new_ledger_url(), budget=Budget()) as lost:
@@ -308,7 +308,7 @@ def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
 # The mark
 
 
-def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
+def test_a_copy_that_continues_its_journal_is_recognised_however_long_the_journal_is(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
 
@@ -327,7 +327,7 @@ def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
         bind_bucket(restored, studio.store, buying=False)
 
 
-def test_the_mark_follows_the_orders_and_names_what_is_on_its_way(studio: Studio, ledger_url: str) -> None:
+def test_the_mark_follows_the_orders_and_names_open_purchases(studio: Studio, ledger_url: str) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a", "clip-b", until=Stage.SUBMITTED)
         mark = read_mark(studio.store)
@@ -352,7 +352,7 @@ def test_a_bucket_that_lost_its_mark_is_no_reason_to_buy(studio: Studio, ledger_
     assert len(studio.orders()) == 1
 
 
-def test_a_mark_that_cannot_be_read_is_nobodys(studio: Studio, ledger_url: str) -> None:
+def test_an_unreadable_mark_refuses_purchases(studio: Studio, ledger_url: str) -> None:
     studio.store.put_bytes(ledger_key(), b"not json", content_type="application/json", overwrite=True)
     with (
         Ledger(ledger_url, budget=Budget()) as ledger,
@@ -362,7 +362,7 @@ def test_a_mark_that_cannot_be_read_is_nobodys(studio: Studio, ledger_url: str) 
     assert studio.orders() == []
 
 
-def test_the_database_keeps_the_journal_also_of_a_rebuild(
+def test_a_rebuild_adds_its_steps_to_the_append_only_journal(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:

@@ -1,4 +1,4 @@
-"""An endpoint that ends between a prompt and its purchase: nothing is bought from it, and its queue is given up."""
+"""An endpoint that ends between a prompt and its purchase: nothing is bought from it, and its queue is withdrawn."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ def test_a_prompt_that_was_rendered_before_the_sunset_is_not_bought_after_it(wor
     assert "materialize `prompts` again" in str(after.reason)
 
 
-def test_what_waits_in_the_queue_at_the_sunset_is_never_sent(world: World) -> None:
+def test_a_clip_in_the_queue_at_the_sunset_is_never_sent(world: World) -> None:
     requests = [a_request("ends-today", sunset_at=TOMORROW), a_request("goes-on")]
     decide(world.ledger, requests, Decision("monday"))
     world.clock.now += DAY

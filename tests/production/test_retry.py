@@ -1,4 +1,4 @@
-"""Free questions are asked again, a few times, and only where asking again can help. A purchase never is."""
+"""Free requests are repeated a few times, and only if that can help. A purchase is never repeated."""
 
 import ast
 import asyncio
@@ -26,7 +26,7 @@ POSTS = re.compile(r"(.*\.)?(provider|_http)\.submit\(")
 
 
 class Questions:
-    """Fails with these errors first."""
+    """A free request that first fails with these errors."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -44,7 +44,7 @@ class Questions:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that the event loop was asked to wait."""
+    """Seconds of every pause that the event loop was asked for."""
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -54,7 +54,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-async def test_a_failed_answer_is_asked_for_again_with_growing_pauses(slept: list[float]) -> None:
+async def test_a_failed_request_is_repeated_with_growing_pauses(slept: list[float]) -> None:
     questions = Questions(*[UnavailableError("HTTP 502")] * 3)
     assert await retry_free_call(questions.ask) == "answer"
     assert slept == [1, 3, 9]
@@ -67,21 +67,21 @@ async def test_the_last_failure_is_raised(slept: list[float]) -> None:
     assert questions.asked == 4
 
 
-async def test_what_a_person_must_mend_is_raised_at_once(slept: list[float]) -> None:
+async def test_an_error_that_a_person_must_fix_is_raised_at_once(slept: list[float]) -> None:
     questions = Questions(ConfigurationError("the key is refused"))
     with pytest.raises(ConfigurationError):
         await retry_free_call(questions.ask)
     assert (questions.asked, slept) == (1, [])
 
 
-async def test_a_caller_names_the_pause_where_the_server_asked_for_one(slept: list[float]) -> None:
+async def test_a_caller_can_set_the_pause_that_the_server_requested(slept: list[float]) -> None:
     questions = Questions(UnavailableError("HTTP 429"), UnavailableError("HTTP 502"))
     waits: Iterator[bool | float] = iter([7.5, True])
     assert await retry_free_call(questions.ask, on=lambda _error: next(waits)) == "answer"
     assert slept == [7.5, 3]
 
 
-async def test_the_log_says_what_failed_without_a_signature(
+async def test_the_log_names_the_failure_without_a_signature(
     slept: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     questions = Questions(UnavailableError("https://cdn.test/clip.mp4?X-Amz-Signature=abc answers 503"))
@@ -104,7 +104,7 @@ def test_an_outage_is_ridden_out_unless_there_is_no_time_for_it() -> None:
 
 
 def retried_purchases(source: str) -> list[str]:
-    """What in a module repeats a purchase: a retried call that submits, or any retry beside the POST itself."""
+    """Places in a module that may repeat a purchase: a retried call that submits, or any retry beside the POST itself."""
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     calls = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call)]
@@ -137,7 +137,7 @@ def test_no_purchase_is_retried() -> None:
     assert {name: found for name, source in product() if (found := retried_purchases(source))} == {}
 
 
-def test_one_place_repeats_calls() -> None:
+def test_only_one_module_repeats_calls() -> None:
     assert [name for name, source in product() if _imports(ast.parse(source), "stamina")] == [
         "resources/retry.py"
     ]
@@ -182,5 +182,5 @@ async def test_a_rebuild_survives_every_third_read_failing(tmp_path: Path) -> No
 
     with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
         found, aside = await ledger_rebuild._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
-    # an hour ahead and seven days back
+    # the sweep's window: from seven days back to an hour ahead
     assert (len(found), aside) == (8, [])

@@ -1,4 +1,4 @@
-"""When a job is asked for next: bounds that hold for whatever comes in, and the sense of it."""
+"""The time of the next poll: bounds for every input, and sensible times."""
 
 import random
 
@@ -33,7 +33,7 @@ def still(*, elapsed: float, polls: int = 1, usual: float | None, overdue: bool 
 
 
 @given(elapsed=TIMES, polls=COUNTS, usual=USUAL, overdue=st.booleans(), rng=SEEDS)
-def test_a_poll_is_never_at_once_and_never_later_than_it_makes_sense(
+def test_the_next_poll_is_never_at_once_and_never_beyond_the_bounds(
     elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
 ) -> None:
     delay = next_poll_in(elapsed=elapsed, polls=polls, usual=usual, overdue=overdue, rng=rng)
@@ -52,14 +52,14 @@ def test_jitter_is_ten_percent_and_no_more(
 
 
 @given(polls=COUNTS)
-def test_scouting_starts_short_and_only_grows(polls: int) -> None:
+def test_pauses_without_a_known_duration_start_short_and_only_grow(polls: int) -> None:
     assert still(elapsed=0, polls=0, usual=None) == SCOUT_SECONDS
     now, then = still(elapsed=0, polls=polls, usual=None), still(elapsed=0, polls=polls + 1, usual=None)
     assert now <= then <= LONGEST_SECONDS
 
 
 @given(usual=st.floats(30, 1e4), share=st.floats(0, 0.89))
-def test_a_job_is_first_asked_for_when_its_like_usually_end(usual: float, share: float) -> None:
+def test_a_job_is_first_polled_at_its_usual_duration(usual: float, share: float) -> None:
     elapsed = share * usual
     assert elapsed + still(elapsed=elapsed, usual=usual) == pytest.approx(0.95 * usual)
 
@@ -71,7 +71,7 @@ def test_the_later_a_job_is_the_longer_the_pauses(usual: float, late: float, mor
 
 
 @given(usual=st.floats(1, 1000), took=st.floats(0.3, 3.0), seed=st.integers(0, 100))
-def test_the_end_of_a_job_is_seen_soon_and_with_few_polls(usual: float, took: float, seed: int) -> None:
+def test_the_end_of_a_job_is_seen_soon_with_few_polls(usual: float, took: float, seed: int) -> None:
     rng = random.Random(seed)
     ends, now, polls = usual * took, 0.0, 0
     while True:
@@ -79,7 +79,7 @@ def test_the_end_of_a_job_is_seen_soon_and_with_few_polls(usual: float, took: fl
         polls += 1
         if now >= ends:
             break
-    # one that ends early is seen when its like usually end, a late one within a pause
+    # an early end is seen at the usual duration, a late one within a pause
     assert now - ends <= max(1.1 * usual - ends, 1.1 * LONGEST_SECONDS)
     assert polls <= 12 + ends / 5
 
@@ -95,7 +95,7 @@ def test_failed_polls_are_tried_again_ever_later_and_within_a_minute(
 
 
 @given(failures=COUNTS, retry_after=st.floats(), rng=SEEDS)
-def test_the_providers_own_wish_goes_first_within_reason(
+def test_a_retry_after_overrides_the_schedule_within_bounds(
     failures: int, retry_after: float, rng: random.Random
 ) -> None:
     delay = next_poll_after_failure(failures=failures, retry_after=retry_after, rng=rng)

@@ -12,7 +12,7 @@ from resources.providers.provider import Capabilities
 
 @dataclass
 class Seller:
-    """As much of a provider as a settle time needs."""
+    """The part of a provider that a settle time depends on."""
 
     capabilities: Capabilities
     name: str = "seller"
@@ -24,17 +24,15 @@ def settle(capabilities: Capabilities, own: float | None) -> float:
 
 
 @pytest.mark.parametrize(("own", "seconds"), [(None, 60), (5, 5), (900, 900)])
-def test_where_running_jobs_are_listed_the_accounts_own_time_counts(
-    own: float | None, seconds: float
-) -> None:
+def test_a_listing_of_running_jobs_uses_the_accounts_settle_time(own: float | None, seconds: float) -> None:
     assert settle(CAPABILITIES, own) == seconds
 
 
 @pytest.mark.parametrize(("own", "seconds"), [(None, 3_600 + 600 + 1_800), (5, 3_600 + 600 + 5)])
-def test_a_job_that_waits_or_runs_unlisted_is_waited_for_whatever_the_account_says(
+def test_the_settle_time_covers_the_longest_unlisted_job_whatever_the_account_declares(
     own: float | None, seconds: float
 ) -> None:
-    """A miss before the job can have ended would have it bought a second time."""
+    """If a miss counted before the job can have ended, the clip would be bought a second time."""
     assert FAL.start_seconds == 3_600
     assert not FAL.lists_running
     assert settle(FAL, own) == seconds

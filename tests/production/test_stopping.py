@@ -1,4 +1,4 @@
-"""An account that cannot pay or refuses the key: one alarm, no clip lost, and it goes on by itself."""
+"""An account that cannot pay or refuses the key: one alarm, no lost clip, and it reopens by itself."""
 
 import asyncio
 import logging
@@ -57,13 +57,13 @@ def test_out_of_credit_is_one_alarm_and_a_run_that_leaves_keeps_its_queue(
     assert result.left == CLIPS[5:]
     assert states(world) == {S.SUBMITTED, S.QUEUED}
     world.run(ticks(world.engine(), 3600))
-    assert len(world.provider.posts) <= 5 + 16, "no more than what was on the wire at once"
+    assert len(world.provider.posts) <= 5 + 16, "no more than were in flight at once"
     (alarm,) = alarms(caplog)
     assert "wavespeed is stopped" in alarm
     assert "top it up" in alarm
 
 
-def test_a_topped_up_account_goes_on_by_itself_in_the_order_of_the_queue(world: World) -> None:
+def test_a_topped_up_account_reopens_by_itself_in_the_order_of_the_queue(world: World) -> None:
     has_money_for(world, 5)
     carry(world, Stage.SUBMITTED, *CLIPS)
     engine = world.engine(Limits(in_flight=20))
@@ -99,7 +99,7 @@ def test_one_failed_answer_about_the_balance_does_not_keep_it_stopped(
     assert stops.stops(world.ledger) == []
 
 
-def test_a_stopped_account_is_asked_every_few_minutes_and_not_more_often(world: World) -> None:
+def test_a_stopped_account_is_checked_every_few_minutes_and_not_more_often(world: World) -> None:
     has_money_for(world, 0)
     carry(world, Stage.SUBMITTED, *CLIPS)
     before = world.provider.checked
@@ -122,11 +122,11 @@ def test_a_run_that_waits_does_not_wait_for_money(world: World) -> None:
     world.provider.balance_micros = 50_000_000
     world.clock.now += PROBE_SECONDS
     again = carry(world, Stage.DELIVERED, *CLIPS)
-    assert again.failed == {}, "a retry of the same decision buys what was not bought"
+    assert again.failed == {}, "a retry of the same decision buys the remaining clips"
     assert len(world.provider.jobs) == len(CLIPS)
 
 
-def test_an_account_that_says_it_can_pay_and_refuses_is_not_hammered(world: World) -> None:
+def test_an_account_with_a_balance_that_still_refuses_gets_few_posts(world: World) -> None:
     for clip in CLIPS:
         world.provider.answers[clip] = [rejects(FUNDS)] * 1000
     wanted(world, "clip-000")
@@ -151,10 +151,10 @@ def test_a_refused_key_stops_the_account_until_it_is_accepted(
     assert len(world.provider.jobs) == len(CLIPS)
 
 
-def test_a_key_that_is_refused_while_jobs_run_is_told_once_and_nothing_is_lost(
+def test_a_key_that_is_refused_while_jobs_run_is_one_alarm_and_nothing_is_lost(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A revoked key showed nowhere: clips stayed `submitted`, and doctor found nothing."""
+    """A revoked key was once shown nowhere: clips stayed `submitted`, and doctor found nothing."""
     wanted(world, *CLIPS)
     engine = world.engine(Limits(in_flight=20))
     world.run(submit_queue(engine))
@@ -165,7 +165,7 @@ def test_a_key_that_is_refused_while_jobs_run_is_told_once_and_nothing_is_lost(
     assert "set the right one" in alarm
     wanted(world, "another")
     world.run(ticks(engine, 300))
-    assert [post.clip for post in world.provider.posts] == CLIPS, "nothing is bought meanwhile"
+    assert [post.clip for post in world.provider.posts] == CLIPS, "nothing else is bought meanwhile"
     world.provider.refuses_the_key = False
     world.run(ticks(engine, 1800))
     assert states(world) == {S.SUCCEEDED}
@@ -174,7 +174,7 @@ def test_a_key_that_is_refused_while_jobs_run_is_told_once_and_nothing_is_lost(
 
 
 def test_one_refused_poll_stops_no_account_whose_key_is_accepted(world: World) -> None:
-    """Negative control: a provider that stammers 401 keeps its queue going."""
+    """Negative control: an account of a provider that sometimes answers 401 keeps sending."""
     wanted(world, CLIPS[0])
     engine = world.engine()
     world.run(submit_queue(engine))
@@ -185,21 +185,21 @@ def test_one_refused_poll_stops_no_account_whose_key_is_accepted(world: World) -
     assert world.newest(CLIPS[0]).state is S.SUCCEEDED
 
 
-def test_a_model_that_is_not_for_this_account_is_red_and_the_others_go_on(world: World) -> None:
+def test_a_model_that_the_account_may_not_use_is_red_and_the_others_are_bought(world: World) -> None:
     world.provider.answers["clip-000"] = [rejects(FailureKind.AUTH, http_status=403)]
     result = carry(world, Stage.DELIVERED, "clip-000", "clip-001", "clip-002")
     assert list(result.failed) == ["clip-000"]
     assert world.newest("clip-000").state is S.REJECTED
 
 
-def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fetched(world: World) -> None:
+def test_dailies_stop_stops_all_posts_and_bought_clips_are_fetched(world: World) -> None:
     engine = world.engine(Limits(in_flight=1))
     wanted(world, *CLIPS[:3])
     world.run(submit_queue(engine))
     stops.stop(world.ledger, reason="the prompts are wrong")
     world.run(ticks(engine, 600))
     assert len(world.provider.posts) == 1
-    assert world.newest(CLIPS[0]).state is S.SUCCEEDED, "what is at the provider is asked for"
+    assert world.newest(CLIPS[0]).state is S.SUCCEEDED, "the running job is polled"
     (refused,) = wanted(world, "another")
     assert refused.ruling is Ruling.REFUSED
     assert "the prompts are wrong" in (refused.reason or "")
@@ -217,7 +217,7 @@ def test_a_waiting_run_ends_when_everything_is_stopped(world: World) -> None:
     assert all("enough" in reason for reason in result.failed.values())
 
 
-def test_a_failure_that_may_pass_is_not_bought_again_while_everything_is_stopped(world: World) -> None:
+def test_a_temporary_failure_is_not_bought_again_while_everything_is_stopped(world: World) -> None:
     world.provider.jobs_go["clip-000"] = [
         Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
     ]
@@ -233,7 +233,7 @@ def test_a_failure_that_may_pass_is_not_bought_again_while_everything_is_stopped
     assert len(world.provider.posts) == 1
 
 
-def test_another_model_and_a_lower_price_on_the_bill_are_told_and_stop_nothing(
+def test_another_model_and_a_lower_price_on_the_bill_are_reported_and_stop_nothing(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted(world, "clip-000")
@@ -253,7 +253,7 @@ def test_another_model_and_a_lower_price_on_the_bill_are_told_and_stop_nothing(
     assert stops.stops(world.ledger) == []
 
 
-def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
+def test_a_bill_above_the_quote_stops_the_account_until_a_person_starts_it(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted(world, "clip-000")

@@ -1,4 +1,4 @@
-"""Others buy with the same key: none of their jobs is taken for ours, whatever it cost and whenever it was made."""
+"""Strangers buy with the same key: none of their jobs is taken for ours, at any price and time."""
 
 import pytest
 from fakes import PRICE, SORA, Answer, World, submit_queue
@@ -33,8 +33,8 @@ def test_a_stranger_in_the_window_is_never_adopted(anonymous: World) -> None:
     assert "dailies resolve clip-a" in (attempt.reason or "")
 
 
-def test_a_stranger_before_and_after_keeps_a_lonely_job_from_being_taken_for_ours(anonymous: World) -> None:
-    """Our POST came to nothing, and the one job in its window is somebody else's."""
+def test_strangers_before_and_after_prevent_adopting_the_only_job_in_the_window(anonymous: World) -> None:
+    """Our POST created no job, and the only job in its window is a stranger's."""
     anonymous.provider.stranger("before")
     anonymous.clock.now += 60
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
@@ -73,7 +73,7 @@ def test_on_a_shared_key_no_price_makes_a_strangers_job_ours(
     assert booked(shared).get(stranger.id) is None
 
 
-def test_on_a_shared_key_even_a_lonely_job_of_ours_waits_for_somebodys_word(shared: World) -> None:
+def test_on_a_shared_key_even_the_only_job_waits_for_a_person(shared: World) -> None:
     shared.provider.answers["clip-a"] = [QUICK]
     enqueue(shared, "clip-a")
     sensor(shared, until=ended(shared, "clip-a"))
@@ -102,7 +102,7 @@ def test_on_a_shared_key_a_callback_that_names_the_post_settles_it(shared: World
 def test_on_a_shared_key_a_post_without_any_candidate_is_proved_absent_and_bought_again(
     shared: World,
 ) -> None:
-    """The listing and the bill show everybody's jobs: where none is unowned, none was made."""
+    """The listing and the bill show everybody's jobs: without an unowned one, our POST made none."""
     known_lags(shared)
     shared.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(shared, "clip-a")
@@ -113,8 +113,8 @@ def test_on_a_shared_key_a_post_without_any_candidate_is_proved_absent_and_bough
     everything_is_accounted_for(shared, "clip-a", "clip-b")
 
 
-def test_a_candidate_that_is_not_listed_any_more_keeps_its_post_held(shared: World) -> None:
-    """Whoever else uses the key can delete our job from the listing."""
+def test_a_candidate_that_is_no_longer_listed_keeps_its_post_held(shared: World) -> None:
+    """Any user of the key can delete our job from the listing."""
     known_lags(shared)
     shared.provider.answers["clip-a"] = [QUICK]
     enqueue(shared, "clip-a")
@@ -134,7 +134,9 @@ def test_a_candidate_that_is_not_listed_any_more_keeps_its_post_held(shared: Wor
         shared.run(shared.engine().step("wavespeed"))
 
 
-def test_what_was_lost_while_others_used_the_key_stays_held_when_it_becomes_ours(shared: World) -> None:
+def test_a_post_that_was_lost_on_a_shared_key_stays_held_when_the_key_becomes_dedicated(
+    shared: World,
+) -> None:
     known_lags(shared)
     shared.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(shared, "clip-a")

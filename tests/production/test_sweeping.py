@@ -1,4 +1,4 @@
-"""Jobs that nobody here knows of, found by a sensor's sweep of listing and bill."""
+"""Jobs without a purchase, found by a sensor's sweep of listing and bill."""
 
 import asyncio
 import math
@@ -24,7 +24,7 @@ from resources.providers.base import Charge
 
 @pytest.fixture
 def ordered(world: World) -> World:
-    """An account at which one clip was ordered and has ended."""
+    """An account on which one clip was ordered and has ended."""
     decide(world.ledger, [a_request("clip-a")], Decision("monday"))
     world.run(world.engine().step("wavespeed"))
     world.clock.now += 100
@@ -34,7 +34,7 @@ def ordered(world: World) -> World:
 
 
 def swept(world: World) -> list[str]:
-    """What the next sweep finds."""
+    """The findings of the next sweep."""
     world.clock.now += SETTLED_SECONDS + 1
     return world.run(world.engine().step("wavespeed")).orphans
 
@@ -61,15 +61,13 @@ async def hangs(**_: object) -> list[Charge]:
     return []
 
 
-def test_a_bill_that_hangs_keeps_no_listed_job_from_being_found(
-    ordered: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_bill_does_not_hide_listed_jobs(ordered: World, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = ordered.provider.stranger()
     monkeypatch.setattr(ordered.provider, "charges", hangs)
     assert swept(ordered) == [listed.id]
 
 
-def test_a_bill_that_could_not_be_read_for_hours_is_read_from_where_it_was_left(ordered: World) -> None:
+def test_a_bill_that_could_not_be_read_for_hours_is_read_from_its_last_reading_on(ordered: World) -> None:
     charged = ordered.provider.stranger()
     charged.listed_from = math.inf
     ordered.provider.bill = UnavailableError("the bill cannot be read")
@@ -80,7 +78,7 @@ def test_a_bill_that_could_not_be_read_for_hours_is_read_from_where_it_was_left(
     assert swept(ordered) == [charged.id]
 
 
-def test_a_bill_that_is_never_to_be_had_is_asked_for_a_day_at_most(
+def test_a_bill_that_never_answers_is_requested_for_a_day_at_most(
     ordered: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
@@ -96,7 +94,7 @@ def test_a_bill_that_is_never_to_be_had_is_asked_for_a_day_at_most(
     assert 80_000 < max(asked) <= FIRST_SWEEP_SECONDS
 
 
-def test_where_others_use_the_key_a_charge_without_its_model_says_no_more_than_the_listing(
+def test_on_a_shared_key_a_charge_without_a_model_is_not_recorded(
     ordered: World,
 ) -> None:
     keys.declare(ordered.ledger, "wavespeed", False)
@@ -106,7 +104,7 @@ def test_where_others_use_the_key_a_charge_without_its_model_says_no_more_than_t
     assert swept(ordered) == []
 
 
-def test_a_bill_that_cannot_be_read_keeps_no_listed_job_from_being_found(ordered: World) -> None:
+def test_an_unreadable_bill_does_not_hide_listed_jobs(ordered: World) -> None:
     listed = ordered.provider.stranger()
     ordered.provider.bill = UnavailableError("the bill cannot be read")
     assert swept(ordered) == [listed.id]

@@ -1,4 +1,4 @@
-"""Verdicts are in the bucket too: a ledger that was lost gets them back."""
+"""The bucket stores verdicts too, so that a rebuilt ledger has them again."""
 
 import asyncio
 import json
@@ -94,7 +94,7 @@ def test_without_the_objects_the_verdicts_would_be_lost(depot: Depot, tmp_path: 
         assert fresh.current([CLIP])[CLIP].id == second.id
 
 
-def test_a_bucket_that_is_away_costs_no_verdict(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_bucket_loses_no_verdict(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
     (first,) = depot.deliver(depot.finished(CLIP))
     said = judge(depot.ledger, a_verdict(first)).recorded
     with monkeypatch.context() as away:
@@ -109,10 +109,10 @@ def test_a_bucket_that_is_away_costs_no_verdict(depot: Depot, monkeypatch: pytes
     assert len(list(depot.store.list_keys(VERDICTS))) == 1
 
 
-def test_a_verdict_is_stored_anew_until_the_bucket_shows_its_take(
+def test_a_verdict_is_stored_again_until_the_bucket_shows_its_take(
     depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A room that was killed between both had left the wrong take in `current.json`."""
+    """A room that was killed between its two writes left the wrong take in `current.json`."""
     (first,) = depot.deliver(depot.finished(CLIP))
     (second,) = depot.deliver(depot.finished(CLIP, decision="tuesday"))
     judge(depot.ledger, a_verdict(first))
