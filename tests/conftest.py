@@ -30,7 +30,6 @@ from cpu_by_file import (  # noqa: F401 - hooks
 )
 from explained import HISTORY
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
-from postgres_server import PostgresServer
 from pydantic import SecretStr
 
 from bench.history import write_history
@@ -43,6 +42,7 @@ from resources.ledger.database import open_database
 from resources.ledger.ledger import Ledger
 from resources.settings import names
 from resources.storage.s3_client import S3Settings
+from tests.postgres_server import PostgresServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,7 +82,7 @@ def _scripts_once(config: Config) -> ScriptDirectory:
     return _scripts[folder]
 
 
-ScriptDirectory.from_config = _scripts_once
+ScriptDirectory.from_config = _scripts_once  # type: ignore[method-assign]
 
 
 # Every engine has its own dialect and its own cache of compiled statements. Hundreds of engines open databases of only two kinds here:
@@ -99,7 +99,7 @@ def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
         return _engines[url, repr(how)]
     engine = _make_engine(url, **how)
     if again:
-        engine.dispose = lambda close=True: None
+        engine.dispose = lambda close=True: None  # type: ignore[method-assign]
         _engines[url, repr(how)] = engine
     kind = (
         engine.dialect.name,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from certificates import Authority
+from tests.certificates import Authority
 
 PAGE = b"<html><head><title>Access policy</title></head><body>Ask your administrator.</body></html>"
 

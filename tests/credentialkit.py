@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import c2pa
-from certificates import Certificate, signer
 
 from resources.export.signing_identity import read_identity
+from tests.certificates import Certificate, signer
 
 CREATED_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 

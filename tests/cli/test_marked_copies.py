@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 import pytest
-from certificates import Certificate, signer
 from credentialkit import CREATED_BY_MODEL, flip_last_byte_of_picture, read_with_c2pa, sign_as_provider
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -32,6 +31,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.ledger.takes import takes_of
 from resources.room.documents import _take
+from tests.certificates import Certificate, signer
 
 pytestmark = pytest.mark.slow
 
@@ -264,7 +264,7 @@ def test_a_wrong_certificate_or_key_is_named_and_not_shown(tmp_path: Path, mine:
 
 
 def test_a_certificate_that_is_not_for_content_credentials_is_refused(depot: Depot, tmp_path: Path) -> None:
-    from certificates import self_signed
+    from tests.certificates import self_signed
 
     a_take(depot, "bay-dawn")
     ran = run("fetch", "bay", "--to", str(tmp_path / "out"), *words_of(self_signed(tmp_path, "127.0.0.1")))

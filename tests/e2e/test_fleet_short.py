@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer
 
 from proof.fleet.scenes import run_short
 from proof.fleet.worker import LOST
+from tests.postgres_server import PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 to 127.0.0.4")]
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
-from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, put_into, submitted, succeeded
+from ledgerkit import NEVER_CHARGED, a_request, a_state, put_into, submitted, succeeded
 from verdictkit import a_verdict
 
+from proof.clock import Clock
 from resources.gallery.cards import Card, Group, read_cards
 from resources.gallery.figures import Figures, UnitCost, read_figures
 from resources.gallery.pages import GalleryPage, page_key

@@ -8,16 +8,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
-from ledgerkit import (
-    ACCOUNT,
-    CHARGED_FIRST,
-    Clock,
-    a_request,
-    a_state,
-    put_into,
-    submitted,
-)
+from ledgerkit import ACCOUNT, CHARGED_FIRST, a_request, a_state, put_into, submitted
 
+from proof.clock import Clock
 from resources.inventory.findings import Finding
 from resources.inventory.ledger_audit import (
     UNTOLD_SECONDS,

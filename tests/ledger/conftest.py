@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from ledgerkit import Clock
 
+from proof.clock import Clock
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 

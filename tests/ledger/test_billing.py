@@ -9,7 +9,6 @@ from ledgerkit import (
     ACCOUNT,
     CHARGED_FIRST,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -22,6 +21,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
+from proof.clock import Clock
 from resources.errors import DailiesError
 from resources.ledger import bills, deliveries, disputes, late_jobs, polls, statement, stops
 from resources.ledger.bills import MARGIN_SECONDS, READ_SECONDS, Billed, Window

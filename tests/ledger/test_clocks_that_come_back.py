@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from ledgerkit import (
     ACCOUNT,
     CHARGED_FIRST,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -23,6 +22,7 @@ from ledgerkit import (
     succeeded,
 )
 
+from proof.clock import Clock
 from resources.errors import UnavailableError
 from resources.ledger import (
     bills,

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledgerkit import ACCOUNT, DEADLINE, NO_LIMITS, Clock, a_request, accepted, queued
+from ledgerkit import ACCOUNT, DEADLINE, NO_LIMITS, a_request, accepted, queued
 
+from proof.clock import Clock
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import job_times
 from resources.ledger.lost.job_times import Dating

@@ -4,7 +4,6 @@ import pytest
 from ledgerkit import (
     ACCOUNT,
     CHARGED_FIRST,
-    Clock,
     a_request,
     a_state,
     everything,
@@ -14,6 +13,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
+from proof.clock import Clock
 from resources.ledger import budget, counters, deliveries, late_jobs, polls
 from resources.ledger.budget import Budget
 from resources.ledger.ends import APART_SECONDS, SILENT_SECONDS, SILENT_TIMES, SOON_SECONDS

@@ -9,19 +9,10 @@ import pytest
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledgerkit import (
-    DEADLINE,
-    NEVER_CHARGED,
-    Clock,
-    a_request,
-    a_state,
-    accepted,
-    claimed,
-    decided,
-    everything,
-)
+from ledgerkit import DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, claimed, decided, everything
 from ledgerkit import rejected as refused_by_provider
 
+from proof.clock import Clock
 from resources.ledger import budget, counters, limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.deliveries import record_delivered

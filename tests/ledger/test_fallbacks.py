@@ -4,7 +4,6 @@ import pytest
 from ledgerkit import (
     DEADLINE,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -15,6 +14,7 @@ from ledgerkit import (
     rejected,
 )
 
+from proof.clock import Clock
 from resources.ledger import limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Ruling

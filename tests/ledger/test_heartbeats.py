@@ -1,8 +1,9 @@
 """The claim of a run: renewed while the run works, taken after it has expired, and lost for a run that returns."""
 
 import pytest
-from ledgerkit import Clock, a_request, claimed, decided, queued, submitted
+from ledgerkit import a_request, claimed, decided, queued, submitted
 
+from proof.clock import Clock
 from resources.ledger import heartbeats, polls
 from resources.ledger.handover import handover_of
 from resources.ledger.heartbeats import DOUBT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, RunLostError

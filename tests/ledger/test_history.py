@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import Clock, everything, the_journal_is_whole
+from ledgerkit import everything, the_journal_is_whole
 
 from bench.history import UNDER_WAY, write_history
+from proof.clock import Clock
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import jobs, journal, submissions
 from resources.ledger.statement import statement

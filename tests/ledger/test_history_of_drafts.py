@@ -2,7 +2,6 @@
 
 import pytest
 from ledgerkit import everything
-from test_finishes import CLIP, a_draft, bought, carried, circled, waits
 from verdictkit import a_verdict
 
 from pipelines.cli.launch import failed_clips
@@ -16,6 +15,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.verdicts import Word, judge
 from resources.ledger.yields import YieldBy, read_yield
 from resources.planning.ways import draft_ways
+from tests.ledger.test_finishes import CLIP, a_draft, bought, carried, circled, waits
 
 PRICE = 2_000_000
 

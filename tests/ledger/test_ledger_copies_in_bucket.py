@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import Clock, a_request, queued
-from postgres_server import PostgresServer, _programs
+from ledgerkit import a_request, queued
 from sqlalchemy.engine import make_url
 
+from proof.clock import Clock
 from resources.errors import ConfigurationError, DailiesError
 from resources.inventory.copies_audit import check_copies
 from resources.ledger import postgres_dump
@@ -33,6 +33,7 @@ from resources.storage.layout import BACKUPS, copy_of
 from resources.storage.objects import ObjectStore
 from resources.storage.reader import ObjectInfo
 from resources.storage.s3_client import S3Settings
+from tests.postgres_server import PostgresServer, _programs
 
 DAY = 86_400.0
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
-from ledgerkit import ACCOUNT, Clock, a_request, claimed, decided, queued, submitted
-from postgres_server import PostgresServer
+from ledgerkit import ACCOUNT, a_request, claimed, decided, queued, submitted
 
+from proof.clock import Clock
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import database, disputes, late_jobs, outcomes, pauses, polls, schema
 from resources.ledger.address import for_psycopg, parsed_address
@@ -29,6 +29,7 @@ from resources.ledger.limits import Limits
 from resources.ledger.lost import search_schedule
 from resources.ledger.lost.posts import Contract
 from resources.ledger.states import OPEN, TRANSITIONS, AttemptState, MoneyState
+from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("migrations")
 SECRET = "hunter2-canary"

@@ -8,7 +8,6 @@ import pytest
 from ledgerkit import (
     ACCOUNT,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -25,6 +24,7 @@ from ledgerkit import (
     unknown,
 )
 
+from proof.clock import Clock
 from resources.ledger import decisions, deliveries, polls, queue, stops
 from resources.ledger.decisions import SUPERSEDED, Decided, Decision, Ruling, decide
 from resources.ledger.ledger import Ledger

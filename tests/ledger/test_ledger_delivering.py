@@ -4,7 +4,6 @@ import pytest
 from ledgerkit import (
     ACCOUNT,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     put_into,
@@ -15,6 +14,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
+from proof.clock import Clock
 from resources.errors import DailiesError, UnavailableError
 from resources.ledger import locks, polls
 from resources.ledger.current_takes import make_current

@@ -19,7 +19,6 @@ from ledgerkit import (
     CHARGED_FIRST,
     DEADLINE,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     everything,
@@ -27,7 +26,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from proof.clock import START
+from proof.clock import START, Clock
 from resources.ledger import deliveries, outcomes, polls, queue
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide

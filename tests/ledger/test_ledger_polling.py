@@ -5,7 +5,6 @@ from ledgerkit import (
     ACCOUNT,
     CHARGED_FIRST,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -18,6 +17,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
+from proof.clock import Clock
 from resources.ledger import polls
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome

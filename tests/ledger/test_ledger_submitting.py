@@ -15,7 +15,6 @@ from ledgerkit import (
     LEGAL_MONEY,
     NEVER_CHARGED,
     NO_LIMITS,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -31,6 +30,7 @@ from ledgerkit import (
     unknown,
 )
 
+from proof.clock import Clock
 from resources.ledger import polls, queue
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger

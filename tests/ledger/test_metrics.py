@@ -3,9 +3,10 @@
 import contextlib
 
 import pytest
-from ledgerkit import ACCOUNT, Clock, a_request, put_into, queued, succeeded
+from ledgerkit import ACCOUNT, a_request, put_into, queued, succeeded
 from prometheus_client.parser import text_string_to_metric_families
 
+from proof.clock import Clock
 from resources.ledger import pauses, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState, MoneyState

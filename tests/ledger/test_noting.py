@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 from explained import explaining
-from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, read, submitted, succeeded
+from ledgerkit import NEVER_CHARGED, a_request, a_state, read, submitted, succeeded
 from verdictkit import a_verdict
 
+from proof.clock import Clock
 from resources.ledger import deliveries, polls
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger

@@ -6,7 +6,6 @@ from ledgerkit import (
     ACCOUNT,
     DEADLINE,
     NO_LIMITS,
-    Clock,
     a_request,
     accepted,
     claimed,
@@ -17,6 +16,7 @@ from ledgerkit import (
     unknown,
 )
 
+from proof.clock import Clock
 from resources.ledger.budget import Budget
 from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger

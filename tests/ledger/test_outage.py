@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgres_server import PostgresServer
 from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
@@ -19,6 +18,7 @@ from resources.ledger.database import open_database
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import CommitUnknownError, LedgerAwayError, is_away, repeat_unrecorded
 from resources.ledger.schema import meta
+from tests.postgres_server import PostgresServer
 
 LINE_PORT = 5433
 

@@ -6,17 +6,17 @@ A part of the ledger's tests, on a pgbouncer with four connections; `make test-p
 from collections.abc import Iterator
 
 import pytest
-from postgres_server import PostgresServer
 from sqlalchemy.engine import make_url
-from test_decisions import *  # noqa: F403
-from test_frozen_processes import *  # noqa: F403
-from test_heartbeats import *  # noqa: F403
-from test_ledger_contention import *  # noqa: F403
-from test_ledger_deciding import *  # noqa: F403
 
 from resources.errors import UnavailableError
 from resources.ledger.database import open_database
 from resources.ledger.ledger import Ledger
+from tests.ledger.test_decisions import *  # noqa: F403
+from tests.ledger.test_frozen_processes import *  # noqa: F403
+from tests.ledger.test_heartbeats import *  # noqa: F403
+from tests.ledger.test_ledger_contention import *  # noqa: F403
+from tests.ledger.test_ledger_deciding import *  # noqa: F403
+from tests.postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="module")

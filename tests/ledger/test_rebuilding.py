@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from ledgerkit import (
     ACCOUNT,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -22,8 +21,8 @@ from ledgerkit import (
     succeeded,
     the_journal_is_whole,
 )
-from test_finishes import PRICE, a_draft, bought, carried, circled, waits
 
+from proof.clock import Clock
 from resources.ledger import counters, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
@@ -37,6 +36,7 @@ from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.orders import Caps
 from resources.providers.base import FailureKind, JobStatus
+from tests.ledger.test_finishes import PRICE, a_draft, bought, carried, circled, waits
 
 S = AttemptState
 OPEN_AFTER_A_CLAIM = [S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.HELD, S.SUBMITTED, S.OVERDUE, S.SUCCEEDED]

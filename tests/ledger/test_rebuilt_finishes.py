@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, accepted, claimed, everything
-from test_finishes import CLIP, PRICE, a_draft, bought, carried, circled, waits
 from verdictkit import a_verdict
 
 from resources.errors import DailiesError
@@ -35,6 +34,7 @@ from resources.ledger.verdicts import judge, verdicts_of
 from resources.ledger.verdicts import take_in as take_in_verdict
 from resources.ledger.waiting_clips import waiting
 from resources.orders import Caps, ClipRequest
+from tests.ledger.test_finishes import CLIP, PRICE, a_draft, bought, carried, circled, waits
 
 S = AttemptState
 

@@ -1,9 +1,9 @@
 """A refused host is a fact of the ledger and puts no value in force; one key has one account name."""
 
 import pytest
-from ledgerkit import ACCOUNT, Clock, a_request, submitted
-from test_policy import CLIP, DAY, host
+from ledgerkit import ACCOUNT, a_request, submitted
 
+from proof.clock import Clock
 from resources.errors import ConfigurationError
 from resources.inventory.ledger_audit import check_ledger, urgent
 from resources.ledger import keys, policy_history, refused_hosts
@@ -14,6 +14,7 @@ from resources.metrics import exposition
 from resources.money import usd
 from resources.production.account import bind_account
 from resources.providers.accounts import AccountSettings
+from tests.ledger.test_policy import CLIP, DAY, host
 
 MONTH = Setting(ALL, "max_usd_per_month")
 

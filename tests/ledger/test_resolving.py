@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import Clock, a_request, accepted, claimed, put_into, queued, read, the_journal_is_whole
+from ledgerkit import a_request, accepted, claimed, put_into, queued, read, the_journal_is_whole
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
+from proof.clock import Clock
 from resources.errors import DailiesError
 from resources.ledger import late_jobs, outcomes
 from resources.ledger.budget import Budget

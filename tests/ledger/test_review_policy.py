@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, decided, submitted
+from ledgerkit import NEVER_CHARGED, a_request, a_state, decided, submitted
 from verdictkit import a_verdict
 
+from proof.clock import Clock
 from resources.errors import DailiesError
 from resources.ledger import polls, review_policy, waiting_clips
 from resources.ledger.budget import Budget

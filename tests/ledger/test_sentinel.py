@@ -6,7 +6,6 @@ import pytest
 from ledgerkit import (
     ACCOUNT,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -18,6 +17,7 @@ from ledgerkit import (
     unknown,
 )
 
+from proof.clock import Clock
 from resources.ledger import bills, disputes, keys, polls, sentinel, stops
 from resources.ledger.bills import MARGIN_SECONDS, Billed
 from resources.ledger.ledger import Ledger

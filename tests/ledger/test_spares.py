@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from ledgerkit import (
     ACCOUNT,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -21,6 +20,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
+from proof.clock import Clock
 from resources.ledger import budget, deliveries, outcomes, polls
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger

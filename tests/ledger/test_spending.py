@@ -15,7 +15,6 @@ from ledgerkit import (
     ACCOUNT,
     CHARGED_FIRST,
     NEVER_CHARGED,
-    Clock,
     a_request,
     a_state,
     accepted,
@@ -29,6 +28,7 @@ from ledgerkit import (
     unknown,
 )
 
+from proof.clock import Clock
 from resources.ledger import bills, counters, polls, queue, schema, statement, stops
 from resources.ledger.bills import Billed
 from resources.ledger.budget import Budget, Scope

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import ACCOUNT, Clock, claimed, queued, read, rejected
+from ledgerkit import ACCOUNT, claimed, queued, read, rejected
 
+from proof.clock import Clock
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits, lock_account

@@ -6,18 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import (
-    NEVER_CHARGED,
-    Clock,
-    a_request,
-    a_state,
-    decided,
-    submitted,
-    succeeded,
-    the_journal_is_whole,
-)
+from ledgerkit import NEVER_CHARGED, a_request, a_state, decided, submitted, succeeded, the_journal_is_whole
 from verdictkit import a_verdict
 
+from proof.clock import Clock
 from resources.errors import DailiesError
 from resources.ledger import polls
 from resources.ledger.budget import Budget

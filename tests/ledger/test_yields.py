@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, submitted
+from ledgerkit import NEVER_CHARGED, a_request, a_state, submitted
 from typer.testing import CliRunner
 from verdictkit import a_verdict
 
 from pipelines.cli.app import app
 from pipelines.cli.yields import document, write_csv
+from proof.clock import Clock
 from resources.ledger import polls
 from resources.ledger.deliveries import record_delivered
 from resources.ledger.ledger import Ledger

@@ -5,11 +5,11 @@ import ssl
 from pathlib import Path
 
 import pytest
-from certificates import Authority
 
 from resources.errors import ConfigurationError
 from resources.network import trust
 from resources.network.trust import Source, TrustStore
+from tests.certificates import Authority
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A separate project for every test: a fresh ledger, bucket, sandbox and Dagster, with jobs that end at once."""
 
-import random
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from dagster._core.instance.methods.event_methods import EventMethods
 from dagster_ui import DagsterUi, opened
-from pipelinekit import KEY, MODELS, House, Lent
+from pipelinekit import KEY, MODELS, House, Lent, poll_soon
 from pydantic import SecretStr
 
 from resources.inventory import repairs
@@ -51,10 +50,6 @@ UNSET = (
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
     with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
         yield server
-
-
-def _soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random) -> float:
-    return 0.05
 
 
 class SmallClips(ClipStore):
@@ -113,7 +108,7 @@ def dagster_in(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[dg.DagsterIn
 def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Path) -> Iterator[House]:
     with pytest.MonkeyPatch.context() as patch:
         # other tests test the time of polls with their own clock; here it would only cost seconds
-        patch.setattr(poller, "next_poll_in", _soon)
+        patch.setattr(poller, "next_poll_in", poll_soon)
         for module in (ends, polls):
             patch.setattr(module, "SOON_SECONDS", 0.3)
         patch.setattr(ends, "APART_SECONDS", 0.1)

@@ -15,13 +15,12 @@ ANOTHER_PROCESS = """
 import sys
 import dagster as dg
 import pytest
-from conftest import _soon
-from pipelinekit import QUIET, ImpatientProduction
+from pipelinekit import QUIET, ImpatientProduction, poll_soon
 from pipelines.definitions import build_defs
 from pipelines.partitions import range_tags
 from resources.production import poller
 
-poller.next_poll_in = _soon
+poller.next_poll_in = poll_soon
 job, *keys = sys.argv[1:]
 found = build_defs(ImpatientProduction()).resolve_job_def(job)
 with dg.DagsterInstance.get() as instance:

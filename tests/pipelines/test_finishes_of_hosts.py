@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from pipelinekit import House, nothing_bought
-from test_shared_data import own_models, push
 from verdictkit import a_verdict
 
 from pipelines.cli.declared import declared_limits
@@ -18,6 +17,7 @@ from resources.ledger.schema import attempts
 from resources.settings import load_settings
 from resources.shared_data import source
 from resources.shared_data.snapshot import short
+from tests.pipelines.test_shared_data import own_models, push
 
 PRICE = 960_000
 ENTRY = "wavespeed-seedance-2.0-text-to-video.yaml"

@@ -1,7 +1,8 @@
 """The price at which a clip is reserved, where the catalogue has changed since its prompt was rendered."""
 
 from pipelinekit import House
-from test_shared_data import own_models
+
+from tests.pipelines.test_shared_data import own_models
 
 ENTRY = "wavespeed-seedance-2.0-text-to-video.yaml"
 

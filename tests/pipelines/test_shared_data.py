@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from pictures import png, put
 from pipelinekit import House, again, nothing_bought
-from test_series_schedules import tick
 
 from pipelines.cli.data_folders import compare, push_folder
 from pipelines.cli.launch import approve_as_declared, launch
@@ -32,6 +31,7 @@ from resources.shared_data.archive import write_archive
 from resources.shared_data.snapshot import short, take_snapshot
 from resources.shared_data.source import bring
 from resources.storage.layout import data_key
+from tests.pipelines.test_series_schedules import tick
 
 if TYPE_CHECKING:
     from pipelines.cli.dagster_api import DagsterApi

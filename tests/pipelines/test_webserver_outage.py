@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster_postgres.utils import DagsterPostgresException
-from postgres_server import PostgresServer
 
 from pipelines.webserver import POOL_OVERFLOW, POOL_RECYCLE_SECONDS, STATEMENT_TIMEOUT_MS, ping_before_use
+from tests.postgres_server import PostgresServer
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
-from fakes import Clock, run
+from fakes import run
 
+from proof.clock import Clock
 from resources.ledger import keys
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import SORA, Clock, run, submit_queue
+from fakes import SORA, run, submit_queue
 from pictures import png, put
 
+from proof.clock import Clock
 from resources.catalogue import DataFolder
 from resources.file_references import FileReference
 from resources.ledger import stops, uploads

@@ -14,7 +14,6 @@ from fakes import (
     LOSES_THE_ANSWER,
     NEVER,
     Answer,
-    Clock,
     Ends,
     World,
     a_request,
@@ -22,6 +21,7 @@ from fakes import (
     submit_queue,
 )
 
+from proof.clock import Clock
 from resources.errors import UnavailableError
 from resources.ledger import outcomes, queue, stops
 from resources.ledger.decisions import Decision, decide

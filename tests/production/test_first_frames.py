@@ -13,16 +13,6 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from pictures import put
-from test_every_endpoint import (  # noqa: F401
-    CATALOGUE,
-    _in_a_hurry,
-    data,
-    ledger,
-    produce,
-    sandbox,
-    store,
-    with_engine,
-)
 from verdictkit import a_verdict
 
 from resources.catalogue import DataFolder
@@ -51,6 +41,16 @@ from resources.storage.download import DownloadPolicy
 from resources.storage.layout import frame_key, manifest_key, prompt_key
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
+from tests.production.test_every_endpoint import (  # noqa: F401
+    CATALOGUE,
+    _in_a_hurry,
+    data,
+    ledger,
+    produce,
+    sandbox,
+    store,
+    with_engine,
+)
 
 pytestmark = pytest.mark.slow
 

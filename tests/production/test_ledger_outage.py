@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from fakes import World, a_request
-from postgres_server import PostgresServer
 from sqlalchemy.engine import make_url
 
 from resources.errors import UnavailableError
@@ -14,6 +13,7 @@ from resources.ledger import outage
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.states import AttemptState
 from resources.production.batch import Followed, Stage
+from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from fakes import Clock, run
+from fakes import run
 from inputkit import GOING, Dated
 
-from proof.clock import START
+from proof.clock import START, Clock
 from resources.ledger import keys
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide

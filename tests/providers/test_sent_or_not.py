@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import self_signed
 from hostile_server import HostileServer, Peer
 
 from resources.network.way_out import Network
@@ -19,6 +18,7 @@ from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, JobState, NotSent, PollFailed, Rejected, Unknown
 from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
+from tests.certificates import self_signed
 
 ENDPOINT = "openai/sora-2/text-to-video"
 BODY = {"prompt": "a lighthouse in a storm", "duration": 4}

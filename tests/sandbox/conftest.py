@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from sandbox_bench import Bench, Clock
+from sandbox_bench import Bench
 
+from proof.clock import Clock
 from resources.sandbox import RunningSandbox, SandboxSettings, create_app, running_sandbox
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 from pictures import png
-from sandbox_bench import Bench, Clock
+from sandbox_bench import Bench
 
+from proof.clock import Clock
 from resources.sandbox import RunningSandbox
 from resources.sandbox.endpoints import load_endpoints
 

@@ -12,8 +12,9 @@ from typing import Any
 import av
 import httpx
 import pytest
-from sandbox_bench import Bench, Clock
+from sandbox_bench import Bench
 
+from proof.clock import Clock
 from resources.sandbox import RunningSandbox
 from resources.sandbox.endpoints import Frame, load_endpoints
 from resources.sandbox.media import ClipStore

@@ -9,9 +9,10 @@ import av
 import httpx
 import pytest
 from pydantic import ValidationError
-from sandbox_bench import KEY, SORA, Bench, Clock
+from sandbox_bench import KEY, SORA, Bench
 
 import resources.sandbox as sandbox_package
+from proof.clock import Clock
 from resources.errors import ConfigurationError
 from resources.sandbox import FaultRule, RunningSandbox
 from resources.sandbox.faults import Faults, Subject, load_faults

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sandbox_bench import KEY, SORA, Bench, Clock
+from sandbox_bench import KEY, SORA, Bench
 
+from proof.clock import Clock
 from resources.errors import ConfigurationError
 from resources.sandbox import SandboxSettings, create_app, running_sandbox
 

@@ -18,8 +18,9 @@ import httpx
 import pytest
 import wavespeed
 from pictures import mp4, png
-from sandbox_bench import KEY, SORA, Bench, Clock
+from sandbox_bench import KEY, SORA, Bench
 
+from proof.clock import Clock
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.sandbox.endpoints import load_endpoints
 

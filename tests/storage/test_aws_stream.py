@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from aws_like import AwsLike, aws_like
-from certificates import Certificate, self_signed
 from hostile import MP4, File, Hostile, serving
 from pydantic import SecretStr
 
@@ -19,6 +18,7 @@ from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.storage.transfer import Transferred, transfer
+from tests.certificates import Certificate, self_signed
 
 KEY = "videos/clip/a.mp4"
 

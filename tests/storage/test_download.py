@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from certificates import self_signed
 from hostile import MP4, File, Hostile, serving
 
 from resources.errors import ConfigurationError
@@ -27,6 +26,7 @@ from resources.storage.download import (
     UnsafeAddressError,
     download,
 )
+from tests.certificates import self_signed
 
 
 @pytest.fixture

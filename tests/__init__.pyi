@@ -1,0 +1,1 @@
+# For mypy: a module of tests/ has the name of its folder before its own.
