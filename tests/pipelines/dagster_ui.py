@@ -1,6 +1,6 @@
-"""Asking Dagster what its UI asks, through its GraphQL schema in this process.
+"""Dagster's answers to the queries of its UI, through its GraphQL schema in this process.
 
-The workspace classes are private to Dagster: they are imported here and nowhere else in the tests.
+The workspace classes are private to Dagster: only this module of the tests imports them.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ query Checks {
 
 @dataclass(frozen=True)
 class Bar:
-    """One asset's partition bar: which clips are green and which red, and what the UI counts."""
+    """One asset's partition bar: the green and the red clips, and the UI's counts."""
 
     green: frozenset[str]
     red: frozenset[str]
@@ -64,7 +64,7 @@ class Bar:
 
 
 class DagsterUi:
-    """The questions of the asset pages."""
+    """The queries of the asset pages."""
 
     def __init__(self, context: WorkspaceProcessContext) -> None:
         self._context = context
@@ -81,7 +81,7 @@ class DagsterUi:
         for node in self.ask(COLOURS)["assetNodes"]:
             shown, stats = node["assetPartitionStatuses"], node["partitionStats"]
             if stats is None:
-                continue  # it has no partitions
+                continue  # the asset has no partitions
             found[node["assetKey"]["path"][-1]] = Bar(
                 frozenset(shown["materializedPartitions"]),
                 frozenset(shown["failedPartitions"]),
@@ -91,7 +91,7 @@ class DagsterUi:
         return found
 
     def checks(self) -> dict[str, str | None]:
-        """The status of each check, None where the UI says "Not evaluated"."""
+        """The status of each check; None where the UI shows "Not evaluated"."""
         found: dict[str, str | None] = {}
         for node in self.ask(CHECKS)["assetNodes"]:
             for check in node["assetChecksOrError"].get("checks", ()):
@@ -100,7 +100,7 @@ class DagsterUi:
         return found
 
     def stale(self, clips: list[str]) -> dict[str, dict[str, list[str]]]:
-        """By asset: the clips that are stale, each with Dagster's reasons."""
+        """By asset: the stale clips, each with Dagster's reasons."""
         found: dict[str, dict[str, list[str]]] = {}
         assets = [{"path": [name]} for name in self.bars()]
         for node in self.ask(STALE, clips=clips, assets=assets)["assetNodes"]:
@@ -115,18 +115,18 @@ class DagsterUi:
 
 @contextmanager
 def opened(instance: dg.DagsterInstance) -> Iterator[DagsterUi]:
-    """The UI's side of an instance, with the project's definitions loaded."""
+    """The UI's view of an instance, with the project's definitions loaded."""
     target = LoadableTargetOrigin(
         executable_path=sys.executable, module_name="pipelines.definitions", attribute="defs"
     )
     origin = InProcessCodeLocationOrigin(target, location_name="dailies")
-    # Dagster asks the instance that was entered last in this process, which may be another test's
+    # Dagster uses the instance that was entered last in this process, which may be another test's
     # that is gone; an instance that is entered twice stays the last one for good.
     with (
         set_defs_state_storage(instance.defs_state_storage),
         WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
     ):
         (location,) = context.create_request_context().get_code_location_entries().values()
-        # without it the pages are empty, and nothing on them is stale or red
+        # without this the pages are empty, and nothing on them is stale or red
         assert location.load_error is None, location.load_error
         yield DagsterUi(context)

@@ -1,4 +1,4 @@
-"""A clip that failed a check turns green when a person accepts it: the completion sensor tells Dagster."""
+"""A clip that failed a check turns green when a person accepts it: the completion sensor reports it to Dagster."""
 
 from pathlib import Path
 
@@ -23,7 +23,9 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
     house.add(keys)
     house.fault({"do": "wrong_size", "width": 320, "height": 240}, prompt_contains="tram")
     assert set(house.produce(keys).failed_clips) == {"city-tram"}
-    assert house.tick("wavespeed_completion")[0] == [], "Dagster was told, and nobody has said anything yet"
+    assert house.tick("wavespeed_completion")[0] == [], (
+        "Dagster knows the clip's end, and no person has judged it yet"
+    )
 
     apart = house.attempts(keys)["city-tram"]
     with nothing_bought(house):

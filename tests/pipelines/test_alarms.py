@@ -1,4 +1,4 @@
-"""One message per batch, however many clips and runs fail in it, and none that breaks anything."""
+"""One message per batch, however many clips and runs fail in it; an alarm never breaks anything."""
 
 import json
 import re
@@ -26,8 +26,8 @@ class Receiver:
     """A webhook on this machine.
 
     Attributes:
-        messages: What arrived.
-        status: What it answers.
+        messages: All received messages.
+        status: The status of its answers.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def test_a_failed_run_is_one_message_with_clips_reasons_cost_and_links(house: Ho
     assert "dailies retry" in message["todo"]
 
 
-def test_a_batch_is_told_of_once_however_often_it_is_looked_at(house: House, hook: Receiver) -> None:
+def test_a_batch_is_one_message_however_often_the_sensor_ticks(house: House, hook: Receiver) -> None:
     house.produce(failing(house))
     for _ in range(3):
         house.tick("alarms")
@@ -116,7 +116,7 @@ def test_a_message_waits_for_the_rest_of_its_batch(house: House, hook: Receiver)
     assert message["clips_failed"] == 2
 
 
-def test_a_retry_that_fails_again_is_a_batch_of_its_own(house: House, hook: Receiver) -> None:
+def test_a_failed_retry_is_another_message(house: House, hook: Receiver) -> None:
     keys = failing(house)
     house.produce(keys)
     house.tick("alarms")
@@ -126,7 +126,7 @@ def test_a_retry_that_fails_again_is_a_batch_of_its_own(house: House, hook: Rece
     assert len({message["id"] for message in hook.messages}) == 2
 
 
-def test_what_is_collected_later_belongs_to_the_batch_that_bought_it(house: House, hook: Receiver) -> None:
+def test_a_later_collection_belongs_to_the_batch_that_bought_it(house: House, hook: Receiver) -> None:
     keys = failing(house)
     house.run("submit_clips", keys, tags={DECISION_TAG: "schedule:bay:today"})
     house.collected("wavespeed_completion")
@@ -136,7 +136,7 @@ def test_what_is_collected_later_belongs_to_the_batch_that_bought_it(house: Hous
     assert message["clips_failed"] == 2
 
 
-def test_a_run_that_bought_nothing_is_told_with_its_words(house: House, hook: Receiver) -> None:
+def test_a_run_that_bought_nothing_is_reported_with_its_error(house: House, hook: Receiver) -> None:
     keys = house.add(house.declare("bay", ["dawn"]))
     house.edit("bay", "the dawn", "")
     house.edit("bay", "{{ subject }}", "{{ nothing }}")
@@ -157,7 +157,7 @@ def test_an_alarm_that_does_not_arrive_is_sent_later(
     assert house.tick("alarms")[1] == "messages sent: 0, waiting: 1"
     assert SECRET not in house.cursors["alarms"]
     hook.status = 200
-    assert house.tick("alarms")[1] == "messages sent: 0, waiting: 1"  # not so soon
+    assert house.tick("alarms")[1] == "messages sent: 0, waiting: 1"  # too early for the next try
     state = json.loads(house.cursors["alarms"])
     for pending in state["pending"].values():
         pending["next_at"] = 0
@@ -182,7 +182,7 @@ def test_the_address_is_in_no_log_and_no_store(
     assert not [file for file in stored if SECRET.encode() in file.read_bytes()]
 
 
-def test_without_an_address_nothing_is_sent_and_old_failures_are_no_news_later(
+def test_without_an_address_nothing_is_sent_and_old_failures_are_not_sent_later(
     house: House, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -196,7 +196,7 @@ def test_without_an_address_nothing_is_sent_and_old_failures_are_no_news_later(
     assert hook.messages == []
 
 
-def test_a_stopped_account_is_told_once_and_again_when_it_stops_again(house: House, hook: Receiver) -> None:
+def test_a_stopped_account_is_one_message_for_each_stop(house: House, hook: Receiver) -> None:
     def stop() -> None:
         with house.production.ledger() as ledger, ledger.write() as connection:
             kind = StopKind.INSUFFICIENT_FUNDS
@@ -216,7 +216,9 @@ def test_a_stopped_account_is_told_once_and_again_when_it_stops_again(house: Hou
     assert len(hook.messages) == 2
 
 
-def test_a_held_purchase_is_told_with_the_command_that_settles_it(house: House, hook: Receiver) -> None:
+def test_the_message_about_a_held_purchase_names_the_command_that_settles_it(
+    house: House, hook: Receiver
+) -> None:
     house.produce(failing(house))
     house.tick("alarms")
     with house.production.ledger() as ledger, ledger.write() as connection:
@@ -230,7 +232,7 @@ def test_a_held_purchase_is_told_with_the_command_that_settles_it(house: House, 
     assert "dailies resolve" in message["todo"]
 
 
-def test_a_batch_that_waits_for_a_verdict_is_told_once(house: House, hook: Receiver) -> None:
+def test_a_batch_that_waits_for_a_verdict_is_one_message(house: House, hook: Receiver) -> None:
     keys = house.add(house.declare("bay", ["dawn", "noon"], review={"by": "person", "within": "2d"}))
     assert house.produce(keys).green
     for _ in range(2):
@@ -242,7 +244,7 @@ def test_a_batch_that_waits_for_a_verdict_is_told_once(house: House, hook: Recei
     assert "Judge them in the room: http://127.0.0.1:" in message["todo"]
 
 
-def test_a_copy_of_the_ledger_that_is_not_verified_is_told_of(
+def test_a_copy_of_the_ledger_that_is_not_verified_raises_an_alarm(
     house: House, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(_url: str, folder: Path) -> tuple[Path, str]:

@@ -1,4 +1,4 @@
-"""What a person approved is what a run may buy, whatever was edited between the answer and the run."""
+"""A run may buy only what a person approved, whatever was edited between the approval and the run."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ EDITED = {
     "pier-low": "its request or account, and its price changed",
     "cape-north": "its price changed",
 }
-"""What is said of each clip after `edit`, by clip."""
+"""The reason for each clip after `edit`, by clip."""
 
 
 def edit(house: House) -> None:
@@ -46,7 +46,7 @@ def set_price(house: House, before: str, now: str) -> None:
 
 
 def declare(house: House) -> tuple[list[str], list[str]]:
-    """Four series in one batch: those that are edited, and the rest. Returns their clips."""
+    """Four series in one batch: three that are edited, and one that is not. Returns their clips."""
     sora = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
     edited = [
         *house.declare("harbor", ["inner", "outer"], parameters={"duration": 4, "aspect_ratio": "1:1"}),
@@ -59,14 +59,14 @@ def declare(house: House) -> tuple[list[str], list[str]]:
 
 
 def approve(house: House, keys: Sequence[str]) -> None:
-    """What a command records when a person agrees."""
+    """Record what a command records when a person approves."""
     declarations = house.production.declarations()
     requests = [declarations.render(declarations.find(key)) for key in keys]
     with house.production.ledger() as ledger:
         approve_clips(ledger, DECISION, map(Approval.of, requests))
 
 
-def test_what_was_edited_after_the_answer_is_not_bought_and_the_rest_is(house: House) -> None:
+def test_clips_edited_after_the_approval_are_not_bought_and_the_others_are(house: House) -> None:
     edited, rest = declare(house)
     approve(house, [*edited, *rest])
     edit(house)
@@ -89,7 +89,9 @@ def test_what_was_edited_after_the_answer_is_not_bought_and_the_rest_is(house: H
     assert house.bought() == sorted(map(subject, [*edited, *rest]))
 
 
-def test_without_the_comparison_it_is_bought_as_edited(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_comparison_edited_clips_are_bought(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The negative control of the test above."""
     edited, rest = declare(house)
     approve(house, [*edited, *rest])
@@ -99,7 +101,7 @@ def test_without_the_comparison_it_is_bought_as_edited(house: House, monkeypatch
     assert len(house.bought()) == 5
 
 
-def test_a_run_that_nobody_was_asked_about_buys_what_is_declared(house: House) -> None:
+def test_a_run_without_an_approval_buys_what_is_declared(house: House) -> None:
     edited, rest = declare(house)
     approve(house, [*edited, *rest])
     edit(house)
@@ -131,8 +133,8 @@ def test_an_empty_list_of_the_launchpad_is_refused(house: House) -> None:
     assert "`keys` is empty" in (ran.failure or "")
 
 
-def test_a_run_from_the_launchpad_is_labelled_as_one_of_a_command(house: House) -> None:
-    """It had Dagster's own tags alone: neither its price nor its clips were seen in the list of runs."""
+def test_a_run_from_the_launchpad_has_the_labels_of_a_commands_run(house: House) -> None:
+    """It once had only Dagster's own tags: the list of runs showed neither its price nor its clips."""
     edited, rest = declare(house)
     keys = [*edited, *rest]
     ran = house.run(

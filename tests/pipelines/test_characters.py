@@ -1,4 +1,4 @@
-"""Characters: made once, cast by name, missed before anything is bought, and seen in the lineage."""
+"""Characters: made once, cast by name, reported missing before anything is bought, and shown in the lineage."""
 
 from pipelinekit import House, Ran, character
 
@@ -59,7 +59,7 @@ def test_a_clip_whose_character_is_missing_says_so_before_anything_is_bought(hou
     )
 
 
-def test_a_character_whose_film_has_changed_is_not_shown_as_it_was(house: House):
+def test_a_clip_with_a_character_whose_film_has_changed_is_refused(house: House):
     character(house, "mara")
     assert make(house, "mara").green
     character(house, "mara", video="https://example.com/other.mp4")
@@ -74,7 +74,7 @@ def test_a_character_whose_film_has_changed_is_not_shown_as_it_was(house: House)
     assert house.produce(keys).green
 
 
-def test_a_character_is_made_again_only_when_somebody_says_so(house: House):
+def test_a_character_is_made_again_only_on_request(house: House):
     character(house, "mara")
     assert make(house, "mara").green
     first = made(house)["mara"]
@@ -83,7 +83,7 @@ def test_a_character_is_made_again_only_when_somebody_says_so(house: House):
     assert len(house.books()["jobs"]) == 2
 
 
-def test_what_the_provider_refuses_is_red_and_the_others_are_made(house: House):
+def test_a_refused_character_is_red_and_the_others_are_made(house: House):
     character(house, "joe")
     character(house, "mara")
     house.fault({"do": "fail"}, number=1)
@@ -93,7 +93,7 @@ def test_what_the_provider_refuses_is_red_and_the_others_are_made(house: House):
     assert list(made(house)) == ["mara"]
 
 
-def test_a_character_whose_run_died_is_kept_by_the_sensor(house: House):
+def test_the_sensor_finishes_a_character_whose_run_died(house: House):
     character(house, "mara")
     with house.production.ledger() as ledger:
         request = house.production.declarations().characters.get("mara").request

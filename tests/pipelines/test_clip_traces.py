@@ -1,4 +1,4 @@
-"""A clip's life as an OpenTelemetry collector sees it: one trace over two processes, neither of which knows of the other's."""
+"""A clip's life in an OpenTelemetry collector: one trace over two processes that do not know each other's spans."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ with dg.DagsterInstance.get() as instance:
 
 
 def in_another_process(job: str, keys: list[str], collector: OtlpReceiver) -> str:
-    """Carry out a run in a process of its own, which ends; returns the run's id."""
+    """Carry out a run in a separate process, which ends; returns the run's id."""
     here = Path(__file__).parent
     environment = {
         **os.environ,
@@ -57,7 +57,7 @@ def test_the_life_of_a_clip_is_one_trace_over_two_processes(house: House) -> Non
     with receiving() as collector:
         bought = in_another_process("submit_clips", keys, collector)
         early = collector.spans(clip="bay-east")
-        assert collector.tree(early) == ["run", "  decide", "  POST"], "its end is not known yet"
+        assert collector.tree(early) == ["run", "  decide", "  POST"], "the clip's end is not known yet"
         collected = in_another_process("collect_clips", keys, collector)
         east, west = collector.spans(clip="bay-east"), collector.spans(clip="bay-west")
         stages = [one for one in collector.spans() if one.name in {"download", "check", "store"}]
@@ -104,7 +104,7 @@ def test_the_life_of_a_clip_is_one_trace_over_two_processes(house: House) -> Non
     assert failed.trace != life.trace
 
     sent = b"".join(collector.bodies)
-    assert b"bay-east" in sent, "the negative control of what follows"
+    assert b"bay-east" in sent, "the negative control of the next assertions"
     for secret in (b"quiet view", KEY.encode(), os.environ["AWS_SECRET_ACCESS_KEY"].encode(), b"canary"):
         assert secret not in sent
     assert all(one["authorization"] == "Bearer canary-of-the-collector" for one in collector.headers)

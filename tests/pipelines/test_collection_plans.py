@@ -1,4 +1,4 @@
-"""Which runs are asked for: never for what somebody is at, and sooner or later for everything that has ended."""
+"""Which collecting runs are requested: never for clips of a working run, and in time for every clip that has ended."""
 
 from dataclasses import dataclass, field, replace
 
@@ -30,7 +30,7 @@ OPEN = (S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.SUBMITTED, S.OVERDUE)
 
 
 def attempt(clip: str, state: AttemptState, *, finished: float = 0, watched_by: str | None = None) -> Attempt:
-    """An attempt of which only what planning looks at matters."""
+    """An attempt with the fields that planning reads."""
     request = ClipRequest(
         clip=clip,
         series="s",
@@ -59,7 +59,7 @@ def attempt(clip: str, state: AttemptState, *, finished: float = 0, watched_by: 
 
 @dataclass
 class World:
-    """One batch, and what was asked for it."""
+    """One batch, and the runs that were requested for it."""
 
     attempts: list[Attempt]
     now: float = NOW
@@ -102,9 +102,7 @@ past_runs = st.lists(
 
 @given(batches, past_runs)
 @settings(max_examples=examples(150))
-def test_only_what_has_ended_and_nobody_watches_is_asked_for(
-    attempts: list[Attempt], past: list[PastRun]
-) -> None:
+def test_only_ended_unwatched_clips_are_requested(attempts: list[Attempt], past: list[PastRun]) -> None:
     asked = World(attempts, past=past, watched=frozenset({"alive"})).plan()
     allowed = {a.subject_key for a in attempts if a.state.is_ended and a.watched_by != "alive"}
     keys = [key for collection in asked for key in collection.keys]
@@ -112,7 +110,7 @@ def test_only_what_has_ended_and_nobody_watches_is_asked_for(
     assert len(keys) == len(set(keys))
     assert len({collection.run_key for collection in asked}) == len(asked) <= RUNS_PER_TICK
     if any(run.ended_at is None for run in past):
-        assert not asked, "a run of this batch is still at it"
+        assert not asked, "a run of this batch still works"
     for collection in asked:
         start = ORDER.index(collection.keys[0])
         assert list(collection.keys) == ORDER[start : start + len(collection.keys)]
@@ -121,7 +119,7 @@ def test_only_what_has_ended_and_nobody_watches_is_asked_for(
 
 @given(batches, st.integers(1, 3))
 @settings(max_examples=examples(60))
-def test_every_ended_clip_is_asked_for_until_it_is_reported_and_soon_if_no_run_fails(
+def test_every_ended_clip_is_requested_until_it_is_reported_and_soon_if_no_run_fails(
     attempts: list[Attempt], tries: int
 ) -> None:
     """Each clip's collection fails `tries - 1` times; the batch may keep clips in flight for ever."""
@@ -133,7 +131,7 @@ def test_every_ended_clip_is_asked_for_until_it_is_reported_and_soon_if_no_run_f
     while any(count < tries for count in done.values()):
         assert world.now - began < LINGER + 60 * len(stretches(ORDER, wanted)) + tries * LONGEST_PAUSE_SECONDS
         for collection in world.plan():
-            assert collection.run_key not in run_keys, "Dagster would never answer it"
+            assert collection.run_key not in run_keys, "Dagster would never start it"
             run_keys.add(collection.run_key)
             world.past.append(PastRun(collection.keys[0], collection.keys[-1], world.now + 5))
             for key in collection.keys:
@@ -148,7 +146,7 @@ def test_every_ended_clip_is_asked_for_until_it_is_reported_and_soon_if_no_run_f
     [((True,), 0), ((True, True), 1), ((False, True), 1), ((False,), 1), ((True, False, True), 2)],
 )
 def test_the_first_death_of_a_collection_delays_nothing(died: tuple[bool, ...], pauses: int) -> None:
-    """Its host may have died. A file on which one run after the other dies waits like any other failure."""
+    """Its host may have died. A file that kills one run after the other waits like any other failure."""
     past = [PastRun(ORDER[0], ORDER[0], NOW + 10 * number, died=dead) for number, dead in enumerate(died)]
     world = World([attempt(ORDER[0], S.SUCCEEDED)], past=past)
     world.now = NOW + 10 * (len(died) - 1)
@@ -160,8 +158,8 @@ def test_the_first_death_of_a_collection_delays_nothing(died: tuple[bool, ...], 
     assert world.plan()
 
 
-def test_what_no_run_has_tried_does_not_wait_for_what_some_have() -> None:
-    """Scattered clips need more runs than a tick asks for; the second handful comes as soon as the first is home."""
+def test_an_untried_clip_does_not_wait_for_tried_ones() -> None:
+    """Scattered clips need more runs than one tick requests; the next runs start as soon as the first have ended."""
     world = World([attempt(key, S.SUCCEEDED) for key in ORDER[:20:2]])
     first = world.plan()
     assert len(first) == RUNS_PER_TICK
@@ -189,7 +187,7 @@ def test_the_pause_grows_with_every_try_and_then_stays() -> None:
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
 
 
-def test_a_held_clip_is_told_by_a_few_runs_and_asked_for_at_once_when_it_has_gone_on() -> None:
+def test_a_held_clip_is_reported_by_a_few_runs_and_requested_at_once_after_its_settlement() -> None:
     world = World([attempt("clip-000", S.HELD)])
     for _ in range(1000):
         world.past += [PastRun(c.keys[0], c.keys[-1], world.now + 5) for c in world.plan()]
@@ -199,7 +197,7 @@ def test_a_held_clip_is_told_by_a_few_runs_and_asked_for_at_once_when_it_has_gon
     assert [c.keys for c in world.plan()] == [("clip-000",)]
 
 
-def test_ready_clips_linger_for_stragglers_but_not_for_what_is_unknown_or_watched() -> None:
+def test_ready_clips_linger_for_stragglers_but_not_for_unknown_or_watched_ones() -> None:
     ready = attempt("clip-000", S.SUCCEEDED, finished=-LINGER + 1)
     for state in OPEN:
         asked = World([ready, attempt("clip-001", state)]).plan()
@@ -212,7 +210,7 @@ def test_ready_clips_linger_for_stragglers_but_not_for_what_is_unknown_or_watche
     assert [c.keys for c in watched.plan()] == [("clip-000",)]
 
 
-def test_a_clip_that_is_no_partition_any_more_keeps_nobody_waiting() -> None:
+def test_a_clip_without_a_partition_delays_no_other() -> None:
     world = World([attempt("gone-clip", S.SUCCEEDED), attempt("clip-003", S.SUCCEEDED)])
     assert [c.keys for c in world.plan()] == [("clip-003",)]
     world.past = [PastRun("gone-clip", "gone-clip", NOW - 10_000)]
@@ -220,7 +218,9 @@ def test_a_clip_that_is_no_partition_any_more_keeps_nobody_waiting() -> None:
 
 
 @given(st.lists(st.sampled_from([*ORDER, "no-partition"]), max_size=200), st.integers(1, 60))
-def test_stretches_cover_exactly_what_is_wanted_in_contiguous_pieces(wanted: list[str], longest: int) -> None:
+def test_stretches_cover_exactly_the_wanted_clips_in_contiguous_pieces(
+    wanted: list[str], longest: int
+) -> None:
     found = stretches(ORDER, wanted, longest=longest)
     assert [key for stretch in found for key in stretch] == [key for key in ORDER if key in set(wanted)]
     for stretch in found:
@@ -251,7 +251,7 @@ def test_stretches_cover_exactly_what_is_wanted_in_contiguous_pieces(wanted: lis
         (S.QUEUED, MoneyState.RESERVED, None),
     ],
 )
-def test_what_money_was_spent_on_gets_its_deleted_partition_back_when_it_has_ended(
+def test_a_paid_clip_gets_its_deleted_partition_back_when_it_has_ended(
     state: AttemptState, money: MoneyState, kept: str | None
 ) -> None:
     one = replace(attempt("deleted", state), money_state=money)
@@ -265,8 +265,8 @@ def test_what_money_was_spent_on_gets_its_deleted_partition_back_when_it_has_end
     assert not watched.paid + watched.unpaid
 
 
-def test_a_clip_that_has_moved_among_the_partitions_was_tried_by_the_runs_it_was_in() -> None:
-    """By its range, a run over the first three clips seems to have tried what has come to lie there, and not what has left."""
+def test_a_clip_that_moved_among_the_partitions_was_tried_by_the_runs_it_belonged_to() -> None:
+    """Judged by its range, a run over the first three clips would seem to have tried a clip that moved in, and not one that moved out."""
     run = PastRun(ORDER[0], ORDER[2], NOW, frozenset({ORDER[0], ORDER[150], ORDER[2]}))
     position = {key: index for index, key in enumerate(ORDER)}
     assert run.has_tried(ORDER[150], position)

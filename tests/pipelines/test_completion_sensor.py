@@ -1,4 +1,4 @@
-"""Submitting and leaving: the completion sensor asks for the run that brings the clips home."""
+"""Submitting and leaving: the completion sensor requests the run that delivers the clips."""
 
 import dagster as dg
 import pytest
@@ -14,9 +14,7 @@ TEN = [f"view{number}" for number in range(10)]
 FIVE = {f"bay-view{number}" for number in (1, 3, 5, 7, 9)}
 
 
-def test_clips_that_were_left_are_collected_in_one_run_each_in_its_colour(
-    house: House, ui: DagsterUi
-) -> None:
+def test_submitted_clips_are_collected_in_one_run_each_in_its_colour(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", TEN)
     house.add(keys)
     house.fault({"do": "fail"}, prompt_matches="view[13579]")
@@ -41,7 +39,7 @@ def test_clips_that_were_left_are_collected_in_one_run_each_in_its_colour(
     assert house.bought() == sorted(subject(key) for key in keys)
 
 
-def test_a_re_executed_collection_tells_the_same_and_buys_nothing(house: House, ui: DagsterUi) -> None:
+def test_a_re_executed_collection_shows_the_same_and_buys_nothing(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     house.fault({"do": "fail"}, prompt_contains="west")
@@ -54,7 +52,7 @@ def test_a_re_executed_collection_tells_the_same_and_buys_nothing(house: House, 
     assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == ({"bay-east"}, {"bay-west"})
 
 
-def test_ready_clips_wait_for_stragglers_only_as_long_as_they_should(
+def test_ready_clips_wait_for_stragglers_no_longer_than_the_linger_time(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = house.declare("bay", ["east", "west", "north"])
@@ -69,12 +67,12 @@ def test_ready_clips_wait_for_stragglers_only_as_long_as_they_should(
 
     monkeypatch.setenv("DAILIES_LINGER_SECONDS", "0")
     ran, _ = house.tick(SENSOR)
-    assert [run.green for run in ran] == [True, True], "the clips on both sides of the straggler"
+    assert [run.green for run in ran] == [True, True], "one run for the clips on each side of the straggler"
     assert ui.bars()["uploaded_videos"].green == {"bay-east", "bay-north"}
     assert not ui.bars()["uploaded_videos"].red
 
 
-def test_what_finds_no_free_place_is_sent_by_the_sensor_and_shown_then(
+def test_a_clip_without_a_free_place_is_sent_by_the_sensor_and_then_shown(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "2")
@@ -93,7 +91,7 @@ def test_what_finds_no_free_place_is_sent_by_the_sensor_and_shown_then(
     assert not any(ui.stale(keys).values())
 
 
-def test_clips_that_a_run_waits_for_are_left_to_it_until_it_dies(house: House, ui: DagsterUi) -> None:
+def test_the_sensor_leaves_watched_clips_to_their_run_until_it_dies(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     assert house.run("submit_clips", keys).green
@@ -109,7 +107,7 @@ def test_clips_that_a_run_waits_for_are_left_to_it_until_it_dies(house: House, u
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 
-def test_a_collection_that_was_asked_for_is_not_asked_for_again_while_it_is_on_its_way(
+def test_a_requested_collection_is_not_requested_again_before_it_ends(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.collections.FIRST_PAUSE_SECONDS", 0)
@@ -122,9 +120,7 @@ def test_a_collection_that_was_asked_for_is_not_asked_for_again_while_it_is_on_i
     assert house.collected(SENSOR).green
 
 
-def test_a_tick_that_cannot_work_says_why_in_a_sentence(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tick_that_cannot_work_gives_its_reason(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = house.declare("bay", ["east"])
     house.add(keys)
     assert house.run("submit_clips", keys).green
@@ -141,7 +137,7 @@ def test_a_tick_that_cannot_work_says_why_in_a_sentence(
     assert house.collected(SENSOR).green, "nothing was lost"
 
 
-def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_takes_nothing_away(
+def test_an_unsent_second_take_of_a_dead_run_is_reported_once_and_keeps_the_first_take_green(
     house: House, ui: DagsterUi
 ) -> None:
     keys = house.declare("bay", ["east"])
@@ -158,13 +154,13 @@ def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_ta
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 
-def test_a_clip_that_was_never_bought_is_left_alone_by_the_sensors_run(house: House, ui: DagsterUi) -> None:
+def test_the_sensors_run_does_not_change_a_clip_that_was_never_bought(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.declare("harbor", ["inner"])
     house.add([keys[0], "harbor-inner", keys[1]])
     left = house.run("submit_clips", [keys[0]])
     with nothing_bought(house):
-        # as if it had come to lie there between the sensor's tick and the creation of its run
+        # as if it had moved there between the sensor's tick and the creation of its run
         ran = house.run("collect_clips", [keys[0], "harbor-inner"], tags={BATCH_TAG: left.run.run_id})
     assert ran.green, ran.failure
     assert any("harbor-inner" in words and "left alone" in words for words in house.said(ran.run.run_id))

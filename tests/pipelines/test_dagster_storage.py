@@ -1,4 +1,4 @@
-"""Dagster's SQLite storage over kept connections, each event once and packed: the same answers as Dagster's own."""
+"""Dagster's SQLite storage with kept connections and each event packed and stored once: the same answers as Dagster's own."""
 
 import hashlib
 import inspect
@@ -97,7 +97,7 @@ def partitions(instance: dg.DagsterInstance) -> list[str | None]:
 
 
 def a_life(instance: dg.DagsterInstance) -> list[Any]:
-    """What an instance says through a life with runs, events, partitions, deletion and a wipe."""
+    """What an instance shows during a life with runs, events, partitions, deletion and a wipe."""
     said: list[Any] = []
     runs = [dg.materialize([clip], instance=instance).run_id for _ in range(2)]
     told(instance, "reported")
@@ -116,7 +116,7 @@ def a_life(instance: dg.DagsterInstance) -> list[Any]:
     return said
 
 
-def test_it_says_what_dagster_s_own_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_storage_answers_as_dagsters_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with instance_in(tmp_path / "theirs", monkeypatch) as instance:
         assert type(instance.event_log_storage) is SqliteEventLogStorage
         theirs = a_life(instance)
@@ -125,10 +125,10 @@ def test_it_says_what_dagster_s_own_says(tmp_path: Path, monkeypatch: pytest.Mon
         assert a_life(instance) == theirs
 
 
-def test_what_a_run_that_is_planned_for_partitions_leaves_is_what_dagster_s_own_leaves(
+def test_planned_partitions_are_stored_as_by_dagsters_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plans fix which clips a decision is about, and Dagster stores them as one batch where ours is the storage."""
+    """Plans fix the clips of a decision, and our storage stores the plans of a run as one batch."""
     found = []
     for name, storage in (("theirs", None), ("ours", OURS)):
         with instance_in(tmp_path / name, monkeypatch, storage) as instance:
@@ -145,7 +145,7 @@ def test_what_a_run_that_is_planned_for_partitions_leaves_is_what_dagster_s_own_
     assert found[0] == found[1]
 
 
-def test_events_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_read_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = [
         "dawn over the sea, \u6d77\u4e0a\u65e5\u51fa" * 100,
         "half of a pair: \ud800",
@@ -162,7 +162,7 @@ def test_events_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytes
             assert [one and one.metadata["prompt"].value for one in found] == said
 
 
-def test_what_is_damaged_is_not_read_as_less() -> None:
+def test_damaged_events_are_not_read_as_shorter_ones() -> None:
     packed = pack("A quiet view of the bay. " * 20)
     assert unpack(packed) == "A quiet view of the bay. " * 20
     assert unpack("text of before") == "text of before"
@@ -171,8 +171,8 @@ def test_what_is_damaged_is_not_read_as_less() -> None:
             unpack(damaged)
 
 
-def test_the_words_that_events_are_packed_with_never_change() -> None:
-    """If this fails: bring the old words back, or no event that is stored can be read."""
+def test_the_dictionary_of_packed_events_never_changes() -> None:
+    """If this fails, restore the old words, or no stored event can be read."""
     assert hashlib.sha256(words()).hexdigest()[:16] == "1592721d7cc949d3"
 
 
@@ -180,10 +180,10 @@ def files_of_runs(home: Path) -> set[str]:
     return {file.name for file in (home / "history" / "runs").glob("*.db")} - {"index.db"}
 
 
-def test_a_home_with_files_of_runs_is_read_and_goes_on(
+def test_a_home_with_one_file_per_run_is_read_and_used_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an update, in the middle of a run."""
+    """As after an update in the middle of a run."""
     home = tmp_path / "home"
     with instance_in(home, monkeypatch) as instance:
         ended = dg.materialize([clip], instance=instance).run_id
@@ -208,7 +208,9 @@ def test_a_home_with_files_of_runs_is_read_and_goes_on(
         assert partitions(instance) == ["None", "logged", "reported", "reported too"]
 
 
-def test_the_way_back_to_dagster_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_can_be_written_back_to_dagsters_own_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     with instance_in(home, monkeypatch) as instance:
         first = dg.materialize([clip], instance=instance).run_id
@@ -219,7 +221,7 @@ def test_the_way_back_to_dagster_s_own(tmp_path: Path, monkeypatch: pytest.Monke
         green = partitions(instance)
     with instance_in(home, monkeypatch) as instance, pytest.raises(check.CheckError, match="not a str"):
         partitions(instance)
-    assert write_back(home) == 2, "the second run, and what no run has logged"
+    assert write_back(home) == 2, "the second run, and the events outside of runs"
     assert write_back(home) == 0
     with instance_in(home, monkeypatch) as instance:
         assert {run: [entry.to_json() for entry in instance.all_logs(run)] for run in logs} == logs
@@ -229,8 +231,10 @@ def test_the_way_back_to_dagster_s_own(tmp_path: Path, monkeypatch: pytest.Monke
         assert partitions(instance) == sorted([*green, "again"])
 
 
-def test_the_way_back_that_is_killed_loses_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It left an empty file, which was taken for the run's."""
+def test_writing_back_loses_no_events_when_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once left an empty file, which was then taken for the run's."""
     home = tmp_path / "home"
     with instance_in(home, monkeypatch, OURS) as instance:
         runs = [dg.materialize([clip], instance=instance).run_id for _ in range(2)]
@@ -276,7 +280,7 @@ def test_plans_of_a_run_are_one_transaction(tmp_path: Path, monkeypatch: pytest.
         finally:
             sa.event.remove(sa.Engine, "before_cursor_execute", before)
             sa.event.remove(sa.Engine, "commit", committed)
-    assert written.count(len(KEYS)) == 2, "the plans, and the results of the range"
+    assert written.count(len(KEYS)) == 2, "one transaction for the plans and one for the results of the range"
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +298,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_page_sees_what_another_process_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While its connection stays open: SQLite then writes beside the file that Dagster watches."""
+    """While its connection stays open, SQLite writes beside the file that Dagster watches."""
     seen: list[str] = []
     script = (
         "import sys, dagster as dg\n"
@@ -342,21 +346,21 @@ def test_files_are_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert opened == []
         instance.dispose()
         told(instance, "last")
-        assert opened, "what was disposed of is opened again"
+        assert opened, "a disposed connection is opened again"
     assert not list((tmp_path / "home" / "history").rglob("*-wal")), (
-        "SQLite's own files are gone with the last connection"
+        "SQLite removes its own files with the last connection"
     )
 
 
-def test_threads_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_one_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [f"clip-{number:02}" for number in range(40)]
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance, ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda key: told(instance, key), keys))
         assert partitions(instance) == keys
 
 
-def test_threads_that_meet_close_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To close a connection asks for the lock of all logging, and events are stored within the lock of a log handler."""
+def test_threads_that_meet_close_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a connection needs the lock of all logging, and events are stored within the lock of a log handler."""
     closed: list[Any] = []
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         storage = instance.event_log_storage
@@ -384,7 +388,7 @@ def test_threads_that_meet_close_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a restored backup: what is written must not go into a file that is gone."""
+    """As after a restored backup: nothing may be written to the removed file."""
     with instance_in(tmp_path / "copy", monkeypatch, OURS) as instance:
         told(instance, "restored")
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
@@ -397,7 +401,7 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, monkeypatch: py
         assert partitions(instance) == ["new", "restored"]
 
 
-def test_files_of_runs_do_not_stay_open_for_ever(tmp_path: Path) -> None:
+def test_files_of_runs_are_closed_after_a_while(tmp_path: Path) -> None:
     made = KeptConnections(MOST_FILES)
     theirs = KeptSqliteStorage.from_local(str(tmp_path)).event_log_storage
     assert isinstance(theirs, SqliteEventLogStorage)
@@ -411,7 +415,7 @@ def test_files_of_runs_do_not_stay_open_for_ever(tmp_path: Path) -> None:
     theirs.dispose()
 
 
-def test_a_forked_process_opens_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_opens_its_own_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         storage = instance.event_log_storage
         with storage.index_connection() as connection:  # type: ignore[attr-defined]
@@ -420,12 +424,14 @@ def test_a_forked_process_opens_its_own(tmp_path: Path, monkeypatch: pytest.Monk
             child.setattr(os, "getpid", lambda: -1)
             with storage.index_connection() as connection:  # type: ignore[attr-defined]
                 assert connection.connection.dbapi_connection is not of_parent
-        assert of_parent.execute("SELECT 1").fetchone() == (1,), "SQLite forbids that the child closes it"
+        assert of_parent.execute("SELECT 1").fetchone() == (1,), (
+            "the child must not close it (a rule of SQLite)"
+        )
 
 
 @pytest.mark.slow
 def test_processes_that_start_at_once_create_the_tables_once(tmp_path: Path) -> None:
-    """As the webserver and the daemon of a new folder do."""
+    """As the webserver and the daemon do in a new folder."""
     start = tmp_path / "start"
     script = (
         "import os, sys, time\n"
@@ -451,8 +457,8 @@ def test_processes_that_start_at_once_create_the_tables_once(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_processes_write_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All runs write into one file."""
+def test_processes_write_concurrently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs write to one file."""
     script = (
         "import sys, dagster as dg\n"
         "with dg.DagsterInstance.get() as instance:\n"
@@ -498,13 +504,13 @@ READ = {
 
 
 @pytest.mark.parametrize("method", READ, ids=lambda method: method.__qualname__)
-def test_dagster_s_own_code_is_the_code_that_was_read(method: Any) -> None:
-    """If this fails after an upgrade: compare with pipelines/dagster_storage.py, and note the new digest here."""
+def test_dagsters_code_is_the_version_that_ours_was_compared_with(method: Any) -> None:
+    """If this fails after an upgrade: compare the code with pipelines/dagster_storage.py, and store the new digest here."""
     assert hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:12] == READ[method]
 
 
-def test_without_a_home_the_files_lie_in_one_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in `dg check defs` of a fresh clone, whose children read the same files."""
+def test_without_a_home_the_files_are_in_one_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `dg check defs` of a fresh clone, whose child processes read the same files."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv(TEMPORARY_STORAGE, "")
     monkeypatch.delenv(TEMPORARY_STORAGE)
@@ -514,8 +520,8 @@ def test_without_a_home_the_files_lie_in_one_temporary_folder(monkeypatch: pytes
         one.dispose()
 
 
-def test_the_ledger_and_dagster_have_each_their_own_dialect_in_one_process() -> None:
-    """Two names that are one would have the ledger write without its lock, or Dagster lock where it only reads."""
+def test_the_ledger_and_dagster_have_separate_dialects_in_one_process() -> None:
+    """With one name for both, the ledger would write without its lock, or Dagster would lock for its reads."""
     urls = (f"{DRIVER}://", "sqlite+dailies://")
     found = [sa.make_url(url).get_dialect() for url in urls]
     assert found == [Dialect, LedgerDialect]

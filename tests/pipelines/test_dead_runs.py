@@ -1,4 +1,4 @@
-"""A run whose process died: nothing waits for it, and Dagster is told, whatever its status says."""
+"""A run whose process died: no process waits for it, and Dagster shows its end, whatever status the run had."""
 
 import dagster as dg
 import pytest
@@ -28,14 +28,14 @@ def keys(house: House) -> list[str]:
 
 
 def dies(house: House, run_id: str) -> None:
-    """Let a run have lived, and end without a word."""
+    """Record a run that lived and whose process died."""
     with house.production.ledger() as ledger:
         heartbeats.begin(ledger, run_id, "host:1:a")
         heartbeats.take(ledger, run_id, "host:1:a")
 
 
 def dead_for(house: House, seconds: float) -> None:
-    """Let the dead runs have been lost so many seconds ago."""
+    """Set how many seconds ago the dead runs were lost."""
     with house.production.ledger() as ledger, ledger.write() as connection:
         connection.execute(
             sa.update(heartbeats.heartbeats)
@@ -49,14 +49,14 @@ def retried_by(run_id: str) -> dict[str, str]:
     return {"dagster/will_retry": "true", runs.RETRY_TAG: run_id}
 
 
-def test_the_clips_of_a_dead_run_are_collected_by_another_though_dagster_calls_it_started(
+def test_the_clips_of_a_dead_run_are_collected_although_dagster_shows_it_as_started(
     house: House, ui: DagsterUi, keys: list[str]
 ) -> None:
     waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     house.watched_by(waiting, keys)
     assert house.tick(COMPLETION)[0] == []
     dies(house, waiting)
-    assert house.tick(COMPLETION)[0] == [], "the sensor dead_runs has its turn first"
+    assert house.tick(COMPLETION)[0] == [], "the sensor dead_runs comes first"
     dead_for(house, runs.RETRY_SECONDS)
     with nothing_bought(house):
         collected = house.collected(COMPLETION)
@@ -76,10 +76,10 @@ def test_the_clips_of_a_dead_run_that_is_not_retried_are_collected_at_once(
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
-def test_one_run_carries_on_what_a_dead_one_had_its_retry(
+def test_only_the_retry_finishes_the_clips_of_a_dead_run(
     house: House, keys: list[str], status: dg.DagsterRunStatus
 ) -> None:
-    """A collecting run beside the retry would do the same, and both would be late."""
+    """A collecting run beside the retry would do the same work, and both would be late."""
     retry = house.a_run_that("produce_clips", status)
     died = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, retried_by(retry))
     first = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, retried_by(died))
@@ -103,7 +103,7 @@ def test_one_run_carries_on_what_a_dead_one_had_its_retry(
 def test_a_retry_that_never_begins_is_not_waited_for_for_ever(
     house: House, keys: list[str], status: dg.DagsterRunStatus
 ) -> None:
-    """A host that dies with a starting run leaves it `STARTING` where Dagster's run monitoring is off."""
+    """If a host dies with a starting run, the run stays `STARTING` when Dagster's run monitoring is off."""
     retry = house.a_run_that("produce_clips", status)
     died = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, retried_by(retry))
     house.watched_by(died, keys)
@@ -116,7 +116,7 @@ def test_a_retry_that_never_begins_is_not_waited_for_for_ever(
         assert runs.living(house.instance, ledger, [died]) == frozenset()
 
 
-def test_a_retry_that_was_announced_and_does_not_come_is_not_waited_for(
+def test_a_retry_that_was_announced_and_is_not_created_is_not_waited_for(
     house: House, keys: list[str]
 ) -> None:
     died = house.a_run_that("produce_clips", dg.DagsterRunStatus.FAILURE, {"dagster/will_retry": "true"})
@@ -128,10 +128,10 @@ def test_a_retry_that_was_announced_and_does_not_come_is_not_waited_for(
     assert house.collected(COMPLETION).green
 
 
-def test_where_dagsters_status_is_believed_the_clips_of_a_dead_run_stand_still(
+def test_if_dagsters_status_counted_the_clips_of_a_dead_run_would_wait_for_ever(
     house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control: with the sign of life ignored nothing is ever collected."""
+    """The negative control: if signs of life are ignored, nothing is ever collected."""
     waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     house.watched_by(waiting, keys)
     dies(house, waiting)
@@ -161,12 +161,12 @@ def test_a_collection_that_never_starts_is_not_waited_for_for_ever(house: House,
         now = ledger.clock()
         ledger.clock = lambda: now + runs.BEGIN_SECONDS
         past = sorted(past_runs(house.instance, ledger, batch), key=lambda run: run.ended_at or 0)
-    assert [run.ended_at is None for run in past] == [True, False], "Dagster submits one that waits to be"
+    assert [run.ended_at is None for run in past] == [True, False], (
+        "Dagster still submits a run that was not started"
+    )
 
 
-def test_a_collection_ended_when_the_ledgers_clock_says_whatever_its_hosts_clock_said(
-    house: House, keys: list[str]
-) -> None:
+def test_the_end_of_a_collection_is_dated_by_the_ledgers_clock(house: House, keys: list[str]) -> None:
     batch = next(iter(house.attempts(keys).values())).batch or ""
     tags = {BATCH_TAG: batch, **range_tags(keys)}
     ran, never_began = (
@@ -210,20 +210,22 @@ def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: Ho
     ]
     assert any("has no heartbeat any more" in (text or "") for text in said)
     tags = {run.run_id: run.tags for run in house.instance.get_runs()}
-    assert tags[waiting]["dagster/priority"] == "10", "its retry has its tags, and starts before others"
+    assert tags[waiting]["dagster/priority"] == "10", "its retry has these tags, and starts before other runs"
     assert "dagster/priority" not in tags[lives]
     assert house.tick(DEAD_RUNS)[1] == "every active run has a heartbeat"
 
 
-def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others_never(
+def test_a_run_without_a_first_sign_is_declared_dead_but_never_a_foreign_run(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     monkeypatch.setattr(heartbeats, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(heartbeats, "DOUBT_SECONDS", 0.0)
     with house.production.ledger() as ledger:
-        assert end_dead_runs(house.instance, ledger, "dailies") == [], "its location is not ours"
-        assert end_dead_runs(house.instance, ledger, None) == [], "its time begins with the first look"
+        assert end_dead_runs(house.instance, ledger, "dailies") == [], "the run is not of our code location"
+        assert end_dead_runs(house.instance, ledger, None) == [], (
+            "the time for a first sign begins with the first check"
+        )
         assert end_dead_runs(house.instance, ledger, None) == [], "an expired claim is doubted first"
         assert len(end_dead_runs(house.instance, ledger, None)) == 1
     run = house.instance.get_run_by_id(started)
@@ -231,7 +233,7 @@ def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others
     assert run.status is dg.DagsterRunStatus.FAILURE
 
 
-def test_every_run_shows_that_it_lives_while_it_is_carried_out(
+def test_every_run_gives_signs_of_life_while_it_works(
     house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began: list[str] = []
@@ -256,7 +258,7 @@ def test_every_run_shows_that_it_lives_while_it_is_carried_out(
             assert heartbeats.owners(ledger) == {}
 
 
-def test_a_run_that_comes_back_after_it_was_given_up_buys_and_reports_nothing(
+def test_a_run_that_returns_after_it_was_declared_dead_buys_and_reports_nothing(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = house.declare("bay", ["east", "west"])
@@ -280,7 +282,7 @@ def test_a_run_that_comes_back_after_it_was_given_up_buys_and_reports_nothing(
     monkeypatch.undo()
 
 
-def test_a_run_that_dies_while_it_buys_is_replaced_by_its_retry_and_nothing_is_bought_twice(
+def test_a_run_that_dies_while_it_buys_is_finished_by_its_retry_and_nothing_is_bought_twice(
     house: House, keys: list[str]
 ) -> None:
     died = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
@@ -292,12 +294,12 @@ def test_a_run_that_dies_while_it_buys_is_replaced_by_its_retry_and_nothing_is_b
     assert house.bought() == sorted(subject(key) for key in keys)
 
 
-def test_a_dead_run_that_nobody_ends_is_named_with_what_it_leaves(house: House, keys: list[str]) -> None:
+def test_a_dead_run_that_is_not_ended_is_named_with_its_clips(house: House, keys: list[str]) -> None:
     died = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     house.watched_by(died, keys)
     dies(house, died)
     with house.production.ledger() as ledger:
-        assert not_ended(house.instance, ledger, None) == [], "its sensor has not had its turn yet"
+        assert not_ended(house.instance, ledger, None) == [], "the sensor dead_runs has not ticked yet"
         now = ledger.clock()
         ledger.clock = lambda: now + UNENDED_SECONDS + 1
         ((named, why),) = not_ended(house.instance, ledger, None)
@@ -306,10 +308,10 @@ def test_a_dead_run_that_nobody_ends_is_named_with_what_it_leaves(house: House, 
     assert "2 bought and not fetched yet" in why
 
 
-def test_a_dead_run_turns_nothing_red_that_was_green_before_it_nor_hides_what_another_does(
+def test_a_dead_run_turns_no_green_clip_red_and_hides_no_other_run(
     house: House, ui: DagsterUi, keys: list[str]
 ) -> None:
-    """The retry of a dead run is created over what others have brought home; it dies before it has shown that again."""
+    """The retry of a dead run is planned over clips that other runs have delivered; it dies before it shows them again."""
     house.collected(COMPLETION)
     assert ui.bars()["uploaded_videos"].green == set(keys)
     late = house.declare("late", ["first", "second"])
@@ -328,7 +330,7 @@ def test_a_dead_run_turns_nothing_red_that_was_green_before_it_nor_hides_what_an
             assert bar.materializing == {late[0]}, asset
 
 
-def test_a_dead_run_that_cannot_be_ended_keeps_no_other_one_from_it(
+def test_a_dead_run_that_cannot_be_ended_does_not_prevent_ending_others(
     house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = [house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""A decision is about the clips it had when it was first seen, whatever its runs' range has come to cover since."""
+"""A decision is about the clips that it had when it was first seen, whatever its runs' range covers later."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,7 +50,7 @@ def start(house: House, run: dg.DagsterRun) -> Ran:
     return house.ran(run.run_id)
 
 
-def test_an_old_run_that_is_re_executed_buys_no_clip_that_has_come_to_lie_in_its_range(
+def test_an_old_run_that_is_re_executed_buys_no_clip_that_moved_into_its_range(
     house: House, ui: DagsterUi
 ) -> None:
     keys = house.declare("loop", FOUR)
@@ -69,14 +69,14 @@ def test_an_old_run_that_is_re_executed_buys_no_clip_that_has_come_to_lie_in_its
     assert any(stranger in words and "left alone" in words for words in house.said(repeated.run.run_id))
     assert house.observed("submissions", stranger)["left_alone"]
     assert house.attempts([stranger]) == {}
-    assert house.produce([stranger]).green, "a decision of its own buys it"
+    assert house.produce([stranger]).green, "its own decision buys it"
     assert house.bought() == sorted([*map(subject, keys), subject(stranger)])
 
 
-def test_without_the_names_a_re_executed_run_buys_the_stranger(
+def test_without_its_list_of_clips_a_re_executed_run_buys_the_new_clip(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control of the test above: what a range alone is worth."""
+    """The negative control of the test above: the effect of a range alone."""
     keys = house.declare("loop", FOUR)
     house.add(keys)
     old = house.produce(keys)
@@ -89,13 +89,15 @@ def test_without_the_names_a_re_executed_run_buys_the_stranger(
     monkeypatch.setattr(scope, "fixed_clips", lambda *_: frozenset())
     monkeypatch.setattr(scope, "fix_clips", lambda *_: frozenset())
     with nothing_bought(house):
-        again(house, old.run)  # the ledger's own guard, in the transaction that would have reserved
+        again(house, old.run)  # the ledger's own guard, in the transaction that reserves
     monkeypatch.setattr(decision_clips, "refusal", lambda *_: None)
     again(house, old.run)
     assert subject(stranger) in house.bought()
 
 
-def test_a_run_that_waits_in_the_queue_is_about_what_it_was_created_for(house: House, ui: DagsterUi) -> None:
+def test_a_run_that_waits_in_the_queue_keeps_the_clips_it_was_created_for(
+    house: House, ui: DagsterUi
+) -> None:
     keys = house.declare("loop", FOUR)
     house.add(keys)
     run = queued(house, keys)
@@ -109,7 +111,7 @@ def test_a_run_that_waits_in_the_queue_is_about_what_it_was_created_for(house: H
     assert house.attempts([stranger]) == {}
 
 
-def test_a_failing_run_leaves_strangers_in_the_colours_they_had(house: House, ui: DagsterUi) -> None:
+def test_a_failing_run_does_not_change_the_colours_of_other_clips(house: House, ui: DagsterUi) -> None:
     keys = house.declare("loop", FOUR)
     house.add(keys)
     for word in ("gold", "outer"):
@@ -138,11 +140,11 @@ def test_a_failing_run_leaves_strangers_in_the_colours_they_had(house: House, ui
         (page,) = ui.ask(LATEST_RUN, clip=stranger)["assetNodes"]
         latest = page["latestRunForPartition"]
         assert latest is None or latest["runId"] not in {repeated.run.run_id, old.run.run_id}, (
-            "what its page links to"
+            "the link on its page"
         )
 
 
-def test_the_prompt_of_a_stranger_stays_as_it_is_shown(house: House, ui: DagsterUi) -> None:
+def test_the_shown_prompt_of_another_clip_in_the_range_stays(house: House, ui: DagsterUi) -> None:
     keys = house.declare("loop", FOUR)
     house.add(keys)
     old = house.produce(keys)
@@ -157,7 +159,7 @@ def test_the_prompt_of_a_stranger_stays_as_it_is_shown(house: House, ui: Dagster
     assert not any(ui.stale([stranger]).values())
 
 
-def test_a_stranger_that_cannot_be_rendered_does_not_fail_the_run(house: House) -> None:
+def test_another_clip_in_the_range_that_cannot_be_rendered_does_not_fail_the_run(house: House) -> None:
     keys = house.declare("loop", FOUR)
     house.add(keys)
     old = house.produce(keys)
@@ -170,7 +172,7 @@ def test_a_stranger_that_cannot_be_rendered_does_not_fail_the_run(house: House) 
     assert "no prompt" in house.shown("prompts", "nobody-declares-me")["left_alone"]
 
 
-def test_a_clip_that_has_moved_out_of_the_range_is_still_the_runs_and_one_that_is_gone_is_named(
+def test_a_clip_that_moved_out_of_the_range_still_belongs_to_the_run_and_a_deleted_one_is_named(
     house: House, ui: DagsterUi
 ) -> None:
     keys = house.declare("loop", FOUR)
@@ -201,7 +203,7 @@ def test_a_run_whose_range_has_lost_an_end_says_so_and_buys_nothing(house: House
     assert f"{keys[-1]}, an end of this run's range" in (ran.failure or "")
 
 
-def test_a_decision_that_the_ledger_knows_counts_more_than_the_range_a_run_was_created_for(
+def test_a_decision_in_the_ledger_overrides_the_range_of_a_run(
     house: House,
 ) -> None:
     keys = house.declare("loop", FOUR)
@@ -213,7 +215,7 @@ def test_a_decision_that_the_ledger_knows_counts_more_than_the_range_a_run_was_c
     assert house.bought() == sorted(map(subject, keys[:2]))
 
 
-def test_the_runs_of_a_decision_that_the_ledger_has_lost_are_each_about_their_own_clips(
+def test_each_run_of_a_decision_that_the_ledger_has_lost_keeps_its_own_clips(
     house: House,
 ) -> None:
     keys = house.declare("loop", FOUR)
@@ -227,7 +229,7 @@ def test_the_runs_of_a_decision_that_the_ledger_has_lost_are_each_about_their_ow
         assert fixed_clips(ledger, second.run_id) == set(keys[2:])
 
 
-def test_a_run_over_a_list_of_clips_is_about_those_it_was_given_first(house: House) -> None:
+def test_a_run_over_a_list_keeps_its_first_list_of_clips(house: House) -> None:
     keys = house.declare("loop", FOUR)
     house.add(keys)
     config = {"ops": {"produce_scattered": {"config": {"keys": keys[:2]}}}}
@@ -255,7 +257,7 @@ def test_a_backfill_is_about_the_clips_that_were_chosen_for_it(house: House, ui:
     launched = ui.ask(BACKFILL, params=chosen)["launchPartitionBackfill"]
     tags = {"dagster/backfill": launched["backfillId"]}
 
-    # as if its daemon had taken the two ends for one stretch, and again for another of its runs
+    # as if the backfill daemon had taken the two ends for one stretch, and again for another of its runs
     assert house.produce(keys[1:], tags=tags).green
     assert house.produce(keys[:2], tags=tags).green
 
@@ -264,7 +266,7 @@ def test_a_backfill_is_about_the_clips_that_were_chosen_for_it(house: House, ui:
         assert fixed_clips(ledger, launched["backfillId"]) == set(keys)
 
 
-def test_a_character_that_has_come_to_lie_in_a_range_is_not_made(house: House) -> None:
+def test_a_character_that_moved_into_a_range_is_not_made(house: House) -> None:
     for name in ("mara", "noa", "otto"):
         character(house, name)
     with house.production.ledger() as ledger:

@@ -1,4 +1,4 @@
-"""The sensor that takes in what is declared: keys of new clips, and prompts that were changed."""
+"""The sensor that follows the declarations: keys of new clips, and changed prompts."""
 
 import contextlib
 import datetime as dt
@@ -65,7 +65,7 @@ def test_an_edited_prompt_is_rendered_again_and_one_that_is_edited_back_too(
     assert ui.bars()["prompts"].green == set(keys)
 
 
-def test_other_words_for_one_clip_are_rendered_and_dagster_says_whose_they_are(house: House) -> None:
+def test_edited_words_of_one_clip_are_rendered_and_dagster_shows_who_edited_them(house: House) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.declare("cape", ["north"])
     house.tick(SENSOR)
@@ -98,7 +98,7 @@ def test_a_dated_clip_that_was_produced_is_rendered_again_when_its_series_is_edi
     assert len(house.bought()) == 1
 
 
-def test_a_change_that_changes_no_prompt_asks_for_no_run(house: House) -> None:
+def test_a_change_that_changes_no_prompt_requests_no_run(house: House) -> None:
     house.declare("bay", ["east", "west"])
     house.tick(SENSOR)
     house.declare("bay", ["east", "west"], tags={"channel": "shop"})
@@ -115,7 +115,7 @@ def test_a_broken_series_does_not_keep_the_others_out(house: House, ui: DagsterU
     assert ui.bars()["prompts"].green == set(keys)
 
 
-def test_a_tick_whose_time_is_up_goes_on_in_the_next_one(
+def test_a_tick_whose_time_is_up_continues_in_the_next_one(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = house.declare("bay", ["east", "west", "north"])
@@ -134,7 +134,7 @@ def test_a_tick_whose_time_is_up_goes_on_in_the_next_one(
     assert {house.shown("prompts", key)["prompt"].split(" of ")[0] for key in keys} == {"A very loud view"}
 
 
-def test_a_cursor_that_cannot_be_read_means_that_nothing_was_seen(house: House) -> None:
+def test_an_unreadable_cursor_starts_from_the_beginning(house: House) -> None:
     keys = house.declare("bay", ["east"])
     assert [run.green for run in house.tick(SENSOR)[0]] == [True]
     seen = house.cursors[SENSOR]
@@ -157,7 +157,7 @@ def test_a_cursor_that_cannot_be_read_means_that_nothing_was_seen(house: House) 
 
 @contextmanager
 def counted_queries() -> Iterator[list[str]]:
-    """The queries of the events that this thread sends."""
+    """The event queries of this thread."""
     seen: list[str] = []
     thread = threading.get_ident()
 
@@ -188,7 +188,7 @@ def counted_renders(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def show(house: House, keys: list[str], version: str = "old") -> None:
-    """Let Dagster show a prompt for each clip, as of years ago."""
+    """Show a prompt for each clip in Dagster, as of years ago."""
     house.add(keys)
     tags = {DATA_VERSION: version, CODE_VERSION: "1"}
     for key in keys:
@@ -196,11 +196,11 @@ def show(house: House, keys: list[str], version: str = "old") -> None:
 
 
 def past(days: int) -> list[str]:
-    """The keys of the clips of a daily series before today."""
+    """The keys of a daily series' clips before today."""
     return [f"daily-{TODAY - dt.timedelta(day)}-north" for day in range(days, 0, -1)]
 
 
-def test_an_edit_renders_only_what_is_still_to_come_newest_first(
+def test_an_edit_renders_only_coming_clips_newest_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.declare("daily", ["north"], dated=True)
@@ -243,14 +243,14 @@ def test_the_queries_of_an_edit_do_not_grow_with_its_clips(
     assert queries[0] == queries[1]
 
 
-def test_runs_that_only_render_wait_behind_runs_that_buy_and_take_one_place(house: House) -> None:
+def test_rendering_runs_wait_behind_buying_runs_and_take_one_place(house: House) -> None:
     renders = {"dagster/priority": -10, "dailies/renders": "declared"}
     assert {name: str(value) for name, value in renders.items()} == declared_clips.RENDER_TAGS
     limits = yaml.safe_load(DAGSTER_YAML.read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
     assert {"key": "dailies/renders", "limit": 1} in limits
 
 
-def test_an_edit_before_the_last_one_was_compared_is_not_forgotten(
+def test_an_edit_during_a_comparison_is_not_forgotten(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each tick compares one clip; the series are edited in turn, and one edit is undone."""
@@ -271,11 +271,11 @@ def test_an_edit_before_the_last_one_was_compared_is_not_forgotten(
     assert house.tick(SENSOR) == ([], "nothing in the data folder has changed")
 
 
-def test_a_series_that_an_edit_elsewhere_mends_is_compared(house: House) -> None:
+def test_a_series_that_an_edit_of_another_file_repairs_is_compared(house: House) -> None:
     house.declare("bay", ["east"])
     house.declare("cape", ["north"], name="bay")
     assert len(house.tick(SENSOR)[0]) == 1
-    # the second file called `bay` becomes right because the first changes its name
+    # the second file called `bay` becomes valid when the first changes its name
     house.declare("bay", ["west"], name="sea")
     house.tick(SENSOR)
     assert house.shown("prompts", "bay-north")["prompt"] == "A quiet view of the north."
@@ -283,7 +283,7 @@ def test_a_series_that_an_edit_elsewhere_mends_is_compared(house: House) -> None
 
 
 class Launches(DagsterApi):
-    """Keeps the runs that are requested."""
+    """Records the requested runs."""
 
     def __init__(self) -> None:
         self.tags: list[dict[str, str]] = []

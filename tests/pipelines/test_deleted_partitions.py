@@ -1,4 +1,4 @@
-"""What is paid for is reached through the ledger, also where a person has deleted its partition meanwhile."""
+"""A paid clip is found through the ledger, even if a person has deleted its partition."""
 
 import dagster as dg
 from dagster_ui import DagsterUi
@@ -29,7 +29,9 @@ def test_a_paid_clip_whose_partition_was_deleted_in_flight_is_fetched_and_shown(
 
     house.forget(keys[1])
     house.tick(SENSOR)
-    assert keys[1] not in house.instance.get_dynamic_partitions("clips"), "what is fetched may be tidied up"
+    assert keys[1] not in house.instance.get_dynamic_partitions("clips"), (
+        "a fetched clip's partition may be deleted"
+    )
 
 
 def test_all_clips_of_a_batch_without_partitions_are_collected(house: House) -> None:
@@ -43,7 +45,7 @@ def test_all_clips_of_a_batch_without_partitions_are_collected(house: House) -> 
     assert house.states(keys) == dict.fromkeys(keys, "delivered")
 
 
-def test_what_nothing_was_spent_on_is_not_brought_back(house: House) -> None:
+def test_a_clip_without_a_purchase_does_not_get_its_partition_back(house: House) -> None:
     (key,) = house.declare("loop", ["copper"])
     house.add([key])
     assert house.produce([key]).green
@@ -58,7 +60,7 @@ def test_what_nothing_was_spent_on_is_not_brought_back(house: House) -> None:
     assert house.tick(SENSOR) == ([], "wavespeed has no open clip")
 
 
-def test_the_doctor_names_a_paid_clip_that_has_no_partition(house: House) -> None:
+def test_doctor_names_a_paid_clip_without_a_partition(house: House) -> None:
     keys = house.declare("loop", ["copper", "gold"])
     house.add(keys)
     assert house.run("submit_clips", keys).green

@@ -1,4 +1,4 @@
-"""`dailies doctor`: what was lost is made again from what is left, nothing is bought, and what is whole stays as it is."""
+"""`dailies doctor` restores what was lost from what is left, buys nothing, and changes nothing that is whole."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ Doctor = Callable[..., tuple[int, dict[str, Any]]]
 
 @pytest.fixture
 def doctor(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Doctor:
-    """Run the command; returns its exit code and what it says to a machine."""
+    """Run the command; returns its exit code and its JSON."""
     monkeypatch.setenv("DAGSTER_HOME", str(house.instance.root_directory))
 
     def run(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -50,14 +50,14 @@ def delivered(house: House, *clips: str, **changes: Any) -> dict[str, str]:
     return {clip: attempt.id for clip, attempt in house.attempts(keys).items()}
 
 
-def test_with_nothing_wrong_it_does_nothing(house: House, doctor: Doctor) -> None:
+def test_doctor_changes_nothing_when_nothing_is_wrong(house: House, doctor: Doctor) -> None:
     delivered(house, "dawn")
     code, said = doctor()
     assert (code, said["fine"], said["mended"]) == (0, True, [])
     assert said["objects"] == 5
 
 
-def test_a_lost_manifest_is_written_as_it_was(house: House, doctor: Doctor) -> None:
+def test_a_lost_manifest_is_written_again_unchanged(house: House, doctor: Doctor) -> None:
     made = delivered(house, "dawn")
     key = f"videos/bay-dawn/{made['bay-dawn']}.json"
     before = json.loads(house.get(key))
@@ -72,7 +72,7 @@ def test_a_lost_manifest_is_written_as_it_was(house: House, doctor: Doctor) -> N
     assert after == before
 
 
-def test_lost_pictures_and_what_shows_the_current_take_are_made_anew(house: House, doctor: Doctor) -> None:
+def test_lost_pictures_and_a_lost_current_json_are_made_again(house: House, doctor: Doctor) -> None:
     made = delivered(house, "dawn")
     stem = f"videos/bay-dawn/{made['bay-dawn']}"
     keys = [f"{stem}.webp", f"{stem}.strip.webp", "videos/bay-dawn/current.json"]
@@ -96,7 +96,9 @@ def test_a_lost_video_is_fetched_again_while_its_provider_has_it(house: House, d
     assert house.get(key) == before
 
 
-def test_a_video_that_is_nowhere_is_named_and_nothing_is_made_up(house: House, doctor: Doctor) -> None:
+def test_a_video_that_is_gone_everywhere_is_named_and_nothing_is_invented(
+    house: House, doctor: Doctor
+) -> None:
     made = delivered(house, "dawn", "noon")
     key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
     house.delete(key)
@@ -132,7 +134,7 @@ def test_events_that_dagster_lost_are_shown_again(house: House, doctor: Doctor, 
     assert "poster" in house.shown("uploaded_videos", "bay-dawn")
 
 
-def test_looking_only_changes_nothing(house: House, doctor: Doctor) -> None:
+def test_a_check_without_repair_changes_nothing(house: House, doctor: Doctor) -> None:
     made = delivered(house, "dawn")
     key = f"videos/bay-dawn/{made['bay-dawn']}.json"
     house.delete(key)
@@ -141,7 +143,7 @@ def test_looking_only_changes_nothing(house: House, doctor: Doctor) -> None:
     assert house.production.store().get_bytes(key) is None
 
 
-def test_what_a_dead_delivery_left_elsewhere_is_removed_and_nobodys_object_stays(
+def test_a_dead_deliverys_stray_objects_are_removed_and_foreign_objects_stay(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = delivered(house, "dawn")
@@ -172,10 +174,10 @@ def test_an_output_near_its_end_is_fetched_and_then_shown_by_the_sensor(
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 
-def test_beside_a_stack_its_sandbox_and_its_bucket_are_asked(
+def test_beside_a_stack_doctor_uses_its_sandbox_and_its_bucket(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell beside `dailies up` knows neither: nothing but the stack says where they are."""
+    """A shell beside `dailies up` has no settings for either: only the stack knows their addresses."""
     (late, lost) = house.add(house.declare("bay", ["dawn", "noon"]))
     house.produce([lost])
     house.materialize(["prompts", "submissions", "generations"], [late])
@@ -190,7 +192,7 @@ def test_beside_a_stack_its_sandbox_and_its_bucket_are_asked(
         "sandbox_url": house.sandbox.url,
         "s3_url": bucket.endpoint_url,
     }
-    # of this stack there is no Dagster to be asked
+    # this stack has no Dagster that could answer
     monkeypatch.setattr("pipelines.cli.dagster_api.DagsterApi.not_living", lambda _: [])
     home = house.production.settings().home
     (home / "stack.json").write_text(json.dumps(running))
@@ -207,9 +209,7 @@ def test_beside_a_stack_its_sandbox_and_its_bucket_are_asked(
     assert house.states([late]) == {late: "delivered"}
 
 
-def test_the_word_of_who_accepted_a_clip_is_in_the_manifest_that_is_written_anew(
-    house: House, doctor: Doctor
-) -> None:
+def test_a_rewritten_manifest_names_who_accepted_the_clip(house: House, doctor: Doctor) -> None:
     sora = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
     sized = {"parameters": {"size": "1280*720", "duration": 4}}
     keys = house.add(house.declare("bay", ["dawn"], **sora, **sized))
@@ -233,7 +233,7 @@ def test_the_word_of_who_accepted_a_clip_is_in_the_manifest_that_is_written_anew
     assert after.quarantined_for is None
 
 
-def test_a_bucket_that_does_not_answer_leaves_the_rest_of_the_inventory(
+def test_an_outage_of_the_bucket_does_not_stop_the_rest_of_the_inventory(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = house.declare("bay", ["dawn"])
@@ -263,7 +263,7 @@ def test_trying_the_alarm_without_an_address_names_the_setting(
     assert "DAILIES_ALARM_URL" in capsys.readouterr().err
 
 
-def test_a_person_reads_what_was_found_and_what_to_do(
+def test_the_output_for_people_names_findings_and_actions(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = house.declare("bay", ["dawn"])

@@ -1,4 +1,4 @@
-"""What Dagster's storage holds of a delivered clip, and the pictures that its page shows instead."""
+"""Size of a delivered clip in Dagster's storage, and the bucket's pictures on its page."""
 
 import asyncio
 import sqlite3
@@ -18,9 +18,9 @@ from resources.storage.objects import ObjectStore
 
 CLIPS = 10
 TEXT_A_CLIP = 18_000
-"""Of the events as Dagster writes them: their envelopes are 8 kB."""
+"""Bytes of the events as Dagster writes them; their envelopes are 8 kB."""
 BYTES_A_CLIP = 10_000
-"""Of the files, with indexes and tags."""
+"""Bytes of the files, with indexes and tags."""
 EVENTS_A_CLIP = 9
 
 
@@ -67,7 +67,7 @@ def test_a_delivered_clip_takes_some_kilobytes_of_dagsters_storage_and_has_its_p
 
 
 def test_a_clip_takes_eight_requests_to_the_bucket(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six objects are stored, and a look comes before two that nothing may overwrite, since S3 servers may ignore conditions."""
+    """Six objects are stored; two that nothing may overwrite are read first, since S3 servers may ignore conditions."""
     asked: Counter[str] = Counter()
     send = URLLib3Session.send
 
@@ -92,7 +92,7 @@ def test_a_clip_takes_eight_requests_to_the_bucket(house: House, monkeypatch: py
 
 
 async def answer(app: PictureServer, method: str, path: str) -> tuple[int, dict[bytes, bytes], bytes]:
-    """What a page gets."""
+    """The answer that a page gets."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

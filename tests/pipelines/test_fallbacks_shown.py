@@ -1,4 +1,4 @@
-"""A clip that another endpoint served: what was asked and what served it is in the events and in the manifest."""
+"""A clip that another endpoint served: events and manifest show the ordered and the serving endpoint."""
 
 import json
 
@@ -16,7 +16,7 @@ SISTER = {"endpoint": "bytedance/seedance-2.0/text-to-video"}
 ELSEWHERE = {"endpoint": "openai/sora-2-t2v", "provider": "aimlapi"}
 
 
-def test_a_refused_clip_is_had_from_its_fallback_and_says_so(house: House):
+def test_a_refused_clip_is_delivered_by_its_fallback_and_shows_that(house: House):
     house.fault(
         {"do": "reject", "status": 400, "body": {"code": 400, "message": "refused", "data": {"code": 1200}}},
         endpoint=ASKED,
@@ -58,7 +58,7 @@ def test_a_run_waits_for_a_fallback_at_another_provider(house: House):
     assert set(house.states(keys).values()) == {"delivered"}
 
 
-def test_the_sensors_bring_a_fallback_at_another_provider_home(house: House):
+def test_the_sensors_deliver_a_fallback_at_another_provider(house: House):
     house.fault({"do": "fail"}, endpoint=ASKED)
     keys = house.declare("city", ["hero"], **SORA, fallback=[ELSEWHERE])
     house.add(keys)
@@ -74,7 +74,7 @@ def test_the_sensors_bring_a_fallback_at_another_provider_home(house: House):
     assert house.attempts(keys)["city-hero"].decision == "schedule:city"
 
 
-def test_a_fallback_that_could_not_be_bought_is_found_before_anything_is(house: House, monkeypatch):
+def test_an_invalid_fallback_is_found_before_anything_is_bought(house: House, monkeypatch):
     monkeypatch.delenv("AIMLAPI_API_KEY")
     keys = house.declare("city", ["hero"], **SORA, fallback=[ELSEWHERE])
     house.add(keys)
@@ -84,7 +84,7 @@ def test_a_fallback_that_could_not_be_bought_is_found_before_anything_is(house: 
     assert house.requests("submit") == 0
 
 
-def test_when_every_way_has_failed_the_clip_is_red_with_the_last_reason(house: House):
+def test_when_every_fallback_has_failed_the_clip_is_red_with_the_last_reason(house: House):
     house.fault({"do": "fail", "error": "Task failed: storm"})
     keys = house.declare("city", ["hero"], **SORA, fallback=[SISTER])
     house.add(keys)
@@ -94,7 +94,7 @@ def test_when_every_way_has_failed_the_clip_is_red_with_the_last_reason(house: H
     assert len(house.books()["jobs"]) == 2
 
 
-def test_a_model_that_was_swapped_fails_or_is_marked_as_the_series_says(house: House):
+def test_a_substituted_model_fails_or_is_marked_as_the_series_declares(house: House):
     house.fault({"do": "substitute", "model": "openai/sora-1"})
     strict = house.declare("strict", ["a"], **SORA)
     easy = house.declare("easy", ["a"], **SORA, checks={"model": "warn"})

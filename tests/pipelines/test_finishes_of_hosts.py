@@ -1,4 +1,4 @@
-"""Finishes on a host whose data folder is not the one that was pushed: it does not know their price, and buys none."""
+"""A host whose data folder differs from the pushed one does not know the price of finishes, and buys none."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ ENTRY = "wavespeed-seedance-2.0-text-to-video.yaml"
 
 
 def ordered_finish(house: House) -> None:
-    """A draft is delivered and circled, and its finish is ordered and waits."""
+    """Deliver and circle a draft; its finish is ordered and waits."""
     (key,) = house.declare(
         "bay",
         ["east"],
@@ -46,7 +46,7 @@ def ordered_finish(house: House) -> None:
 
 
 def finishes(house: House) -> list[int]:
-    """What the finishes were quoted at, in micro-USD."""
+    """The quotes of the finishes, in micro-USD."""
     query = sa.select(attempts).where(attempts.c.finishes.is_not(None))
     with house.production.ledger() as ledger, ledger.read() as connection:
         return [Attempt.from_row(row).quoted_micros for row in connection.execute(query)]
@@ -54,7 +54,7 @@ def finishes(house: House) -> list[int]:
 
 @pytest.fixture
 def cheaper(house: House) -> Callable[[], None]:
-    """Let this host's own catalogue have half the price, which nobody has pushed."""
+    """Halve the price in this host's own catalogue, without a push."""
 
     def change() -> None:
         entry = house.data / "models" / ENTRY
@@ -79,7 +79,7 @@ def test_a_host_with_another_folder_buys_no_finish_that_was_ordered(
     assert finishes(house) == [PRICE]
 
 
-def test_without_the_comparison_it_buys_at_its_own_price(
+def test_without_the_comparison_such_a_host_buys_at_its_own_price(
     house: House, cheaper: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test above."""

@@ -21,7 +21,7 @@ LOADED = "images => images.map(image => image.complete && image.naturalWidth > 0
 
 @pytest.fixture(scope="module")
 def shown(house_to_look_at: House) -> House:
-    """Two series, one clip that fails and one whose prompt is hostile, and the gallery of them."""
+    """Two series, one clip that fails and one with a hostile prompt, and their gallery."""
     house = house_to_look_at
     bay = house.declare("bay", ["dawn", "noon", "storm"])
     city = house.declare(
@@ -63,16 +63,16 @@ def window() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(window: Browser) -> Browser:
-    """The browser's tab, in which nothing of an earlier test is under way."""
+    """The browser's tab, without activity of an earlier test."""
     window.open("about:blank")
     window.complaints.clear()
     return window
 
 
 def shows(tab: Browser, *clips: str) -> None:
-    """Wait until exactly these clips are shown: the page filters when the browser finds time for it.
+    """Wait until exactly these clips are shown: the browser filters the page when it has time.
 
-    By the text in the page, not what is painted: the browser does not paint what is scrolled away.
+    This reads the page's text: the browser does not paint clips that are scrolled away.
     """
     expect(tab.page.locator("article:visible .key")).to_have_text(list(clips), timeout=PATIENCE_MS)
 
@@ -94,7 +94,7 @@ def test_every_poster_loads_and_a_clip_plays(file: Path, tab: Browser) -> None:
     assert tab.complaints == []
 
 
-def test_what_strangers_wrote_is_shown_and_never_run(file: Path, tab: Browser) -> None:
+def test_text_from_outside_is_shown_and_never_executed(file: Path, tab: Browser) -> None:
     tab.open(file.as_uri())
     prompt = tab.page.locator("article", has_text="city-tram").locator(".prompt").text_content()
     assert NASTY in (prompt or "")
@@ -106,7 +106,7 @@ def test_what_strangers_wrote_is_shown_and_never_run(file: Path, tab: Browser) -
     assert tab.complaints == []
 
 
-def test_filters_leave_what_fits_and_are_kept_in_the_address(file: Path, tab: Browser) -> None:
+def test_filters_leave_matching_clips_and_are_kept_in_the_address(file: Path, tab: Browser) -> None:
     tab.open(file.as_uri())
     page = tab.page
     page.get_by_role("combobox", name="Series").select_option("bay")
@@ -144,7 +144,7 @@ def test_the_keyboard_is_enough(file: Path, tab: Browser) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
     focused = "document.activeElement.getAttribute('aria-label')"
-    assert page.evaluate(focused) == "Play bay, dawn", "the first clip of a page on which nothing was chosen"
+    assert page.evaluate(focused) == "Play bay, dawn", "the page's first clip, since none was chosen"
     page.keyboard.press("ArrowRight")
     assert page.evaluate(focused) == "Play bay, noon"
     page.keyboard.press("ArrowLeft")

@@ -1,4 +1,4 @@
-"""The gallery in Dagster and on the command line: pages are written when what they show has changed, and only then."""
+"""The gallery in Dagster and on the command line: pages are written only when their content has changed."""
 
 import json
 import sys
@@ -14,13 +14,13 @@ from pipelines.cli import main
 
 
 def pages(house: House) -> dict[str, bytes]:
-    """The pages that are in the bucket."""
+    """The pages in the bucket."""
     folder = house.bucket_file("gallery")
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.html")}
 
 
 def shown(house: House) -> int:
-    """How often Dagster was told of a gallery."""
+    """Number of gallery events in Dagster."""
     wanted = dg.AssetRecordsFilter(GALLERY)
     return len(house.instance.fetch_materializations(wanted, limit=50).records)
 
@@ -32,7 +32,7 @@ def bought(house: House, series: str, clips: list[str]) -> list[str]:
     return keys
 
 
-def test_the_sensor_writes_what_has_changed_and_starts_no_run(house: House) -> None:
+def test_the_sensor_writes_changed_pages_and_starts_no_run(house: House) -> None:
     bought(house, "bay", ["dawn"])
     ran, message = house.tick("gallery_pages")
     assert not ran
@@ -56,13 +56,13 @@ def test_a_ledger_without_purchases_has_no_gallery(house: House) -> None:
     assert pages(house) == {}
 
 
-def test_a_cursor_that_cannot_be_read_writes_everything_anew(house: House) -> None:
+def test_an_unreadable_cursor_writes_all_pages_again(house: House) -> None:
     bought(house, "bay", ["dawn"])
     house.cursors["gallery_pages"] = "{"
     assert house.tick("gallery_pages")[1] == "2 of 2 pages written"
 
 
-def test_a_bucket_that_does_not_answer_is_a_sentence_and_the_next_tick_tries_again(
+def test_an_outage_of_the_bucket_is_a_clear_message_and_the_next_tick_tries_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bought(house, "bay", ["dawn"])
@@ -88,7 +88,7 @@ def test_materializing_the_asset_writes_every_page(house: House) -> None:
     assert b"bay-dawn" in pages(house)["index.html"]
 
 
-def test_a_bucket_that_is_elsewhere_is_shown_on_this_machine_until_it_is_interrupted(
+def test_a_remote_bucket_is_served_on_this_machine_until_interrupted(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bought(house, "bay", ["dawn"])
@@ -112,7 +112,7 @@ def test_a_bucket_that_is_elsewhere_is_shown_on_this_machine_until_it_is_interru
     assert "until Ctrl-C" in capsys.readouterr().out
 
 
-def test_the_command_writes_the_pages_and_says_where_they_are(
+def test_the_command_writes_the_pages_and_prints_their_address(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bought(house, "bay", ["dawn"])

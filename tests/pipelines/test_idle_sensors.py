@@ -36,9 +36,9 @@ IsUnder = Callable[..., bool]
 
 @pytest.fixture
 def is_under(house: House, monkeypatch: pytest.MonkeyPatch) -> IsUnder:
-    """Whether the daemon leaves a sensor alone, after it ticked so many seconds ago."""
+    """Whether the daemon skips a sensor that ticked this many seconds ago."""
     monkeypatch.setattr(sensor_daemon, "is_under_min_interval", sensor_daemon.is_under_min_interval)
-    # each question comes long after the one before
+    # each query comes long after the one before
     clock = itertools.count(0, 60)
     daemon.stretch_idle_intervals(
         house.production, daemon.questions(house.instance, house.production), monotonic=lambda: next(clock)
@@ -55,19 +55,19 @@ def is_under(house: House, monkeypatch: pytest.MonkeyPatch) -> IsUnder:
     return ask
 
 
-def test_each_sensor_has_its_question(house: House) -> None:
+def test_each_sensor_has_its_query_for_work(house: House) -> None:
     sensors = build_defs(house.production).get_repository_def().sensor_defs
     assert {sensor.name for sensor in sensors} == set(daemon.questions(house.instance, house.production))
 
 
-def test_dagster_asks_our_function(house: House) -> None:
-    """Dagster looks the function up in its module each time; if it is renamed or moved, ticks are only more frequent."""
+def test_dagster_calls_our_function(house: House) -> None:
+    """Dagster looks the function up in its module each time; if the function is renamed or moved, ticks are only more frequent."""
     names = sensor_daemon.execute_sensor_iteration.__code__.co_names
     assert "is_under_min_interval" in names
     assert "is_under_min_interval" in sensor_daemon._process_tick_generator.__code__.co_names
 
 
-def test_a_clip_on_its_way_is_looked_at_in_the_usual_interval_and_nothing_every_five_minutes(
+def test_sensors_tick_at_their_interval_with_an_open_clip_and_every_five_minutes_without(
     house: House, is_under: IsUnder
 ) -> None:
     name = completion_name("wavespeed")
@@ -84,7 +84,7 @@ def test_a_clip_on_its_way_is_looked_at_in_the_usual_interval_and_nothing_every_
 def test_a_sensor_without_work_is_checked_at_its_own_interval(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dagster's daemon asks for every sensor every five seconds."""
+    """Dagster's daemon evaluates every sensor every five seconds."""
     monkeypatch.setattr(sensor_daemon, "is_under_min_interval", lambda *_: False)
     monkeypatch.setattr(sensor_daemon, "get_elapsed", lambda _: 100.0)
     now, checks, work = [0.0], [], [False]
@@ -100,24 +100,24 @@ def test_a_sensor_without_work_is_checked_at_its_own_interval(
         assert sensor_daemon.is_under_min_interval(state, remote)
     assert checks == [0.0, 30.0]
 
-    # a sensor with work ticks: Dagster asks once more before the tick
+    # a sensor with work ticks: Dagster queries once more before the tick
     now[0], work[0] = 60.0, True
     assert not sensor_daemon.is_under_min_interval(state, remote)
     assert not sensor_daemon.is_under_min_interval(state, remote)
 
 
-def test_a_clip_that_is_fetched_and_shown_is_no_work(house: House, is_under: IsUnder) -> None:
+def test_a_delivered_and_shown_clip_is_no_work(house: House, is_under: IsUnder) -> None:
     keys = house.declare("bay", ["east"])
     house.add(keys)
     name = completion_name("wavespeed")
     assert house.produce(keys).green
-    # a bill and a sweep may be due; one step makes them
+    # a bill and a sweep may be due; one step does them
     house.tick(name)
     with nothing_bought(house):
         assert is_under(name, 11)
 
 
-def test_an_unchanged_ledger_is_asked_every_minute(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_ledger_is_queried_every_minute(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     now = [0.0]
     question = daemon.AccountQuestion("wavespeed", lambda: now[0])
@@ -132,7 +132,7 @@ def test_an_unchanged_ledger_is_asked_every_minute(house: House, monkeypatch: py
     assert house.run("submit_clips", keys).green
     assert not question(house.production, None)
     assert len(asked) == 3, "a purchase is a change"
-    # an answer that there is work is never remembered
+    # the answer that there is work is never remembered
     monkeypatch.setattr(daemon.sensors, "has_work", lambda _ledger, account: not asked.append(account))
     now[0] = 200
     assert [question(house.production, None) for _ in range(3)] == [True] * 3
@@ -154,10 +154,10 @@ def test_an_edit_a_change_and_a_run_wake_their_sensors(house: House, is_under: I
     assert is_under("gallery_pages", 11)
 
 
-def test_a_run_that_works_wakes_nobody_and_a_dead_one_wakes_the_sensor_that_ends_it(
+def test_a_working_run_wakes_no_sensor_and_a_dead_one_wakes_the_sensor_that_ends_it(
     house: House, is_under: IsUnder
 ) -> None:
-    """The daemon itself reads the signs of life, every five seconds; a tick for that would come every ten, in two processes."""
+    """The daemon itself reads the signs of life every five seconds; a sensor would do so every ten, in two processes."""
     assert is_under("dead_runs", 11)
     ours, others = (
         with_origin(house, house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED), location)
@@ -175,7 +175,7 @@ def test_a_run_that_works_wakes_nobody_and_a_dead_one_wakes_the_sensor_that_ends
 
 
 def with_origin(house: House, run_id: str, location: str) -> str:
-    """Let a run be of a code location, as Dagster's daemon and webserver record it."""
+    """Assign a run to a code location, as Dagster's daemon and webserver record it."""
     run = house.instance.get_run_by_id(run_id)
     assert run is not None
     host = GrpcServerCodeLocationOrigin(host="w1", port=4000, location_name=location)
@@ -185,7 +185,7 @@ def with_origin(house: House, run_id: str, location: str) -> str:
     return run_id
 
 
-def test_alarms_are_looked_for_where_they_can_be_sent(
+def test_the_alarm_sensor_looks_for_work_only_with_an_alarm_address(
     house: House, is_under: IsUnder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert is_under("alarms", 31)
@@ -193,7 +193,7 @@ def test_alarms_are_looked_for_where_they_can_be_sent(
     assert not is_under("alarms", 31)
 
 
-def test_a_question_without_an_answer_and_a_sensor_without_a_question_tick(
+def test_a_failed_query_and_a_sensor_without_one_tick_normally(
     house: House, is_under: IsUnder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not is_under("somebody_elses", 11)
@@ -205,16 +205,16 @@ def test_a_question_without_an_answer_and_a_sensor_without_a_question_tick(
     assert not is_under(completion_name("wavespeed"), 11)
 
 
-def test_dagster_reads_how_often_to_watch_the_code_when_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagster_reads_the_interval_for_watching_the_code_at_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(server_watcher, "WATCH_INTERVAL", server_watcher.WATCH_INTERVAL)
     code_watch.watch_calmly()
     assert server_watcher.WATCH_INTERVAL == code_watch.WATCH_SECONDS
     assert "WATCH_INTERVAL" in server_watcher.watch_grpc_server_thread.__code__.co_names
 
 
-def test_the_queue_is_looked_through_only_while_a_run_waits(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_run_queue_is_read_only_while_a_run_waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     found = [dg.DagsterRun(job_name="submit_clips")]
     monkeypatch.setattr(
@@ -239,7 +239,7 @@ def test_the_queue_is_looked_through_only_while_a_run_waits(
     assert looked == [((house.instance, "limits"), {"fixed_iteration_time": None})]
 
 
-def test_dagster_looks_through_its_queue_by_the_function_that_is_replaced() -> None:
+def test_dagster_reads_its_run_queue_with_the_replaced_function() -> None:
     assert "_get_runs_to_dequeue" in QueuedRunCoordinatorDaemon.run_iteration.__code__.co_names
 
 
@@ -254,7 +254,7 @@ def test_dagster_and_grpc_read_how_often_the_code_server_wakes(monkeypatch: pyte
     assert "MAXIMUM_WAIT_TIMEOUT" in grpc_common.wait.__code__.co_names
 
 
-def test_questions_share_a_ledger_until_its_file_is_replaced(
+def test_queries_share_a_ledger_until_its_file_is_replaced(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[object] = []
@@ -276,5 +276,5 @@ def test_questions_share_a_ledger_until_its_file_is_replaced(
     with pytest.raises(UnavailableError), asked.ledger():
         raise UnavailableError("the ledger does not answer")
     with asked.ledger():
-        assert len(opened) == 3, "one that did not answer is opened anew"
+        assert len(opened) == 3, "a ledger that did not answer is opened again"
     asked.close()

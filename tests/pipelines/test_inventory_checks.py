@@ -1,4 +1,4 @@
-"""The inventory in Dagster: every check on its asset, with the exact number, and no check in a run that produces clips."""
+"""The inventory in Dagster: every check is on its asset with the exact number, and runs that produce clips make no check."""
 
 import json
 
@@ -15,7 +15,7 @@ SENSOR = "checks_after_clips"
 
 
 def results(house: House) -> dict[str, dg.AssetCheckEvaluation]:
-    """What the newest run of the inventory says, by check."""
+    """The results of the newest inventory run, by check."""
     job = house.definitions().resolve_job_def("inventory")
     done = job.execute_in_process(instance=house.instance)
     assert done.success
@@ -23,7 +23,7 @@ def results(house: House) -> dict[str, dg.AssetCheckEvaluation]:
 
 
 def failing(house: House) -> dict[str, object]:
-    """The number of every check that found something."""
+    """The number in every check with findings."""
     return {
         name: result.metadata["number"].value for name, result in results(house).items() if not result.passed
     }
@@ -51,7 +51,7 @@ def test_a_new_dagster_shows_every_check_before_the_first_hourly_run(house: Hous
     assert "newer than the newest clip" in (house.tick(SENSOR)[1] or "")
 
 
-def test_after_clips_every_check_is_evaluated_once_and_the_buckets_say_when_they_looked(
+def test_after_clips_every_check_is_evaluated_once_and_the_buckets_checks_show_their_time(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {check.name for check in CHECKS}
@@ -65,14 +65,14 @@ def test_after_clips_every_check_is_evaluated_once_and_the_buckets_say_when_they
     assert set(ui.checks().values()) == {None}
     monkeypatch.setattr(asset_checks, "QUIET_SECONDS", 3600.0)
     assert not asset_checks.has_work(house.instance, house.cursors[SENSOR])
-    # Dagster keeps the time of a check in whole seconds
+    # Dagster stores the time of a check in whole seconds
     monkeypatch.setattr(asset_checks, "QUIET_SECONDS", 1.1)
     house.until(lambda: asset_checks.has_work(house.instance, house.cursors[SENSOR]))
 
     house.delete(f"videos/bay-dawn/{house.attempts(keys)['bay-dawn'].id}.mp4")
     house.tick(SENSOR)
 
-    # the bucket is read by the hourly inventory; until then its last answer stands, with its time
+    # the hourly inventory reads the bucket; until then its last result stays, with its time
     expected = dict.fromkeys(names, "SUCCEEDED") | {"no_failed_clips": "FAILED"}
     assert ui.checks() == expected
     assert not asset_checks.has_work(house.instance, house.cursors[SENSOR])
@@ -114,7 +114,7 @@ def test_a_failed_clip_and_a_lost_object_are_counted_and_named(house: House) -> 
     missing = found["nothing_is_missing"]
     assert missing.severity is dg.AssetCheckSeverity.ERROR
     assert "bay-dawn" in str(missing.metadata["sample"].value)
-    # younger than a delivery may take
+    # younger than the time a delivery may take
     assert found["every_object_has_its_manifest"].passed
 
 
@@ -151,10 +151,8 @@ def test_jobs_that_produce_clips_make_no_checks(house: House) -> None:
         assert "take_inventory" not in {node.name for node in definitions.resolve_job_def(name).nodes}, name
 
 
-def test_a_persons_run_that_makes_the_checks_too_keeps_every_clips_colour(
-    house: House, ui: DagsterUi
-) -> None:
-    """Materialize in the UI makes the checks of what it selects."""
+def test_a_persons_run_with_checks_keeps_every_clips_colour(house: House, ui: DagsterUi) -> None:
+    """Materialize in the UI runs the checks of the selected assets."""
     keys = house.declare("bay", ["dawn", "noon", "storm"])
     house.fault({"do": "fail"}, prompt_contains="storm")
     house.add(keys)

@@ -1,4 +1,4 @@
-"""The copy of the ledger as Dagster runs it: a green run and a verified copy, or a failed run that an alarm tells of."""
+"""The copy of the ledger in Dagster: a green run with a verified copy, or a failed run with an alarm."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_a_copy_that_is_not_verified_fails_the_run(house: House, monkeypatch: py
     assert [copy.is_verified for copy in copies(house.production.store())] == [False]
 
 
-def test_the_schedule_asks_for_a_copy_unless_it_is_left_to_others(
+def test_the_schedule_requests_a_copy_unless_other_tools_make_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ticked() -> object:

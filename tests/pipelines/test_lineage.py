@@ -1,4 +1,4 @@
-"""What Dagster knows of what was made from what: one edited prompt makes exactly its clip stale."""
+"""Dagster's lineage: one edited prompt makes exactly its clip stale."""
 
 from collections import Counter
 from typing import Any
@@ -97,7 +97,7 @@ def logged(instance: dg.DagsterInstance, clip: str, version: str) -> None:
     )
 
 
-def test_the_events_of_a_batch_are_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_events_of_a_batch_are_read_in_a_few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     keys, asked = [f"clip-{number:02}" for number in range(30)], Counter[str]()
     with dg.DagsterInstance.ephemeral() as instance:
         for key in keys[1:]:
@@ -127,7 +127,7 @@ def test_the_events_of_a_batch_are_read_in_one_go(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_event_that_is_logged_between_two_queries_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of one event with the version of another would make a clip fresh that is not."""
+    """The number of one event with the version of another would show a stale clip as fresh."""
     with dg.DagsterInstance.ephemeral() as instance:
         logged(instance, "clip-a", "old")
         logged(instance, "clip-b", "old")

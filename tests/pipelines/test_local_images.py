@@ -1,4 +1,4 @@
-"""A picture from the data folder, from YAML to the bucket in Dagster's terms."""
+"""A picture from the data folder, from YAML to the bucket, in Dagster's terms."""
 
 from collections import Counter
 
@@ -12,12 +12,12 @@ UNPRICED = "bytedance/seedance-2-0"
 
 
 def visits(house: House) -> Counter[str]:
-    """How often each kind of call was answered, by the sandbox's own books."""
+    """Number of answered calls of each kind, by the sandbox's own books."""
     books = house.http.get("/admin/books", params={"requests": "1"}).json()
     return Counter(f"{visit['method']} {visit['operation']}" for visit in books["requests"])
 
 
-def test_clips_of_one_picture_are_made_and_the_picture_is_handed_in_once(house: House) -> None:
+def test_clips_of_one_picture_are_made_and_the_picture_is_uploaded_once(house: House) -> None:
     put(house.data, "images/hill.png", png(720, 1280))
     parameters = {"duration": 4, "image": "images/hill.png"}
     keys = house.declare("hills", ["dawn", "noon", "dusk"], endpoint=I2V, parameters=parameters)
@@ -30,7 +30,7 @@ def test_clips_of_one_picture_are_made_and_the_picture_is_handed_in_once(house: 
     with house.production.ledger() as ledger:
         delivered = ledger.latest(keys)
     assert {attempt.state.value for attempt in delivered.values()} == {"delivered"}
-    # the same word again costs nothing, and hands nothing in
+    # the same order again costs nothing, and uploads nothing
     before = visits(house)
     assert house.run("produce_clips", keys).green
     assert visits(house)["POST submit"] == before["POST submit"]

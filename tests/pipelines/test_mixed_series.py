@@ -1,4 +1,4 @@
-"""A series whose clips name endpoints of their own: one batch and one run, each clip at its own price and account."""
+"""A series whose clips name different endpoints: one batch and one run, each clip at its own price and account."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ SHARED: dict[str, Any] = {
 
 
 def mixed(house: House, **changes: Any) -> list[str]:
-    """Three clips: from the series' endpoint, from another one, and from another provider."""
+    """Three clips: at the series' endpoint, at another one, and at another provider."""
     keys = house.declare("day", CLIPS, own=OWN, **SHARED, **changes)
     house.add(keys)
     return keys
@@ -84,13 +84,13 @@ def test_a_wrong_endpoint_of_one_clip_costs_nothing(house: House, wrong: dict[st
     house.declare("day", CLIPS, own={"plain": wrong}, **SHARED)
     with nothing_bought(house):
         assert not house.produce(keys).green
-    assert house.attempts(keys) == {}, "neither is another clip of the series bought"
+    assert house.attempts(keys) == {}, "no clip of the series is bought"
 
 
 def test_a_clip_that_is_checked_against_the_series_endpoint_costs_money(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control of the test above: the same setting fits the series' endpoint."""
+    """The negative control of the test above: the same setting is valid for the series' endpoint."""
     keys = mixed(house)
     house.declare("day", CLIPS, own={"plain": {"endpoint": SORA, "parameters": {"duration": 7}}}, **SHARED)
     with nothing_bought(house):

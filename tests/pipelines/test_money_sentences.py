@@ -1,4 +1,4 @@
-"""What a run says of money when it fails is what the ledger knows, not what the step believes of itself."""
+"""A failed run's sentence about money agrees with the ledger."""
 
 import json
 
@@ -20,7 +20,9 @@ def test_a_run_that_fails_before_it_bought_says_that_nothing_was_bought(
     assert (ran.failure or "").endswith("Nothing was bought.")
 
 
-def test_a_refusal_that_says_it_itself_says_it_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_does_not_repeat_the_sentence_about_money(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = house.declare("bay", ["east"])
     house.add(keys)
     monkeypatch.setenv("DAILIES_MAX_USD_PER_MONTH", "500")
@@ -33,7 +35,7 @@ def test_a_refusal_that_says_it_itself_says_it_once(house: House, monkeypatch: p
     assert said.count("Nothing was bought") == 1
 
 
-def test_a_run_that_is_re_executed_and_then_fails_says_what_was_bought(house: House) -> None:
+def test_a_re_executed_run_that_fails_names_the_purchases_of_its_decision(house: House) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     first = house.produce(keys)

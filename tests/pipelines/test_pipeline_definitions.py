@@ -1,6 +1,6 @@
-"""What Dagster loads, held to the shape people rely on.
+"""Dagster's definitions, compared with the shape that people rely on.
 
-`definitions.json` is that shape. After a change that is meant, write it anew:
+`definitions.json` is that shape. After an intended change, write it again:
 `DAILIES_WRITE_SNAPSHOT=1 pytest tests/pipelines/test_pipeline_definitions.py`.
 """
 
@@ -42,12 +42,12 @@ def _text(name: Any) -> str:
 
 
 def _job_of(sensor: dg.SensorDefinition) -> str | None:
-    """The job whose runs a sensor asks for, None for one that only tells."""
+    """The job whose runs a sensor requests; None for a sensor that only reports."""
     return sensor.job_name if sensor.has_jobs else None
 
 
 def shape(definitions: dg.Definitions) -> dict[str, Any]:
-    """All that a person or another program relies on, as plain JSON."""
+    """Everything that a person or another program relies on, as plain JSON."""
     repository = definitions.get_repository_def()
     assets = {}
     for definition in repository.assets_defs_by_key.values():
@@ -114,7 +114,7 @@ def test_the_definitions_have_the_shape_people_rely_on(definitions: dg.Definitio
     assert found == wanted, "the definitions have changed:\n" + "\n".join(changes)
 
 
-def test_no_asset_lacks_what_a_person_wants_to_know(definitions: dg.Definitions) -> None:
+def test_every_asset_has_a_description_and_its_metadata(definitions: dg.Definitions) -> None:
     specs = list(definitions.resolve_all_asset_specs())
     assert [spec.key.to_user_string() for spec in specs]
     for spec in specs:
@@ -124,14 +124,14 @@ def test_no_asset_lacks_what_a_person_wants_to_know(definitions: dg.Definitions)
         assert spec.key == dg.AssetKey("characters") or list(spec.deps), spec.key
 
 
-def test_every_job_sensor_and_schedule_says_what_it_is_for(definitions: dg.Definitions) -> None:
+def test_every_job_sensor_and_schedule_has_a_description(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
     for named in (*jobs, *repository.sensor_defs, *repository.schedule_defs):
         assert len(named.description or "") > 20, named.name
 
 
-def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definitions: dg.Definitions) -> None:
+def test_nothing_that_decides_to_buy_runs_before_a_person_turns_it_on(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     assert repository.schedule_defs
     buying = {"submit_clips", "produce_clips", "produce_scattered_clips"}
@@ -169,7 +169,7 @@ def test_a_broken_series_does_not_take_the_definitions_down(
 
 
 @pytest.mark.parametrize("setting", [("DAILIES_DATA", "/nowhere"), ("DAILIES_LINGER_SECONDS", "soon")])
-def test_a_wrong_setting_leaves_the_assets_to_be_seen(
+def test_a_wrong_setting_does_not_hide_the_assets(
     setting: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
@@ -185,7 +185,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
 
 
 def test_tags_have_the_names_dagster_reads() -> None:
-    """The one place where private modules of Dagster are held against what is written out in the pipelines."""
+    """The only test that compares private modules of Dagster with the names in the pipelines."""
     from dagster._core.definitions import data_version
     from dagster._core.storage import tags
 
@@ -199,8 +199,8 @@ def test_tags_have_the_names_dagster_reads() -> None:
     assert tags.BACKFILL_ID_TAG == BACKFILL_TAG
 
 
-def test_loading_the_definitions_imports_nothing_heavy_and_ends_without_a_search_for_garbage() -> None:
-    """A code location loads at every reload and in every run worker."""
+def test_loading_the_definitions_imports_nothing_heavy_and_skips_the_garbage_collection_at_exit() -> None:
+    """A code location is loaded at every reload and in every run worker."""
     heavy = ("av", "boto3", "botocore", "uvicorn", "alembic", "starlette", "sqlalchemy.dialects.postgresql")
     code = (
         "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count() > 0)); "
@@ -218,10 +218,10 @@ def test_loading_the_definitions_imports_nothing_heavy_and_ends_without_a_search
     assert done.stdout.split() == ["[]", "True"], done.stdout
 
 
-def test_a_process_of_others_that_merges_our_definitions_searches_for_garbage_as_before(
+def test_a_foreign_process_with_our_definitions_collects_garbage_as_before(
     tmp_path: Path,
 ) -> None:
-    """Its assets may leave tables in cycles, and 200,000 objects are many tables."""
+    """Other people's assets may leave tables in cycles, and 200,000 objects are many tables."""
     theirs = tmp_path / "theirs.py"
     theirs.write_text(
         "import gc\nbefore = gc.get_threshold()\nfrom pipelines.definitions import build_defs\n"

@@ -1,4 +1,4 @@
-"""The price at which a clip is reserved, where the catalogue has changed since its prompt was rendered."""
+"""The price at which a clip is reserved when the catalogue has changed since its prompt was rendered."""
 
 from pipelinekit import House
 
@@ -7,8 +7,8 @@ from tests.pipelines.test_shared_data import own_models
 ENTRY = "wavespeed-seedance-2.0-text-to-video.yaml"
 
 
-def test_an_older_prompt_is_bought_at_the_price_of_today(house: House) -> None:
-    """Its price would pass caps, and the bill above it would stop the account."""
+def test_an_older_prompt_is_bought_at_the_present_price(house: House) -> None:
+    """The old price would evade caps, and the bill above it would stop the account."""
     keys = house.declare("bay", ["east", "west"])
     own_models(house)
     house.add(keys)

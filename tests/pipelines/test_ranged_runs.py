@@ -1,4 +1,4 @@
-"""Runs over clips: an exact colour for each, and money only for what was not there."""
+"""Runs over clips: an exact colour for each, and money only for missing clips."""
 
 import dagster as dg
 from dagster_ui import DagsterUi
@@ -66,7 +66,7 @@ def test_a_retry_of_five_scattered_clips_is_one_run_and_exact(house: House, ui: 
     )
 
 
-def test_green_clips_materialized_again_cost_nothing_and_are_looked_for_in_the_bucket(
+def test_green_clips_materialized_again_cost_nothing_and_are_verified_in_the_bucket(
     house: House, ui: DagsterUi
 ) -> None:
     keys = house.declare("bay", ["east", "west", "north"])
@@ -130,9 +130,7 @@ def test_two_runs_at_once_over_the_same_clips_buy_once(house: House, ui: Dagster
         assert ui.bars()[asset].green == set(keys), asset
 
 
-def test_a_clip_whose_file_is_not_what_was_asked_for_is_red_only_as_a_video(
-    house: House, ui: DagsterUi
-) -> None:
+def test_a_clip_whose_file_differs_from_its_order_is_red_only_as_a_video(house: House, ui: DagsterUi) -> None:
     keys = house.declare(
         "city",
         ["hero", "tram"],
@@ -158,7 +156,7 @@ def test_a_clip_whose_file_is_not_what_was_asked_for_is_red_only_as_a_video(
     apart = {name: value.value for name, value in observation.metadata.items()}
     tram = house.attempts(["city-tram"])["city-tram"]
     assert apart["poster"] == f"![poster](/pictures/quarantine/city-tram/{tram.id}.webp)", (
-        "the picture of what is red"
+        "the picture of the red clip"
     )
     assert "320x240" in apart["why"]
     assert apart["failed_checks"] == "size"
@@ -171,7 +169,7 @@ def test_a_clip_whose_file_is_not_what_was_asked_for_is_red_only_as_a_video(
     assert sheet["sheet"] == f"![sheet](/pictures/sheets/city/{sheet['day']}.webp)"
 
 
-def test_what_a_person_wants_to_see_of_a_clip_is_on_its_events(house: House) -> None:
+def test_a_clips_events_show_what_a_person_wants_to_see(house: House) -> None:
     (key,) = house.declare(
         "city",
         ["hero"],

@@ -1,4 +1,4 @@
-"""Runs that are started again, by a person or by Dagster, belong to the same decision and buy nothing new."""
+"""Runs that a person or Dagster starts again belong to the same decision and buy nothing new."""
 
 import contextlib
 import itertools
@@ -39,7 +39,7 @@ def test_a_run_that_is_re_executed_inherits_the_decision_and_buys_nothing(
         {"bay-west"},
     )
 
-    assert house.produce(["bay-west"]).green, "a person's new word is a new decision"
+    assert house.produce(["bay-west"]).green, "a person's new order is a new decision"
     assert house.bought() == sorted(subject(key) for key in [*keys, "bay-west"])
 
 
@@ -65,7 +65,7 @@ def test_a_worker_that_dies_after_the_post_is_followed_by_a_run_that_adopts_its_
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 
-def test_an_edited_prompt_waits_until_what_was_paid_for_is_home(house: House, ui: DagsterUi) -> None:
+def test_an_edited_prompt_waits_until_the_paid_clip_is_delivered(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     house.settings(job_seconds=3600)
@@ -79,7 +79,7 @@ def test_an_edited_prompt_waits_until_what_was_paid_for_is_home(house: House, ui
     assert (bars["submissions"].green, bars["submissions"].red) == ({"bay-east"}, {"bay-west"})
 
 
-def test_a_terminated_run_withdraws_what_it_has_not_sent_and_says_what_goes_on(
+def test_a_terminated_run_withdraws_its_unsent_clips_and_names_its_paid_jobs(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = house.declare("quiet", ["a", "b", "c"])
@@ -102,5 +102,5 @@ def test_a_terminated_run_withdraws_what_it_has_not_sent_and_says_what_goes_on(
     assert "2 clips were not sent and are withdrawn" in words
     states = sorted(attempt.state.value for attempt in house.attempts(keys).values())
     assert states[1:] == ["withdrawn", "withdrawn"]
-    assert house.produce(keys).green  # another word of a person
+    assert house.produce(keys).green  # another order of a person
     assert len(house.bought()) == 3

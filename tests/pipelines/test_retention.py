@@ -1,4 +1,4 @@
-"""What Dagster forgets after months, and what it must never forget: whatever somebody still waits for."""
+"""What Dagster forgets after months, and what it must never forget: whatever a person or process still waits for."""
 
 import sqlite3
 from collections.abc import Callable
@@ -23,7 +23,7 @@ DATE = "2024-02-29"
 
 
 def runs_with_events(house: House) -> set[str]:
-    """The runs of which anything is stored."""
+    """The runs with stored events."""
     (file,) = (house.data.parent / "dagster").rglob("history/runs/*.db")
     with sqlite3.connect(file) as connection:
         return {run for (run,) in connection.execute("SELECT DISTINCT run_id FROM event_logs")} - {""}
@@ -40,7 +40,7 @@ def events(house: House) -> list[tuple[str, str, str, str]]:
 def tidied(
     house: House, days: float, *, runs_days: int | None = 90, partitions_days: int | None = 180
 ) -> Removed:
-    """What the retention does so many days later; Dagster's own times are of today, so that its limits are moved."""
+    """Run the retention as if this many days later; Dagster's own times are of today, so its limits are moved."""
     with house.production.ledger() as ledger:
         later = ledger.clock() + days * DAY
         ledger.clock = lambda: later
@@ -96,7 +96,7 @@ def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partitio
     with house.production.ledger() as ledger:
         later = ledger.clock() + 181 * DAY
         ledger.clock = lambda: later
-        assert unshown(ledger, house.instance) == [], "the inventory does not miss them"
+        assert unshown(ledger, house.instance) == [], "the inventory does not report them missing"
         assert set(ledger.latest(keys)) == set(keys)
 
     with nothing_bought(house), house.production.ledger() as ledger:
@@ -109,8 +109,8 @@ def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partitio
     assert tidied(house, 85).partitions == 0, "a restored clip is shown for a season"
 
 
-def test_a_run_that_outlives_its_partitions_is_removed_in_its_turn(house: House, ui: DagsterUi) -> None:
-    """Its plan events went with the partitions, so that nobody knew its clips and the run stayed for ever."""
+def test_a_run_that_outlives_its_partitions_is_removed_later(house: House, ui: DagsterUi) -> None:
+    """Its plan events were once removed with the partitions: its clips were then unknown, and the run stayed for ever."""
     keys = produced(house)
     removed = tidied(house, 181, runs_days=365)
     assert (removed.runs, removed.partitions) == (0, 2)
@@ -147,7 +147,7 @@ def change(house: House, key: str, **values: object) -> None:
     ],
     ids=["held", "in flight", "failed", "quarantined", "lost", "a refund", "not told", "new", "a spare take"],
 )
-def test_what_somebody_waits_for_keeps_its_run_and_its_partition(
+def test_an_unsettled_clip_keeps_its_run_and_its_partition(
     house: House, trouble: Callable[[House, str], None]
 ) -> None:
     keys = produced(house)
@@ -161,7 +161,7 @@ def test_what_somebody_waits_for_keeps_its_run_and_its_partition(
     assert removed.partitions == 1
 
 
-def test_a_run_that_works_and_its_clips_are_left_alone(house: House) -> None:
+def test_a_working_run_and_its_clips_stay(house: House) -> None:
     keys = produced(house)
     run = house.a_run_that(
         "produce_clips",
@@ -174,7 +174,7 @@ def test_a_run_that_works_and_its_clips_are_left_alone(house: House) -> None:
     assert removed.partitions == 1
 
 
-def test_what_is_declared_without_a_date_keeps_its_partition(house: House, ui: DagsterUi) -> None:
+def test_a_clip_declared_without_a_date_keeps_its_partition(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east"])
     house.tick("declared_clips")
     assert house.produce(keys).green
@@ -186,9 +186,7 @@ def test_what_is_declared_without_a_date_keeps_its_partition(house: House, ui: D
     assert tidied(house, 2000).partitions == 1
 
 
-def test_a_run_that_rendered_a_clip_nobody_bought_goes_and_its_prompt_stays_green(
-    house: House, ui: DagsterUi
-) -> None:
+def test_a_run_that_only_rendered_is_removed_and_its_prompt_stays_green(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east"])
     house.tick("declared_clips")
     assert tidied(house, 91).runs == 1
@@ -196,7 +194,7 @@ def test_a_run_that_rendered_a_clip_nobody_bought_goes_and_its_prompt_stays_gree
     assert house.tick("declared_clips")[0] == []
 
 
-def test_results_of_checks_without_a_run_go_after_a_week_except_the_newest(house: House) -> None:
+def test_check_results_without_a_run_are_removed_after_a_week_except_the_newest(house: House) -> None:
     for _ in range(2):
         house.cursors.pop("checks_after_clips", None)
         house.tick("checks_after_clips")
@@ -222,7 +220,7 @@ def test_the_inventory_keeps_a_week_and_its_newest_run(house: House) -> None:
     assert len(house.instance.get_runs()) == 1
 
 
-def test_nothing_is_removed_where_the_settings_are_empty(
+def test_nothing_is_removed_when_the_settings_are_empty(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     produced(house)
@@ -234,15 +232,15 @@ def test_nothing_is_removed_where_the_settings_are_empty(
     assert house.production.settings().keep_runs_days is None
 
 
-def test_the_daily_run_says_what_it_did(house: House) -> None:
+def test_the_daily_run_logs_what_it_removed(house: House) -> None:
     produced(house)
     ran = house.run("retention")
     assert ran.green
     assert any(line.startswith("removed 0 runs of delivered clips") for line in house.said(ran.run.run_id))
 
 
-def test_dagster_leaves_what_we_remove_ourselves(house: House) -> None:
-    """If this fails after an upgrade, Dagster has learned it or has moved its tables; then `event_storage` changes."""
+def test_dagster_does_not_remove_what_we_remove(house: House) -> None:
+    """If this fails after an upgrade, Dagster removes these rows itself or has moved its tables; then change `event_storage`."""
     keys = produced(house)
     with pytest.raises(NotImplementedError):
         house.instance.event_log_storage.wipe_asset_partitions(PROMPTS, keys)

@@ -1,4 +1,4 @@
-"""Clips that wait for a verdict are told of once a batch, then at most once a day, and counted by a check."""
+"""Clips that wait for a verdict are reported once per batch, then at most once a day, and counted by a check."""
 
 import dagster as dg
 import pytest
@@ -28,7 +28,7 @@ def a_clip(
 
 
 def ticked(state: State, clips: list[WaitingClip], now: float) -> list[str]:
-    """One tick whose message arrives; returns the clips that it named."""
+    """One tick whose message arrives; returns the clips in the message."""
     take_in_waiting(clips, state, now)
     if REVIEW not in state.pending:
         return []
@@ -39,7 +39,7 @@ def ticked(state: State, clips: list[WaitingClip], now: float) -> list[str]:
     return [clip.clip for clip in told]
 
 
-def test_each_batch_is_told_once_and_what_waits_on_once_a_day() -> None:
+def test_each_batch_is_reported_once_and_waiting_clips_once_a_day() -> None:
     state = State(MONDAY)
     first, second = [a_clip("a"), a_clip("b")], a_clip("c", "noon")
     assert ticked(state, first, MONDAY) == ["a", "b"]
@@ -49,7 +49,7 @@ def test_each_batch_is_told_once_and_what_waits_on_once_a_day() -> None:
     assert ticked(state, [*first, second], MONDAY + DAY) == [], "a day after the last message, not the first"
     assert ticked(state, [*first, second], MONDAY + 7_200 + DAY) == ["a", "b", "c"]
     assert ticked(state, [], MONDAY + 3 * DAY) == []
-    assert ticked(state, first, MONDAY + 3 * DAY) == ["a", "b"], "what waits anew is told anew"
+    assert ticked(state, first, MONDAY + 3 * DAY) == ["a", "b"], "clips that wait again are reported again"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_each_batch_is_told_once_and_what_waits_on_once_a_day() -> None:
         ),
     ],
 )
-def test_the_message_says_how_many_how_much_and_until_when(ends: float | None, said: str) -> None:
+def test_the_message_has_number_money_and_deadline(ends: float | None, said: str) -> None:
     clips = [a_clip(f"clip-{number}") for number in range(13)] + [a_clip("last", decide_at=ends)]
     alarm = reminder(clips, room=ROOM, budget=Budget(), now=MONDAY)
     assert alarm.title == said
@@ -73,7 +73,7 @@ def test_the_message_says_how_many_how_much_and_until_when(ends: float | None, s
     assert alarm.as_json()["kind"] == "review"
 
 
-def test_the_message_says_which_drafts_their_provider_forgets_first() -> None:
+def test_the_message_names_the_drafts_that_their_provider_forgets_first() -> None:
     friday = MONDAY + 4 * DAY
     clips = [a_clip(f"clip-{number}", ends_at=friday + number, drafts=200_000) for number in range(13)]
     clips += [

@@ -1,4 +1,4 @@
-"""`dailies schedules on` and `off` against Dagster's own GraphQL schema: a schedule that spends money can be turned off."""
+"""`dailies schedules on` and `off` with Dagster's own GraphQL schema: a schedule that spends money can be turned off."""
 
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -14,7 +14,7 @@ NAME = "harbor_weather_schedule"
 
 
 class Api:
-    """Asks Dagster in this process."""
+    """Queries Dagster in this process."""
 
     def __init__(self, ui: DagsterUi) -> None:
         self._ui = ui
@@ -48,4 +48,4 @@ def test_a_schedule_is_turned_on_and_off_again(ui: DagsterUi, monkeypatch: pytes
     switch(settings, row("on"), on=False)
     assert state() == "STOPPED"
     switch(settings, row("on"), on=False)
-    assert state() == "STOPPED", "one whose state was read before is off all the same"
+    assert state() == "STOPPED", "a schedule whose state was read earlier is off too"

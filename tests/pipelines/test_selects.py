@@ -1,4 +1,4 @@
-"""Circled takes become selects in Dagster without a run, once; they go when the circle is taken back, and others build on them."""
+"""A circled take becomes a select in Dagster once, without a run; the select is removed with its circle, and other assets build on it."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def told(house: House) -> list[str]:
         return [one for given in unshown(ledger).values() for one in given]
 
 
-def test_a_circled_take_is_a_select_without_a_run_and_is_taken_away_with_its_circle(
+def test_a_circled_take_becomes_a_select_without_a_run_until_its_circle_is_taken_back(
     house: House, ui: DagsterUi
 ) -> None:
     east, west = delivered(house, ["east", "west"])
@@ -82,13 +82,13 @@ def test_a_select_is_stale_when_its_clip_is(house: House, ui: DagsterUi) -> None
     assert house.run("render_prompts", [east, west]).green
     assert ui.stale([east, west])["selects"] == {east: ["has a new data version"]}
     assert house.produce([east, west]).green
-    assert set(ui.stale([east, west])["selects"]) == {east}, "a newer take waits for a word"
+    assert set(ui.stale([east, west])["selects"]) == {east}, "a newer take waits for a verdict"
     say(house, east)
     house.tick("gallery_pages")
     assert not ui.stale([east, west])["selects"]
 
 
-def test_what_was_told_is_told_again_only_if_it_has_changed(
+def test_a_reported_select_is_reported_again_only_if_it_has_changed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (east,) = delivered(house, ["east"])
@@ -97,7 +97,7 @@ def test_what_was_told_is_told_again_only_if_it_has_changed(
         patch.setattr(select_events, "mark_shown", _dies)
         with pytest.raises(RuntimeError):
             house.tick("gallery_pages")
-    assert (events(house), len(told(house))) == (1, 1), "it was told, and this was not recorded"
+    assert (events(house), len(told(house))) == (1, 1), "the select was reported, and that was not recorded"
     house.tick("gallery_pages")
     assert (events(house), told(house)) == (1, [])
     say(house, east, who="tom")
@@ -144,7 +144,7 @@ def test_a_policy_of_a_ledger_that_is_older_than_its_bucket_decides_nothing(hous
     assert house.produce([east]).green
     with house.production.ledger() as ledger, ledger.write() as connection:
         connection.execute(sa.update(waiting_clips).values(decide_at=0.0))
-    # the bucket has seen entries that this copy lost, and perhaps a person's verdict with them
+    # the bucket has seen entries that this copy lost, and perhaps a person's verdict among them
     mark = house.bucket_file("ledger.json")
     text = mark.read_text()
     document = json.loads(text)
@@ -172,7 +172,7 @@ def test_a_policy_decides_in_the_sensor(house: House) -> None:
     assert house.shown("selects", east)["take"] == 2
 
 
-def test_a_newsletter_of_somebody_else_is_made_of_selects(house: House) -> None:
+def test_a_foreign_asset_can_be_made_of_selects(house: House) -> None:
     (source,) = re.findall(r"```python\n(.*?)```", ROOM.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(source, names)

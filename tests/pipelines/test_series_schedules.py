@@ -1,4 +1,4 @@
-"""A schedule's tick: the clips of the day in the series' own timezone, one run a stretch, one decision."""
+"""A schedule's tick: the day's clips in the series' own timezone, one run per stretch, one decision."""
 
 import datetime as dt
 import json
@@ -29,7 +29,7 @@ CLIPS = ["east", "west"]
 
 
 def tick(house: House, name: str, when: str, zone: str) -> list[dg.RunRequest] | str:
-    """Evaluate the schedule as the daemon does; its run requests, or why there are none."""
+    """Evaluate the schedule as the daemon does; returns its run requests, or its reason for none."""
     definitions = house.definitions()
     schedule = definitions.resolve_schedule_def(f"{name}_schedule")
     at = dt.datetime.fromisoformat(when).replace(tzinfo=ZoneInfo(zone))
@@ -40,7 +40,7 @@ def tick(house: House, name: str, when: str, zone: str) -> list[dg.RunRequest] |
     return list(outcome.run_requests or ()) or (outcome.skip_message or "")
 
 
-def test_a_tick_asks_for_one_run_over_the_clips_of_the_day(house: House) -> None:
+def test_a_tick_requests_one_run_over_the_clips_of_the_day(house: House) -> None:
     house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "Europe/Lisbon"})
     with nothing_bought(house):
         (request,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
@@ -56,14 +56,16 @@ def test_a_tick_asks_for_one_run_over_the_clips_of_the_day(house: House) -> None
     decision = request.tags["dailies/decision"]
     assert decision == "schedule:bay:2026-11-20T16:00+00:00"
     with house.production.ledger() as ledger:
-        assert fixed_clips(ledger, decision) == set(keys), "fixed before its run waits in the queue"
+        assert fixed_clips(ledger, decision) == set(keys), (
+            "the clips are fixed before the run waits in the queue"
+        )
 
     (again,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
     assert isinstance(again, dg.RunRequest)
     assert again.run_key == request.run_key, "a tick that is evaluated twice is one decision"
 
 
-def test_the_date_is_the_one_where_the_series_is_at_home(house: House) -> None:
+def test_the_date_is_that_of_the_series_timezone(house: House) -> None:
     house.declare("night", CLIPS, schedule={"cron": "30 0 * * *", "timezone": "Pacific/Auckland"})
     (request,) = tick(house, "night", "2026-11-20T11:30", "UTC")
     assert isinstance(request, dg.RunRequest)
@@ -73,7 +75,7 @@ def test_the_date_is_the_one_where_the_series_is_at_home(house: House) -> None:
     assert before.tags["dagster/asset_partition_range_start"] == "night-2026-11-20-east"
 
 
-def test_clips_that_lie_apart_are_asked_for_stretch_by_stretch_under_one_decision(house: House) -> None:
+def test_scattered_clips_are_requested_by_stretch_under_one_decision(house: House) -> None:
     house.declare("bay", ["east", "west", "north"], schedule={"cron": "0 16 * * *", "timezone": "UTC"})
     house.add(["bay-2026-11-20-east", "other-clip", "bay-2026-11-20-west"])
     requests = tick(house, "bay", "2026-11-20T16:00", "UTC")
@@ -93,7 +95,7 @@ def test_two_runs_of_one_tick_buy_its_clips_once(house: House) -> None:
     assert len(house.bought()) == 2
 
 
-def test_a_broken_prompt_skips_the_tick_and_says_why(house: House) -> None:
+def test_a_broken_prompt_skips_the_tick_with_its_reason(house: House) -> None:
     house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "UTC"})
     schedule = house.definitions().resolve_schedule_def("bay_schedule")
     house.edit("bay", "{{ subject }}", "{{ nobody }}")
@@ -160,7 +162,7 @@ def test_a_series_that_is_removed_and_declared_again_is_off_until_a_person_turns
 
 @dataclass
 class Tick:
-    """What one tick of `declared_clips` has followed."""
+    """What one tick of `declared_clips` did."""
 
     repository_def: dg.RepositoryDefinition
     instance: dg.DagsterInstance
@@ -170,7 +172,7 @@ class Tick:
 
 @pytest.fixture
 def webserver(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A webserver that loads code locations anew; returns the locations it was asked for."""
+    """A webserver that reloads code locations; returns the locations that it was asked to reload."""
     asked: list[str] = []
 
     def answers(request: httpx.Request) -> httpx.Response:
@@ -190,7 +192,7 @@ def webserver(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_in_any_dagster_an_edited_schedule_is_loaded_once_and_a_broken_file_changes_nothing(
+def test_an_edited_schedule_is_loaded_once_and_a_broken_file_changes_nothing(
     house: House, webserver: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cron = {"cron": "0 16 * * *", "timezone": "Europe/Lisbon"}
@@ -212,10 +214,10 @@ def test_in_any_dagster_an_edited_schedule_is_loaded_once_and_a_broken_file_chan
         in said
     )
     assert "was asked once to reload the code location dailies" in said
-    # the code server could not be replaced; it is said again, and not asked again
+    # the code server could not be replaced: the sensor says so again, and does not ask again
     assert (ticked(None), webserver) == (said, ["dailies"])
 
-    # a process that is loaded anew has nothing to ask for
+    # a process that was just loaded has nothing to ask for
     loaded, followed = house.definitions().get_repository_def(), followed_schedules.FollowedFiles()
     assert (ticked("edited"), webserver) == ("", ["dailies"])
 
@@ -227,7 +229,7 @@ def test_in_any_dagster_an_edited_schedule_is_loaded_once_and_a_broken_file_chan
     city.unlink()
     assert "city_schedule (removed)" in ticked("removed")
     assert running(house) == set()
-    # somebody turns it on although no series declares it any more
+    # a person turns it on although no series declares it any more
     turn_on(house.instance, "city_schedule")
     ticked(None)
     assert running(house) == set()
@@ -239,7 +241,7 @@ def test_in_any_dagster_an_edited_schedule_is_loaded_once_and_a_broken_file_chan
     assert webserver == ["dailies"] * 2
 
 
-def test_a_webserver_that_cannot_load_it_is_told_with_what_a_person_does(
+def test_when_a_webserver_cannot_reload_the_log_says_what_to_do(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAILIES_STACK", raising=False)

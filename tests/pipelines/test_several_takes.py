@@ -1,4 +1,4 @@
-"""Several takes of a clip through Dagster: bought in one run, shown once for each clip, and only the failed one bought again."""
+"""Several takes of a clip in Dagster: bought in one run, shown once per clip, and only the failed one is bought again."""
 
 import json
 from collections import Counter
@@ -32,12 +32,12 @@ def test_a_run_buys_every_take_and_shows_the_clip_once(house: House):
     assert current.slot == 3
     assert house.shown("generations", "hill-dawn")["attempt"] == current.id
     assert json.loads(house.get(f"videos/hill-dawn/{current.id}.json"))["slot"] == 3
-    # again, and with fewer: nothing is bought
+    # the same again, and with fewer takes: nothing is bought
     assert house.produce(keys).green
     house.declare("hill", ["dawn", "dusk"], takes=1)
     assert house.produce(keys).green
     assert len(house.bought()) == 6
-    # for once
+    # this job only
     four = {"ops": {"produce": {"config": {"takes": 4}}}}
     assert house.produce(keys[:1], config=four).green
     assert slots(house, keys[:1]) == dict.fromkeys((1, 2, 3, 4), "delivered")
@@ -59,7 +59,7 @@ def test_a_failed_take_leaves_its_clip_green_and_is_bought_again_alone(house: Ho
     assert len(house.bought()) == 4
 
 
-def test_the_sensor_brings_every_take_home(house: House):
+def test_the_sensor_delivers_every_take(house: House):
     keys = house.declare("hill", ["dawn", "dusk"], takes=2)
     house.add(keys)
     assert house.run("submit_clips", keys, tags={DECISION_TAG: "schedule:hill"}).green
@@ -74,8 +74,8 @@ def test_the_sensor_brings_every_take_home(house: House):
         assert {a.reported_run_id is None for a in ledger.latest_takes(keys).values()} == {False}
 
 
-def test_a_prompt_that_was_rendered_before_is_bought_within_the_limits_of_now(house: House):
-    """No limit changes a prompt, so that a prompt of last week lies in the bucket with the limits of last week."""
+def test_an_older_prompt_is_bought_within_the_present_limits(house: House):
+    """A prompt has no limits in it, so last week's prompt is bought within the present limits."""
     keys = house.declare("hill", ["dawn", "dusk"], takes=3)
     house.add(keys)
     assert house.materialize(["prompts"], keys).green

@@ -1,4 +1,4 @@
-"""Two hosts whose data folders differ: a run buys what its decision was made of, or nothing."""
+"""Two hosts with different data folders: a run buys what its decision was made of, or nothing."""
 
 import hashlib
 import io
@@ -54,14 +54,14 @@ def own_models(house: House) -> None:
 
 
 def another_host(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go on as a host that reads the bucket, on the same ledger."""
+    """Continue as a host that reads the bucket, with the same ledger."""
     monkeypatch.setenv("DAILIES_DATA", "bucket")
     monkeypatch.setenv("DAILIES_HOME", str(house.data.parent / "another-host"))
     monkeypatch.setenv("DAILIES_LEDGER_URL", f"sqlite:///{house.data.parent / 'ledger.db'}")
 
 
 def push(house: House) -> str:
-    """What `dailies data push` does."""
+    """The steps of `dailies data push`."""
     own_models(house)
     found = take_snapshot(house.data)
     target = io.BytesIO()
@@ -80,7 +80,7 @@ def a_tick(house: House) -> dict[str, str]:
     return dict(request.tags)
 
 
-def test_a_run_on_a_host_with_other_words_than_its_schedule_buys_nothing(house: House) -> None:
+def test_a_run_on_a_host_with_other_prompts_than_its_schedules_host_buys_nothing(house: House) -> None:
     keys = declare(house)
     tags = a_tick(house)
     house.edit("bay", "quiet", "stormy")
@@ -92,11 +92,11 @@ def test_a_run_on_a_host_with_other_words_than_its_schedule_buys_nothing(house: 
         assert "its request is " in reason
         assert "Nothing was bought" in reason
     house.edit("bay", "stormy", "quiet")
-    assert again(house, ran.run).green, "the host whose folder is the schedule's buys"
+    assert again(house, ran.run).green, "the host with the schedule's folder buys"
     assert house.bought() == WORDS
 
 
-def test_without_the_comparison_the_other_words_are_bought(
+def test_without_the_comparison_the_other_prompts_are_bought(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test above."""
@@ -108,14 +108,14 @@ def test_without_the_comparison_the_other_words_are_bought(
     assert len(house.bought()) == 2
 
 
-def test_another_file_that_is_edited_keeps_no_run_from_buying_where_nothing_was_pushed(house: House) -> None:
+def test_without_a_push_an_edit_of_another_file_does_not_refuse_a_run(house: House) -> None:
     keys = declare(house)
     tags = a_tick(house)
     house.declare("cove", ["north"])
     assert house.run("submit_clips", keys, tags=tags).green
 
 
-def test_where_a_folder_was_pushed_a_host_with_another_one_buys_and_renders_nothing(house: House) -> None:
+def test_after_a_push_a_host_with_another_folder_buys_and_renders_nothing(house: House) -> None:
     keys = declare(house)
     pushed = push(house)
     tags = a_tick(house)
@@ -137,7 +137,7 @@ def test_where_a_folder_was_pushed_a_host_with_another_one_buys_and_renders_noth
     assert house.run("submit_clips", keys, tags=tags).green
 
 
-def test_a_host_that_reads_the_bucket_buys_what_the_decision_was_made_of(
+def test_a_host_that_reads_the_bucket_buys_from_the_decisions_folder(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = declare(house)
@@ -159,7 +159,7 @@ def test_a_host_that_reads_the_bucket_buys_what_the_decision_was_made_of(
         assert {one.request.prompt[:8] for one in ledger.latest(later).values()} == {"A stormy"}
 
 
-def test_a_host_that_reads_the_bucket_refuses_an_archive_that_is_not_the_one(
+def test_a_host_that_reads_the_bucket_refuses_an_archive_with_another_digest(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     keys = declare(house)
@@ -178,7 +178,7 @@ def test_a_host_that_reads_the_bucket_refuses_an_archive_that_is_not_the_one(
 
 
 class Elsewhere:
-    """A Dagster that takes every run."""
+    """A Dagster that accepts every run."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -193,10 +193,10 @@ class Elsewhere:
         return "run-1"
 
 
-def test_the_first_produce_after_a_push_asks_for_the_folder_that_was_pushed(
+def test_the_first_produce_after_a_push_uses_the_pushed_folder(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its settings were loaded before the folder was fetched: it was refused as if somebody had pushed meanwhile."""
+    """Its settings were loaded before the folder was fetched: once the run was refused as if there had been a push meanwhile."""
     keys = declare(house)
     pushes = [push(house)]
     house.edit("bay", "quiet", "stormy")
@@ -210,14 +210,14 @@ def test_the_first_produce_after_a_push_asks_for_the_folder_that_was_pushed(
         with house.production.ledger() as ledger:
             assert data_pushes.of_decision(ledger, decision) == pushes[-1]
         pushes.append(push(house))
-    # a push after the plan was made is still refused
+    # a push after the plan is still refused
     house.edit("bay", "stormy", "foggy")
     push(house)
     with pytest.raises(ConfigurationError, match="the data folder was edited after the plan was made"):
         launch(settings, api, approvals, job="submit_clips", command="produce")
 
 
-def test_a_host_that_reads_the_bucket_before_a_push_is_told_what_to_do(
+def test_the_error_of_a_host_that_reads_the_bucket_before_a_push_says_what_to_do(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = declare(house)
@@ -229,7 +229,7 @@ def test_a_host_that_reads_the_bucket_before_a_push_is_told_what_to_do(
 
 
 def one_of_two_is_queued(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Two clips of one picture, ordered by a schedule; the second waits for the first, and the picture was replaced by a push."""
+    """A schedule orders two clips of one picture; the second is queued behind the first, and a push replaces the picture."""
     put(house.data, "images/hill.png", png(720, 1280))
     monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "1")
     house.declare(
@@ -247,7 +247,7 @@ def one_of_two_is_queued(house: House, monkeypatch: pytest.MonkeyPatch) -> list[
     push(house)
     another_host(house, monkeypatch)
     with house.production.ledger() as ledger, ledger.write() as connection:
-        # the address of the uploaded picture has ended
+        # the uploaded picture's address has ended
         connection.execute(sa.delete(uploads))
     assert states(house, keys) == ["submitted", "queued"]
     return keys
@@ -304,7 +304,7 @@ def test_the_room_of_a_host_that_reads_the_bucket_follows_each_push(
         house.edit("cove", "quiet", "stormy")
         push(house)
         offer = ann.get("api/offer", params={"clip": key}).json()
-        assert offer["refusal"] is None, "it sells what is current, and not what was when it was started"
+        assert offer["refusal"] is None, "the room sells the current folder's clips, not those of its start"
         (house.data / "review.yaml").write_text("people: {ann: look}\n")
         push(house)
         assert ann.get("api/clips").json()["me"]["right"] == "look"
@@ -322,7 +322,7 @@ def test_a_folder_with_mistakes_is_not_pushed(house: House) -> None:
         assert data_pushes.current(ledger) == first
 
 
-def test_a_push_stores_anew_what_is_broken_in_the_bucket(
+def test_a_push_replaces_a_broken_archive_in_the_bucket(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declare(house)
@@ -339,12 +339,12 @@ def test_a_push_stores_anew_what_is_broken_in_the_bucket(
     assert take_snapshot(bring(load_settings()).data).digest == pushed.digest
 
 
-# Two versions of dailies, whose own catalogues differ
+# two versions of dailies with different catalogues
 
 
 @pytest.fixture
 def updated(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
-    """Let this host have a later version, in whose catalogue the clips cost more; the data folder has no `models/`."""
+    """Make this host a later version with higher prices in its catalogue; the data folder has no `models/`."""
     (house.data / "models").unlink()
     later = tmp_path / "later-models"
     shutil.copytree(program_file("data/models"), later)
@@ -368,7 +368,9 @@ def test_hosts_with_two_versions_buy_by_the_catalogue_that_was_pushed(
     assert f"dailies {version('dailies')}" in pushed.who
     tags = a_tick(house)
     updated()
-    assert price(house.data) == 1_440_000, "the negative control: this version's own catalogue is another one"
+    assert price(house.data) == 1_440_000, (
+        "the negative control: this version's own catalogue has another price"
+    )
     with nothing_bought(house):
         ran = house.run("submit_clips", keys, tags=tags)
     said = ran.failure or ""
@@ -391,7 +393,7 @@ def test_hosts_with_two_versions_buy_by_the_catalogue_that_was_pushed(
     assert {one.quoted_micros for one in house.attempts(keys).values()} == {960_000}
 
 
-def test_without_a_push_a_decision_of_another_versions_catalogue_is_said(
+def test_without_a_push_a_decision_of_another_versions_catalogue_is_reported(
     house: House, updated: Callable[[], None]
 ) -> None:
     declare(house)
@@ -411,7 +413,7 @@ def test_a_program_and_a_checkout_of_it_have_one_digest(tmp_path: Path) -> None:
 
 
 def price(data: Path) -> int:
-    """Of the clips of `bay`, in micro-USD."""
+    """The price of the clips of `bay`, in micro-USD."""
     endpoint = Catalogue.of(data).get("bytedance/seedance-2.0/text-to-video", "wavespeed")
     found = endpoint.price({"duration": 4, "resolution": "720p"})
     assert found is not None
@@ -421,7 +423,7 @@ def price(data: Path) -> int:
 def test_a_tick_orders_from_the_folder_that_its_decision_names(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a push between the two looks the run rendered other words than its schedule had ordered, and bought nothing that day."""
+    """After a push between two reads, the run once rendered other words than its schedule had ordered, and bought nothing that day."""
     keys = declare(house)
     another_host(house, monkeypatch)
     push(house)
@@ -440,7 +442,7 @@ def test_a_tick_orders_from_the_folder_that_its_decision_names(
     assert house.bought() == WORDS
 
 
-def test_a_run_fetches_a_folder_again_that_is_removed_while_it_is_taken(
+def test_a_run_fetches_a_folder_again_that_is_removed_while_it_is_read(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = declare(house)

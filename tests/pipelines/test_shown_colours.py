@@ -1,4 +1,4 @@
-"""The colours that Dagster keeps for a clip's columns, when clips come home and runs are created while it works them out."""
+"""Dagster's stored colours of a clip's columns, when clips are delivered and runs created while Dagster computes them."""
 
 from collections.abc import Callable
 
@@ -16,10 +16,10 @@ GENERATIONS = dg.AssetKey("generations")
 
 @pytest.fixture
 def in_between(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Lets something happen while Dagster works out colours: after it read what was made, before what was planned."""
+    """Makes an event happen while Dagster computes colours: after it read the materializations, before it reads the plans."""
     storage = house.instance.event_log_storage
     ask = storage.get_latest_planned_materialization_info
-    # what is patched here for a test only is put back after it
+    # a function that is patched here is restored after the test
     monkeypatch.setattr(
         partition_status_cache,
         "get_last_planned_storage_id",
@@ -40,7 +40,7 @@ def in_between(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[Calla
 
 
 def comes_home(house: House, keys: list[str]) -> Callable[[], None]:
-    """The first clip comes home, and then a run over the second is created."""
+    """The first clip is delivered, and then a run over the second is created."""
 
     def happens() -> None:
         house.instance.report_runless_asset_event(dg.AssetMaterialization(GENERATIONS, partition=keys[0]))
@@ -51,14 +51,14 @@ def comes_home(house: House, keys: list[str]) -> Callable[[], None]:
 
 @pytest.fixture
 def planned(house: House) -> list[str]:
-    """Two clips of which a run at work is about the first."""
+    """Two clips; a working run is about the first."""
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, range_tags(keys[:1]))
     return keys
 
 
-def test_a_clip_that_comes_home_while_colours_are_worked_out_is_green(
+def test_a_clip_that_is_delivered_while_colours_are_computed_is_green(
     house: House, ui: DagsterUi, planned: list[str], in_between: Callable[[Callable[[], object]], None]
 ) -> None:
     count_only_what_was_seen()
@@ -71,10 +71,10 @@ def test_a_clip_that_comes_home_while_colours_are_worked_out_is_green(
     assert not shown.red
 
 
-def test_dagster_alone_never_counts_it(
+def test_dagster_alone_never_counts_such_a_clip(
     house: House, ui: DagsterUi, planned: list[str], in_between: Callable[[Callable[[], object]], None]
 ) -> None:
-    """The negative control: when this fails, Dagster has mended it, and `count_only_what_was_seen` can go."""
+    """The negative control: when this fails, Dagster has fixed it, and `count_only_what_was_seen` can go."""
     ui.bars()
     in_between(comes_home(house, planned))
     for _ in range(3):

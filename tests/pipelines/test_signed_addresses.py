@@ -1,4 +1,4 @@
-"""A signed address of a picture: the provider gets the whole, the ledger and `prompts/` keep the whole, nobody else sees it."""
+"""A signed address of a picture: only the provider, the ledger and `prompts/` have the complete address."""
 
 import json
 import logging
@@ -15,11 +15,11 @@ from resources.ledger.schema import metadata
 SIGNED = "https://pictures.example.com/hill.png?X-Amz-Credential=canary-id&X-Amz-Signature=canary-7f3a91c0#canary-f"
 I2V = "bytedance/seedance-2.0/image-to-video"
 KEEPS_THE_WHOLE = {("attempts", "request")}
-"""Where the ledger has the request as it is sent."""
+"""The ledger's columns with the request as it is sent."""
 
 
 def tables(house: House) -> dict[tuple[str, str], str]:
-    """Everything in the ledger, as text, by table and column."""
+    """The whole ledger as text, by table and column."""
     found: dict[tuple[str, str], str] = {}
     with house.production.ledger() as ledger, ledger.read() as connection:
         for table in metadata.sorted_tables:
@@ -35,18 +35,18 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_signature_reaches_the_provider_and_no_store_that_is_looked_at(
+def test_a_signature_reaches_the_provider_and_no_store_that_people_read(
     house: House, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     parameters = {"duration": 4, "image": SIGNED}
     keys = house.declare("hills", ["dawn", "bad"], endpoint=I2V, parameters=parameters)
     house.add(keys)
-    # a provider that repeats the address in its reason
+    # a provider repeats the address in its reason
     house.fault({"do": "fail", "error": f"cannot fetch {SIGNED}, is it public?"}, prompt_contains="the bad")
     assert not house.run("produce_clips", keys).green
     sent = [job["body"]["image"] for job in house.books()["jobs"]]
-    assert sent == [SIGNED, SIGNED], "what is sent is the whole"
+    assert sent == [SIGNED, SIGNED], "the complete address is sent"
     assert house.states(keys) == {keys[0]: "delivered", keys[1]: "failed"}
 
     for words in (["prompt", keys[0]], ["prompt", keys[0], "--json"], ["plan", "hills"], ["plan", "hills", "--json"], ["status", "--json"]):  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_signature_reaches_the_provider_and_no_store_that_is_looked_at(
 
 
 def test_another_signature_is_another_request(house: House) -> None:
-    """The fingerprint counts the whole address: what is bought is what is declared."""
+    """The fingerprint covers the whole address: the purchase is exactly what is declared."""
     prints = []
     for signature in ("one", "two"):
         address = f"https://pictures.example.com/hill.png?sig={signature}"

@@ -1,4 +1,4 @@
-"""The ticks of our sensors as `/metrics` shows them, from what Dagster keeps."""
+"""The ticks of our sensors in `/metrics`, from Dagster's storage."""
 
 import time
 
@@ -33,7 +33,7 @@ def a_sensor(
     location: str = "dailies",
     status: InstigatorStatus = InstigatorStatus.DECLARED_IN_CODE,
 ) -> None:
-    """Record what Dagster records of a sensor and of its ticks: how long ago each began, and how long it took."""
+    """Record a sensor and its ticks as Dagster does: how long ago each began, and how long it took."""
     target = LoadableTargetOrigin(module_name="pipelines.definitions", attribute="defs")
     place = InProcessCodeLocationOrigin(target, location_name=location)
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "__repository__"), name)
@@ -74,7 +74,7 @@ def test_each_sensor_of_ours_shows_its_last_tick(house: House) -> None:
         sensor: found.pop(("dailies_tick_age_seconds", sensor))
         for sensor in ("wavespeed_completion", "alarms")
     }
-    assert 1000 <= ages["wavespeed_completion"] < 5000, "a tick that is under way counts"
+    assert 1000 <= ages["wavespeed_completion"] < 5000, "a tick in progress counts"
     assert 500 <= ages["alarms"] < 1000 + 4000
     assert found == {
         ("dailies_tick_seconds", "wavespeed_completion"): pytest.approx(2.0, abs=0.01),
@@ -82,7 +82,7 @@ def test_each_sensor_of_ours_shows_its_last_tick(house: House) -> None:
     }
 
 
-def test_where_dagster_does_not_answer_the_ledgers_metrics_are_shown(
+def test_when_dagster_does_not_answer_the_ledgers_metrics_are_still_shown(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong on purpose: a sentence for people, nothing bought, nothing lost, greens stay green."""
+"""Faults on purpose: each is a clear sentence, nothing is bought or lost, and greens stay green."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def unknown_setting(house: House, patch: pytest.MonkeyPatch) -> None:
 
 
 NOTHING = "nothing was bought|has bought nothing"
-"""Of clips that another decision has bought, only the run's own decision is said to have bought nothing."""
+"""If another decision has bought clips, the sentence says only that the run's own decision has bought nothing."""
 TROUBLES: dict[Break, tuple[str, str]] = {
     no_key: ("WAVESPEED_API_KEY", "dailies up"),
     wrong_key: ("key", "WAVESPEED_API_KEY"),
@@ -81,7 +81,7 @@ TROUBLES: dict[Break, tuple[str, str]] = {
 WITHOUT_LEDGER = {ledger_unwritable, unknown_setting}
 
 
-def test_every_trouble_is_told_in_a_sentence_and_nothing_is_bought_or_lost(
+def test_every_fault_is_a_clear_sentence_and_nothing_is_bought_or_lost(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = house.declare("bay", ["east", "west", "north"])
@@ -107,7 +107,7 @@ def test_every_trouble_is_told_in_a_sentence_and_nothing_is_bought_or_lost(
             assert all(re.search(word, text, re.IGNORECASE) for word in words), (name, text)
             assert not any(secret in text for secret in (WRONG_KEY, WRONG_SECRET)), (name, text)
         bars = ui.bars()
-        # which clips are green is what the ledger says: without it nothing can be shown again
+        # the ledger knows which clips are green: without it none can be shown again
         for asset in () if trouble in WITHOUT_LEDGER else ASSETS:
             assert bars[asset].green >= set(old), (name, asset)
         assert "bay-north" in bars["uploaded_videos"].red, name
@@ -119,7 +119,7 @@ def test_every_trouble_is_told_in_a_sentence_and_nothing_is_bought_or_lost(
     assert all(ui.bars()[asset].green == set(keys) for asset in ASSETS)
 
 
-def test_a_provider_that_stumbles_before_a_batch_does_not_end_it(house: House) -> None:
+def test_a_passing_error_of_the_provider_before_a_batch_does_not_end_it(house: House) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     house.fault({"do": "reject", "status": 500, "body": "upstream"}, operation="balance", times=2)
@@ -147,9 +147,7 @@ def test_a_bad_template_stops_the_whole_batch_before_money_moves(house: House, u
         assert (bars[asset].green, bars[asset].red) == (set(keys[:3]), {"cape-south"}), asset
 
 
-def test_a_clip_that_is_no_longer_declared_stops_its_range_and_nothing_else(
-    house: House, ui: DagsterUi
-) -> None:
+def test_a_clip_that_is_no_longer_declared_stops_only_its_range(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east", "west", "north"])
     house.add(keys)
     assert house.produce(keys).green
@@ -222,16 +220,14 @@ def test_a_video_that_cannot_be_fetched_is_fetched_later_and_never_bought_again(
 
 
 @pytest.mark.parametrize("job", ["render_prompts", "submit_clips", "collect_clips", "produce_clips"])
-def test_a_run_that_names_no_clips_says_so(house: House, job: str) -> None:
+def test_the_error_of_a_run_without_clips_says_so(house: House, job: str) -> None:
     house.add(house.declare("bay", ["east"]))
     with nothing_bought(house):
         ran = house.run(job)
     assert (ran.failure or "").startswith("this run names no clips")
 
 
-def test_a_list_of_clips_that_were_never_asked_for_is_added_to_the_partitions(
-    house: House, ui: DagsterUi
-) -> None:
+def test_a_list_of_new_clips_is_added_to_the_partitions(house: House, ui: DagsterUi) -> None:
     keys = house.declare("bay", ["east", "west"])
     assert house.scattered([*keys, keys[0]]).green
     assert ui.bars()["uploaded_videos"].green == set(keys)

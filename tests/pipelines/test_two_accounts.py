@@ -1,4 +1,4 @@
-"""A second account of a provider: its own key, limits, caps, listing and bill, through the whole pipeline."""
+"""A second account at a provider: its own key, limits, caps, listing and bill, through the whole pipeline."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def team(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bought_by(house: House) -> dict[str, list[str]]:
-    """The prompts that each account of the sandbox was sent."""
+    """The prompts that each account of the sandbox received."""
     found: dict[str, list[str]] = {}
     for job in house.books()["jobs"]:
         found.setdefault(job["account"], []).append(job["body"]["prompt"])
@@ -84,7 +84,7 @@ def test_a_lost_answer_is_found_in_the_listing_of_its_own_account(house: House, 
     assert house.attempts(keys)["bay-east"].job_id == job["id"]
 
 
-def test_the_caps_of_an_account_hold_for_it_alone(
+def test_the_caps_of_an_account_hold_only_for_that_account(
     house: House, team: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the third clip finds no place, and the run need not wait twenty seconds for one
@@ -111,7 +111,7 @@ def test_another_account_may_be_the_fallback(house: House, team: Path) -> None:
     assert set(bought_by(house)) == {AT_SANDBOX}
 
 
-def test_two_accounts_with_one_key_buy_nothing_and_the_others_go_on(
+def test_two_accounts_with_one_key_buy_nothing_and_other_accounts_do(
     house: House, team: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", KEY)
@@ -130,7 +130,7 @@ def test_two_accounts_with_one_key_buy_nothing_and_the_others_go_on(
     assert house.run("submit_clips", others).green
     assert [job["provider"] for job in house.books()["jobs"]] == ["aimlapi"]
     monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", f"{KEY}.{TEAM}")
-    assert house.run("submit_clips", ours).green, "the cure works at once"
+    assert house.run("submit_clips", ours).green, "the repair works at once"
 
 
 @pytest.mark.parametrize(

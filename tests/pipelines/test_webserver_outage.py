@@ -13,21 +13,21 @@ from tests.postgres_server import PostgresServer
 
 @pytest.fixture
 def instance(postgres_url: str) -> Iterator[dg.DagsterInstance]:
-    """Dagster as the webserver has it, with one kept connection for each storage."""
+    """Dagster as the webserver opens it, with one kept connection for each storage."""
     url = postgres_url.replace("postgresql://", "postgresql+psycopg2://")
     with dg.instance_for_test(overrides={"storage": {"postgres": {"postgres_url": url}}}) as made:
         made.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)
         yield made
 
 
-def test_a_server_that_closed_every_connection_is_asked_on_new_ones(
+def test_a_server_that_closed_every_connection_gets_new_ones(
     instance: dg.DagsterInstance, postgres: PostgresServer, postgres_url: str
 ) -> None:
     ping_before_use(instance)
     assert _ask(instance) == []
     _end_connections(postgres, postgres_url)
     assert _ask(instance) == []
-    # and again: the ping is not only of the first connection
+    # and again: the ping is not only for the first connection
     _end_connections(postgres, postgres_url)
     assert _ask(instance) == []
 
@@ -40,7 +40,7 @@ def test_without_the_ping_each_storage_fails_once(
     assert _ask(instance) == ["runs", "events", "schedules"]
 
 
-def test_a_server_that_is_away_is_an_error_not_a_wait_for_ever(
+def test_a_server_that_is_away_is_an_error_and_not_an_endless_wait(
     instance: dg.DagsterInstance, postgres: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dagster_postgres.utils.time.sleep", lambda _: None)
@@ -52,7 +52,7 @@ def test_a_server_that_is_away_is_an_error_not_a_wait_for_ever(
 
 
 def _ask(instance: dg.DagsterInstance) -> list[str]:
-    """Ask each storage once, as a page does; which of them failed."""
+    """Query each storage once, as a page does; returns the storages that failed."""
     failed = []
     for name, question in {
         "runs": instance.get_runs_count,
@@ -67,7 +67,7 @@ def _ask(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _end_connections(postgres: PostgresServer, url: str) -> None:
-    """End what a restart of the server ends."""
+    """End every connection, as a restart of the server does."""
     name = sa.make_url(url).database
     engine = sa.create_engine(postgres.url.replace("postgresql://", "postgresql+psycopg2://"))
     with engine.connect() as connection:

@@ -132,7 +132,7 @@ def test_every_key_is_a_button_on_a_narrow_screen_too(
     assert tab.complaints == []
 
 
-def test_what_strangers_wrote_is_shown_and_never_run(
+def test_text_from_outside_is_shown_and_never_executed(
     tab: Browser, server: RoomServer, studio: Studio
 ) -> None:
     nasty = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
