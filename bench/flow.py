@@ -20,7 +20,7 @@ from bench.machine import (
     sandbox_options,
 )
 from bench.processes import ending_all_children
-from bench.series_files import SERIES, Declared, declare
+from bench.series_files import SERIES, RoundFiles, declare
 from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import clips_of, declarations_of
@@ -38,7 +38,7 @@ DAGSTER = ("code", "webserver", "daemon")
 
 
 @dataclass(frozen=True)
-class Scale:
+class RoundScale:
     """Size and faults of a round."""
 
     clips: int
@@ -87,7 +87,7 @@ class Round:
     """Ends that were not expected."""
 
 
-def run_round(way: str, scale: Scale) -> Round:
+def run_round(way: str, scale: RoundScale) -> Round:
     """Start a stack, order the clips, and wait until every clip has ended and Dagster shows its end.
 
     Raises:
@@ -118,7 +118,7 @@ def run_round(way: str, scale: Scale) -> Round:
                 return _measure(stack, settings, declared, way, scale)
 
 
-def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale) -> Round:
+def _measure(stack: Stack, settings: Settings, declared: RoundFiles, way: str, scale: RoundScale) -> Round:
     keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
     roots = {name: process.pid for name, process in stack.processes.items()}
     # the embedded S3 stores its process id beside its folder
@@ -164,7 +164,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
     )
 
 
-def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: Scale) -> list[Attempt]:
+def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: RoundScale) -> list[Attempt]:
     """Wait until every clip has ended, Dagster shows each end, and every run is over."""
     give_up = time.monotonic() + scale.patience
     while True:
@@ -181,7 +181,7 @@ def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: Sca
         time.sleep(LOOK_SECONDS)
 
 
-def _problems(attempts: list[Attempt], declared: Declared, scale: Scale) -> list[str]:
+def _problems(attempts: list[Attempt], declared: RoundFiles, scale: RoundScale) -> list[str]:
     states = Counter(a.state for a in attempts)
     expected = {
         AttemptState.DELIVERED: scale.clips - declared.doomed,

@@ -88,7 +88,7 @@ SUBMISSION_ENDS = {
 
 
 @dataclass(frozen=True)
-class History:
+class WrittenHistory:
     """Summary of the written history."""
 
     purchases: int
@@ -120,7 +120,7 @@ class _Rows:
 
 def write_history(
     ledger: Ledger, purchases: int, *, now: float, clips_a_day: int = 100, under_way: bool = True
-) -> History:
+) -> WrittenHistory:
     """Write a history into an empty ledger.
 
     Args:
@@ -197,7 +197,7 @@ class _Writer:
                 self._under_way.append(key)
                 number += 1
 
-    def finish(self) -> History:
+    def finish(self) -> WrittenHistory:
         """Write the rows of the whole ledger: current takes, counters, accounts; returns the summary."""
         for key, attempt in self._current.items():
             take = {"attempt_id": attempt["id"], "since": attempt["delivered_at"]}
@@ -218,7 +218,9 @@ class _Writer:
             if connection.dialect.name == "postgresql":
                 # Autovacuum does this within minutes on a real server. SQLite has nothing that does it, so the history has no statistics there.
                 connection.exec_driver_sql("ANALYZE")
-        return History(self.written, list(self._clips), list(self._current), self._under_way, self._runs)
+        return WrittenHistory(
+            self.written, list(self._clips), list(self._current), self._under_way, self._runs
+        )
 
     def _purchase(
         self, series: SoldSeries, key: str, decision: str, run: str, at: float, path: Path

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.flow import Round, Scale
+from bench.flow import Round, RoundScale
 from bench.machine import environment, ideal_seconds, read_books, requests_of, sandbox_options
 from bench.processes import ending_all_children
-from bench.series_files import SERIES, Declared, declare
+from bench.series_files import SERIES, RoundFiles, declare
 from bench.usage import Meter, settle, tree_seconds
 from pipelines.cli.declared import clips_of, declarations_of
 from pipelines.rendered_clips import render
@@ -26,7 +26,7 @@ from resources.storage.embedded import EmbeddedS3
 STOP_SECONDS = 20
 
 
-def run_plain(scale: Scale) -> Round:
+def run_plain(scale: RoundScale) -> Round:
     """Run the script, and wait for its end.
 
     Raises:
@@ -57,7 +57,9 @@ def run_plain(scale: Scale) -> Round:
                 return _measure(meter, declared, s3, url, scale, folder)
 
 
-def _measure(meter: Meter, declared: Declared, s3: EmbeddedS3, url: str, scale: Scale, folder: Path) -> Round:
+def _measure(
+    meter: Meter, declared: RoundFiles, s3: EmbeddedS3, url: str, scale: RoundScale, folder: Path
+) -> Round:
     order = json.dumps(_order(s3, url))
     asked_at = time.time()
     with _process("bench.plain", [], folder / "plain.log") as script:

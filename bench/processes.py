@@ -14,7 +14,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessState:
     """One process at the time of reading."""
 
     pid: int
@@ -41,7 +41,7 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def read_process(pid: int) -> Process | None:
+def read_process(pid: int) -> ProcessState | None:
     """Read a process, also a zombie; None if it does not exist."""
     try:
         text = Path("/proc", str(pid), "stat").read_text()
@@ -50,7 +50,7 @@ def read_process(pid: int) -> Process | None:
     # The name in parentheses may hold any character. Fields are numbered from 1; the state, which follows the name, is field 3.
     fields = text[text.rindex(")") + 2 :].split()
     user, system, user_children, system_children = (int(fields[n - 3]) / TICKS for n in (14, 15, 16, 17))
-    return Process(
+    return ProcessState(
         pid=pid,
         parent=int(fields[4 - 3]),
         born=int(fields[22 - 3]),
@@ -60,16 +60,16 @@ def read_process(pid: int) -> Process | None:
     )
 
 
-def descendants(root: int) -> dict[int, Process]:
+def descendants(root: int) -> dict[int, ProcessState]:
     """Every process below this one, by id; parents precede their children."""
     everything = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - called five times a second, so the cheapest way
         if entry.isdigit() and (process := read_process(int(entry))) is not None:
             everything[process.pid] = process
-    below: dict[int, list[Process]] = {}
+    below: dict[int, list[ProcessState]] = {}
     for process in everything.values():
         below.setdefault(process.parent, []).append(process)
-    found: dict[int, Process] = {}
+    found: dict[int, ProcessState] = {}
     waiting = [root]
     while waiting:
         for process in below.get(waiting.pop(), []):

@@ -30,7 +30,7 @@ TARGETS_WITH_PLACES = {"leave": {"wall_by_ideal": 1.15}}
 
 
 @dataclass(frozen=True)
-class Line:
+class Figure:
     """One figure: its name in the JSON, its title, and a function of a round and the plain script's median CPU per clip."""
 
     name: str
@@ -41,33 +41,33 @@ class Line:
 
 
 LINES = (
-    Line(
+    Figure(
         "wall_seconds",
         "wall, s: from the request to the last delivered clip",
         lambda r, _: r.wall_seconds,
         1,
     ),
-    Line(
+    Figure(
         "ideal_seconds",
         "ideal wall, s: the longest job, or the rounds of jobs that fill the places",
         lambda r, _: r.ideal_seconds,
         1,
     ),
-    Line("wall_by_ideal", "wall by the ideal", lambda r, _: r.wall_seconds / r.ideal_seconds, 2),
-    Line("runs", "runs started", lambda r, _: r.runs, 0),
-    Line("requests_per_clip", "requests a clip, CDN included", lambda r, _: r.requests_per_clip, 2),
-    Line("cpu_per_clip", "CPU-s a clip: processes, checks and posters", lambda r, _: r.cpu_per_clip, 2),
-    Line("cpu_by_plain", "CPU by the plain script's", lambda r, plain: r.cpu_per_clip / plain, 2),
-    Line("sandbox_cpu_per_clip", "CPU-s a clip: the sandbox", lambda r, _: r.sandbox_cpu_per_clip, 2),
-    Line("s3_cpu_per_clip", "CPU-s a clip: the S3 server", lambda r, _: r.s3_cpu_per_clip, 2),
-    Line(
+    Figure("wall_by_ideal", "wall by the ideal", lambda r, _: r.wall_seconds / r.ideal_seconds, 2),
+    Figure("runs", "runs started", lambda r, _: r.runs, 0),
+    Figure("requests_per_clip", "requests a clip, CDN included", lambda r, _: r.requests_per_clip, 2),
+    Figure("cpu_per_clip", "CPU-s a clip: processes, checks and posters", lambda r, _: r.cpu_per_clip, 2),
+    Figure("cpu_by_plain", "CPU by the plain script's", lambda r, plain: r.cpu_per_clip / plain, 2),
+    Figure("sandbox_cpu_per_clip", "CPU-s a clip: the sandbox", lambda r, _: r.sandbox_cpu_per_clip, 2),
+    Figure("s3_cpu_per_clip", "CPU-s a clip: the S3 server", lambda r, _: r.s3_cpu_per_clip, 2),
+    Figure(
         "run_worker_mb",
         "run worker or script, peak MB (largest)",
         lambda r, _: r.peak_mb["worker"],
         0,
         worst=True,
     ),
-    Line(
+    Figure(
         "video_worker_mb",
         "video worker, peak MB (largest)",
         lambda r, _: r.peak_mb["child"],

@@ -13,7 +13,7 @@ DOOMED = "a storm breaks the lantern"
 
 
 @dataclass(frozen=True)
-class Declared:
+class RoundFiles:
     """The files and clips of a round."""
 
     data: Path
@@ -26,7 +26,7 @@ class Declared:
     """Number of clips that fail at the provider."""
 
 
-def declare(folder: Path, *, clips: int, fail: float) -> Declared:
+def declare(folder: Path, *, clips: int, fail: float) -> RoundFiles:
     """Write a series with a number of clips, of which a share fails, evenly spread."""
     prompts = {
         f"clip-{number:04}": f"A lighthouse on cliff {number} at dusk"
@@ -56,7 +56,7 @@ def declare(folder: Path, *, clips: int, fail: float) -> Declared:
     }
     faults = folder / "faults.yaml"
     faults.write_text(json.dumps({"faults": [rule]}))
-    return Declared(data, faults, prompts, sum(DOOMED in text for text in prompts.values()))
+    return RoundFiles(data, faults, prompts, sum(DOOMED in text for text in prompts.values()))
 
 
 def is_doomed(number: int, fail: float) -> bool:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.flow import JOBS, Round, Scale, run_round
+from bench.flow import JOBS, Round, RoundScale, run_round
 from bench.machine import machine
 from bench.plain_flow import run_plain
 from bench.processes import adopt_orphans
@@ -50,7 +50,7 @@ def main() -> int:
         "machine": machine(),
         "ways": {},
     }
-    scale = Scale(
+    scale = RoundScale(
         options.clips,
         options.job_seconds,
         options.spread,
@@ -78,7 +78,7 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def _told(way: str, scale: Scale) -> Round:
+def _told(way: str, scale: RoundScale) -> Round:
     """Run one round, with lines about it on standard error."""
     began = time.monotonic()
     print(f"{way}: {scale.clips} clips, seed {scale.seed} ...", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.machine import environment, machine
 from bench.tables import origin, table
-from bench.transfers.stage import Stage, staged
+from bench.transfers.stage import TransferSite, staged
 from bench.transfers.ways import Dailies, Files, Moved, curl, rclone, startup_seconds
 
 MB = 1_000_000
@@ -61,7 +61,7 @@ def compare(
     ]
 
 
-def _check_and_remove(stage: Stage, folder: Path, keys: Files) -> None:
+def _check_and_remove(stage: TransferSite, folder: Path, keys: Files) -> None:
     """Compare the bucket's files, which are plain files, with the served ones, and remove them to make room."""
     for name, key in keys:
         stored = stage.s3.folder / stage.s3.bucket / key

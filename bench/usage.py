@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from bench.processes import Process, descendants, read_process
+from bench.processes import ProcessState, descendants, read_process
 
 LOOK_SECONDS = 0.2
 
@@ -88,7 +88,7 @@ def wait_for_workers(*, at_most: float = 30.0) -> bool:
     return False
 
 
-def role_of(process: Process, others: Mapping[int, Process]) -> str | None:
+def role_of(process: ProcessState, others: Mapping[int, ProcessState]) -> str | None:
     """`worker` for a run or the plain script, `child` for a child of one, which decodes clips; None for any other process."""
     command = _command(process.pid)
     if b"resources.video.worker" in command:

@@ -67,7 +67,8 @@ def shared_names() -> dict[str, list[str]]:
     """The names that two or more classes have, with the files of each."""
     root = PAGE.parent.parent
     found: dict[str, list[str]] = defaultdict(list)
-    for file in sorted([*root.glob("resources/**/*.py"), *root.glob("pipelines/**/*.py")]):
+    folders = ("resources", "pipelines", "proof", "bench")
+    for file in sorted(file for folder in folders for file in root.glob(f"{folder}/**/*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(str(file.relative_to(root)))

@@ -93,7 +93,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 @dataclass(frozen=True)
-class Pace:
+class FastClock:
     """A clock that runs a fixed number of times as fast as real time."""
 
     origin: float

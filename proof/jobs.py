@@ -7,7 +7,7 @@ End = Literal["succeeded", "failed", "moderated", "empty", "vanished"]
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRecord:
     """A job in the provider's books. Times are seconds of true time, money is micro-USD."""
 
     id: str

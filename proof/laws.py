@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proof.jobs import Job
+from proof.jobs import JobRecord
 
 Row = dict[str, Any]
 Slot = tuple[str, int]
@@ -65,17 +65,17 @@ class Violation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class FinalFacts:
     """All facts at the end."""
 
-    jobs: Mapping[str, Job]
+    jobs: Mapping[str, JobRecord]
     """The providers' books, strangers' jobs too, by id."""
     attempts: list[Row]
     submissions: list[Row]
     booked: list[Row]
     """The ledger's `jobs`."""
     journal: list[Row]
-    flaw: Callable[[Job, Row], Violation | None]
+    flaw: Callable[[JobRecord, Row], Violation | None]
     """The faults of the files of a delivered or quarantined job."""
     why_ambiguous: Callable[[Row], str | None]
     """Why a held attempt cannot be settled; None if it can."""
@@ -101,7 +101,7 @@ class Evidence:
     """The longest time of the endpoints' jobs by the catalogue, in seconds."""
 
 
-def judge(evidence: Evidence) -> list[Violation]:
+def judge(evidence: FinalFacts) -> list[Violation]:
     """Every broken law."""
     case = Case(evidence)
     return [
@@ -121,7 +121,7 @@ def judge(evidence: Evidence) -> list[Violation]:
 class Case:
     """The evidence, sorted so that the laws can be applied to it."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: FinalFacts) -> None:
         self.evidence = evidence
         self.ours = [job for job in evidence.jobs.values() if job.ours]
         self.attempts = {row["id"]: row for row in evidence.attempts}
@@ -134,19 +134,19 @@ class Case:
             self.begun_at.setdefault(entry["attempt_id"], entry["seq"])
             if entry["to_state"] not in ON_THE_WAY | UNSETTLED:
                 self.closed_at.setdefault(entry["attempt_id"], entry["seq"])
-        self.bought: dict[str, list[Job]] = defaultdict(list)
+        self.bought: dict[str, list[JobRecord]] = defaultdict(list)
         for job in self.ours:
             if job.tag in self.posts:
                 self.bought[str((self.attempt_of(job) or {})["id"])].append(job)
 
-    def attempt_of(self, job: Job) -> Row | None:
+    def attempt_of(self, job: JobRecord) -> Row | None:
         """The purchase whose POST made a job, or the spare take that was made of it when it turned up late."""
         if job.id in self.spares:
             return self.spares[job.id]
         post = self.posts.get(job.tag or "")
         return None if post is None else self.attempts[post["attempt_id"]]
 
-    def outlasted(self, job: Job) -> bool:
+    def outlasted(self, job: JobRecord) -> bool:
         """Whether a job ran on unseen after its purchase was given up: a declared window.
 
         It ran longer than the catalogue allows, its answer was lost, and the list does not show running jobs. A sweep books
@@ -168,7 +168,7 @@ class Case:
 
     def duplicates(self) -> Iterator[Violation]:
         """One charged job for a decision and take slot, unless one failed temporarily; and none beside an open purchase."""
-        purchases: dict[tuple[str, Slot, str], list[Job]] = defaultdict(list)
+        purchases: dict[tuple[str, Slot, str], list[JobRecord]] = defaultdict(list)
         for attempt_id, jobs in self.bought.items():
             attempt = self.attempts[attempt_id]
             if len(jobs) > 1:
@@ -192,7 +192,7 @@ class Case:
 
     def finished_twice(self) -> Iterator[Violation]:
         """A draft is finished once: another finish is bought only after one that ended without a video."""
-        by_draft: dict[str, list[Job]] = defaultdict(list)
+        by_draft: dict[str, list[JobRecord]] = defaultdict(list)
         for job in self.ours:
             first = self._first_purchase(job)
             if first is not None and first.get("finishes") and not self.outlasted(job):
@@ -209,9 +209,9 @@ class Case:
                     yield Violation("duplicate", f"{_names(jobs)} are all finishes of the draft {draft}")
                     break
 
-    def _fallbacks(self, purchases: Mapping[tuple[str, Slot, str], list[Job]]) -> Iterator[Violation]:
+    def _fallbacks(self, purchases: Mapping[tuple[str, Slot, str], list[JobRecord]]) -> Iterator[Violation]:
         """Another model is bought only if there is a fallback and the jobs of the model before have failed."""
-        by_slot: dict[tuple[str, Slot], list[list[Job]]] = defaultdict(list)
+        by_slot: dict[tuple[str, Slot], list[list[JobRecord]]] = defaultdict(list)
         for (decision, slot, _model), jobs in purchases.items():
             by_slot[decision, slot].append(jobs)
         for (decision, (clip, _)), models in by_slot.items():
@@ -226,7 +226,7 @@ class Case:
                     "duplicate", f"{_names(before + after)} were all bought by {decision} for {clip}"
                 )
 
-    def _first_purchase(self, job: Job) -> Row | None:
+    def _first_purchase(self, job: JobRecord) -> Row | None:
         """The purchase whose POST made a job, even if the job is now a spare take."""
         post = self.posts.get(job.tag or "")
         return (
@@ -235,7 +235,7 @@ class Case:
 
     def _beside_others(self) -> Iterator[Violation]:
         """No decision buys a take while another decision's purchase in its slot is open, or after it was delivered."""
-        by_slot: dict[Slot, list[Job]] = defaultdict(list)
+        by_slot: dict[Slot, list[JobRecord]] = defaultdict(list)
         for job in self.ours:
             if job.tag in self.posts and not self.outlasted(job):
                 post = self.attempts[self.posts[job.tag or ""]["attempt_id"]]
@@ -318,7 +318,7 @@ class Case:
                     "unaccounted", f"{job.id} is not booked, its purchase is {bought['state']}", job.price
                 )
 
-    def _allowed(self, job: Job | None, attempt: Row) -> set[Money]:
+    def _allowed(self, job: JobRecord | None, attempt: Row) -> set[Money]:
         """The amounts that the ledger may hold for a purchase."""
         if attempt["state"] in UNSETTLED:
             return {("indeterminate", None)}
@@ -373,7 +373,7 @@ def delivered_once(attempts: Iterable[Row], journal: Iterable[Row]) -> Iterator[
             )
 
 
-def _money_of(job: Job, now: float) -> tuple[set[Money], set[Money]]:
+def _money_of(job: JobRecord, now: float) -> tuple[set[Money], set[Money]]:
     """The amounts that the ledger may hold for a job once the bill is read, and the further ones allowed until then."""
     paid: Money = ("confirmed", job.price)
     owed: set[Money] = {("refund_expected", None), ("refund_expected", job.price)}
@@ -401,7 +401,7 @@ def clip_of(attempt: Row) -> str:
     return str(attempt["subject_key"]).partition("~")[0]
 
 
-def _most_owed(jobs: Iterable[Job]) -> int:
+def _most_owed(jobs: Iterable[JobRecord]) -> int:
     """The highest amount owed at any time."""
     changes: list[tuple[float, int]] = []
     for job in jobs:
@@ -412,5 +412,5 @@ def _most_owed(jobs: Iterable[Job]) -> int:
     return max(owed, default=0)
 
 
-def _names(jobs: list[Job]) -> str:
+def _names(jobs: list[JobRecord]) -> str:
     return ", ".join(job.id for job in jobs)

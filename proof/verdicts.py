@@ -16,7 +16,7 @@ KIND = "verdict"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class GivenVerdicts:
     """People's verdicts, and the verdicts in ledger and bucket."""
 
     given: Mapping[str, str]
@@ -37,12 +37,12 @@ class Words:
     """The ledger's `waiting_finishes`."""
 
 
-def judge_verdicts(words: Words) -> list[Violation]:
+def judge_verdicts(words: GivenVerdicts) -> list[Violation]:
     """All broken laws of verdicts."""
     return [*_lost(words), *_not_in_the_bucket(words), *_not_standing(words), *_unfinished(words)]
 
 
-def _lost(words: Words) -> Iterator[Violation]:
+def _lost(words: GivenVerdicts) -> Iterator[Violation]:
     known = {row["id"]: row for row in words.verdicts}
     for verdict in sorted(words.answered):
         if verdict not in known:
@@ -54,7 +54,7 @@ def _lost(words: Words) -> Iterator[Violation]:
             yield Violation(KIND, f"no person gave the verdict {verdict} on {row['attempt_id']}")
 
 
-def _unfinished(words: Words) -> Iterator[Violation]:
+def _unfinished(words: GivenVerdicts) -> Iterator[Violation]:
     """A circled draft has its finish, or is shown without one; an order that waits has a reason."""
     circled = {row["attempt_id"] for row in words.standing if row["word"] == "circled"}
     orders = {row["draft"]: row for row in words.waiting}
@@ -75,14 +75,14 @@ def _unfinished(words: Words) -> Iterator[Violation]:
             )
 
 
-def _not_in_the_bucket(words: Words) -> Iterator[Violation]:
+def _not_in_the_bucket(words: GivenVerdicts) -> Iterator[Violation]:
     for row in words.verdicts:
         stored = words.objects.get(f"verdicts/{row['clip']}/{row['id']}.json")
         if stored is None or json.loads(stored)["take"] != row["attempt_id"]:
             yield Violation(KIND, f"the bucket does not have the verdict {row['id']}")
 
 
-def _not_standing(words: Words) -> Iterator[Violation]:
+def _not_standing(words: GivenVerdicts) -> Iterator[Violation]:
     """The takes' state follows from the verdicts in their order, and at most one take of a clip is circled."""
     stands: dict[str, dict[str, str]] = defaultdict(dict)
     for row in sorted(words.verdicts, key=lambda row: (row["at"], row["seq"])):

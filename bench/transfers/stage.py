@@ -20,7 +20,7 @@ HEAD = b"\x00\x00\x00\x18ftypisom"
 
 
 @dataclass(frozen=True)
-class Stage:
+class TransferSite:
     """Where files come from and go to."""
 
     files: str
@@ -36,7 +36,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, sizes: dict[str, int], *, rate: float | None) -> Iterator[Stage]:
+def staged(folder: Path, sizes: dict[str, int], *, rate: float | None) -> Iterator[TransferSite]:
     """Serve files of these sizes over HTTPS, and an empty bucket.
 
     Args:
@@ -61,7 +61,9 @@ def staged(folder: Path, sizes: dict[str, int], *, rate: float | None) -> Iterat
         bucket_port = urlsplit(s3.endpoint_url).port or 0
         if rate is not None:
             port, bucket_port = (stack.enter_context(_slow_line(to, rate)) for to in (port, bucket_port))
-        yield Stage(f"https://localhost:{port}", f"http://127.0.0.1:{bucket_port}", s3, certificate, rclone)
+        yield TransferSite(
+            f"https://localhost:{port}", f"http://127.0.0.1:{bucket_port}", s3, certificate, rclone
+        )
 
 
 @contextlib.contextmanager

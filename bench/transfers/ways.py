@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.transfers.stage import ROOT, Stage
+from bench.transfers.stage import ROOT, TransferSite
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
 
@@ -39,7 +39,7 @@ class Dailies:
 
     name = "dailies: transfer with SHA-256 and MD5, kept in a file too"
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: TransferSite) -> None:
         self._stage = stage
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.transfers.mover"],
@@ -86,7 +86,7 @@ class Dailies:
         return Moved(found["seconds"], found["cpu_seconds"], found["peak_mb"])
 
 
-def curl(stage: Stage, folder: Path) -> Callable[[Files, int], Moved]:
+def curl(stage: TransferSite, folder: Path) -> Callable[[Files, int], Moved]:
     """`curl | curl` into presigned addresses, a pair of processes for each file."""
     store = ObjectStore(stage.s3.settings.model_copy(update={"endpoint_url": stage.bucket}))
 
@@ -118,7 +118,7 @@ def curl(stage: Stage, folder: Path) -> Callable[[Files, int], Moved]:
     return move
 
 
-def rclone(stage: Stage, folder: Path) -> Callable[[Files, int], Moved]:
+def rclone(stage: TransferSite, folder: Path) -> Callable[[Files, int], Moved]:
     """`rclone copyurl` over a list of addresses, one process for all."""
     settings = stage.s3.settings
     secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else ""

@@ -24,7 +24,7 @@ from bench.machine import machine
 from bench.processes import adopt_orphans, ending_all_children
 from proof.faults.report import as_document, markdown
 from proof.faults.round import run_round, told
-from proof.faults.storm import Outcome, Scale
+from proof.faults.storm import RoundOutcome, StormScale
 from proof.stand_in.mischief import Mischief
 
 PARTS = ("storm", "lost-answers", "dagster")
@@ -70,8 +70,8 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _storm(options: argparse.Namespace) -> Outcome:
-    scale = Scale(
+def _storm(options: argparse.Namespace) -> RoundOutcome:
+    scale = StormScale(
         options.clips,
         options.kills,
         takes=options.takes,
@@ -94,7 +94,7 @@ def _storm(options: argparse.Namespace) -> Outcome:
 
 def _lost_answers(options: argparse.Namespace) -> dict[str, Any]:
     """The same clips without faults and with lost answers, one after the other."""
-    scale = Scale(
+    scale = StormScale(
         max(options.clips // 4, 10),
         kills=0,
         pace=options.pace,

@@ -18,7 +18,7 @@ a job before its end.
 import json
 
 from proof.faults.evidence import Findings
-from proof.jobs import Job
+from proof.jobs import JobRecord
 from proof.laws import Row
 
 ACCEPTANCE_SECONDS = 30.0
@@ -49,7 +49,9 @@ def _why(findings: Findings, attempt: Row, post: Row) -> str | None:
     return _why_not_absent(findings, attempt, post, [job for job in account if job.at <= held_at], held_at)
 
 
-def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account: list[Job]) -> str | None:
+def _why_not_its(
+    findings: Findings, attempt: Row, post: Row, own: JobRecord, account: list[JobRecord]
+) -> str | None:
     """Why the job of a POST may belong to another POST or to a stranger."""
     if attempt["provider"] == "aimlapi":
         return None
@@ -65,7 +67,9 @@ def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account:
     return "another lost submit may have made it" if deal.is_possible(without=(own.id, post["id"])) else None
 
 
-def _why_its_request_tells_nothing(own: Job, account: list[Job], *, dedicated: bool) -> str | None:
+def _why_its_request_tells_nothing(
+    own: JobRecord, account: list[JobRecord], *, dedicated: bool
+) -> str | None:
     """Why a job's request does not name its POST."""
     if own.shown is None:
         return None
@@ -83,7 +87,7 @@ def _why_its_request_tells_nothing(own: Job, account: list[Job], *, dedicated: b
 
 
 def _why_not_absent(
-    findings: Findings, attempt: Row, post: Row, account: list[Job], held_at: float
+    findings: Findings, attempt: Row, post: Row, account: list[JobRecord], held_at: float
 ) -> str | None:
     """Why a POST that made no job may have made one."""
     if attempt["provider"] in WITHOUT_BILL:
@@ -93,7 +97,7 @@ def _why_not_absent(
     )
 
 
-def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list[Job]) -> str | None:
+def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list[JobRecord]) -> str | None:
     """Another job that may belong to a POST that made none."""
     began, _, until = window(findings, post)
     near = [job for job in account if began <= job.at <= until and job.id not in findings.answered]
@@ -113,7 +117,7 @@ def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list
 
 
 def _why_a_miss_says_nothing(
-    findings: Findings, attempt: Row, post: Row, account: list[Job], held_at: float
+    findings: Findings, attempt: Row, post: Row, account: list[JobRecord], held_at: float
 ) -> str | None:
     """Why a list that does not show a POST's job may show it later."""
     _, gave_up, _ = window(findings, post)
@@ -129,7 +133,7 @@ def _why_a_miss_says_nothing(
     return None
 
 
-def _visible_at(job: Job) -> float:
+def _visible_at(job: JobRecord) -> float:
     return job.listed_at if job.lists_running else max(job.listed_at, job.ends_at)
 
 
@@ -161,7 +165,7 @@ def _was_answered(findings: Findings, post: Row) -> bool:
 class _Deal:
     """Ways to give a model's unanswered jobs to its lost POSTs, each POST one at most."""
 
-    def __init__(self, findings: Findings, attempt: Row, account: list[Job]) -> None:
+    def __init__(self, findings: Findings, attempt: Row, account: list[JobRecord]) -> None:
         windows = {p["id"]: window(findings, p) for p in _lost_posts(findings, attempt)}
         self._takers: dict[str, list[str]] = {
             job.id: [name for name, (began, _, until) in windows.items() if began <= job.at <= until]

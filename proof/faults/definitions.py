@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from pipelines.definitions import build_defs
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.worker import SUBMIT_SECONDS, client, shorten_waits
 from resources.dagster_resources import Production
 from resources.ledger.ledger import Ledger
@@ -13,7 +13,7 @@ from resources.ledger.limits import Limits
 from resources.production.account import Account, bind_account
 from resources.production.engine import Engine
 
-PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"]))
+PACE = FastClock(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"]))
 
 
 class PacedProduction(Production):

@@ -10,17 +10,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.jobs import Job
+from proof.jobs import JobRecord
 from proof.laws import Row, Violation
-from proof.stand_in.books import Books
-from proof.verdicts import Words
+from proof.stand_in.books import StandInBooks
+from proof.verdicts import GivenVerdicts
 
 
 @dataclass
 class Findings:
     """All evidence of a storm."""
 
-    books: Books
+    books: StandInBooks
     clips: set[str]
     """Every ordered clip."""
     attempts: dict[str, Row]
@@ -62,7 +62,13 @@ class Findings:
 
 
 def gather(
-    books: Books, ledger_url: str, bucket: Path, *, clips: set[str], skews: dict[int, float], now: float
+    books: StandInBooks,
+    ledger_url: str,
+    bucket: Path,
+    *,
+    clips: set[str],
+    skews: dict[int, float],
+    now: float,
 ) -> Findings:
     """Read all evidence; the ledger as plain tables."""
     engine = sa.create_engine(ledger_url)
@@ -88,7 +94,7 @@ def gather(
         engine.dispose()
 
 
-def gather_words(ledger_url: str, bucket: Path, said: Path) -> Words:
+def gather_words(ledger_url: str, bucket: Path, said: Path) -> GivenVerdicts:
     """The verdicts of people on drafts, and those in ledger and bucket.
 
     Args:
@@ -100,7 +106,7 @@ def gather_words(ledger_url: str, bucket: Path, said: Path) -> Words:
     engine = sa.create_engine(ledger_url)
     try:
         with engine.connect() as connection:
-            return Words(
+            return GivenVerdicts(
                 given={line["given"]: line["take"] for line in given},
                 answered={line["answered"] for line in lines if "answered" in line},
                 verdicts=_rows(connection, "verdicts"),
@@ -117,10 +123,12 @@ def gather_words(ledger_url: str, bucket: Path, said: Path) -> Words:
         engine.dispose()
 
 
-def flaw_of(bucket: Path, sha256_of: Callable[[Job], str]) -> Callable[[Job, Row], Violation | None]:
+def flaw_of(
+    bucket: Path, sha256_of: Callable[[JobRecord], str]
+) -> Callable[[JobRecord, Row], Violation | None]:
     """The fault of a delivered job's file, which must be in the bucket as the provider serves it."""
 
-    def flaw(job: Job, attempt: Row) -> Violation | None:
+    def flaw(job: JobRecord, attempt: Row) -> Violation | None:
         file = bucket / attempt["delivery"]["uri"].removeprefix("s3://").partition("/")[2]
         if not file.is_file():
             return Violation("lost", f"{job.id} of {job.clip} is delivered and not in the bucket")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from proof import laws
 from proof.faults.ambiguity import why_ambiguous
 from proof.faults.evidence import Findings, flaw_of
-from proof.jobs import Job
-from proof.laws import Evidence, Row, Violation
+from proof.jobs import JobRecord
+from proof.laws import FinalFacts, Row, Violation
 
 
 @dataclass
-class Verdict:
+class StormJudgement:
     """The judge's findings."""
 
     violations: list[Violation] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Verdict:
         return [str(violation) for violation in self.violations]
 
 
-def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1) -> Verdict:
+def judge(findings: Findings, sha256_of: Callable[[JobRecord], str], *, takes: int = 1) -> StormJudgement:
     """Judge the evidence.
 
     Args:
@@ -60,7 +60,7 @@ def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1
         takes: Takes of each clip that a decision buys.
     """
     jobs, attempts, now = findings.books.jobs, list(findings.attempts.values()), findings.now
-    evidence = Evidence(
+    evidence = FinalFacts(
         jobs=jobs,
         attempts=attempts,
         submissions=list(findings.submissions.values()),
@@ -78,7 +78,7 @@ def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1
     for row in sorted(attempts, key=lambda row: int(row["seq"])):
         latest[laws.slot_of(row)] = row
     case = laws.Case(evidence)
-    verdict = Verdict(
+    verdict = StormJudgement(
         laws.judge(evidence),
         outlasted=[job.id for job in case.ours if case.outlasted(job)],
         ever_unknown=len(findings.ever_unknown),

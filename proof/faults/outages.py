@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from resources.storage.embedded import EmbeddedS3
 
 DISK_MB = 192
@@ -37,7 +37,13 @@ class World:
     """
 
     def __init__(
-        self, ledger_url: str, s3: EmbeddedS3, providers: list[int], *, pace: Pace, small_disk: Path | None
+        self,
+        ledger_url: str,
+        s3: EmbeddedS3,
+        providers: list[int],
+        *,
+        pace: FastClock,
+        small_disk: Path | None,
     ) -> None:
         self.done: Counter[str] = Counter()
         self._url = sa.engine.make_url(ledger_url)

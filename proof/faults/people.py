@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from resources.errors import DailiesError
 from resources.ledger.finishes import judge_and_finish, order_finish
 from resources.ledger.ledger import Ledger
@@ -27,7 +27,7 @@ BETWEEN_SECONDS = (1.0, 5.0)
 WORDS = (Word.CIRCLED, Word.CIRCLED, Word.CIRCLED, Word.REJECTED, Word.TAKEN_BACK)
 
 
-def judge_drafts(ledger: Ledger, store: ObjectStore, pace: Pace, said: Path) -> None:
+def judge_drafts(ledger: Ledger, store: ObjectStore, pace: FastClock, said: Path) -> None:
     """Judge drafts for ever.
 
     Args:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.tables import origin, table
-from proof.faults.storm import Outcome
+from proof.faults.storm import RoundOutcome
 
 
-def as_document(outcome: Outcome) -> dict[str, Any]:
+def as_document(outcome: RoundOutcome) -> dict[str, Any]:
     """One round as JSON."""
     verdict = outcome.verdict
     return {

@@ -11,12 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.crew import Crew
 from proof.faults.evidence import gather, gather_words
 from proof.faults.judge import judge
 from proof.faults.outages import World, small_disk
-from proof.faults.storm import Outcome, Scale, Storm
+from proof.faults.storm import RoundOutcome, Storm, StormScale
 from proof.stand_in.providers import KEY, NAMES, Providers
 from proof.verdicts import judge_verdicts
 from resources.ledger.budget import Budget
@@ -86,7 +86,7 @@ def _seconds(length: object) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outcome:
+def run_round(scale: StormScale, folder: Path, ledger_url: str | None = None) -> RoundOutcome:
     """Run one round.
 
     Args:
@@ -100,7 +100,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         disk = None if ledger_url or not scale.troubles else stack.enter_context(small_disk(ledger_folder))
         url = ledger_url or f"sqlite:///{ledger_folder}/ledger.db"
         s3 = stack.enter_context(EmbeddedS3(folder / "s3"))
-        pace = Pace(time.time(), scale.pace)
+        pace = FastClock(time.time(), scale.pace)
         providers = stack.enter_context(Providers(folder, pace, scale.mischief))
         clips = requests(scale.clips, takes=scale.takes, drafts=scale.drafts)
         later = requests(max(scale.clips // 50, 8), prefix="later")
@@ -173,7 +173,7 @@ def _place(
     url: str,
     providers: Providers,
     s3: EmbeddedS3,
-    pace: Pace,
+    pace: FastClock,
     clips: list[dict[str, Any]],
     *,
     dedicated: bool,

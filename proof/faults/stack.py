@@ -22,11 +22,11 @@ from pipelines.cli.launch import approve_as_declared, dagster_instance, launch
 from pipelines.cli.ports import free_port
 from pipelines.cli.stack_state import running_stack
 from pipelines.cli.takeover import name_of
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.evidence import gather
-from proof.faults.judge import Verdict, judge
+from proof.faults.judge import StormJudgement, judge
 from proof.faults.reaper import Reaper, process_at
-from proof.faults.storm import LEASE_SECONDS, Outcome
+from proof.faults.storm import LEASE_SECONDS, RoundOutcome
 from proof.stand_in.mischief import Mischief
 from proof.stand_in.providers import KEY, Providers
 from resources.processes import end, of_home
@@ -132,7 +132,7 @@ class Up:
         end(of_home(self.home), self.home, seconds=5)
 
 
-def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
+def run_stack(folder: Path, scale: StackScale | None = None) -> RoundOutcome:
     """Run the part.
 
     Args:
@@ -141,7 +141,7 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
     """
     scale = scale or StackScale()
     data = declare(folder, SERIES, scale.clips)
-    pace = Pace(time.time(), scale.pace)
+    pace = FastClock(time.time(), scale.pace)
     mischief = replace(Mischief(scale.seed), strangers=1e9)
     with Providers(folder, pace, mischief, names=["wavespeed"]) as providers:
         values = {
@@ -210,7 +210,7 @@ def write_model(data: Path) -> None:
 
 class _Storm:
     def __init__(
-        self, scale: StackScale, pace: Pace, providers: Providers, up: Up, settings: Settings
+        self, scale: StackScale, pace: FastClock, providers: Providers, up: Up, settings: Settings
     ) -> None:
         self.scale = scale
         self.pace = pace
@@ -221,7 +221,7 @@ class _Storm:
         self.random = random.Random(f"{scale.seed}:stack")
         self.struck: Counter[str] = Counter()
 
-    def run(self) -> Outcome:
+    def run(self) -> RoundOutcome:
         """The storm, and the calm after it."""
         began = time.monotonic()
         with DagsterApi(self.up.url) as api:
@@ -241,8 +241,8 @@ class _Storm:
             calm_at = time.monotonic()
             self._settle(calm_at)
         ended = time.monotonic()
-        return Outcome(
-            Verdict(),
+        return RoundOutcome(
+            StormJudgement(),
             ended - began,
             storm,
             (ended - calm_at) * self.pace.factor,

@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.crew import Crew
-from proof.faults.judge import Verdict
+from proof.faults.judge import StormJudgement
 from proof.faults.outages import InTurn, World
 from proof.faults.reaper import Reaper, process_at
 from proof.stand_in.mischief import Mischief
@@ -31,7 +31,7 @@ DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", 
 
 
 @dataclass(frozen=True)
-class Scale:
+class StormScale:
     """The size of a round and its faults."""
 
     clips: int
@@ -73,10 +73,10 @@ class Scale:
 
 
 @dataclass
-class Outcome:
+class RoundOutcome:
     """The results of a round."""
 
-    verdict: Verdict
+    verdict: StormJudgement
     """The judge's."""
     wall_seconds: float
     """Real seconds from the first worker to the last clip's end."""
@@ -114,7 +114,7 @@ class Storm:
     """
 
     def __init__(
-        self, scale: Scale, pace: Pace, providers: Providers, crew: Crew, world: World, url: str
+        self, scale: StormScale, pace: FastClock, providers: Providers, crew: Crew, world: World, url: str
     ) -> None:
         self.scale = scale
         self.pace = pace
@@ -240,7 +240,7 @@ class Storm:
 
     # The calm after it
 
-    def calm(self, later: list[str]) -> Outcome:
+    def calm(self, later: list[str]) -> RoundOutcome:
         """Stop the faults, request all clips again, and wait until every clip has ended."""
         self.reaper.wake(everybody=True)
         self.providers.tell("calm")
@@ -261,8 +261,8 @@ class Storm:
                 break
             time.sleep(0.1)
         wall = time.monotonic() - self.began
-        outcome = Outcome(
-            Verdict(),
+        outcome = RoundOutcome(
+            StormJudgement(),
             wall,
             self.storm_seconds,
             self.pace.clock() - calm_at,

@@ -29,7 +29,7 @@ from pydantic import SecretStr
 
 import resources.ledger.database as database_module
 import resources.providers.http as http_module
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.people import judge_drafts
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, waiting_finishes
@@ -129,7 +129,7 @@ class Worker:
         pace: This process's clock.
     """
 
-    def __init__(self, place: Place, pace: Pace) -> None:
+    def __init__(self, place: Place, pace: FastClock) -> None:
         self.place = place
         self.pace = pace
         self.name = f"pid:{os.getpid()}"
@@ -244,7 +244,7 @@ def adopted(over: Iterable[Attempt]) -> list[Decided]:
     ]
 
 
-def client(settings: AccountSettings, pace: Pace, settle_seconds: float | None = None) -> Provider:
+def client(settings: AccountSettings, pace: FastClock, settle_seconds: float | None = None) -> Provider:
     """The product's client of an account, on the proof's clock: the hard deadline of its POSTs is in the proof's seconds.
 
     Args:
@@ -304,7 +304,7 @@ def _is_at_work(watcher: str | None) -> bool:
 
 def _work(place: Place, task: dict[str, Any]) -> None:
     """A worker's life."""
-    pace = Pace(place.origin, place.factor, task.get("skew", 0.0))
+    pace = FastClock(place.origin, place.factor, task.get("skew", 0.0))
     shorten_waits(place.factor)
     worker = Worker(place, pace)
     if task["mode"] == "judge":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from proof.children import ROOT
 from proof.fleet.celery_installation import CeleryInstallation
-from proof.fleet.fleet import CONTROL, WORKERS, Database
+from proof.fleet.fleet import CONTROL, WORKERS, DatabaseServer
 from proof.fleet.installation import CAP_USD, CLI, SECOND_CONTROL, Installation
 from proof.fleet.scenes import (
     AHEAD_SECONDS,
@@ -38,7 +38,7 @@ Scene = Callable[[Installation, FleetOutcome, str, list[str]], None]
 
 def run_dagster(
     folder: Path,
-    database: Database,
+    database: DatabaseServer,
     *,
     clips: int,
     scenes: Sequence[str],

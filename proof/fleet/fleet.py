@@ -32,7 +32,7 @@ WORKERS = ("w1", "w2")
 _LOOK_SECONDS = 0.2
 
 
-class Database(Protocol):
+class DatabaseServer(Protocol):
     """A PostgreSQL server that can be stopped and started."""
 
     @property
@@ -54,7 +54,7 @@ class Database(Protocol):
 
 
 @dataclass
-class Process:
+class HostProcess:
     """A run's process on a host."""
 
     host: Host
@@ -81,13 +81,13 @@ class Fleet:
     """
 
     folder: Path
-    database: Database
+    database: DatabaseServer
     clips: int
     providers: Providers
     namespaces: bool = True
     seconds: dict[str, int] = field(default_factory=dict)
     settle_seconds: float = 120.0
-    processes: list[Process] = field(default_factory=list)
+    processes: list[HostProcess] = field(default_factory=list)
     exits: Counter[str] = field(default_factory=Counter)
     """Number of runs that ended, by host, mode and exit code."""
 
@@ -189,7 +189,7 @@ class Fleet:
 
     # Processes
 
-    def produce(self, host: str, clips: Sequence[str], *, ahead: float = 0.0) -> Process:
+    def produce(self, host: str, clips: Sequence[str], *, ahead: float = 0.0) -> HostProcess:
         """Start a run that buys clips and waits for them.
 
         Args:
@@ -200,9 +200,9 @@ class Fleet:
             self.hosts[host], {"mode": "produce", "run": run, "clips": list(clips), "ahead": ahead}
         )
 
-    def _launch(self, host: Host, task: dict[str, Any]) -> Process:
+    def _launch(self, host: Host, task: dict[str, Any]) -> HostProcess:
         process, log = self._start(host, task)
-        made = Process(host, task, process, log, time.monotonic())
+        made = HostProcess(host, task, process, log, time.monotonic())
         self.processes.append(made)
         return made
 
@@ -259,15 +259,15 @@ class Fleet:
                 raise TimeoutError(f"{what}: not within {seconds:.0f} s")
             time.sleep(_LOOK_SECONDS)
 
-    def freeze(self, one: Process) -> None:
+    def freeze(self, one: HostProcess) -> None:
         """Stop a process, as if its host slept."""
         os.kill(one.pid, signal.SIGSTOP)
 
-    def wake(self, one: Process) -> None:
+    def wake(self, one: HostProcess) -> None:
         """Continue a frozen process."""
         os.kill(one.pid, signal.SIGCONT)
 
-    def kill(self, one: Process) -> None:
+    def kill(self, one: HostProcess) -> None:
         """Kill a process for good."""
         os.kill(one.pid, signal.SIGKILL)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.evidence import gather
-from proof.faults.judge import Verdict, judge
-from proof.fleet.fleet import PROVIDER, Database, Fleet, Process, batches
+from proof.faults.judge import StormJudgement, judge
+from proof.fleet.fleet import PROVIDER, DatabaseServer, Fleet, HostProcess, batches
 from proof.fleet.worker import LOST
 from proof.stand_in.mischief import Mischief
 from proof.stand_in.providers import Providers
@@ -28,7 +28,7 @@ ENDS = ("delivered", "failed", "rejected", "absent", "vanished", "quarantined", 
 class FleetOutcome:
     """The results of all scenes."""
 
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: StormJudgement = field(default_factory=StormJudgement)
     seconds: dict[str, float] = field(default_factory=dict)
     """Durations, by their description."""
     exits: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class FleetOutcome:
 
 def run_fleet(
     folder: Path,
-    database: Database,
+    database: DatabaseServer,
     *,
     clips: int,
     scenes: Sequence[str],
@@ -83,7 +83,7 @@ def run_fleet(
         return outcome
 
 
-def run_short(folder: Path, database: Database) -> FleetOutcome:
+def run_short(folder: Path, database: DatabaseServer) -> FleetOutcome:
     """Freeze one run and kill another, with short claims."""
     # even the shortest job must last until its run is frozen or killed
     mischief = replace(Mischief.none(7), job_seconds=20.0)
@@ -173,7 +173,7 @@ SCENES = {
 }
 
 
-def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str]) -> None:
+def _freeze(fleet: Fleet, outcome: FleetOutcome, one: HostProcess, clips: list[str]) -> None:
     """Freeze a run until another host has delivered its clips; after it wakes, it finds its claim taken and stops."""
     fleet.freeze(one)
     began = time.monotonic()
@@ -188,7 +188,7 @@ def _freeze(fleet: Fleet, outcome: FleetOutcome, one: Process, clips: list[str])
     _expect_stopped(outcome, one, "a run that was frozen")
 
 
-def _expect_stopped(outcome: FleetOutcome, one: Process, what: str) -> None:
+def _expect_stopped(outcome: FleetOutcome, one: HostProcess, what: str) -> None:
     """A run that returns must find its claim taken, or, if it returned between two checks of its claim, all its clips delivered."""
     if one.process.returncode not in {LOST, 0}:
         outcome.missed.append(f"{what} ended with {one.process.returncode}, see {one.log}")
@@ -220,7 +220,7 @@ def judged(fleet: Fleet, outcome: FleetOutcome) -> FleetOutcome:
     return outcome
 
 
-def verdict_of(fleet: Fleet, clips: Collection[str]) -> Verdict:
+def verdict_of(fleet: Fleet, clips: Collection[str]) -> StormJudgement:
     """Judge these clips, which are all that were ordered."""
     findings = gather(
         fleet.providers.books(), fleet.ledger_url, fleet.bucket, clips=set(clips), skews={}, now=time.time()
@@ -256,7 +256,7 @@ def in_words(outcome: FleetOutcome) -> str:
 
 def providers_of(folder: Path, mischief: Mischief) -> Providers:
     """The stand-in of the fleet's only provider."""
-    return Providers(folder, Pace(time.time(), 1.0), mischief, names=[PROVIDER])
+    return Providers(folder, FastClock(time.time(), 1.0), mischief, names=[PROVIDER])
 
 
 def as_document(outcome: FleetOutcome) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.faults.worker import Place, Worker, is_over
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, heartbeats
@@ -40,7 +40,7 @@ class FleetWorker(Worker):
 
     def __init__(self, place: Path, name: str, *, patience: float) -> None:
         self._patience = patience
-        super().__init__(Place.read(place), Pace(0.0, 1.0))
+        super().__init__(Place.read(place), FastClock(0.0, 1.0))
         self.name = name
 
     def open_ledger(self) -> Ledger:

@@ -11,9 +11,9 @@ import json
 import sys
 import time
 
-from proof.simulation.campaign import Campaign, Tally, least, plan_of
+from proof.simulation.campaign import Campaign, CampaignTally, least, plan_of
 from proof.simulation.controls import CONTROLS, caught
-from proof.simulation.database import Database
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.report import document, markdown
 from proof.simulation.runner import carry_out
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _replay(name: str) -> int:
-    with Database() as database:
+    with HistoryDatabase() as database:
         outcome = carry_out(plan_of(name), database, trace=True)
         if outcome.violations:
             outcome = carry_out(least(outcome.plan, database), database, trace=True)
@@ -59,7 +59,7 @@ def _replay(name: str) -> int:
 
 def _controls() -> int:
     missed = 0
-    with Database() as database:
+    with HistoryDatabase() as database:
         for control in CONTROLS:
             outcome = caught(control, database, histories=CONTROL_HISTORIES)
             missed += outcome is None
@@ -68,7 +68,7 @@ def _controls() -> int:
     return 1 if missed else 0
 
 
-def _progress(tally: Tally) -> None:
+def _progress(tally: CampaignTally) -> None:
     print(
         f"\r{sum(tally.histories.values()):,} histories, {len(tally.violations)} failed",
         end="",

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipelines.collections import Collection, PastRun, batches, plan, takes_to_collect
-from proof.simulation.books import Job
+from proof.simulation.books import SoldJob
 from proof.simulation.bucket import Fetching, Objects, Store
-from proof.simulation.processes import Process, ProcessLedger
-from proof.simulation.provider import Account as ProviderAccount
-from proof.simulation.provider import Client
+from proof.simulation.processes import ProcessLedger, SimulatedProcess
+from proof.simulation.provider import Client, ProviderAccount
 from resources.ledger import bills, decisions, deliveries, finishes, late_jobs
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decided, Decision, Ruling
@@ -65,7 +64,7 @@ class Run:
 class Equipment:
     """One process' ledger, engine and deliverer."""
 
-    def __init__(self, process: Process, around: Surroundings) -> None:
+    def __init__(self, process: SimulatedProcess, around: Surroundings) -> None:
         self.ledger = ProcessLedger(process, budget=around.budget)
         client = Client(around.account, process)
         store = cast("Any", Store(around.objects, around.account.faults, process))
@@ -111,7 +110,7 @@ async def decide(engine: Engine, run: Run, requests: list[ClipRequest], *, waits
     )
 
 
-async def buy(process: Process, around: Surroundings, run: Run, requests: list[ClipRequest]) -> None:
+async def buy(process: SimulatedProcess, around: Surroundings, run: Run, requests: list[ClipRequest]) -> None:
     """A run that decides about clips and waits for them, or leaves them."""
     equipment = Equipment(process, around)
     until = Stage.DELIVERED if run.kind == "wait" else Stage.SUBMITTED
@@ -125,7 +124,7 @@ async def buy(process: Process, around: Surroundings, run: Run, requests: list[C
         await equipment.engine.aclose()
 
 
-async def collect(process: Process, around: Surroundings, run: Run) -> None:
+async def collect(process: SimulatedProcess, around: Surroundings, run: Run) -> None:
     """A run that a sensor requested: it fetches the ended clips."""
     equipment = Equipment(process, around)
     try:
@@ -143,7 +142,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
         await equipment.engine.aclose()
 
 
-async def take_callback(process: Process, around: Surroundings, job: Job) -> None:
+async def take_callback(process: SimulatedProcess, around: Surroundings, job: SoldJob) -> None:
     """Process a verified callback as the receiver does."""
     ledger = ProcessLedger(process, budget=around.budget)
     account = around.account.books.rules.name
@@ -151,7 +150,7 @@ async def take_callback(process: Process, around: Surroundings, job: Job) -> Non
 
 
 async def tick(
-    process: Process,
+    process: SimulatedProcess,
     around: Surroundings,
     runs: list[Run],
     order: list[str],

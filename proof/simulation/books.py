@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from proof.jobs import End
-from proof.jobs import Job as JobRecord
+from proof.jobs import End, JobRecord
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Fate:
+class Course:
     """The course of a job, decided at its start."""
 
     end: End
@@ -55,7 +54,7 @@ class Fate:
 
 
 @dataclass
-class Job:
+class SoldJob:
     """One job."""
 
     id: str
@@ -70,7 +69,7 @@ class Job:
     """Its price."""
     at: float
     """When it was created, in true time."""
-    fate: Fate
+    fate: Course
     """Its course."""
     body: dict[str, Any] | None = None
     """The request."""
@@ -103,7 +102,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BillLine:
     """One line of the bill."""
 
     job: str
@@ -115,14 +114,14 @@ class Entry:
 
 
 @dataclass
-class Books:
+class ProviderBooks:
     """The account."""
 
     rules: Rules
     """The provider's rules."""
     clock: Callable[[], float]
     """True time in seconds."""
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, SoldJob] = field(default_factory=dict)
     """Every job by id, oldest first."""
 
     def create(
@@ -132,16 +131,16 @@ class Books:
         tag: str | None,
         model: str,
         price: int,
-        fate: Fate,
+        fate: Course,
         body: dict[str, Any] | None = None,
-    ) -> Job:
+    ) -> SoldJob:
         """A POST was accepted."""
-        job = Job(f"job-{len(self.jobs)}", clip, tag, model, price, self.clock(), fate, body)
+        job = SoldJob(f"job-{len(self.jobs)}", clip, tag, model, price, self.clock(), fate, body)
         self.jobs[job.id] = job
         return job
 
     @property
-    def ours(self) -> list[Job]:
+    def ours(self) -> list[SoldJob]:
         """The jobs that our POSTs made."""
         return [job for job in self.jobs.values() if job.ours]
 
@@ -168,7 +167,7 @@ class Books:
         job.shown_at.append(now)
         return job.fate.shows
 
-    def listed(self, after: float, before: float) -> list[Job]:
+    def listed(self, after: float, before: float) -> list[SoldJob]:
         """The listed jobs of a window of true time, newest first."""
         now = self.clock()
         shown = []
@@ -179,24 +178,24 @@ class Books:
                 shown.append(job)
         return sorted(shown, key=lambda job: job.at, reverse=True)
 
-    def bill(self, after: float, before: float) -> list[Entry]:
+    def bill(self, after: float, before: float) -> list[BillLine]:
         """The lines of a window of true time."""
         now = self.clock()
         return [e for e in self._entries() if after <= e.at <= before and e.at <= now]
 
-    def _entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[BillLine]:
         delay = self.rules.bills_after_seconds
         for job in self.jobs.values():
             if self.rules.charges_first:
-                yield Entry(job.id, job.model, job.price, refund=False, at=job.at + delay)
+                yield BillLine(job.id, job.model, job.price, refund=False, at=job.at + delay)
                 if job.fate.end in {"failed", "moderated"}:
                     given_back = job.ends_at + self.rules.refund_seconds
-                    yield Entry(job.id, job.model, job.price, refund=True, at=given_back)
+                    yield BillLine(job.id, job.model, job.price, refund=True, at=given_back)
             elif job.fate.end in {"succeeded", "vanished"}:
                 tag = job.tag if self.rules.echoes_tags else None
-                yield Entry(job.id, job.model, job.price, refund=False, at=job.ends_at + delay, tag=tag)
+                yield BillLine(job.id, job.model, job.price, refund=False, at=job.ends_at + delay, tag=tag)
 
-    def costs(self, job: Job) -> int:
+    def costs(self, job: SoldJob) -> int:
         """A job's final cost."""
         return job.price if job.fate.end in {"succeeded", "vanished"} else 0
 
@@ -204,7 +203,7 @@ class Books:
         """All jobs in the form of the laws."""
         return {job.id: self._as_evidence(job) for job in self.jobs.values()}
 
-    def _as_evidence(self, job: Job) -> JobRecord:
+    def _as_evidence(self, job: SoldJob) -> JobRecord:
         return JobRecord(
             id=job.id,
             provider=self.rules.name,

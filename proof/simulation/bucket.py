@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from proof.simulation.books import Books
-from proof.simulation.faults import Faults
-from proof.simulation.processes import Process
+from proof.simulation.books import ProviderBooks
+from proof.simulation.faults import HistoryFaults
+from proof.simulation.processes import SimulatedProcess
 from resources.errors import DailiesError, UnavailableError
 from resources.storage.download import DownloadError, NotAVideoError, OutputGoneError
 from resources.storage.errors import ObjectConflictError
@@ -42,7 +42,7 @@ class Patience:
 class Store:
     """The bucket of one process: the methods of `resources.storage.objects.ObjectStore` that the deliverer uses."""
 
-    def __init__(self, objects: Objects, faults: Faults, process: Process) -> None:
+    def __init__(self, objects: Objects, faults: HistoryFaults, process: SimulatedProcess) -> None:
         self._objects = objects.of
         self._faults = faults
         self._process = process
@@ -106,7 +106,7 @@ class Store:
 class _Request:
     """One request to the bucket, which can be down before it or lose its answer after it."""
 
-    def __init__(self, verb: str, faults: Faults, process: Process) -> None:
+    def __init__(self, verb: str, faults: HistoryFaults, process: SimulatedProcess) -> None:
         self._verb, self._faults, self._process = verb, faults, process
 
     def __enter__(self) -> None:
@@ -125,9 +125,9 @@ class _Request:
 class Fetching:
     """Stands in for a download policy, and holds the values that a download needs here."""
 
-    books: Books
-    faults: Faults
-    process: Process
+    books: ProviderBooks
+    faults: HistoryFaults
+    process: SimulatedProcess
 
 
 def transfer(

@@ -10,20 +10,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing.util import Finalize
 
-from proof.simulation.database import Database
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.plans import (
     DRAFTS,
     FURTHER_PROVIDERS,
     PROVIDERS,
     WAYS,
-    Plan,
+    HistoryPlan,
     drawn,
     drawn_at,
     quiet,
     simpler,
     with_drafts,
 )
-from proof.simulation.runner import Outcome, carry_out
+from proof.simulation.runner import HistoryOutcome, carry_out
 
 SINGLE, PAIR, RANDOM = "single crashes", "pairs of crashes", "random histories"
 CHUNK = 25
@@ -31,7 +31,7 @@ _NAME = re.compile(r"(?P<provider>[a-z]+)-(?P<way>[a-z]+)-(?P<clips>\d+)(@(?P<cr
 
 
 @dataclass
-class Tally:
+class CampaignTally:
     """The sums of some histories."""
 
     histories: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     """The number of violations of each kind."""
 
-    def add(self, layer: str, name: str, outcome: Outcome) -> None:
+    def add(self, layer: str, name: str, outcome: HistoryOutcome) -> None:
         """Count one more history."""
         self.histories[layer] += 1
         self.clips[layer] += outcome.plan.clips
@@ -75,7 +75,7 @@ class Tally:
             self.violations[name] = [str(violation) for violation in outcome.violations]
             self.kinds += Counter(violation.kind for violation in outcome.violations)
 
-    def merge(self, other: "Tally") -> None:
+    def merge(self, other: "CampaignTally") -> None:
         """Add the sums of another process."""
         for each in fields(self):
             mine, theirs = getattr(self, each.name), getattr(other, each.name)
@@ -87,7 +87,7 @@ class Tally:
                 setattr(self, each.name, mine + theirs)
 
 
-def name_of(plan: Plan) -> str:
+def name_of(plan: HistoryPlan) -> str:
     """The name of a history, for `--replay`."""
     if not plan.seed.startswith("quiet:"):
         return plan.seed
@@ -95,7 +95,7 @@ def name_of(plan: Plan) -> str:
     return f"{plan.provider}-{plan.way}-{plan.clips}{f'@{crashes}' if crashes else ''}"
 
 
-def plan_of(name: str) -> Plan:
+def plan_of(name: str) -> HistoryPlan:
     """The history of a name: a number for a random one (`8@fal` at another provider), `wavespeed-wait-2@17+33` for crashes at two points.
 
     Raises:
@@ -113,35 +113,35 @@ def plan_of(name: str) -> Plan:
     return replace(quiet(found["provider"], found["way"], int(found["clips"])), crashes=crashes)
 
 
-def least(plan: Plan, database: Database) -> Plan:
+def least(plan: HistoryPlan, database: HistoryDatabase) -> HistoryPlan:
     """The smallest form of a failing history: without all parts that it does not need to fail."""
     kinds = _kinds(plan, database)
-    smaller: Plan | None = plan
+    smaller: HistoryPlan | None = plan
     while smaller is not None:
         plan = smaller
         smaller = next((other for other in simpler(plan) if kinds & _kinds(other, database)), None)
     return plan
 
 
-def _kinds(plan: Plan, database: Database) -> set[str]:
+def _kinds(plan: HistoryPlan, database: HistoryDatabase) -> set[str]:
     return {violation.kind for violation in carry_out(plan, database).violations}
 
 
 # The layers
 
 
-def singles(base: Plan, points: Iterable[int], database: Database) -> Tally:
+def singles(base: HistoryPlan, points: Iterable[int], database: HistoryDatabase) -> CampaignTally:
     """One crash at each of some points of a quiet history."""
-    tally = Tally()
+    tally = CampaignTally()
     for point in points:
         plan = replace(base, crashes=(point,))
         tally.add(SINGLE, name_of(plan), carry_out(plan, database))
     return tally
 
 
-def pairs(base: Plan, first: int, database: Database, *, step: int = 1) -> Tally:
+def pairs(base: HistoryPlan, first: int, database: HistoryDatabase, *, step: int = 1) -> CampaignTally:
     """A crash at a point of a quiet history, and a second one at every later point of that history."""
-    tally = Tally()
+    tally = CampaignTally()
     after = carry_out(replace(base, crashes=(first,)), database).points.count
     for second in range(first + 1, after, step):
         plan = replace(base, crashes=(first, second))
@@ -149,9 +149,9 @@ def pairs(base: Plan, first: int, database: Database, *, step: int = 1) -> Tally
     return tally
 
 
-def randoms(seeds: range, database: Database) -> Tally:
+def randoms(seeds: range, database: HistoryDatabase) -> CampaignTally:
     """Random histories."""
-    tally = Tally()
+    tally = CampaignTally()
     for seed in seeds:
         # every tenth one with drafts and finishes
         plan = drawn(seed) if seed % 10 else with_drafts(drawn(seed))
@@ -161,7 +161,7 @@ def randoms(seeds: range, database: Database) -> Tally:
 
 # Over several processes
 
-_DATABASE: list[Database] = []
+_DATABASE: list[HistoryDatabase] = []
 
 
 def _open() -> None:
@@ -169,20 +169,20 @@ def _open() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    database = Database()
+    database = HistoryDatabase()
     _DATABASE.append(database)
     Finalize(database, database.close, exitpriority=10)
 
 
-def _singles(base: Plan, start: int, stop: int) -> Tally:
+def _singles(base: HistoryPlan, start: int, stop: int) -> CampaignTally:
     return singles(base, range(start, stop), _DATABASE[0])
 
 
-def _pairs(base: Plan, first: int) -> Tally:
+def _pairs(base: HistoryPlan, first: int) -> CampaignTally:
     return pairs(base, first, _DATABASE[0])
 
 
-def _randoms(start: int, stop: int) -> Tally:
+def _randoms(start: int, stop: int) -> CampaignTally:
     return randoms(range(start, stop), _DATABASE[0])
 
 
@@ -203,14 +203,14 @@ class Campaign:
     seconds: float | None = None
     """The time after which no history begins; None for no limit."""
 
-    def run(self, told: Callable[[Tally], None] = lambda _tally: None) -> tuple[Tally, bool]:
+    def run(self, told: Callable[[CampaignTally], None] = lambda _tally: None) -> tuple[CampaignTally, bool]:
         """Run all histories; returns the sum, and whether it is complete."""
         give_up = None if self.seconds is None else time.monotonic() + self.seconds
-        tally = Tally()
+        tally = CampaignTally()
         context = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_open) as pool:
             work = self._work(pool)
-            waiting: set[Future[Tally]] = set()
+            waiting: set[Future[CampaignTally]] = set()
             complete = False
             while not complete and (give_up is None or time.monotonic() < give_up):
                 while len(waiting) < 2 * self.jobs and not complete:
@@ -226,7 +226,7 @@ class Campaign:
                 tally.merge(future.result())
         return tally, complete
 
-    def _work(self, pool: ProcessPoolExecutor) -> Iterator["Future[Tally]"]:
+    def _work(self, pool: ProcessPoolExecutor) -> Iterator["Future[CampaignTally]"]:
         """Random and enumerated histories in turn, so that a campaign that is cut short has run both."""
         enumerated = self._enumerated(pool)
         stop = self.seed + self.histories
@@ -237,7 +237,7 @@ class Campaign:
                 yield future
         yield from enumerated
 
-    def _enumerated(self, pool: ProcessPoolExecutor) -> Iterator["Future[Tally]"]:
+    def _enumerated(self, pool: ProcessPoolExecutor) -> Iterator["Future[CampaignTally]"]:
         counted = [(base, points_of(base)) for base in self._bases()]
         for base, count in counted:
             for start in range(0, count, CHUNK):
@@ -246,14 +246,14 @@ class Campaign:
             for first in range(count if base.clips <= self.pairs else 0):
                 yield pool.submit(_pairs, base, first)
 
-    def _bases(self) -> Iterator[Plan]:
+    def _bases(self) -> Iterator[HistoryPlan]:
         for clips in range(1, self.clips + 1):
             for provider in PROVIDERS:
                 for way in WAYS:
                     yield quiet(provider, way, clips)
 
 
-def points_of(base: Plan) -> int:
+def points_of(base: HistoryPlan) -> int:
     """The number of points of a quiet history, counted by a first run."""
-    with Database() as database:
+    with HistoryDatabase() as database:
         return carry_out(base, database).points.count

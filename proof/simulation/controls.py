@@ -11,10 +11,10 @@ from unittest import mock
 
 from proof.laws import KINDS_OF_VIOLATION
 from proof.simulation import actors, mutants
-from proof.simulation.database import Database
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.faults import ABANDONED_RUN, JUDGED, OUTAGE
-from proof.simulation.plans import Plan, drawn
-from proof.simulation.runner import Outcome, carry_out
+from proof.simulation.plans import HistoryPlan, drawn
+from proof.simulation.runner import HistoryOutcome, carry_out
 from resources.ledger import disputes, keys, queue
 from resources.ledger.lost import closures
 from resources.ledger.lost.evidence import Post
@@ -29,7 +29,7 @@ class Control:
     """The name in the report."""
     patch: Callable[[], AbstractContextManager[object]]
     """Patches the product while a history runs."""
-    shows: Callable[[Plan], Plan]
+    shows: Callable[[HistoryPlan], HistoryPlan]
     """Changes a drawn history so that it can show the mistake."""
     finds: frozenset[str]
     """The kinds of violation that the mistake causes."""
@@ -39,7 +39,7 @@ class Control:
     """The seed of the first history that shows the mistake: a search from 0 took half of the controls' time."""
 
 
-def caught(control: Control, database: Database, *, histories: int) -> Outcome | None:
+def caught(control: Control, database: HistoryDatabase, *, histories: int) -> HistoryOutcome | None:
     """The first history of a control with a violation of its kind; None if none of `histories` has one."""
     for seed in range(control.first, control.first + histories):
         plan = control.shows(
@@ -52,7 +52,7 @@ def caught(control: Control, database: Database, *, histories: int) -> Outcome |
     return None
 
 
-def _with(*kinds: str, **changes: Any) -> Callable[[Plan], Plan]:
+def _with(*kinds: str, **changes: Any) -> Callable[[HistoryPlan], HistoryPlan]:
     return lambda plan: replace(plan, kinds=kinds, **changes)
 
 

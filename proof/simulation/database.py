@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from resources.ledger.database import open_database
 
 
-class Database:
+class HistoryDatabase:
     """A SQLite file as the product opens it, except that the machine never loses its power: `synchronous` is off.
 
     Attributes:

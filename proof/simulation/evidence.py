@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from proof.jobs import Job
-from proof.laws import Case, Evidence, Row, Violation
+from proof.jobs import JobRecord
+from proof.laws import Case, FinalFacts, Row, Violation
 
 WINDOW_SECONDS = 35.0
 """Seconds after a broken POST in which its job may be created, by the contract, the clocks' errors included."""
@@ -29,10 +29,10 @@ class Doubts:
     """Jobs whose callback was accepted, which names their POST with certainty."""
 
 
-def flaw_of(objects: Mapping[str, bytes]) -> Callable[[Job, Row], Violation | None]:
+def flaw_of(objects: Mapping[str, bytes]) -> Callable[[JobRecord, Row], Violation | None]:
     """The faults of a job's files in the bucket."""
 
-    def flaw(job: Job, attempt: Row) -> Violation | None:
+    def flaw(job: JobRecord, attempt: Row) -> Violation | None:
         key = f"{'videos' if job.good else 'quarantine'}/{job.clip}/{attempt['id']}"
         video, manifest = objects.get(f"{key}.mp4"), objects.get(f"{key}.json")
         if video is None or not video.startswith(f"{job.id} ".encode()):
@@ -45,7 +45,7 @@ def flaw_of(objects: Mapping[str, bytes]) -> Callable[[Job, Row], Violation | No
 
 
 def ambiguity_of(
-    jobs: Mapping[str, Job], submissions: list[Row], journal: list[Row], doubts: Doubts
+    jobs: Mapping[str, JobRecord], submissions: list[Row], journal: list[Row], doubts: Doubts
 ) -> Callable[[Row], str | None]:
     """Why a lost POST's job may be another POST's or a stranger's, as far as the provider shows."""
     posts = {row["id"]: row for row in submissions}
@@ -82,7 +82,7 @@ def _within(post: Row, at: float) -> bool:
     return bool(post["started_at"] - slack <= at <= broke_off + WINDOW_SECONDS + slack)
 
 
-def outlasted(evidence: Evidence) -> int:
+def outlasted(evidence: FinalFacts) -> int:
     """The number of jobs that ran on unseen after their purchase was given up: a declared window."""
     case = Case(evidence)
     return sum(case.outlasted(job) for job in case.ours)

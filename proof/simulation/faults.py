@@ -85,7 +85,7 @@ USUAL: dict[str, float] = {
 OTHERWISE = 0.35
 
 
-class Faults:
+class HistoryFaults:
     """The faults of one history.
 
     Args:

@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 
 from pipelines.collections import Collection
 from proof.clock import START, Clock, VirtualLoop
-from proof.laws import Evidence
+from proof.laws import FinalFacts
 from proof.simulation import actors, bucket
 from proof.simulation.actors import Run, Surroundings
-from proof.simulation.books import Books, Job
+from proof.simulation.books import ProviderBooks, SoldJob
 from proof.simulation.bucket import Objects
-from proof.simulation.database import Database
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.evidence import Doubts, ambiguity_of, flaw_of
-from proof.simulation.faults import ABANDONED_RUN, JUDGED, Faults
+from proof.simulation.faults import ABANDONED_RUN, JUDGED, HistoryFaults
 from proof.simulation.judges import Judges
-from proof.simulation.plans import FAULT_SECONDS, Plan
-from proof.simulation.processes import PROCESS, Points, Process
-from proof.simulation.provider import AIMLAPI, FAL, PRICE, REPLICATE, WAVESPEED, Account
+from proof.simulation.plans import FAULT_SECONDS, HistoryPlan
+from proof.simulation.processes import PROCESS, Points, SimulatedProcess
+from proof.simulation.provider import AIMLAPI, FAL, PRICE, REPLICATE, WAVESPEED, ProviderAccount
 from resources.errors import DailiesError
 from resources.ledger.budget import Budget
 from resources.ledger.limits import Limits
@@ -44,19 +44,19 @@ ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI, FAL, REPLICATE)}
 
 
-class History:
+class SimulatedHistory:
     """The world of one history."""
 
-    def __init__(self, plan: Plan, database: Database, *, trace: bool = False) -> None:
+    def __init__(self, plan: HistoryPlan, database: HistoryDatabase, *, trace: bool = False) -> None:
         self.plan = plan
         self.database = database
         self.clock = Clock()
         self.points = Points(
             frozenset(plan.crashes), dict(plan.pauses), at=dict(plan.at), trace=[] if trace else None
         )
-        self.faults = Faults(plan.seed, plan.kinds, clock=self.clock, until=START + FAULT_SECONDS)
-        self.account = Account(
-            Books(RULES[plan.provider], self.clock), self.faults, skew=plan.skew, dated=plan.dated
+        self.faults = HistoryFaults(plan.seed, plan.kinds, clock=self.clock, until=START + FAULT_SECONDS)
+        self.account = ProviderAccount(
+            ProviderBooks(RULES[plan.provider], self.clock), self.faults, skew=plan.skew, dated=plan.dated
         )
         cap = None if plan.cap is None else plan.cap * PRICE
         self.around = Surroundings(
@@ -81,7 +81,7 @@ class History:
         self._planned = 0
         self._children: list[asyncio.Task[None]] = []
         self._processes = 0
-        self._at_work: list[Process] = []
+        self._at_work: list[SimulatedProcess] = []
         self._stirred = asyncio.Event()
 
     def prepare(self) -> None:
@@ -238,7 +238,7 @@ class History:
         while True:
             asked: list[Collection] = []
 
-            async def tick(process: Process, asked: list[Collection] = asked) -> None:
+            async def tick(process: SimulatedProcess, asked: list[Collection] = asked) -> None:
                 asked += await actors.tick(process, self.around, self.runs, self.order)
 
             await self._act(name, tick)
@@ -259,12 +259,14 @@ class History:
             )
 
     async def _act(
-        self, name: str, work: Callable[[Process], Awaitable[None]], *, terminated: bool = False
+        self, name: str, work: Callable[[SimulatedProcess], Awaitable[None]], *, terminated: bool = False
     ) -> str:
         """Run one process from its start to its end; returns how it ended."""
         self._processes += 1
         rng = random.Random(f"{self.plan.seed}:process:{self._processes}")
-        process = Process(f"{name}#{self._processes}", self.clock, self.points, rng, ahead=self._ahead)
+        process = SimulatedProcess(
+            f"{name}#{self._processes}", self.clock, self.points, rng, ahead=self._ahead
+        )
         self._at_work.append(process)
 
         async def body() -> None:
@@ -298,7 +300,7 @@ class History:
         """Seconds by which our clock is ahead now."""
         return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
 
-    def _call_back(self, job: Job) -> None:
+    def _call_back(self, job: SoldJob) -> None:
         """Let the provider call back when a job has ended. A receiver that dies meanwhile is not called again."""
         if not self.plan.callbacks or job.fate.end == "vanished":
             return
@@ -328,7 +330,7 @@ class History:
         )
         return any(self.account.books.word(row["job_id"]) == "completed" for row in rows if row["job_id"])
 
-    def _heard(self, job_id: str, process: Process) -> None:
+    def _heard(self, job_id: str, process: SimulatedProcess) -> None:
         """Check that a process that has received a job's id commits it within `BOOKED_WITHIN_SECONDS` while it is alive and awake."""
 
         def look() -> None:
@@ -372,7 +374,7 @@ class History:
             )
         )
 
-    def _given_up(self) -> list[Job]:
+    def _given_up(self) -> list[SoldJob]:
         """The jobs that may outlast their purchase: they take too long, and the list does not show running jobs."""
         books = self.account.books
         late = [job for job in books.ours if job.fate.seconds > MAX_SECONDS]
@@ -438,7 +440,7 @@ class History:
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.close()
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> FinalFacts:
         """The evidence for the judges."""
         rows, plan = self.database.rows, self.plan
         jobs = self.account.books.as_evidence()
@@ -451,7 +453,7 @@ class History:
             came_back=bool(plan.ahead),
             called_back=frozenset(self._called_back),
         )
-        return Evidence(
+        return FinalFacts(
             jobs=jobs,
             attempts=rows("SELECT * FROM attempts ORDER BY seq"),
             submissions=submissions,

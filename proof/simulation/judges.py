@@ -8,9 +8,9 @@ from typing import Any, Protocol, cast
 from proof.clock import Clock
 from proof.simulation.actors import Surroundings
 from proof.simulation.bucket import Store
-from proof.simulation.database import Database
-from proof.simulation.processes import Process, ProcessLedger
-from proof.verdicts import Words
+from proof.simulation.database import HistoryDatabase
+from proof.simulation.processes import ProcessLedger, SimulatedProcess
+from proof.verdicts import GivenVerdicts
 from resources.ledger import finishes
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
 from resources.production.verdict_objects import store_verdicts
@@ -28,14 +28,14 @@ STORED_SECONDS = 20.0
 class Act(Protocol):
     """Runs one process, and returns how it ended."""
 
-    def __call__(self, name: str, work: Callable[[Process], Awaitable[None]]) -> Awaitable[str]:
+    def __call__(self, name: str, work: Callable[[SimulatedProcess], Awaitable[None]]) -> Awaitable[str]:
         """Run a process from its start to its end."""
 
 
 class Judges:
     """The people of one history, their verdicts, and the acknowledgements that they got."""
 
-    def __init__(self, seed: str, around: Surroundings, database: Database, clock: Clock) -> None:
+    def __init__(self, seed: str, around: Surroundings, database: HistoryDatabase, clock: Clock) -> None:
         self.given: dict[str, str] = {}
         self.answered: set[str] = set()
         self.priced: dict[str, str] = {}
@@ -77,9 +77,9 @@ class Judges:
             await act("keeper", lambda process: store(process, self._around))
             await asyncio.sleep(STORED_SECONDS)
 
-    def words(self) -> Words:
+    def words(self) -> GivenVerdicts:
         """The evidence for the laws of verdicts."""
-        return Words(
+        return GivenVerdicts(
             given=self.given,
             answered=self.answered,
             verdicts=self._database.rows("SELECT * FROM verdicts"),
@@ -92,7 +92,7 @@ class Judges:
 
 
 async def give(
-    process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
+    process: SimulatedProcess, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
 ) -> None:
     """Record a verdict, acknowledge it, and store it in the bucket, as the room does."""
     ledger = ProcessLedger(process, budget=around.budget)
@@ -103,7 +103,7 @@ async def give(
 
 
 async def order(
-    process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
+    process: SimulatedProcess, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
 ) -> None:
     """The same for a draft whose finish is ordered with it."""
     ledger = ProcessLedger(process, budget=around.budget)
@@ -113,7 +113,7 @@ async def order(
     await store(process, around)
 
 
-async def store(process: Process, around: Surroundings) -> None:
+async def store(process: SimulatedProcess, around: Surroundings) -> None:
     """Store missing verdicts in the bucket."""
     ledger = ProcessLedger(process, budget=around.budget)
     store_verdicts(ledger, cast("Any", Store(around.objects, around.account.faults, process)))

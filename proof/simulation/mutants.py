@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from pipelines.collections import Collection, plan
 from proof.simulation import actors, judges
 from proof.simulation.actors import Run, Surroundings, decision_of
-from proof.simulation.history import History
-from proof.simulation.processes import PROCESS, Process, ProcessLedger
+from proof.simulation.history import SimulatedHistory
+from proof.simulation.processes import PROCESS, ProcessLedger, SimulatedProcess
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
 from resources.ledger import (
     budget,
@@ -203,7 +203,7 @@ def answers_before_it_writes() -> AbstractContextManager[object]:
     """A verdict is acknowledged before it is stored."""
 
     async def answering(
-        process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
+        process: SimulatedProcess, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
     ) -> None:
         answer(verdict.id)
         await process.at("verdict: answered")
@@ -283,7 +283,7 @@ def goes_by_the_price(post: Post, job: Candidate) -> bool:
 def equal_requests_are_ours() -> Iterator[None]:
     """A model takes no seed, and a listed job with an equal request counts as a POST's job, even on a shared key."""
     with (
-        mock.patch.object(History, "_seed", None),
+        mock.patch.object(SimulatedHistory, "_seed", None),
         mock.patch.object(Post, "may_be_given", lambda _post, job: job.body is not None),
     ):
         yield

@@ -33,7 +33,7 @@ WAYS = ("wait", "leave")
 
 
 @dataclass(frozen=True)
-class Plan:
+class HistoryPlan:
     """One history."""
 
     seed: str
@@ -86,12 +86,12 @@ class Plan:
     """Seconds after which our clock is right."""
 
 
-def quiet(provider: str, way: str, clips: int) -> Plan:
+def quiet(provider: str, way: str, clips: int) -> HistoryPlan:
     """A history without faults; the enumerated crashes happen at its points."""
-    return Plan(f"quiet:{provider}:{way}:{clips}", provider, clips, way)
+    return HistoryPlan(f"quiet:{provider}:{way}:{clips}", provider, clips, way)
 
 
-def drawn(seed: int) -> Plan:
+def drawn(seed: int) -> HistoryPlan:
     """A random history."""
     rng = random.Random(seed)
     kinds = {
@@ -119,7 +119,7 @@ def drawn(seed: int) -> Plan:
     if rng.random() < 0.3:
         kinds.add("clock off")
         skew = rng.choice([-600.0, 600.0])
-    plan = Plan(
+    plan = HistoryPlan(
         seed=str(seed),
         callbacks=random.Random(f"{seed}:callbacks").random() < 0.4,
         provider=rng.choice(PROVIDERS),
@@ -152,7 +152,7 @@ def drawn(seed: int) -> Plan:
     return replace(plan, kinds=(*plan.kinds, *late), takes=takes)
 
 
-def drawn_at(seed: int, provider: str) -> Plan:
+def drawn_at(seed: int, provider: str) -> HistoryPlan:
     """A random history at a provider that its name gives."""
     plan = drawn(seed)
     # without a bill nothing confirms an amount
@@ -164,13 +164,13 @@ DRAFTS = "+drafts"
 """The suffix of names of histories with drafts."""
 
 
-def with_drafts(plan: Plan) -> Plan:
+def with_drafts(plan: HistoryPlan) -> HistoryPlan:
     """The same history with drafts that people judge, and finishes that they order."""
     kinds = (*plan.kinds, *(() if JUDGED in plan.kinds else (JUDGED,)))
     return replace(plan, seed=f"{plan.seed}{DRAFTS}", kinds=kinds, drafts=True)
 
 
-def simpler(plan: Plan) -> list[Plan]:
+def simpler(plan: HistoryPlan) -> list[HistoryPlan]:
     """The same history with one fault or parameter less, to find the smallest one that still fails."""
     fewer = [replace(plan, crashes=_without(plan.crashes, c)) for c in plan.crashes]
     fewer += [replace(plan, pauses=_without(plan.pauses, p)) for p in plan.pauses]

@@ -22,7 +22,7 @@ from proof.clock import Clock, VirtualLoop
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 
-PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
+PROCESS: ContextVar["SimulatedProcess | None"] = ContextVar("process", default=None)
 THREAD_SECONDS = 0.02
 SLOWEST = 6.0
 SLOW_UP_TO_SECONDS = 5.0
@@ -56,7 +56,7 @@ class Points:
     closed: bool = False
 
 
-class Process:
+class SimulatedProcess:
     """One operating system process.
 
     Args:
@@ -220,7 +220,7 @@ class ProcessLedger(Ledger):
     A commit that changes nothing is not a point: a death there equals one between its neighbours.
     """
 
-    def __init__(self, process: Process, *, budget: Budget) -> None:
+    def __init__(self, process: SimulatedProcess, *, budget: Budget) -> None:
         self._process = process
         super().__init__("sqlite:///of-the-history", clock=process.wall, budget=budget)
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from proof.jobs import End
-from proof.simulation.books import Books, Fate, Job, Rules
-from proof.simulation.faults import CREATES_NOTHING, OUTAGE, POST, Faults
-from proof.simulation.processes import Process
+from proof.simulation.books import Course, ProviderBooks, Rules, SoldJob
+from proof.simulation.faults import CREATES_NOTHING, OUTAGE, POST, HistoryFaults
+from proof.simulation.processes import SimulatedProcess
 from resources.errors import UnavailableError
 from resources.money import to_usd
 from resources.providers.base import (
@@ -90,7 +90,7 @@ REPLICATE = Rules(
 )
 
 
-class Account:
+class ProviderAccount:
     """The provider's side of the wire, shared by all its clients.
 
     Args:
@@ -100,15 +100,17 @@ class Account:
         dated: Seconds by which the clock of its job times is ahead of that clock.
     """
 
-    def __init__(self, books: Books, faults: Faults, *, skew: float, dated: float = 0.0) -> None:
+    def __init__(
+        self, books: ProviderBooks, faults: HistoryFaults, *, skew: float, dated: float = 0.0
+    ) -> None:
         self.books = books
         self.faults = faults
         self.skew = skew
         self.dated = skew + dated
         self.broke_until = 0.0
-        self.heard: Callable[[str, Process], None] = lambda _job, _process: None
+        self.heard: Callable[[str, SimulatedProcess], None] = lambda _job, _process: None
         """Called with every job whose id has reached a process."""
-        self.made: Callable[[Job], None] = lambda _job: None
+        self.made: Callable[[SoldJob], None] = lambda _job: None
         """Called with every job that a POST of ours has made."""
 
     def create(
@@ -119,7 +121,7 @@ class Account:
         *,
         price: int = PRICE,
         body: dict[str, Any] | None = None,
-    ) -> Job:
+    ) -> SoldJob:
         """Accept an order. A stranger may place the same one at the same time, with another seed."""
         faults, rng = self.faults, self.faults.stream("jobs")
         seconds = rng.uniform(3.0, 14.0)
@@ -142,7 +144,7 @@ class Account:
             tag=tag,
             model=model,
             price=price,
-            fate=Fate(end, seconds, lag, file, shows, taken_back),
+            fate=Course(end, seconds, lag, file, shows, taken_back),
             body=body,
         )
         if clip is not None:
@@ -160,7 +162,7 @@ class Account:
 class Client:
     """One account in one process, with the interface of `resources.providers.provider.Provider`."""
 
-    def __init__(self, account: Account, process: Process) -> None:
+    def __init__(self, account: ProviderAccount, process: SimulatedProcess) -> None:
         rules = account.books.rules
         self.name = rules.name
         self.capabilities = Capabilities(
@@ -280,7 +282,7 @@ class Client:
             return JobState(JobStatus.RUNNING, word)
         return self._ended(self._books.jobs[job_id], word)
 
-    def _ended(self, job: Job, word: str) -> JobState:
+    def _ended(self, job: SoldJob, word: str) -> JobState:
         if word == "empty":
             return JobState(
                 JobStatus.FAILED, "completed", error="it gives no output", failure=FailureKind.NO_OUTPUT

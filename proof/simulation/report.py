@@ -4,11 +4,11 @@ from typing import Any
 
 from bench.tables import table
 from proof.laws import KINDS_OF_VIOLATION
-from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally
+from proof.simulation.campaign import PAIR, RANDOM, SINGLE, CampaignTally
 from proof.simulation.faults import KINDS
 
 
-def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> dict[str, Any]:
+def document(tally: CampaignTally, *, command: str, seconds: float, complete: bool) -> dict[str, Any]:
     """All results as JSON values."""
     return {
         "command": command,

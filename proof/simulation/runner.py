@@ -16,10 +16,10 @@ from unittest import mock
 from proof.clock import START, NothingDueError, VirtualLoop
 from proof.laws import Violation, judge
 from proof.simulation import bucket
-from proof.simulation.database import Database
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.evidence import outlasted
-from proof.simulation.history import History
-from proof.simulation.plans import FAULT_SECONDS, Plan
+from proof.simulation.history import SimulatedHistory
+from proof.simulation.plans import FAULT_SECONDS, HistoryPlan
 from proof.simulation.processes import Crash, Points, started, thread
 from proof.verdicts import judge_verdicts
 from resources.errors import DailiesError
@@ -32,10 +32,10 @@ LEASE_SECONDS = 40.0
 
 
 @dataclass
-class Outcome:
+class HistoryOutcome:
     """The result of a history."""
 
-    plan: Plan
+    plan: HistoryPlan
     """The plan that was run."""
     violations: list[Violation]
     """The broken laws."""
@@ -53,7 +53,9 @@ class Outcome:
     """The number of purchases by final state."""
 
 
-def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: str | None = None) -> Outcome:
+def carry_out(
+    plan: HistoryPlan, database: HistoryDatabase, *, trace: bool = False, schema: str | None = None
+) -> HistoryOutcome:
     """Run one plan and judge its result.
 
     Args:
@@ -62,7 +64,7 @@ def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: st
         trace: Whether to record a trace.
         schema: A change to the schema, for a negative control.
     """
-    history = History(plan, database, trace=trace)
+    history = SimulatedHistory(plan, database, trace=trace)
     history.prepare()
     if schema is not None:
         database.execute(schema)
@@ -78,7 +80,7 @@ def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: st
     return _judged(history)
 
 
-def _judged(history: History) -> Outcome:
+def _judged(history: SimulatedHistory) -> HistoryOutcome:
     evidence = history.evidence()
     violations = [
         *(Violation("broken", text) for text in history.broken),
@@ -90,7 +92,7 @@ def _judged(history: History) -> Outcome:
     struck["crash"] += sum(points.crashed.values())
     struck["pause"] += sum(points.paused.values())
     struck["clock off"] += bool(history.plan.skew)
-    return Outcome(
+    return HistoryOutcome(
         history.plan,
         violations,
         points,
@@ -102,7 +104,7 @@ def _judged(history: History) -> Outcome:
     )
 
 
-def _unheard(history: History, context: dict[str, Any]) -> None:
+def _unheard(history: SimulatedHistory, context: dict[str, Any]) -> None:
     """Note an error that no task waited for, unless its process is dead."""
     error = context.get("exception")
     if not isinstance(error, Crash | asyncio.CancelledError | DailiesError | None):
@@ -110,7 +112,7 @@ def _unheard(history: History, context: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def interposed(history: History) -> Iterator[None]:
+def interposed(history: SimulatedHistory) -> Iterator[None]:
     """Patch the product to use the models: of the database's file, of downloads, of a file's inspection, and of ids."""
     ids = random.Random(f"{history.plan.seed}:ids")
     log = logging.getLogger("dailies")

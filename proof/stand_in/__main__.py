@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from proof.clock import Pace
+from proof.clock import FastClock
 from proof.stand_in.books import SOMEBODY_ELSE
 from proof.stand_in.mischief import Dice, Mischief
 from resources.sandbox import SandboxSettings, create_app
@@ -44,7 +44,7 @@ class StandIn:
 
     def __init__(self, options: argparse.Namespace, mischief: Mischief) -> None:
         self.provider: str = options.provider
-        self.pace = Pace(options.origin, options.factor)
+        self.pace = FastClock(options.origin, options.factor)
         self.dice = Dice(mischief)
         self.key: str = options.key
         self.strangers_about = False

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proof.jobs import End, Job
+from proof.jobs import End, JobRecord
 
 CLIP = re.compile(r"\[([a-z0-9][a-z0-9-]{2,79})\]")
 """Finds the clip's key in a prompt."""
@@ -28,10 +28,10 @@ USUAL = {"lag", "size"}
 
 
 @dataclass
-class Books:
+class StandInBooks:
     """The books of every provider."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
     """By id."""
     faults: Counter[str] = field(default_factory=Counter)
     """The number of requests with each fault."""
@@ -39,7 +39,7 @@ class Books:
 
 def read(
     documents: Mapping[str, Mapping[str, Any]], *, off: Mapping[str, float], refund_seconds: float
-) -> Books:
+) -> StandInBooks:
     """Read the answers of the providers' stand-ins to `/admin/books?requests=1`.
 
     Args:
@@ -47,7 +47,7 @@ def read(
         off: The error of each provider's clock, in seconds.
         refund_seconds: Seconds from a failed job's end to its refund.
     """
-    books = Books()
+    books = StandInBooks()
     for provider, document in documents.items():
         for row in document["jobs"]:
             job = _job(row, off.get(provider, 0.0), refund_seconds)
@@ -59,7 +59,7 @@ def read(
     return books
 
 
-def _job(row: Mapping[str, Any], off: float, refund_seconds: float) -> Job:
+def _job(row: Mapping[str, Any], off: float, refund_seconds: float) -> JobRecord:
     fate, body, tag = row["fate"], row["body"], row["submission_id"]
     named = None if tag is None or tag.startswith(SOMEBODY_ELSE) else CLIP.search(body.get("prompt", ""))
     at, ends_at = row["received_at"] - off, row["ends_at"] - off
@@ -67,7 +67,7 @@ def _job(row: Mapping[str, Any], off: float, refund_seconds: float) -> Job:
     if fate["error"]:
         end = "moderated" if "moderated" in fate["faults"] else "failed"
     provider = row["provider"]
-    return Job(
+    return JobRecord(
         id=row["id"],
         provider=provider,
         model=row["model"],

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from proof.children import end, start
-from proof.clock import Pace
-from proof.jobs import Job
-from proof.stand_in.books import Books, read
+from proof.clock import FastClock
+from proof.jobs import JobRecord
+from proof.stand_in.books import StandInBooks, read
 from proof.stand_in.mischief import Mischief
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Providers:
         pids: Ids of the processes.
     """
 
-    def __init__(self, folder: Path, pace: Pace, mischief: Mischief, names: Iterable[str] = NAMES) -> None:
+    def __init__(
+        self, folder: Path, pace: FastClock, mischief: Mischief, names: Iterable[str] = NAMES
+    ) -> None:
         self.moments: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
         self.urls: dict[str, str] = {}
         self.pids: list[int] = []
@@ -75,7 +77,7 @@ class Providers:
         for url in self.urls.values():
             httpx.post(f"{url}/proof/{what}", timeout=30, trust_env=False).raise_for_status()
 
-    def books(self) -> Books:
+    def books(self) -> StandInBooks:
         """The books of all providers; a copy stays in the folder."""
         documents: dict[str, Any] = {}
         for name, url in self.urls.items():
@@ -84,7 +86,7 @@ class Providers:
             (self._folder / f"books-{name}.json").write_bytes(answer.content)
         return read(documents, off=self._mischief.clock_off, refund_seconds=self._mischief.refund_seconds)
 
-    def sha256(self, job: Job) -> str:
+    def sha256(self, job: JobRecord) -> str:
         """SHA-256 of a job's file as the provider serves it, in hex."""
         answer = httpx.get(f"{self.urls[job.provider]}{job.file}", timeout=60, trust_env=False)
         return hashlib.sha256(answer.raise_for_status().content).hexdigest()

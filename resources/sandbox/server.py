@@ -104,7 +104,7 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
 
     clock = app.state.workshop.clock
 
-    class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    class SandboxProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """Puts the connection into the scope of its requests, because ASGI has no event that drops it."""
 
         app: Any
@@ -133,7 +133,7 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
 
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=SandboxProtocol,
         access_log=False,
         date_header=False,
         timeout_keep_alive=75,

@@ -81,7 +81,7 @@ def bounded(
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Protocol(H11Protocol):
+    class WebhookProtocol(H11Protocol):
         """HTTP by h11, which bounds the head (httptools accepted one of 60 MB), on connections that must not be idle."""
 
         _patience: "asyncio.TimerHandle | None" = None
@@ -109,7 +109,7 @@ def bounded(
         app,
         host=host,
         port=port,
-        http=Protocol,
+        http=WebhookProtocol,
         h11_max_incomplete_event_size=HEAD_LIMIT,
         limit_concurrency=MOST_CONNECTIONS,
         access_log=False,  # addresses carry tokens

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from proof.faults.evidence import Findings
-from proof.faults.judge import Verdict, judge
-from proof.jobs import Job
-from proof.stand_in.books import Books
+from proof.faults.judge import StormJudgement, judge
+from proof.jobs import JobRecord
+from proof.stand_in.books import StandInBooks
 
 NOW = 10_000.0
 PRICE = 400_000
 
 
-def digest(job: Job) -> str:
+def digest(job: JobRecord) -> str:
     return hashlib.sha256(job.id.encode()).hexdigest()
 
 
-def a_job(name: str = "job-1", clip: str | None = "pier", **changes: Any) -> Job:
-    job = Job(
+def a_job(name: str = "job-1", clip: str | None = "pier", **changes: Any) -> JobRecord:
+    job = JobRecord(
         id=name,
         provider="wavespeed",
         model="sora",
@@ -88,7 +88,7 @@ def sound(tmp_path: Path) -> Findings:
     file.parent.mkdir(parents=True)
     file.write_bytes(b"job-1")
     findings = Findings(
-        Books(jobs={"job-1": a_job()}),
+        StandInBooks(jobs={"job-1": a_job()}),
         {"pier"},
         {"attempt-1": an_attempt()},
         {"post-1": a_post()},
@@ -103,11 +103,11 @@ def sound(tmp_path: Path) -> Findings:
     return findings
 
 
-def judged(findings: Findings) -> Verdict:
+def judged(findings: Findings) -> StormJudgement:
     return judge(findings, digest)
 
 
-def kinds(verdict: Verdict) -> set[str]:
+def kinds(verdict: StormJudgement) -> set[str]:
     return {problem.partition(":")[0] for problem in verdict.problems}
 
 
@@ -154,7 +154,7 @@ def test_a_second_job_for_a_clip_is_a_duplicate(sound: Findings) -> None:
     assert "duplicate" in kinds(judged(sound))
 
 
-def another_purchase(findings: Findings, job: Job, **changes: Any) -> None:
+def another_purchase(findings: Findings, job: JobRecord, **changes: Any) -> None:
     """The same decision had bought the clip before."""
     findings.books.jobs[job.id] = job
     findings.attempts["attempt-0"] = an_attempt(
@@ -302,7 +302,7 @@ def test_a_job_that_ran_on_unseen_after_its_absence_was_proved_is_a_declared_win
     assert judged(findings).outlasted == ["job-0"]
 
 
-def shown(job: Job, seed: int | None) -> Job:
+def shown(job: JobRecord, seed: int | None) -> JobRecord:
     return replace(
         job, provider="fal", shown=f'{{"prompt": "[pier]", "seed": {"null" if seed is None else seed}}}'
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proof.faults.judge import Verdict
+from proof.faults.judge import StormJudgement
 from proof.fleet.dagster_scenes import expect_in_time
 from proof.fleet.scenes import TWO_MINUTES, FleetOutcome
 from proof.laws import Violation
@@ -17,9 +17,9 @@ def test_a_proof_without_problems_passes() -> None:
 @pytest.mark.parametrize(
     ("outcome", "problem"),
     [
-        (FleetOutcome(Verdict([Violation("duplicate", "two jobs")])), "duplicate: two jobs"),
+        (FleetOutcome(StormJudgement([Violation("duplicate", "two jobs")])), "duplicate: two jobs"),
         (
-            FleetOutcome(Verdict(held={"pier": "another may have made it"})),
+            FleetOutcome(StormJudgement(held={"pier": "another may have made it"})),
             "held: pier: another may have made it",
         ),
         (FleetOutcome(missed=["killed: jobs: not within 900 s"]), "killed: jobs: not within 900 s"),

@@ -8,7 +8,7 @@ import pytest
 
 from proof.faults.round import run_round
 from proof.faults.stack import KINDS, StackScale, run_stack
-from proof.faults.storm import Scale
+from proof.faults.storm import StormScale
 from proof.stand_in.mischief import Mischief
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_the_judge_knows_nothing_of_dailies() -> None:
 
 
 def test_thirty_clips_survive_twelve_kills_and_four_providers_that_lie(tmp_path: Path) -> None:
-    scale = Scale(
+    scale = StormScale(
         30,
         kills=12,
         pace=24,

@@ -13,8 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally, least, name_of, pairs, plan_of, singles
-from proof.simulation.database import Database
+from proof.simulation.campaign import (
+    PAIR,
+    RANDOM,
+    SINGLE,
+    CampaignTally,
+    least,
+    name_of,
+    pairs,
+    plan_of,
+    singles,
+)
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, drawn, drawn_at, quiet, with_drafts
 from proof.simulation.runner import carry_out
 
@@ -25,19 +35,19 @@ POINTS_OF_ONE_CLIP = 40
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    with Database() as opened:
+def database() -> Iterator[HistoryDatabase]:
+    with HistoryDatabase() as opened:
         yield opened
 
 
-def nothing_is_wrong(tally: Tally) -> None:
+def nothing_is_wrong(tally: CampaignTally) -> None:
     assert tally.violations == {}, f"python -m proof.simulation --replay {next(iter(tally.violations))}"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_quiet_history_buys_and_delivers_every_clip_once(
-    database: Database, provider: str, way: str
+    database: HistoryDatabase, provider: str, way: str
 ) -> None:
     outcome = carry_out(quiet(provider, way, 3), database)
     assert outcome.violations == []
@@ -47,7 +57,9 @@ def test_a_quiet_history_buys_and_delivers_every_clip_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("provider", "way"), [("wavespeed", "leave"), ("aimlapi", "wait")])
-def test_a_crash_at_every_kind_of_point_is_survived(database: Database, provider: str, way: str) -> None:
+def test_a_crash_at_every_kind_of_point_is_survived(
+    database: HistoryDatabase, provider: str, way: str
+) -> None:
     base = quiet(provider, way, 1)
     before = carry_out(base, database).points
     tally = singles(base, before.first.values(), database)
@@ -58,8 +70,8 @@ def test_a_crash_at_every_kind_of_point_is_survived(database: Database, provider
 
 
 @pytest.mark.slow
-def test_pairs_of_crashes_are_survived(database: Database) -> None:
-    tally = Tally()
+def test_pairs_of_crashes_are_survived(database: HistoryDatabase) -> None:
+    tally = CampaignTally()
     for provider, way, first in (("wavespeed", "leave", 5), ("aimlapi", "wait", 7)):
         tally.merge(pairs(quiet(provider, way, 1), first, database, step=12))
     nothing_is_wrong(tally)
@@ -67,8 +79,8 @@ def test_pairs_of_crashes_are_survived(database: Database) -> None:
 
 
 @pytest.mark.slow
-def test_random_histories_end_with_equal_books(database: Database) -> None:
-    tally = Tally()
+def test_random_histories_end_with_equal_books(database: HistoryDatabase) -> None:
+    tally = CampaignTally()
     for seed in range(RANDOMS):
         tally.add(RANDOM, str(seed), carry_out(drawn(seed), database))
     nothing_is_wrong(tally)
@@ -78,9 +90,9 @@ def test_random_histories_end_with_equal_books(database: Database) -> None:
 
 
 @pytest.mark.slow
-def test_drafts_are_finished_once_whatever_happens(database: Database) -> None:
+def test_drafts_are_finished_once_whatever_happens(database: HistoryDatabase) -> None:
     finishes: Counter[str] = Counter()
-    tally = Tally()
+    tally = CampaignTally()
     for seed in range(9):
         plan = with_drafts(drawn(seed))
         tally.add(RANDOM, plan.seed, carry_out(plan, database))
@@ -94,9 +106,9 @@ def test_drafts_are_finished_once_whatever_happens(database: Database) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("provider", FURTHER_PROVIDERS)
 def test_random_histories_where_the_list_shows_requests_end_with_equal_books(
-    database: Database, provider: str
+    database: HistoryDatabase, provider: str
 ) -> None:
-    tally = Tally()
+    tally = CampaignTally()
     for seed in range(RANDOMS // 4):
         tally.add(RANDOM, f"{seed}@{provider}", carry_out(drawn_at(seed, provider), database))
     nothing_is_wrong(tally)
@@ -105,7 +117,7 @@ def test_random_histories_where_the_list_shows_requests_end_with_equal_books(
 
 
 @pytest.mark.slow
-def test_a_history_is_the_same_every_time_in_whatever_process(database: Database) -> None:
+def test_a_history_is_the_same_every_time_in_whatever_process(database: HistoryDatabase) -> None:
     seed = 8
     here = carry_out(drawn(seed), database, trace=True).points.trace
     program = (
@@ -134,7 +146,7 @@ def test_a_history_is_found_again_by_its_name() -> None:
 
 @pytest.mark.slow
 def test_a_failing_history_is_reduced_to_what_it_needs_to_fail(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: HistoryDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bucket that forgets every clip is enough, whatever else goes wrong."""
     monkeypatch.setattr(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from proof.simulation.controls import CONTROLS, SPLIT, Control, caught
-from proof.simulation.database import Database
+from proof.simulation.database import HistoryDatabase
 from proof.simulation.runner import carry_out
 
 pytestmark = pytest.mark.slow
@@ -14,19 +14,19 @@ WITHIN_HISTORIES = 40
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    with Database() as opened:
+def database() -> Iterator[HistoryDatabase]:
+    with HistoryDatabase() as opened:
         yield opened
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
-def test_a_broken_variant_is_caught(database: Database, control: Control) -> None:
+def test_a_broken_variant_is_caught(database: HistoryDatabase, control: Control) -> None:
     outcome = caught(control, database, histories=WITHIN_HISTORIES)
     assert outcome is not None, "the simulation does not see this mistake"
     assert carry_out(outcome.plan, database).violations == [], "the product itself stands the same history"
 
 
-def test_the_index_wins_the_race_that_is_lost_without_it(database: Database) -> None:
+def test_the_index_wins_the_race_that_is_lost_without_it(database: HistoryDatabase) -> None:
     assert caught(SPLIT, database, histories=6) is None
 
 
