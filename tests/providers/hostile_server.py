@@ -1,4 +1,4 @@
-"""A provider's side of a socket that misbehaves on purpose, and keeps every byte it was sent."""
+"""The provider's side of a socket that misbehaves on purpose and stores every byte it receives."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class Peer:
 
 
 class HostileServer:
-    """Listens on an ephemeral port and treats every connection as `behaviour` says."""
+    """Listens on a free port and treats every connection as `behaviour` does."""
 
     def __init__(self) -> None:
         self.peers: list[Peer] = []
@@ -58,7 +58,7 @@ class HostileServer:
 
     @property
     def received(self) -> bytes:
-        """Everything any connection brought."""
+        """The bytes of all connections."""
         return b"".join(peer.received for peer in self.peers)
 
     @property

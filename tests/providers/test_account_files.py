@@ -1,4 +1,4 @@
-"""The files of `data/accounts/`: what they may say, and that one broken file stops no other."""
+"""The files of `data/accounts/`: their valid content, and that one broken file stops no other."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ def load(folder: Path, **files: str) -> tuple[list[str], str]:
     return list(accounts.found), "\n".join(map(str, accounts.problems))
 
 
-def test_no_folder_is_no_account(tmp_path: Path) -> None:
+def test_without_the_folder_there_are_no_accounts(tmp_path: Path) -> None:
     assert load_accounts(tmp_path).found == {}
 
 
-def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert load(tmp_path, a=GOOD) == (["wavespeed-team-b"], "")
     assert load(tmp_path, a=GOOD.replace("team-b", "team-bb")) == (["wavespeed-team-bb"], "")
 
@@ -40,7 +40,7 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
         (("key:", "max_usd_per_day: -1\nkey:"), "max_usd_per_day"),
     ],
 )
-def test_a_mistake_names_its_line_and_keeps_no_other_account_out(
+def test_a_mistake_names_its_line_and_stops_no_other_account(
     tmp_path: Path, changed: tuple[str, str], said: str
 ) -> None:
     other = "name: other\nprovider: aimlapi\nkey: OTHER_KEY\n"
@@ -50,7 +50,7 @@ def test_a_mistake_names_its_line_and_keeps_no_other_account_out(
     assert "a.yaml" in problems
 
 
-def test_each_account_has_a_name_and_a_key_of_its_own(tmp_path: Path) -> None:
+def test_each_account_has_its_own_name_and_key(tmp_path: Path) -> None:
     found, problems = load(tmp_path, a=GOOD, b=GOOD, c=GOOD.replace("wavespeed-team-b", "wavespeed-team-c"))
     assert found == ["wavespeed-team-b"]
     assert "is declared twice" in problems

@@ -1,4 +1,4 @@
-"""Settings become a client, or an error a person can act on."""
+"""Settings become a client, or an error that a person can act on."""
 
 import httpx
 import pytest
@@ -47,7 +47,7 @@ async def test_each_provider_is_built_and_sends_its_key_to_its_address() -> None
 
 
 @pytest.mark.parametrize("key", [None, ""])
-def test_without_a_key_the_error_names_the_variable_and_the_way_without(key: str | None) -> None:
+def test_without_a_key_the_error_names_the_variable_and_the_sandbox(key: str | None) -> None:
     with pytest.raises(ConfigurationError, match="WAVESPEED_API_KEY") as raised:
         build_provider(wavespeed(key=key))
     assert "dailies up" in str(raised.value)
@@ -69,7 +69,7 @@ def test_a_bad_key_names_the_account_and_the_variable() -> None:
         "https://x.test/base/",
     ],
 )
-def test_addresses_a_key_may_go_to(url: str) -> None:
+def test_addresses_that_may_receive_a_key(url: str) -> None:
     assert wavespeed(url).base_url == url.rstrip("/")
 
 
@@ -92,7 +92,7 @@ def test_addresses_a_key_may_go_to(url: str) -> None:
         ("https://[::1", "not a URL"),
     ],
 )
-def test_addresses_a_key_may_not_go_to(url: str, because: str) -> None:
+def test_addresses_that_may_not_receive_a_key(url: str, because: str) -> None:
     with pytest.raises(ConfigurationError, match=because) as raised:
         wavespeed(url)
     assert "hidden" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""What providers write, made safe and read tolerantly."""
+"""Providers' texts and values, made safe and read tolerantly."""
 
 import time
 from datetime import UTC, datetime
@@ -38,11 +38,11 @@ def test_a_short_key_damages_nothing() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff\xfe", b"[" * 10**5, b'{"a":' * 70 + b"1" + b"}" * 70, b"1" * 5000]
 )
-def test_what_cannot_be_read_is_nothing(body: bytes) -> None:
+def test_an_unreadable_answer_is_none(body: bytes) -> None:
     assert Scrubber(SECRET).document(body) is None
 
 
-def test_what_no_database_holds_is_gone() -> None:
+def test_values_that_no_database_stores_are_removed() -> None:
     document = Scrubber(SECRET).document(
         b'{"a": NaN, "b": 1e999, "c": -Infinity, "d": "\\u0000x\\ud800", "e": 1.5}'
     )
@@ -70,7 +70,7 @@ def test_a_hostile_megabyte_is_read_in_time() -> None:
         (7, ""),
     ],
 )
-def test_reason(value: object, text: str) -> None:
+def test_the_reason_of_an_error(value: object, text: str) -> None:
     assert answers.reason(value) == text
 
 
@@ -98,7 +98,7 @@ def test_reason(value: object, text: str) -> None:
         ({"retry-after": "Fri, 02 Jan 1970 03:04:00 GMT"}, 0),
     ],
 )
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_is_seconds_within_a_bound(headers: dict[str, str], seconds: float | None) -> None:
     assert answers.wait_seconds(headers) == seconds
 
 
@@ -119,7 +119,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
         (1767323045, None),
     ],
 )
-def test_moment(text: Any, moment: datetime | None) -> None:
+def test_moments_are_read_with_their_zone(text: Any, moment: datetime | None) -> None:
     assert answers.moment(text) == moment
 
 
@@ -135,11 +135,11 @@ def test_moment(text: Any, moment: datetime | None) -> None:
         ],
     ],
 )
-def test_job_id(value: object, kept: str | None) -> None:
+def test_only_valid_job_ids_are_read(value: object, kept: str | None) -> None:
     assert answers.job_id(value) == kept
 
 
-def test_numbers() -> None:
+def test_only_finite_numbers_are_read() -> None:
     assert answers.whole_number("1407") == answers.whole_number(1407) == 1407
     assert [answers.whole_number(value) for value in (True, 1.5, "x", "", None, "9" * 10)] == [None] * 6
     assert answers.amount("0.401240000") == Decimal("0.40124")
@@ -164,11 +164,11 @@ def test_numbers() -> None:
         ("bad size", False),
     ],
 )
-def test_words_for_no_money(message: str, funds: bool) -> None:
+def test_texts_that_mean_no_money_are_recognised(message: str, funds: bool) -> None:
     assert bool(answers.NO_FUNDS.search(message)) is funds
 
 
-def test_media_urls() -> None:
+def test_media_addresses_are_found() -> None:
     good = "https://x.test/1.mp4?sig=1"
     assert answers.media_urls(
         [good, None, "data:video/mp4;base64,AA", "file:///etc/passwd", {"url": good}]

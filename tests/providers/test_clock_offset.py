@@ -1,4 +1,4 @@
-"""How far a provider's clock is ahead of ours, from the dates of its answers."""
+"""The offset of a provider's clock from ours, by the dates of its answers."""
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -15,7 +15,7 @@ NOW = 1_800_000_000.0
 
 
 class Times:
-    """Our clock, the provider's, and how long an answer takes."""
+    """Our clock, the provider's clock, and the duration of an answer."""
 
     def __init__(self) -> None:
         self.ours, self.ahead, self.takes = NOW, 0.0, 0.1
@@ -69,7 +69,7 @@ async def test_the_true_offset_lies_in_between(
     assert offset(client).high - offset(client).low < 2.5
 
 
-async def test_a_slow_answer_does_not_blur_what_is_known(client: WaveSpeed, times: Times) -> None:
+async def test_a_slow_answer_does_not_widen_the_known_range(client: WaveSpeed, times: Times) -> None:
     await client.check()
     known = offset(client)
     times.takes = 40
@@ -77,7 +77,7 @@ async def test_a_slow_answer_does_not_blur_what_is_known(client: WaveSpeed, time
     assert offset(client) == known
 
 
-async def test_a_clock_that_was_set_is_believed_at_once(client: WaveSpeed, times: Times) -> None:
+async def test_a_clock_that_was_set_counts_at_once(client: WaveSpeed, times: Times) -> None:
     await client.check()
     times.ahead, times.takes = -600, 20
     await client.check()

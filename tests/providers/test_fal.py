@@ -1,4 +1,4 @@
-"""fal's answers, as its pages and its client describe them: what a submit proves, what a poll says, what a listing and a bill show."""
+"""fal's answers, as its pages and its client describe them: what they prove after a submit, a poll, a listing and a bill."""
 
 import json
 import time
@@ -70,7 +70,7 @@ async def submitted(answer: httpx.Response | Exception) -> SubmitOutcome:
         return await fal.submit(MODEL, BODY, submission_id="s-1", deadline_seconds=5)
 
 
-async def test_the_post_is_the_models_input_and_switches_fals_own_repetitions_off() -> None:
+async def test_the_post_is_the_models_input_and_disables_fals_own_retries() -> None:
     seen: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -88,7 +88,7 @@ async def test_the_post_is_the_models_input_and_switches_fals_own_repetitions_of
     assert post.headers["authorization"] == "Key the-key"
     assert post.headers["x-fal-no-retry"] == "1"
     assert post.headers["x-fal-request-timeout"] == "3600"
-    # it would keep the listing from showing the request
+    # fal would then hide the request from the listing
     assert "x-fal-store-io" not in post.headers
 
 
@@ -126,7 +126,7 @@ OUTCOMES: list[tuple[httpx.Response, type, FailureKind | None]] = [
 
 
 @pytest.mark.parametrize(("answer", "kind", "why"), OUTCOMES)
-async def test_what_the_answer_to_a_submit_proves(
+async def test_each_answer_to_a_submit_has_its_outcome(
     answer: httpx.Response, kind: type, why: FailureKind | None
 ) -> None:
     outcome = await submitted(answer)
@@ -141,7 +141,7 @@ async def test_a_lost_answer_is_unknown() -> None:
     assert isinstance(await submitted(httpx.ReadTimeout("late")), Unknown)
 
 
-async def test_the_key_follows_no_address_of_an_answer() -> None:
+async def test_the_key_is_not_sent_to_addresses_in_an_answer() -> None:
     hosts: set[str] = set()
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -160,7 +160,7 @@ async def test_the_key_follows_no_address_of_an_answer() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["seedance", "../x/y", "v1/models", "storage/upload/initiate", "a b/c"])
-async def test_what_is_no_model_is_not_sent(endpoint: str) -> None:
+async def test_an_invalid_model_is_not_sent(endpoint: str) -> None:
     async with client(lambda _: pytest.fail("it was sent")) as fal:
         outcome = await fal.submit(endpoint, BODY, submission_id="s-1", deadline_seconds=5)
     assert isinstance(outcome, Rejected)
@@ -190,7 +190,7 @@ async def polled(
     ("word", "status"),
     [("IN_QUEUE", JobStatus.QUEUED), ("IN_PROGRESS", JobStatus.RUNNING), ("DREAMING", JobStatus.RUNNING)],
 )
-async def test_a_request_on_its_way(word: str, status: JobStatus) -> None:
+async def test_a_request_in_the_queue_or_in_progress_is_running(word: str, status: JobStatus) -> None:
     state = await polled(httpx.Response(202, json={"status": word, "request_id": "r-1"}))
     assert isinstance(state, JobState)
     assert state.status is status
@@ -213,9 +213,9 @@ ENDS: list[tuple[dict[str, Any], httpx.Response, FailureKind, bool]] = [
     ({**DONE, "error": "late"}, httpx.Response(504, json=LOST), FailureKind.PROVIDER, False),
     ({**DONE, "error": "it failed"}, httpx.Response(200, json=VIDEO), FailureKind.PROVIDER, True),
     (DONE, httpx.Response(200, json={"seed": 1}), FailureKind.NO_OUTPUT, True),
-    # a result that was deleted may have been paid for
+    # a deleted result may have been paid for
     (DONE, httpx.Response(404, json=DETAIL), FailureKind.INVALID, True),
-    # a gateway that writes JSON does not say that the request is free
+    # a gateway that writes JSON does not prove that the request is free
     ({**DONE, "error": "it failed"}, httpx.Response(502, json={"message": "no"}), FailureKind.PROVIDER, True),
 ]
 
@@ -243,15 +243,13 @@ async def test_a_refusal_names_the_part_of_the_request() -> None:
         (DONE, httpx.Response(401, json=DETAIL)),
         (DONE, httpx.Response(200, text="{")),
         (DONE, httpx.Response(400, json={"detail": "Request is still in progress"})),
-        # why it failed, and so whether it may be charged and bought again, is in the result
+        # the result says why it failed, and so whether it may be charged and bought again
         ({**DONE, "error": "it failed"}, httpx.Response(502, text=HTML)),
         ({**DONE, "error": "it failed"}, httpx.Response(429, json=DETAIL)),
         ({**DONE, "error": "it failed"}, httpx.Response(401, json=DETAIL)),
     ],
 )
-async def test_a_result_that_cannot_be_had_ends_nothing(
-    status: dict[str, Any], result: httpx.Response
-) -> None:
+async def test_an_unreadable_result_ends_no_job(status: dict[str, Any], result: httpx.Response) -> None:
     assert isinstance(await polled(httpx.Response(200, json=status), result), PollFailed)
 
 
@@ -264,7 +262,7 @@ async def test_a_404_is_gone_once_the_request_is_old_enough() -> None:
     assert isinstance(await polled(httpx.Response(404, text=HTML)), PollFailed)
 
 
-async def test_another_requests_answer_is_no_answer() -> None:
+async def test_an_answer_about_another_request_is_a_failed_poll() -> None:
     assert isinstance(await polled(httpx.Response(200, json={**DONE, "request_id": "r-2"})), PollFailed)
 
 
@@ -283,9 +281,9 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-async def test_the_listing_is_asked_by_endpoint_at_its_own_host_and_read_to_its_end() -> None:
+async def test_the_listing_is_read_by_endpoint_at_its_own_host_to_its_end() -> None:
     asked: list[httpx.URL] = []
-    # sorted by end: the last page has the request of the window
+    # the list is sorted by end: the window's request is on the last page
     pages = [
         {"items": [row(1, sent_at="2026-11-28T20:00:00Z")], "has_more": True, "next_cursor": "Mg=="},
         {"items": [row(2)], "has_more": False, "next_cursor": None},
@@ -303,11 +301,11 @@ async def test_the_listing_is_asked_by_endpoint_at_its_own_host_and_read_to_its_
     assert {url.host for url in asked} == {"api.fal.ai"}
     assert asked[0].params["endpoint_id"] == f"{MODEL},fal-ai/veo3.1"
     assert asked[0].params["expand"] == "payloads"
-    # whichever of its times the window filters, a job that was sent in it is shown
+    # whichever of its times the window filters, a job that was sent in the window is shown
     assert asked[0].params["end"] > "2026-11-29T23"
 
 
-async def test_more_models_than_fit_are_asked_for_in_turns() -> None:
+async def test_more_models_than_fit_are_requested_in_parts() -> None:
     counts: list[int] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -329,7 +327,7 @@ async def test_more_models_than_fit_are_asked_for_in_turns() -> None:
         {"items": [row(1)], "has_more": True, "next_cursor": "Mg=="},
     ],
 )
-async def test_a_listing_that_may_be_a_part_proves_nothing(page: dict[str, Any]) -> None:
+async def test_a_listing_that_may_be_incomplete_is_refused(page: dict[str, Any]) -> None:
     async with client(lambda _: httpx.Response(200, json=page)) as fal:
         with pytest.raises(UnavailableError):
             await fal.list_jobs(**WINDOW, endpoints=[MODEL])
@@ -353,7 +351,7 @@ def event(**changes: Any) -> dict[str, Any]:
     }
 
 
-async def test_the_bill_is_read_with_the_admin_key_alone() -> None:
+async def test_only_the_admin_key_reads_the_bill() -> None:
     keys: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -368,7 +366,7 @@ async def test_the_bill_is_read_with_the_admin_key_alone() -> None:
 
 
 async def test_without_an_admin_key_there_is_no_bill() -> None:
-    async with client(lambda _: pytest.fail("it was asked for")) as fal:
+    async with client(lambda _: pytest.fail("the bill was requested")) as fal:
         assert not fal.capabilities.bills_jobs
         with pytest.raises(UnavailableError, match="DAILIES_FAL_ADMIN_KEY"):
             await fal.charges(**WINDOW)
@@ -393,7 +391,7 @@ def test_an_account_without_an_admin_key_has_estimates_only(key: str | None) -> 
         ({"timestamp": "today"}, None),
     ],
 )
-def test_a_row_of_the_bill(changes: dict[str, Any], micros: int | None) -> None:
+def test_a_row_of_the_bill_is_a_charge_or_set_aside(changes: dict[str, Any], micros: int | None) -> None:
     read = charge(event(**changes))
     assert (None if isinstance(read, SetAside) else read.micros) == micros
 
@@ -408,11 +406,11 @@ def test_a_row_of_the_bill(changes: dict[str, Any], micros: int | None) -> None:
         ("", None),
     ],
 )
-def test_a_jobs_id_is_the_path_of_its_addresses(endpoint: str, job: str | None) -> None:
+def test_a_jobs_id_is_read_from_its_addresses(endpoint: str, job: str | None) -> None:
     assert job_of(endpoint, "r-1") == job
 
 
-# Prices, and errors a person can act on
+# prices, and errors that a person can act on
 
 
 @pytest.mark.parametrize(
@@ -425,15 +423,13 @@ def test_a_jobs_id_is_the_path_of_its_addresses(endpoint: str, job: str | None) 
         ({"unit_price": 0.1, "unit": "second", "endpoint_id": "another/model"}, None),
     ],
 )
-async def test_a_quote_is_the_live_price_in_a_unit_that_is_understood(
-    price: dict[str, Any], micros: int | None
-) -> None:
+async def test_a_quote_is_the_live_price_in_a_known_unit(price: dict[str, Any], micros: int | None) -> None:
     document = {"prices": [{"endpoint_id": MODEL, "currency": "USD", **price}]}
     async with client(lambda _: httpx.Response(200, json=document)) as fal:
         assert await fal.quote(MODEL, {"duration": "5"}) == micros
 
 
-async def test_a_refused_key_is_said_with_its_variables() -> None:
+async def test_the_error_of_a_refused_key_names_its_variables() -> None:
     async with client(lambda _: httpx.Response(401, json=DETAIL)) as fal:
         with pytest.raises(ConfigurationError, match="FAL_KEY"):
             await fal.check()

@@ -1,4 +1,4 @@
-"""fal's callbacks are believed only with an Ed25519 signature of one of its keys; a library that is not ours makes them here."""
+"""fal's callbacks count only with an Ed25519 signature by one of its keys; another library makes the signatures here."""
 
 import hashlib
 import json
@@ -64,7 +64,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize(("sent", "body"), FORGED.values(), ids=FORGED.keys())
-async def test_what_is_not_signed_is_not_believed(sent: dict[str, str], body: bytes) -> None:
+async def test_an_unsigned_callback_is_refused(sent: dict[str, str], body: bytes) -> None:
     with pytest.raises(UnverifiedWebhookError):
         await Ed25519Callbacks(Keys(KEY)).read(sent, body, endpoint=MODEL, now=NOW)
 
@@ -74,7 +74,7 @@ async def test_a_callback_of_no_known_post_has_no_job() -> None:
         await Ed25519Callbacks(Keys(KEY)).read(headers(), BODY, endpoint=None, now=NOW)
 
 
-async def test_the_keys_are_kept_and_asked_for_again_after_a_change_but_not_for_every_forgery() -> None:
+async def test_the_keys_are_kept_and_fetched_again_after_a_change_but_not_for_every_forgery() -> None:
     keys = Keys(OTHER)
     reader = Ed25519Callbacks(keys)
     for _ in range(3):
@@ -103,5 +103,5 @@ def test_our_verification_agrees_with_the_librarys(seed: bytes, message: bytes, 
 @pytest.mark.parametrize(
     ("key", "signature"), [(b"", b"x" * 64), (b"x" * 32, b""), (b"\xff" * 32, b"\xff" * 64)]
 )
-def test_what_cannot_be_a_key_or_a_signature_signs_nothing(key: bytes, signature: bytes) -> None:
+def test_malformed_keys_and_signatures_are_refused(key: bytes, signature: bytes) -> None:
     assert not is_signed(key, b"message", signature)

@@ -1,4 +1,4 @@
-"""What a provider or its upload host sends is read within bounds, and a ticket cannot say who sends what to whom."""
+"""Answers of a provider or its upload host are read within bounds, and an upload ticket cannot choose the host or the sender."""
 
 import contextlib
 import functools
@@ -38,7 +38,7 @@ FILE = b"some bytes of a picture"
 
 @contextlib.contextmanager
 def measured() -> Iterator[list[int]]:
-    """Bytes of memory that were in use at most."""
+    """The most bytes of memory in use."""
     grown: list[int] = []
     tracemalloc.start()
     try:
@@ -64,7 +64,7 @@ def bomb(*, wbits: int = 31) -> bytes:
 
 # The provider's own answers
 
-# made by the test: to make them while tests are collected takes each worker a second
+# each test makes its own: making all during collection would take every worker a second
 BOMBS: dict[str, Callable[[], bytes]] = {
     "gzip": lambda: said(bomb(), "Content-Encoding: gzip"),
     "deflate": lambda: said(bomb(wbits=15), "Content-Encoding: deflate"),
@@ -81,7 +81,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("sent", BOMBS)
-async def test_an_answer_that_grows_is_given_up_at_its_limit(sent: str) -> None:
+async def test_an_answer_is_given_up_at_its_size_limit(sent: str) -> None:
     with answering(BOMBS[sent]()) as server:
         for client in (
             WaveSpeed(Connection("wavespeed", server.origin, KEY)),
@@ -124,7 +124,7 @@ odd_answers = st.binary(max_size=300) | st.builds(
 
 @settings(max_examples=examples(60))
 @given(sent=odd_answers)
-async def test_any_bytes_are_an_outcome(sent: bytes) -> None:
+async def test_any_bytes_give_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
         for client in (
             WaveSpeed(Connection("wavespeed", server.origin, KEY)),
@@ -156,7 +156,7 @@ def ticket(origin: str, **headers: str) -> Ticket:
     ],
     ids=["a bomb", "60 MB", "a chunk without a size"],
 )
-def test_what_an_upload_host_says_besides_its_status_is_never_read(sent: Callable[[], bytes]) -> None:
+def test_only_the_status_of_an_upload_host_is_read(sent: Callable[[], bytes]) -> None:
     with answering(sent()) as server, measured() as grown:
         assert put(ticket(server.origin), FILE, base_url=server.origin, network=Network()) is None
     assert grown[0] < 4_000_000
@@ -164,7 +164,7 @@ def test_what_an_upload_host_says_besides_its_status_is_never_read(sent: Callabl
 
 @settings(max_examples=examples(60))
 @given(sent=odd_answers)
-def test_any_bytes_of_an_upload_host_are_an_outcome(sent: bytes) -> None:
+def test_any_bytes_of_an_upload_host_give_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
         outcome = put(ticket(server.origin), FILE, base_url=server.origin, network=Network())
     assert outcome is None or isinstance(outcome, UploadFailed)
@@ -187,7 +187,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_tickets_headers_change_nothing_about_where_how_long_and_from_whom(name: str) -> None:
+def test_a_tickets_headers_change_neither_host_nor_length_nor_sender(name: str) -> None:
     with answering(said(b"")) as server:
         sent = ticket(
             server.origin, **{name: HOSTILE[name], "Content-Type": "image/png", "X-Amz-Acl": "private"}
@@ -195,7 +195,7 @@ def test_a_tickets_headers_change_nothing_about_where_how_long_and_from_whom(nam
         assert put(sent, FILE, base_url=server.origin, network=Network()) is None
         head = server.requests[0].partition(b"\r\n\r\n")[0].decode()
     names = [line.partition(":")[0].lower() for line in head.splitlines()[1:]]
-    assert sorted(names) == sorted(set(names)), "none of them twice"
+    assert sorted(names) == sorted(set(names)), "no header twice"
     assert HOSTILE[name] not in head
     assert f"Host: {server.origin.removeprefix('http://')}" in head
     assert f"Content-Length: {len(FILE)}" in head
@@ -203,7 +203,7 @@ def test_a_tickets_headers_change_nothing_about_where_how_long_and_from_whom(nam
     assert "X-Amz-Acl: private" in head
 
 
-def test_an_upload_that_is_refused_names_what_of_its_ticket_was_not_sent() -> None:
+def test_the_error_of_a_refused_upload_names_the_unsent_headers_of_its_ticket() -> None:
     with answering(said(b"<Error/>", status="403 Forbidden")) as server:
         outcome = put(
             ticket(server.origin, Authorization="Bearer x"), FILE, base_url=server.origin, network=Network()
@@ -228,12 +228,12 @@ def test_an_upload_that_is_refused_names_what_of_its_ticket_was_not_sent() -> No
         {f"X-Amz-Meta-{number}": "b" for number in range(100)},
     ],
 )
-def test_a_ticket_whose_headers_are_none_is_no_ticket(headers: dict[str, object]) -> None:
+def test_a_ticket_with_invalid_headers_is_refused(headers: dict[str, object]) -> None:
     upload = {"method": "PUT", "url": "https://x.example/a", "headers": headers}
     assert Ticket.read({"download_url": "https://cdn.example.com/a", "upload": upload}) is None
 
 
-async def test_a_hostile_ticket_hands_the_file_in_all_the_same() -> None:
+async def test_a_file_is_uploaded_in_spite_of_a_hostile_ticket() -> None:
     def sent(head: bytes) -> bytes:
         if head.startswith(b"PUT"):
             return said(b"")

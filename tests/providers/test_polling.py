@@ -1,4 +1,4 @@
-"""What one poll sees, for both providers."""
+"""Results of one poll, for both providers."""
 
 import logging
 from typing import Any
@@ -127,7 +127,7 @@ WORDS = {
 @pytest.mark.parametrize(
     ("status", "word"), [(status, word) for status, words in WORDS.items() for word in words]
 )
-async def test_every_known_word_means_the_same_at_both(status: JobStatus, word: str) -> None:
+async def test_every_known_status_means_the_same_at_both(status: JobStatus, word: str) -> None:
     output = [VIDEO] if status is JobStatus.SUCCEEDED else []
     state = await wavespeed_state(prediction(status=word, outputs=output))
     assert (state.status, state.raw_status) == (status, word)
@@ -140,7 +140,9 @@ async def test_wavespeed_timeout_is_the_end_of_the_task() -> None:
     assert (state.status, state.failure) == (JobStatus.FAILED, FailureKind.PROVIDER)
 
 
-async def test_a_new_word_beside_a_video_is_success_at_aimlapi_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unknown_status_with_a_video_is_success_at_aimlapi_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING):
         state = await aimlapi_state(generation(status="ready_to_serve", video={"url": VIDEO}))
     assert (state.status, state.raw_status, state.outputs) == (
@@ -206,7 +208,7 @@ async def test_a_signed_output_url_is_usable_but_not_kept_in_raw() -> None:
         ({}, FailureKind.PROVIDER),
     ],
 )
-async def test_why_a_wavespeed_task_failed(fields: dict[str, Any], kind: FailureKind) -> None:
+async def test_the_failure_kind_of_a_wavespeed_task(fields: dict[str, Any], kind: FailureKind) -> None:
     state = await wavespeed_state(prediction(status="failed", **fields))
     assert (state.status, state.failure) == (JobStatus.FAILED, kind)
 
@@ -224,12 +226,12 @@ async def test_why_a_wavespeed_task_failed(fields: dict[str, Any], kind: Failure
         (None, FailureKind.PROVIDER),
     ],
 )
-async def test_why_an_aimlapi_generation_failed(error: object, kind: FailureKind) -> None:
+async def test_the_failure_kind_of_an_aimlapi_generation(error: object, kind: FailureKind) -> None:
     state = await aimlapi_state(generation(status="error", error=error))
     assert (state.status, state.failure) == (JobStatus.FAILED, kind)
 
 
-async def test_completed_with_an_error_and_no_video_says_why() -> None:
+async def test_completed_with_an_error_and_no_video_is_a_failure_with_its_reason() -> None:
     state = await aimlapi_state(generation(status="completed", error={"message": "blocked by moderation"}))
     assert (state.status, state.failure, state.error) == (
         JobStatus.FAILED,
@@ -238,7 +240,7 @@ async def test_completed_with_an_error_and_no_video_says_why() -> None:
     )
 
 
-async def test_nsfw_is_true_false_or_not_said() -> None:
+async def test_nsfw_is_true_false_or_unknown() -> None:
     state = await wavespeed_state(prediction(has_nsfw_contents=[True, None, "no"]))
     assert state.nsfw == (True, None, None)
     assert (await wavespeed_state(prediction(has_nsfw_contents=None))).nsfw == ()
@@ -275,7 +277,7 @@ async def test_the_cost_header_counts_only_when_the_job_is_finished() -> None:
     assert (await aimlapi_state(both, header)).cost_micros == 1_000_000
 
 
-async def test_a_404_is_too_early_then_final_and_from_a_gateway_never_final() -> None:
+async def test_a_404_is_final_only_for_an_old_job_and_never_from_a_gateway() -> None:
     ours = {"code": 404, "message": "Prediction not found"}
     theirs = {"message": "Not found", "statusCode": 404, "path": "/v2/video/generations"}
     for poll, body in ((poll_wavespeed, ours), (poll_aimlapi, theirs)):
@@ -309,7 +311,9 @@ async def test_a_404_is_too_early_then_final_and_from_a_gateway_never_final() ->
         (500, generation(status="error"), FailureKind.PROVIDER),
     ],
 )
-async def test_a_poll_that_says_nothing_about_the_job(status: int, body: object, kind: FailureKind) -> None:
+async def test_an_answer_without_the_job_is_a_failed_poll(
+    status: int, body: object, kind: FailureKind
+) -> None:
     for poll in (poll_wavespeed, poll_aimlapi):
         failed = await poll(status, body, age=9999, headers={"retry-after": "5"})
         assert isinstance(failed, PollFailed), failed
@@ -317,7 +321,7 @@ async def test_a_poll_that_says_nothing_about_the_job(status: int, body: object,
         assert str(status) in failed.cause
 
 
-async def test_an_answer_about_another_job_is_no_answer() -> None:
+async def test_an_answer_about_another_job_is_a_failed_poll() -> None:
     assert isinstance(await poll_wavespeed(200, prediction(id="other", status="completed")), PollFailed)
     assert isinstance(await poll_aimlapi(200, generation(id="other", status="completed")), PollFailed)
     for unreadable in ({"a": 1}, [], "", True, "..", "x" * 600):
@@ -340,7 +344,7 @@ async def test_an_unreachable_provider_is_a_failed_poll() -> None:
 
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "a b", "a\nb", "x" * 600])
-async def test_what_cannot_be_an_id_is_not_asked_for(job_id: str) -> None:
+async def test_an_invalid_id_is_not_polled(job_id: str) -> None:
     def unexpected(request: httpx.Request) -> httpx.Response:
         raise AssertionError(request.url)
 

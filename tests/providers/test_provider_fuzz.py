@@ -1,4 +1,4 @@
-"""Whatever bytes arrive: no exception, and no `NotSent`. What answers mean is tried by the conformance kit."""
+"""Whatever bytes arrive: no exception, and no `NotSent`. The conformance kit tests the meaning of answers."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ statuses = st.sampled_from(
     ),
     hear_first=st.booleans(),
 )
-async def test_any_bytes_on_the_wire(raw: bytes, hear_first: bool) -> None:
+async def test_any_bytes_of_a_provider_give_an_outcome_but_not_sent(raw: bytes, hear_first: bool) -> None:
     async def speak(peer: Peer) -> None:
         if hear_first:
             await peer.read_request()
@@ -83,6 +83,6 @@ async def test_any_bytes_on_the_wire(raw: bytes, hear_first: bool) -> None:
         for spec in registered().values():
             client = spec.build(Connection(spec.name, hostile.url, "the-key", Network(), time.time))
             outcome = await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=60)
-            # connected, so nothing proves any more that it was not sent
+            # connected: nothing proves any longer that the request was not sent
             assert isinstance(outcome, Accepted | Rejected | Unknown)
             await client.aclose()

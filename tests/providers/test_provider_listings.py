@@ -31,7 +31,7 @@ def aiml_row(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class FakeWaveSpeed:
-    """Pages like WaveSpeed's list: newest first, one-based."""
+    """Serves pages like WaveSpeed's list: newest first, numbered from one."""
 
     def __init__(self, rows: list[dict[str, Any]], *, cap: int = 100) -> None:
         self.rows, self.cap = rows, cap
@@ -47,7 +47,7 @@ class FakeWaveSpeed:
 
 
 class FakeLogs:
-    """Pages like AI/ML API's logs: offset and limit, with `has_more`."""
+    """Serves pages like AI/ML API's logs: offset and limit, with `has_more`."""
 
     def __init__(self, rows: list[dict[str, Any]], *, cap: int = 100) -> None:
         self.rows, self.cap = rows, cap
@@ -98,7 +98,7 @@ async def test_a_page_size_capped_in_silence_loses_nothing() -> None:
     assert len(await find(aimlapi(FakeLogs(logs, cap=20)))) == 130
 
 
-async def test_the_window_goes_out_a_little_wider_and_is_cut_exactly_here() -> None:
+async def test_the_requested_window_is_a_little_wider_and_is_cut_exactly_here() -> None:
     fake = FakeWaveSpeed(
         [
             ws_row(1, END + timedelta(seconds=1)),
@@ -154,14 +154,14 @@ async def test_aimlapi_names_our_submission_whatever_the_model() -> None:
     assert (last.job_id, last.submission_id) == ("inf-3", None)
 
 
-async def test_a_listing_that_ignores_the_window_ends_when_it_is_older() -> None:
+async def test_a_listing_that_ignores_the_window_is_read_until_rows_are_older() -> None:
     fake = FakeWaveSpeed([ws_row(number, END - timedelta(seconds=4 * number)) for number in range(1000)])
-    # the newest is two thirds of a second too late
+    # the newest job is two thirds of a second too late
     assert len(await find(wavespeed(fake))) == 150
     assert len(fake.asked) == 3
 
 
-async def test_no_rows_may_be_null_and_a_refused_page_after_a_short_one_is_the_end() -> None:
+async def test_rows_may_be_null_and_a_refused_page_after_a_short_one_is_the_end() -> None:
     null = {"code": 200, "data": {"page": 1, "items": None}}
     assert await find(wavespeed(lambda request: httpx.Response(200, json=null))) == []
 
@@ -199,7 +199,7 @@ def broken_later(request: httpx.Request) -> httpx.Response:
         lambda request: httpx.Response(400, json={"code": 400, "message": "x"}),
     ],
 )
-async def test_half_a_wavespeed_listing_is_refused(handler: Any) -> None:
+async def test_an_incomplete_wavespeed_listing_is_refused(handler: Any) -> None:
     with pytest.raises(UnavailableError, match=r"WaveSpeed|listing"):
         await find(wavespeed(handler))
 
@@ -241,7 +241,7 @@ def log_page(rows: list[Any], more: bool) -> Any:
         lambda request: httpx.Response(400, json={"message": "window over 92 days", "statusCode": 400}),
     ],
 )
-async def test_half_of_aimlapis_logs_is_refused(handler: Any) -> None:
+async def test_incomplete_aimlapi_logs_are_refused(handler: Any) -> None:
     with pytest.raises(UnavailableError, match=r"AI/ML API|listing"):
         await find(aimlapi(handler))
 
@@ -284,7 +284,7 @@ async def test_every_broken_row_is_counted_once_over_all_pages() -> None:
     assert {row.job_id for row in read.aside} == {f"broken-{n}" for n in range(120)}
 
 
-async def test_a_broken_row_that_is_dated_outside_of_the_window_is_no_matter() -> None:
+async def test_a_broken_row_outside_of_the_window_is_ignored() -> None:
     old = {"created_at": (START - timedelta(hours=1)).isoformat()}
     read = await wavespeed(FakeWaveSpeed([ws_row(1), old])).list_jobs(after=START, before=END, endpoints=())
     assert read.aside == ()
@@ -296,7 +296,7 @@ async def test_a_page_of_old_jobs_is_no_end_where_the_listing_is_not_sorted_as_a
     assert {job.job_id for job in read} == {"job-1", "job-2"}
 
 
-async def test_check_asks_for_the_balance() -> None:
+async def test_check_reads_the_balance() -> None:
     def ws(request: httpx.Request) -> httpx.Response:
         assert (request.method, request.url.path) == ("GET", "/api/v3/balance")
         return httpx.Response(200, json={"code": 200, "data": {"balance": 12.5}})
@@ -312,7 +312,7 @@ async def test_check_asks_for_the_balance() -> None:
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, ConfigurationError), (403, ConfigurationError)])
-async def test_check_says_that_the_key_is_refused(status: int, error: type[Exception]) -> None:
+async def test_check_raises_for_a_refused_key(status: int, error: type[Exception]) -> None:
     body = {"code": status, "message": "no", "statusCode": status}
     for client, variable in (
         (wavespeed(lambda request: httpx.Response(status, json=body)), "WAVESPEED_API_KEY"),
@@ -323,7 +323,7 @@ async def test_check_says_that_the_key_is_refused(status: int, error: type[Excep
 
 
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
-async def test_check_says_that_the_provider_does_not_answer(status: int) -> None:
+async def test_check_raises_for_a_provider_that_does_not_answer(status: int) -> None:
     for client in (
         wavespeed(lambda request: httpx.Response(status, json={"message": "x"})),
         aimlapi(lambda request: httpx.Response(status, json={"message": "x"})),
@@ -348,7 +348,7 @@ def bill_row(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class FakeBill:
-    """Pages like WaveSpeed's billing search, charges and refunds apart."""
+    """Serves pages like WaveSpeed's billing search, charges and refunds apart."""
 
     def __init__(self, charges: list[dict[str, Any]], refunds: list[dict[str, Any]] | None = None) -> None:
         self.rows = {"deduct": charges, "refund": refunds or []}
@@ -409,8 +409,8 @@ async def test_a_row_of_the_bill_that_proves_nothing_is_set_aside_alone(broken: 
     assert aside.job_id == (None if "prediction" in broken else "job-1")
 
 
-async def test_a_bill_that_ignores_what_was_asked_for_is_read_by_its_own_labels() -> None:
-    """It made every delivered clip refunded: the same rows came as charges and as refunds."""
+async def test_a_bill_that_ignores_the_query_is_read_by_its_own_labels() -> None:
+    """It once made every delivered clip refunded: the same rows came as charges and as refunds."""
 
     def heedless(request: httpx.Request) -> httpx.Response:
         rows = [bill_row(2), bill_row(1), bill_row(1, uuid="r-1", billing_type="refund")]
@@ -426,14 +426,14 @@ async def test_a_bill_that_ignores_what_was_asked_for_is_read_by_its_own_labels(
     assert len(rows.aside) == 3
 
 
-async def test_two_equal_charges_of_a_job_are_two() -> None:
+async def test_two_equal_charges_of_a_job_count_twice() -> None:
     rows = await wavespeed(FakeBill([bill_row(1), bill_row(1, uuid="again")])).charges(
         after=START, before=END
     )
     assert sum(row.micros for row in rows) == 800_000
 
 
-async def test_the_logs_are_the_bill_and_what_failed_costs_nothing() -> None:
+async def test_the_logs_are_the_bill_and_failures_cost_nothing() -> None:
     logs = FakeLogs([aiml_row(2), aiml_row(1, status="failed", cost={"usd": 0})])
     rows = await aimlapi(logs).charges(after=START, before=END)
     assert [(row.job_id, row.micros, row.kind) for row in rows] == [("inf-2", 400_000, "charge")]

@@ -1,4 +1,4 @@
-"""A planted key is in no exception, repr or log. What a provider echoes in an answer is tried by the conformance kit."""
+"""A planted key is in no exception, repr or log. The conformance kit tests keys that a provider echoes in an answer."""
 
 import logging
 import traceback

@@ -1,4 +1,4 @@
-"""Prices and models as the providers tell them, and files handed in to them; all of it free."""
+"""Providers' prices and models, and files uploaded to them; all of it free."""
 
 import json
 from decimal import Decimal
@@ -66,18 +66,18 @@ def price(**data: Any) -> dict[str, Any]:
         ({"code": 404, "message": "model not found"}, None),
     ],
 )
-async def test_wavespeed_quotes_what_will_be_enough(answer: Any, micros: int | None) -> None:
+async def test_a_wavespeed_quote_is_never_too_low(answer: Any, micros: int | None) -> None:
     assert await wavespeed(answer).quote(SEEDANCE, BODY) == micros
 
 
-async def test_a_quote_asks_with_the_whole_request_and_without_local_files() -> None:
+async def test_a_quote_sends_the_whole_request_without_local_files() -> None:
     seen: list[httpx.Request] = []
     body = {**BODY, "image": str(FileReference("images/secret-plan.png", "0" * 64))}
     await wavespeed(price(), seen=seen).quote(SEEDANCE, body)
     assert json.loads(seen[0].content) == {"model_id": SEEDANCE, "inputs": {**BODY, "image": PLACEHOLDER}}
 
 
-async def test_a_refused_key_and_a_provider_that_is_down_are_told_apart() -> None:
+async def test_a_refused_key_and_an_outage_are_different_errors() -> None:
     for client in (
         wavespeed({"code": 401, "message": "Invalid API key"}, 401),
         aimlapi({"message": "no"}, 401),
@@ -179,7 +179,7 @@ ANYTHING: Any = st.recursive(
 
 
 @given(ANYTHING)
-def test_nothing_a_provider_lists_makes_us_stumble(value: Any) -> None:
+def test_no_model_list_of_a_provider_raises_an_unforeseen_error(value: Any) -> None:
     wavespeed_model(value)
     wavespeed_model({"model_id": "a/b", "api_schema": value, "base_price": value})
     aimlapi_model({"id": "a", "aliases": value, "info": value, "pricing": value})
@@ -187,7 +187,7 @@ def test_nothing_a_provider_lists_makes_us_stumble(value: Any) -> None:
     assert Ticket.read(value if isinstance(value, dict) else {"upload": value}) is None
 
 
-# Files, at the sandbox, which takes nothing but exactly what its ticket says
+# files at the sandbox, which accepts exactly what its ticket says
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ async def client(sandbox: RunningSandbox) -> Any:
     await opened.aclose()
 
 
-async def test_a_file_is_handed_in_by_its_ticket(sandbox: RunningSandbox, client: WaveSpeed) -> None:
+async def test_a_file_is_uploaded_with_its_ticket(sandbox: RunningSandbox, client: WaveSpeed) -> None:
     outcome = await client.upload("a.png", "image/png", b"some bytes")
     assert isinstance(outcome, Uploaded), outcome
     assert outcome.url not in repr(outcome)
@@ -216,10 +216,10 @@ async def test_a_file_is_handed_in_by_its_ticket(sandbox: RunningSandbox, client
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, FailureKind.PROVIDER), (403, FailureKind.INVALID)])
-async def test_a_storage_host_that_fails_in_passing_is_told_from_one_that_refuses(
+async def test_a_temporary_failure_of_a_storage_host_differs_from_a_refusal(
     sandbox: RunningSandbox, client: WaveSpeed, status: int, kind: FailureKind
 ) -> None:
-    # the first such request is for the ticket, the second brings the bytes
+    # the first such request is for the ticket, the second sends the bytes
     when = {"operation": "upload", "number": 2}
     rule = {"name": "f", "when": when, "then": {"do": "reject", "status": status}}
     async with httpx.AsyncClient() as admin:
@@ -258,7 +258,7 @@ async def test_a_ticket_cannot_send_the_file_into_our_own_network(put_url: str) 
         {"method": "PUT", "url": "https://x.example/a", "headers": ["A"]},
     ],
 )
-async def test_a_ticket_that_makes_no_sense_sends_nothing(upload: Any) -> None:
+async def test_an_invalid_ticket_sends_nothing(upload: Any) -> None:
     data = {"download_url": "https://cdn.example.com/a", "upload": upload}
     outcome = await wavespeed({"code": 200, "data": data}).upload("a.png", "image/png", b"x")
     assert outcome == UploadFailed("WaveSpeed's upload ticket cannot be understood", FailureKind.PROVIDER)
@@ -274,13 +274,15 @@ async def test_a_ticket_that_makes_no_sense_sends_nothing(upload: Any) -> None:
         ("<html>", 502, FailureKind.PROVIDER),
     ],
 )
-async def test_a_ticket_that_is_refused_says_why(answer: Any, status: int, kind: FailureKind) -> None:
+async def test_the_error_of_a_refused_ticket_has_its_reason(
+    answer: Any, status: int, kind: FailureKind
+) -> None:
     outcome = await wavespeed(answer, status).upload("a.png", "image/png", b"x")
     assert isinstance(outcome, UploadFailed)
     assert outcome.kind is kind
 
 
-async def test_aimlapi_takes_no_files() -> None:
+async def test_aimlapi_accepts_no_files() -> None:
     outcome = await aimlapi({}).upload("a.png", "image/png", b"x")
     assert isinstance(outcome, UploadFailed)
     assert outcome.kind is FailureKind.INVALID

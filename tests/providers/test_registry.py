@@ -1,4 +1,4 @@
-"""A provider is one package and one line: nothing outside names it, and everything outside is made from the registry."""
+"""A provider is one package and one line in the registry: other code never names it, and uses the registry."""
 
 import re
 import tokenize
@@ -30,7 +30,7 @@ MAY_NAME = {
 
 
 def code(path: Path) -> Iterator[tuple[int, str]]:
-    """Names and texts of a module with their lines; comments and docstrings may cite a provider's documentation."""
+    """Names and strings of a module with their lines; comments and docstrings may cite a provider's documentation."""
     starts = {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING}
     before, depth = tokenize.NEWLINE, 0
     with tokenize.open(path) as file:
@@ -100,7 +100,7 @@ def test_its_variables_are_made_from_its_name() -> None:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
-    """The entry points of the group; the registry reads them anew."""
+    """The entry points of the group; the registry reads them again."""
     entries: list[EntryPoint] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == registry.GROUP else [])
     registered.cache_clear()
@@ -144,7 +144,7 @@ def test_two_providers_of_one_name_are_refused(installed: list[EntryPoint]) -> N
         registered()
 
 
-def test_a_provider_that_is_not_installed_any_more_keeps_its_name_in_manifests() -> None:
+def test_a_provider_that_is_no_longer_installed_keeps_its_name_in_manifests() -> None:
     assert title_of("acme") == "acme"
     with pytest.raises(ConfigurationError, match="allowed: wavespeed, aimlapi"):
         spec_of("acme")

@@ -1,4 +1,4 @@
-"""Replicate's answers, as its pages describe them: what a submit proves, what a poll says, what its list and its callbacks show."""
+"""Replicate's answers, as its pages describe them: what they prove after a submit, a poll, a listing and a callback."""
 
 import base64
 import hashlib
@@ -92,7 +92,7 @@ async def test_the_post_has_the_input_its_deadline_and_a_callback_that_starts_wi
         "webhook_events_filter": ["start", "completed"],
     }
     assert post.headers["cancel-after"] == "60m"
-    # a synchronous answer would hold the connection, and lose more of them
+    # a synchronous answer would hold the connection, and more answers would be lost
     assert "prefer" not in post.headers
 
 
@@ -119,7 +119,7 @@ OUTCOMES: list[tuple[httpx.Response, type, FailureKind | None]] = [
 
 
 @pytest.mark.parametrize(("answer", "kind", "why"), OUTCOMES)
-async def test_what_the_answer_to_a_submit_proves(
+async def test_each_answer_to_a_submit_has_its_outcome(
     answer: httpx.Response, kind: type, why: FailureKind | None
 ) -> None:
     outcome = await submitted(answer)
@@ -150,7 +150,7 @@ STATES: list[tuple[dict[str, Any], JobStatus, FailureKind | None, bool]] = [
 
 
 @pytest.mark.parametrize(("fields", "status", "failure", "charged"), STATES)
-async def test_a_predictions_state(
+async def test_a_predictions_status_is_normalized(
     fields: dict[str, Any], status: JobStatus, failure: FailureKind | None, charged: bool
 ) -> None:
     state = await polled(httpx.Response(200, json=prediction(**fields)))
@@ -186,7 +186,7 @@ async def test_the_list_follows_cursors_and_never_another_host() -> None:
         found = await replicate.list_jobs(**WINDOW)
     assert [(job.job_id, job.body, job.status) for job in found] == [
         ("p1", BODY, JobStatus.QUEUED),
-        # an input that was deleted shows nothing
+        # a deleted input is not shown
         ("p2", None, JobStatus.SUCCEEDED),
     ]
     assert len(found.aside) == 1
@@ -204,7 +204,7 @@ async def test_the_list_follows_cursors_and_never_another_host() -> None:
         {"next": "https://api.replicate.com/v1/predictions?cursor=c", "results": [prediction()]},
     ],
 )
-async def test_a_list_that_may_be_a_part_proves_nothing(page: dict[str, Any]) -> None:
+async def test_a_list_that_may_be_incomplete_is_refused(page: dict[str, Any]) -> None:
     async with client(lambda _: httpx.Response(200, json=page)) as replicate:
         with pytest.raises(UnavailableError):
             await replicate.list_jobs(**WINDOW)
@@ -218,7 +218,7 @@ async def test_there_is_no_bill_and_no_price() -> None:
             await replicate.charges(after=NOW, before=NOW)
 
 
-async def test_a_refused_token_is_said_with_its_variable() -> None:
+async def test_the_error_of_a_refused_token_names_its_variable() -> None:
     async with client(lambda _: httpx.Response(401, json=PROBLEM)) as replicate:
         with pytest.raises(ConfigurationError, match="REPLICATE_API_TOKEN"):
             await replicate.check()
@@ -274,17 +274,17 @@ async def test_a_signed_callback_names_its_prediction() -> None:
         (headers(b"[]"), b"[]"),
     ],
 )
-async def test_what_is_not_signed_is_not_believed(sent: dict[str, str], body: bytes) -> None:
+async def test_an_unsigned_callback_is_refused(sent: dict[str, str], body: bytes) -> None:
     with pytest.raises(UnverifiedWebhookError):
         await read(sent, body)
 
 
-async def test_a_secret_that_is_none_is_no_proof_of_a_forgery() -> None:
+async def test_an_invalid_secret_does_not_prove_a_forgery() -> None:
     with pytest.raises(UnavailableError):
         await read(headers(), secret="whsec_!")
 
 
-async def test_a_changed_secret_is_asked_for_again_but_not_for_every_forgery() -> None:
+async def test_a_changed_secret_is_fetched_again_but_not_for_every_forgery() -> None:
     secrets, asked = [b"t" * 24], 0
 
     async def ask() -> str:
@@ -340,7 +340,7 @@ async def test_an_upload_is_a_form_with_the_key() -> None:
         (httpx.Response(201, json={"urls": "https://a.test"}), FailureKind.PROVIDER),
     ],
 )
-async def test_an_upload_that_fails_says_why(answer: httpx.Response, kind: FailureKind) -> None:
+async def test_the_error_of_a_failed_upload_has_its_reason(answer: httpx.Response, kind: FailureKind) -> None:
     async with client(lambda _: answer) as replicate:
         outcome = await replicate.upload("boat.png", "image/png", b"x")
     assert isinstance(outcome, UploadFailed)

@@ -1,4 +1,4 @@
-"""Sent or not sent, judged against the bytes a real socket received."""
+"""Sent or not sent, judged by the bytes that a real socket received."""
 
 import asyncio
 import gzip
@@ -167,7 +167,7 @@ async def test_an_answer_that_never_comes_is_unknown_at_the_deadline(
         forward(DEADLINE)
         await asyncio.sleep(NEVER)
 
-    # only the deadline in all is left: the time for the next byte would be over in the same moment
+    # only the total deadline is left: the timeout for the next byte would end at the same moment
     monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
     server = await listen(silent)
     outcome = await submit(server.url)
@@ -176,7 +176,7 @@ async def test_an_answer_that_never_comes_is_unknown_at_the_deadline(
     assert got_the_request(server)
 
 
-async def test_an_answer_that_drips_ends_at_the_deadline(
+async def test_an_answer_that_arrives_byte_by_byte_ends_at_the_deadline(
     listen: Any, forward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def drips(peer: Peer) -> None:
@@ -217,7 +217,7 @@ async def test_a_machine_that_slept_while_connecting_does_not_buy_late(
 
     server = await listen(patient)
     looks = iter(range(100))
-    # the fourth look at the wall clock is the one between connecting and sending
+    # the fourth reading of the wall clock is the one between connecting and sending
     monkeypatch.setattr(http.time, "time", lambda: 1e9 + (600 if next(looks) >= 3 else 0))
     outcome = await submit(server.url)
     assert isinstance(outcome, NotSent), outcome
@@ -226,7 +226,7 @@ async def test_a_machine_that_slept_while_connecting_does_not_buy_late(
     assert server.received == b""
 
 
-async def test_cancelling_stays_cancelling(listen: Any) -> None:
+async def test_a_cancelled_submit_raises_the_cancellation(listen: Any) -> None:
     async def silent(peer: Peer) -> None:
         await peer.read_request()
         await asyncio.sleep(NEVER)
@@ -239,7 +239,7 @@ async def test_cancelling_stays_cancelling(listen: Any) -> None:
         await task
 
 
-async def test_every_submit_has_a_connection_of_its_own(listen: Any) -> None:
+async def test_every_submit_has_its_own_connection(listen: Any) -> None:
     async def keeps_open(peer: Peer) -> None:
         while True:
             await peer.read_request()
@@ -314,7 +314,7 @@ async def test_a_client_reads_no_proxies_and_netrc_from_the_environment_itself(
     assert b"cookie" not in server.received.lower()
 
 
-async def test_one_layer_of_gzip_nobody_asked_for_is_read(listen: Any) -> None:
+async def test_one_unrequested_layer_of_gzip_is_read(listen: Any) -> None:
     async def compresses(peer: Peer) -> None:
         await peer.read_request()
         await peer.answer(200, gzip.compress(CREATED), "Content-Encoding: gzip\r\n")
@@ -322,7 +322,7 @@ async def test_one_layer_of_gzip_nobody_asked_for_is_read(listen: Any) -> None:
     assert isinstance(await submit((await listen(compresses)).url), Accepted)
 
 
-async def test_an_id_goes_out_percent_encoded(listen: Any) -> None:
+async def test_an_id_is_sent_percent_encoded(listen: Any) -> None:
     server = await listen(reads_headers_and_closes)
     wavespeed, aimlapi = (
         WaveSpeed(Connection("wavespeed", server.url, "key-of-wavespeed")),
@@ -371,7 +371,7 @@ async def test_the_total_deadline_during_connect_is_proved_by_the_trace(
         await asyncio.sleep(NEVER)
 
     server = await listen(stalls)
-    # without the connect timeout only the total deadline is left, and only the trace can tell
+    # without the connect timeout only the total deadline is left, and only the trace can prove it
     monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
     client = WaveSpeed(Connection("wavespeed", server.url.replace("http:", "https:"), "key-of-wavespeed"))
     outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
@@ -415,5 +415,5 @@ async def test_over_trusted_tls_a_break_is_unknown_and_an_answer_is_read(
 async def eventually(condition: Any) -> None:
     end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, "the condition did not hold in time"
         await asyncio.sleep(0.01)

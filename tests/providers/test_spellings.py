@@ -1,4 +1,4 @@
-"""A secret is hidden however it is spelled, in time that grows with the text."""
+"""A secret is hidden in every spelling, in time that grows linearly with the text."""
 
 import base64
 import html
@@ -42,7 +42,7 @@ ENCODINGS: list[Callable[[str], str]] = [
     lambda text: text.encode().hex(),
     lambda text: text.encode().hex().upper(),
 ]
-# every character once: what repeats itself has several places at which it may begin, and is nobody's key
+# no character twice: a secret that repeats itself could begin at several places, and no key does
 SECRETS = st.lists(
     st.sampled_from([chr(code) for code in range(33, 127)]), min_size=8, max_size=60, unique=True
 ).map("".join) | st.just(KEY)
@@ -63,7 +63,7 @@ def test_every_spelling_is_hidden(
     text = f"<{escape(encode(before + secret + after))}>"
     hidden = Spellings(secret).hide(text)
     assert "[key]" in hidden
-    # what is left is the neighbours', and in base64 and hexadecimal a few bits of the secret's ends
+    # the neighbours' text is left, and in base64 and hexadecimal a few bits of the secret's ends
     left = hidden.replace("[key]", "")
     for shift in range(3):
         core = encode("x" * shift + secret + "x" * 3)[4:-8]
@@ -83,7 +83,7 @@ def test_a_text_that_only_begins_like_the_key_stays() -> None:
 @pytest.mark.parametrize(
     "piece", ["%25", "\\", "&#0", KEY[:13], "%2525", "Y2FuYXJ5", "%", "\\u006", KEY[:5], "&#x63;"]
 )
-def test_a_hostile_text_is_walked_through_once(piece: str) -> None:
+def test_a_hostile_text_is_read_once(piece: str) -> None:
     began = time.process_time()
     Scrubber(KEY).hide(piece * (400_000 // len(piece)))
     assert time.process_time() - began < 5

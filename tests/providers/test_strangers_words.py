@@ -1,4 +1,4 @@
-"""What a provider calls things and says of them: bounded and legible before anybody keeps, compares or shows it."""
+"""Providers' names and texts are bounded and legible before they are stored, compared or shown."""
 
 import dataclasses
 import json
@@ -61,7 +61,7 @@ def hostile_answer(request: httpx.Request) -> httpx.Response:
 
 
 def texts(thing: Any) -> list[str]:
-    """Every text in some plain values and dataclasses, the raw answer among them."""
+    """Every text in some plain values and dataclasses, the raw answer included."""
     if dataclasses.is_dataclass(thing):
         thing = [getattr(thing, field.name) for field in dataclasses.fields(thing)]
     if isinstance(thing, dict):
@@ -72,7 +72,7 @@ def texts(thing: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [WaveSpeed, AimlApi])
-async def test_whatever_a_provider_calls_a_model_is_bounded_and_legible(make: Any) -> None:
+async def test_every_name_of_a_model_is_bounded_and_legible(make: Any) -> None:
     client = make(
         Connection(
             "an-account",
@@ -118,19 +118,19 @@ async def test_whatever_a_provider_calls_a_model_is_bounded_and_legible(make: An
     ],
     ids=lambda thing: type(thing).__name__,
 )
-def test_no_client_of_a_provider_can_bring_in_more(thing: Any) -> None:
-    """The border is the interface: a client that is written later cannot forget it."""
+def test_no_client_of_a_provider_can_pass_an_unbounded_text(thing: Any) -> None:
+    """The interface enforces this, so that a client that is written later cannot forget it."""
     for text in texts(thing):
         assert text.isprintable()
         assert len(text) <= 2_000
 
 
-def test_an_invisible_character_does_not_make_another_model_ours() -> None:
+def test_an_invisible_character_does_not_turn_another_model_into_ours() -> None:
     assert Accepted("job", "openai/sora-2\u200b", {}).model != "openai/sora-2"
     assert Candidate("job", None, NOW, JobStatus.RUNNING, submission_id="ours\u200b").submission_id != "ours"
 
 
-def test_the_code_of_an_s3_server_is_a_strangers_word_too() -> None:
+def test_the_error_code_of_an_s3_server_is_bounded_too() -> None:
     from botocore.exceptions import ClientError
 
     answer: Any = {"Error": {"Code": HOSTILE}, "ResponseMetadata": {"HTTPStatusCode": 400}}
@@ -142,7 +142,7 @@ def test_the_code_of_an_s3_server_is_a_strangers_word_too() -> None:
     assert "pw" not in said
 
 
-async def test_a_listing_that_cannot_be_read_says_so_without_the_strangers_words() -> None:
+async def test_the_error_of_an_unreadable_listing_does_not_repeat_its_text() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(500, content=json.dumps({"message": HOSTILE})))
     client = WaveSpeed(Connection("wavespeed", "https://x.test", "a-key-of-the-account", transport=transport))
     with pytest.raises(UnavailableError) as refused:

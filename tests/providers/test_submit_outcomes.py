@@ -148,7 +148,7 @@ WS_TABLE = [
     (200, {"code": 429, "message": "slow down"}, FailureKind.THROTTLED),
     (200, {"code": 1200, "message": "flagged"}, FailureKind.MODERATION),
     (200, {"code": 1401, "message": "x", "data": {"id": ""}}, FailureKind.INVALID),
-    # nothing proved
+    # answers that prove nothing
     (200, {"code": 500, "message": "oops"}, None),
     (200, {"code": 5000, "message": "internal"}, None),
     (200, {"code": 5004, "message": "timeout"}, None),
@@ -241,12 +241,16 @@ def check(outcome: SubmitOutcome, status: int, kind: FailureKind | None) -> None
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), WS_TABLE)
-async def test_wavespeed_answer(status: int, body: object, kind: FailureKind | None) -> None:
+async def test_each_wavespeed_answer_has_its_outcome(
+    status: int, body: object, kind: FailureKind | None
+) -> None:
     check(await to_wavespeed(response(status, body)), status, kind)
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), AIML_TABLE)
-async def test_aimlapi_answer(status: int, body: object, kind: FailureKind | None) -> None:
+async def test_each_aimlapi_answer_has_its_outcome(
+    status: int, body: object, kind: FailureKind | None
+) -> None:
     check(await to_aimlapi(response(status, body)), status, kind)
 
 
@@ -272,7 +276,7 @@ async def test_aimlapi_answer(status: int, body: object, kind: FailureKind | Non
         (RuntimeError("x"), False),
     ],
 )
-async def test_error_of_the_transport(error: Exception, unsent: bool) -> None:
+async def test_each_error_of_the_transport_has_its_outcome(error: Exception, unsent: bool) -> None:
     for outcome in (await to_wavespeed(failing(error)), await to_aimlapi(failing(error))):
         assert isinstance(outcome, NotSent if unsent else Unknown), outcome
 
@@ -316,7 +320,7 @@ async def test_aimlapi_accepts_the_id_under_either_name_or_in_the_header() -> No
     assert "inf-9" in failed.cause
 
 
-async def test_throttling_passes_on_how_long_to_wait() -> None:
+async def test_a_throttled_answer_carries_its_retry_after() -> None:
     body = {"code": 429, "message": "Too Many Requests"}
     outcome = await to_wavespeed(answering(429, json=body, headers={"retry-after": "17"}))
     assert isinstance(outcome, Rejected)

@@ -1,4 +1,4 @@
-"""WaveSpeed's signatures, by vectors of our own: the one in its documentation does not verify."""
+"""WaveSpeed's signatures, tested with our own vectors: the vector in its documentation does not verify."""
 
 import base64
 import hashlib
@@ -62,13 +62,13 @@ def test_one_of_several_signatures_is_enough() -> None:
         ({}, BODY, NOW - 301),
     ],
 )
-def test_what_is_changed_or_old_is_refused(changes: dict[str, str], body: bytes, now: int) -> None:
+def test_a_changed_or_old_callback_is_refused(changes: dict[str, str], body: bytes, now: int) -> None:
     with pytest.raises(UnverifiedWebhookError):
         verified_job(headers(**changes), body, secret=SECRET, now=now)
 
 
 @pytest.mark.parametrize("now", [NOW + 300, NOW - 300])
-def test_five_minutes_are_still_fresh(now: int) -> None:
+def test_a_callback_of_five_minutes_is_still_accepted(now: int) -> None:
     assert verified_job(headers(), BODY, secret=SECRET, now=now) == "a1b2c3"
 
 
@@ -79,7 +79,7 @@ def test_a_signed_body_that_names_no_job_is_refused(body: bytes) -> None:
         verified_job(signed, body, secret=SECRET, now=NOW)
 
 
-async def test_the_secret_is_asked_for(tmp_path: Any) -> None:
+async def test_the_secret_is_fetched_from_the_provider(tmp_path: Any) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.path == "/api/v3/webhook/secret"
         return httpx.Response(200, content=json.dumps({"code": 200, "data": {"secret": SECRET}}))
@@ -95,7 +95,7 @@ async def test_the_secret_is_asked_for(tmp_path: Any) -> None:
         ).webhook_secret()
 
 
-async def test_a_changed_secret_is_asked_for_again_but_not_for_every_forgery() -> None:
+async def test_a_changed_secret_is_fetched_again_but_not_for_every_forgery() -> None:
     secrets, asked = ["whsec_the-one-before"], 0
 
     async def ask() -> str:

@@ -1,4 +1,4 @@
-"""The room and the gallery have no fault that axe-core finds: light and dark, on a wide and on a narrow screen."""
+"""axe-core finds no fault in the room and the gallery: light and dark, on a wide and on a narrow screen."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -50,7 +50,7 @@ def server(studio: Studio, place: Path, shop: FakeShop) -> Iterator[RoomServer]:
 
 @pytest.fixture(scope="module")
 def judged(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip of three takes with every kind of verdict; returns the gallery's page of it."""
+    """A clip of three takes with every kind of verdict; returns its page in the gallery."""
     takes = [studio.take("bay-quay", film=film, prompt=f"a quay, number {film}. " * 20) for film in range(3)]
     judge(studio.ledger, a_verdict(takes[0], Word.REJECTED, reasons=("hands",), note="six fingers"))
     judge(studio.ledger, a_verdict(takes[1], Word.NOTED, note="0:01 a hand", second=1.0))
@@ -62,15 +62,13 @@ def judged(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "scheme"), SCREENS)
-def test_nobody_is_kept_out_of_room_and_gallery(
-    judged: Path, server: RoomServer, width: int, scheme: str
-) -> None:
+def test_room_and_gallery_are_accessible(judged: Path, server: RoomServer, width: int, scheme: str) -> None:
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
         )
         try:
-            # axe-core is a script that the pages' policy keeps out
+            # the pages' policy blocks the script axe-core
             context = running.new_context(
                 viewport={"width": width, "height": 900},
                 color_scheme="dark" if scheme == "dark" else "light",

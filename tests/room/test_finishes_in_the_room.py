@@ -1,4 +1,4 @@
-"""Drafts in the room: their finish is asked for with its price, bought once, and left to others by who may not buy."""
+"""Drafts in the room: their finish is ordered with its price, bought once, and left to others by a person without the right to buy."""
 
 import uuid
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ PATIENCE_MS = 120_000
 
 @pytest.fixture(autouse=True)
 def _nothing_queued(studio: Studio) -> Iterator[None]:
-    """The next take of the studio is the oldest purchase in the queue."""
+    """Withdraw all purchases, so that the studio's next take is the oldest in the queue."""
     yield
     with studio.ledger.read() as connection:
         queued = list(
@@ -56,7 +56,9 @@ def test_a_circle_with_a_price_buys_one_finish(studio: Studio, server: RoomServe
         assert first["ordered"] == {"finish": finish.id, "waits": None}
         way = {"text": "The finish waits for its turn", "finishes": draft.id, "price": "$2.00"}
         assert (first["clip"]["on_its_way"], first["clip"]["finish"]) == ([way], None)
-        assert client.post("api/verdicts", json=body).json()["ordered"] is None, "it was sent twice"
+        assert client.post("api/verdicts", json=body).json()["ordered"] is None, (
+            "the same verdict, sent twice"
+        )
         assert (
             client.post("api/finishes", json={"clip": "fin-one", "at_most_micros": 2_000_000}).status_code
             == 400
@@ -64,11 +66,11 @@ def test_a_circle_with_a_price_buys_one_finish(studio: Studio, server: RoomServe
         assert len(finishes(studio, "fin-one")) == 1
         assert client.get("api/finish-offer?take=nobody").status_code == 403
         back = client.post("api/verdicts", json={**said(draft), "word": "taken_back"}).json()
-        assert back["clip"]["on_its_way"] == [way], "a finish that is bought goes on"
+        assert back["clip"]["on_its_way"] == [way], "a bought finish continues"
         assert finishes(studio, "fin-one")[0].state.value == "queued"
 
 
-def test_who_may_only_judge_leaves_the_finish_to_who_may_buy(
+def test_a_circle_by_a_judge_leaves_the_finish_to_a_person_who_may_buy(
     studio: Studio, place: Path, shop: FakeShop
 ) -> None:
     draft = studio.take("fin-two", series="fin", finish=A_FINISH)
@@ -80,7 +82,7 @@ def test_who_may_only_judge_leaves_the_finish_to_who_may_buy(
     ):
         tom, mara = ({"X-Forwarded-User": who} for who in ("tom", "mara"))
         assert client.get(f"api/finish-offer?take={draft.id}", headers=tom).status_code == 403
-        # even a verdict that says a price, from somebody who was allowed to buy before
+        # this also holds for a verdict with a price from a person who was allowed to buy before
         answer = client.post("api/verdicts", json=said(draft, finish_micros=2_000_000), headers=tom).json()
         assert (answer["ordered"], finishes(studio, "fin-two")) == (None, [])
         assert answer["clip"]["finish"] == {"ordered_by": None, "why": None, "ends_at": None}
@@ -108,14 +110,14 @@ def test_a_draft_is_circled_and_finished_with_keys(
     page.keyboard.press("Escape")
     expect(page.locator("#finish-dialog")).to_be_hidden()
     assert finishes(studio, first) == []
-    assert takes_of(studio.ledger, [first])[first].takes[0].verdict is None, "no is no"
+    assert takes_of(studio.ledger, [first])[first].takes[0].verdict is None, "the circle was not given"
     page.keyboard.press("Enter")
     expect(page.locator("#finish-buy")).to_be_enabled(timeout=PATIENCE_MS)
     page.keyboard.press("b")
     expect(page.locator("#said")).to_contain_text("its finish is ordered", timeout=PATIENCE_MS)
     page.wait_for_function("() => localStorage.length === 0", timeout=PATIENCE_MS)
     assert len(finishes(studio, first)) == 1
-    # the room has gone on to the other clip: circled alone, and its finish ordered afterwards
+    # the room has moved on to the other clip: it is circled alone, and its finish ordered afterwards
     expect(page.locator("#clip-title")).not_to_have_text(first.removeprefix("keys-"), timeout=PATIENCE_MS)
     second = f"keys-{page.locator('#clip-title').inner_text()}"
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Mistakes of people and of machines in the room: the page says what happened and what to do."""
+"""Mistakes of people and machines in the room: the page says what happened and what to do."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def said(page: Page, words: str) -> None:
     expect(page.locator("#said")).to_contain_text(words, timeout=PATIENCE_MS)
 
 
-def test_a_person_without_the_right_is_told_who_can_give_it(
+def test_the_message_for_a_person_without_a_right_says_who_can_give_it(
     tab: Browser, studio: Studio, place: Path, shop: FakeShop
 ) -> None:
     studio.take("right-gull", series="right")
@@ -91,7 +91,7 @@ def test_a_retake_beyond_a_cap_cannot_be_bought(
     assert "cap-knot" not in shop.bought.values()
 
 
-def test_empty_long_and_strange_words_are_kept_as_they_are_meant(
+def test_empty_long_and_strange_texts_are_handled_as_meant(
     tab: Browser, server: RoomServer, studio: Studio
 ) -> None:
     for film in range(2):
@@ -120,9 +120,7 @@ def test_empty_long_and_strange_words_are_kept_as_they_are_meant(
     assert tab.complaints == []
 
 
-def test_a_page_that_is_older_than_the_room_says_to_reload(
-    tab: Browser, server: RoomServer, studio: Studio
-) -> None:
+def test_an_outdated_page_asks_for_a_reload(tab: Browser, server: RoomServer, studio: Studio) -> None:
     studio.take("old-auk", series="old")
     page = tab.page
     changes: dict[str, object] = {}

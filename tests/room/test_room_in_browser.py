@@ -1,4 +1,4 @@
-"""The room in a real browser: clips are judged with keys alone, two people see each other, and no verdict is lost."""
+"""The room in a real browser: clips are judged with the keyboard alone, two people see each other's verdicts, and no verdict is lost."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def all_sent(page: Page) -> None:
     page.wait_for_function("() => localStorage.length === 0", timeout=PATIENCE_MS)
 
 
-def test_clips_are_judged_with_keys_alone(tab: Browser, server: RoomServer, studio: Studio) -> None:
+def test_clips_are_judged_with_the_keyboard_alone(tab: Browser, server: RoomServer, studio: Studio) -> None:
     for name in ("pier", "quay"):
         for film in range(3):
             studio.take(f"keys-{name}", series="keys", film=film, prompt=f"{name} number {film}")
@@ -110,7 +110,7 @@ def test_every_key_is_a_button_on_a_narrow_screen_too(
         tab.open(f"{server.url}?series=thumb")
         title(page, "dune")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
-        # a hidden overflow is scrolled all the same, by whatever moves a filter into view
+        # hidden overflow scrolls too, when a script moves a filter into view
         page.locator("#mine").focus()
         assert page.evaluate("() => window.scrollX") == 0
         for name in ("Circle", "Reject", "Note", "Retake", "Undo"):
@@ -146,7 +146,7 @@ def test_text_from_outside_is_shown_and_never_executed(
     assert tab.complaints == []
 
 
-def test_two_people_see_each_other_and_the_later_one_is_told(
+def test_two_people_see_each_others_verdicts_and_the_later_one_gets_a_message(
     tab: Browser, server: RoomServer, studio: Studio
 ) -> None:
     first, second = (
@@ -159,7 +159,7 @@ def test_two_people_see_each_other_and_the_later_one_is_told(
     judge(studio.ledger, a_verdict(first, who="tom"))
     expect(page.locator("#said")).to_have_text("tom circled take 1 of this clip", timeout=PATIENCE_MS)
     expect(page.locator(".take.circled")).to_have_attribute("data-take", first.id)
-    # both speak before either has seen the other
+    # both judge before either has seen the other's verdict
     page.route("**/api/changes*", lambda route: route.abort())
     try:
         judge(studio.ledger, a_verdict(second, who="tom"))
@@ -188,22 +188,20 @@ def test_a_retake_shows_its_price_and_asks_once(
     expect(page.locator("#retake-caps")).to_contain_text("$20.00")
     page.keyboard.press("Enter")
     expect(page.locator("#retake-dialog")).to_be_hidden()
-    assert shop.bought == {}, "Enter is not yet a yes"
+    assert shop.bought == {}, "Enter alone buys nothing"
     page.keyboard.press("r")
     expect(page.locator("#retake-buy")).to_be_enabled(timeout=PATIENCE_MS)
     page.keyboard.press("b")
     expect(page.locator("#said")).to_have_text("A take is on its way", timeout=PATIENCE_MS)
     assert list(shop.bought.values()) == ["buy-islet"]
     expect(page.locator(".on-its-way")).to_contain_text("A take is asked for")
-    # the run needs a minute until it buys; a reload in that minute showed nothing, and a person asked again
+    # the run needs a minute until it buys; a reload in that minute once showed nothing, and a person ordered again
     page.reload()
     expect(page.locator(".on-its-way")).to_contain_text("A take is asked for")
     assert tab.complaints == []
 
 
-def test_what_is_said_without_a_network_is_sent_later(
-    tab: Browser, server: RoomServer, studio: Studio
-) -> None:
+def test_a_verdict_without_a_network_is_sent_later(tab: Browser, server: RoomServer, studio: Studio) -> None:
     studio.take("away-rock", series="away", film=0)
     studio.take("away-rock", series="away", film=1)
     page = tab.page
@@ -221,7 +219,7 @@ def test_what_is_said_without_a_network_is_sent_later(
     assert clip_of(studio, "away-rock").takes[0].is_circled
 
 
-def test_a_verdict_that_waits_in_a_shared_browser_stays_theirs_who_gave_it(
+def test_a_verdict_that_waits_in_a_shared_browser_keeps_its_author(
     tab: Browser, studio: Studio, place: Path
 ) -> None:
     studio.take("share-gull", series="share")
@@ -235,7 +233,7 @@ def test_a_verdict_that_waits_in_a_shared_browser_stays_theirs_who_gave_it(
         page.set_extra_http_headers({"X-Forwarded-User": who})
 
     def proxy(route: Route) -> None:
-        # a request that waits here carries the name of whoever was signed in when it was made
+        # a request that waits here names the user who was signed in when it was made
         if at["reaches"] == "no":
             route.abort()
         else:
@@ -266,7 +264,7 @@ def test_a_verdict_that_waits_in_a_shared_browser_stays_theirs_who_gave_it(
     page.set_extra_http_headers({})
 
 
-def test_a_page_of_the_proxy_is_no_answer_of_the_room(
+def test_a_login_page_of_the_proxy_is_not_taken_for_the_rooms_answer(
     tab: Browser, server: RoomServer, studio: Studio, shop: FakeShop
 ) -> None:
     studio.take("gate-crab", series="gate")
@@ -304,7 +302,7 @@ def test_a_page_of_the_proxy_is_no_answer_of_the_room(
     page.unroute_all()
 
 
-def test_a_price_that_comes_late_buys_no_other_clip(
+def test_a_late_price_buys_no_other_clip(
     tab: Browser, server: RoomServer, studio: Studio, shop: FakeShop
 ) -> None:
     for name in ("urchin-a", "urchin-b"):
@@ -375,7 +373,7 @@ def test_a_link_shows_its_clip_although_the_filter_hides_it(
 
 
 class KilledRoom:
-    """A room in a process that is killed and started again at the same port."""
+    """A room in a process that is killed and started again on the same port."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
@@ -400,7 +398,7 @@ class KilledRoom:
 
 
 @pytest.mark.parametrize("number", [10, pytest.param(30, marks=pytest.mark.night)])
-def test_clips_are_judged_with_keys_while_the_server_is_killed_and_nothing_is_lost(
+def test_no_verdict_is_lost_while_the_server_is_killed(
     window: Browser, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     a_project(tmp_path, monkeypatch, ["dawn"])
@@ -452,7 +450,7 @@ def test_clips_are_judged_with_keys_while_the_server_is_killed_and_nothing_is_lo
         finally:
             room.kill()
         given = verdicts_of(ledger, clips)
-        assert sum(map(len, given.values())) == 2 * len(clips), "each word once"
+        assert sum(map(len, given.values())) == 2 * len(clips), "each verdict once"
         for clip, found in takes_of(ledger, clips).items():
             circled = [take.number for take in found.takes if take.is_circled]
             rejected = [take.number for take in found.takes if take.is_rejected]

@@ -1,4 +1,4 @@
-"""What the room's server answers: clips, verdicts and retakes, to whom it may, and nothing else of the bucket."""
+"""The room's server: clips, verdicts and retakes for people with the right, and no other object of the bucket."""
 
 import uuid
 from collections.abc import Iterator
@@ -45,7 +45,9 @@ def test_a_verdict_from_the_page_is_in_the_ledger_and_in_the_bucket(
     asked = said(first.id, note="the light\u0000", seen=clip["seen"])
     answer = client.post("api/verdicts", json=asked)
     assert answer.status_code == 200, answer.text
-    assert client.post("api/verdicts", json=asked).json()["verdict"] == answer.json()["verdict"], "sent twice"
+    assert client.post("api/verdicts", json=asked).json()["verdict"] == answer.json()["verdict"], (
+        "the same verdict, sent twice"
+    )
     (given,) = verdicts_of(studio.ledger, ["bay-kelp"])["bay-kelp"]
     assert (given.verdict.take, given.verdict.way) == (first.id, "room")
     assert [take["is_current"] for take in answer.json()["clip"]["takes"]] == [True, False]
@@ -64,7 +66,7 @@ def test_verdicts_reach_the_bucket_when_the_room_closes(studio: Studio, place: P
     assert len(list(studio.store.list_keys(f"{VERDICTS}bay-eel/"))) == 1
 
 
-def test_a_prober_needs_no_login_and_is_told_nothing(studio: Studio, place: Path) -> None:
+def test_a_health_probe_needs_no_login_and_shows_nothing(studio: Studio, place: Path) -> None:
     with (
         RoomServer(studio.house(place), user_header="X-Forwarded-User") as room,
         httpx.Client(base_url=room.url, headers={"Host": "10.1.2.3"}, trust_env=False) as prober,
@@ -73,7 +75,7 @@ def test_a_prober_needs_no_login_and_is_told_nothing(studio: Studio, place: Path
         assert prober.get("api/clips").status_code == 403
 
 
-def test_what_changed_is_told_since_an_entry(client: httpx.Client, studio: Studio) -> None:
+def test_changes_since_an_entry_are_listed(client: httpx.Client, studio: Studio) -> None:
     take = studio.take("bay-tern")
     entry = client.get("api/clips").json()["entry"]
     assert client.get(f"api/changes?after={entry}").json()["clips"] == []
@@ -95,7 +97,7 @@ def test_what_changed_is_told_since_an_entry(client: httpx.Client, studio: Studi
         ({"cost": 1}, "cost"),
     ],
 )
-def test_what_is_no_verdict_is_refused(
+def test_an_invalid_verdict_is_refused(
     client: httpx.Client, studio: Studio, wrong: dict[str, Any], says: str
 ) -> None:
     take = studio.take("bay-crab")
@@ -105,7 +107,7 @@ def test_what_is_no_verdict_is_refused(
     assert "bay-crab" not in verdicts_of(studio.ledger, ["bay-crab"])
 
 
-def test_what_a_clip_costs_counts_every_purchase(client: httpx.Client, studio: Studio) -> None:
+def test_the_cost_of_a_clip_counts_every_purchase(client: httpx.Client, studio: Studio) -> None:
     take = studio.take("bay-toll")
     again = take.request.model_copy(update={"body": {"prompt": "another view of the toll"}})
     (bought,) = decide(studio.ledger, [again], Decision("toll-again"))
@@ -115,7 +117,7 @@ def test_what_a_clip_costs_counts_every_purchase(client: httpx.Client, studio: S
         (clip,) = client.get("api/clips?q=toll").json()["clips"]
         return str(clip["cost"])
 
-    assert cost() == "$0.80", "it has one video, and two purchases count as spent"
+    assert cost() == "$0.80", "the clip has one video, and two purchases count as spent"
     queue.withdraw(studio.ledger, [bought.attempt.id], why="enough")
     assert cost() == "$0.40"
 
@@ -135,7 +137,7 @@ def test_media_are_the_videos_and_nothing_else(client: httpx.Client, studio: Stu
         assert client.get(f"media/{key}").status_code == 404
 
 
-def test_another_page_can_neither_look_nor_judge(client: httpx.Client, studio: Studio) -> None:
+def test_a_foreign_page_can_neither_read_nor_judge(client: httpx.Client, studio: Studio) -> None:
     take = studio.take("bay-seal")
     foreign = {"Origin": "http://127.0.0.1:9"}
     assert client.post("api/verdicts", json=said(take.id), headers=foreign).status_code == 403
@@ -147,7 +149,7 @@ def test_another_page_can_neither_look_nor_judge(client: httpx.Client, studio: S
     assert "script-src 'self'" in page.headers["content-security-policy"]
 
 
-def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
+def test_a_proxy_names_people_and_the_teams_rules_give_their_rights(
     studio: Studio, place: Path, shop: FakeShop
 ) -> None:
     rules = ReviewRules(people={"mara": "buy", "tom": "judge"})
@@ -162,10 +164,12 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
             return {"X-Forwarded-User": who}
 
         for path in ("", "api/clips", f"media/videos/bay-ray/{take.id}.mp4"):
-            assert client.get(path).status_code == 403, "nobody is named"
+            assert client.get(path).status_code == 403, "no user is named"
         assert client.post("api/verdicts", json=said(take.id)).status_code == 403
         both = [("X-Forwarded-User", "mara"), ("X-Forwarded-User", "eve")]
-        assert client.get("api/clips", headers=both).status_code == 403, "the first may be the browser's own"
+        assert client.get("api/clips", headers=both).status_code == 403, (
+            "the browser may have set the first header itself"
+        )
         assert client.get("api/clips", headers=ask("eve")).json()["me"] == {"name": "eve", "right": "look"}
         refused = client.post("api/verdicts", json=said(take.id), headers=ask("eve"))
         assert "eve may look here" in refused.json()["problem"]
@@ -191,7 +195,7 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
     assert given.verdict.who == "tom"
 
 
-def test_clips_of_a_renamed_series_have_its_title_of_today(client: httpx.Client, studio: Studio) -> None:
+def test_clips_of_a_renamed_series_have_its_present_title(client: httpx.Client, studio: Studio) -> None:
     studio.take("shore-rain", series="shore")
     with studio.ledger.transaction(who="person mara", run_id=None) as tx:
         record_rename(tx.connection, "shore", "bay")
@@ -200,7 +204,9 @@ def test_clips_of_a_renamed_series_have_its_title_of_today(client: httpx.Client,
     assert found["series"] == [["bay", "The bay"]]
 
 
-def test_what_is_decided_soon_comes_first_and_says_when(client: httpx.Client, studio: Studio) -> None:
+def test_clips_that_are_decided_soon_come_first_with_their_deadline(
+    client: httpx.Client, studio: Studio
+) -> None:
     slow, soon = (Review(by="person", within_seconds=hours * 3_600) for hours in (48, 12))
     studio.take("ends-late", series="ends", review=slow)
     studio.take("ends-soon", series="ends", review=soon)
@@ -215,7 +221,7 @@ def test_what_is_decided_soon_comes_first_and_says_when(client: httpx.Client, st
     assert left["clip"] == "ends-late"
 
 
-def test_what_takes_were_worth_by_series_and_by_model(client: httpx.Client, studio: Studio) -> None:
+def test_the_yield_of_takes_by_series_and_by_model(client: httpx.Client, studio: Studio) -> None:
     chosen, other = studio.take("worth-gull", series="worth"), studio.take("worth-gull", series="worth")
     client.post("api/verdicts", json=said(chosen.id))
     client.post("api/verdicts", json=said(other.id, "rejected", reasons=["hands"]))
@@ -231,9 +237,7 @@ def test_what_takes_were_worth_by_series_and_by_model(client: httpx.Client, stud
     assert "worth" in [one["name"] for one in client.get("api/worth").json()["lines"]]
 
 
-def test_what_drafts_and_their_finishes_were_worth_has_a_line_for_both(
-    client: httpx.Client, studio: Studio
-) -> None:
+def test_the_yield_has_one_line_for_drafts_and_their_finishes(client: httpx.Client, studio: Studio) -> None:
     draft = studio.take("both-gull", series="both", finish=A_FINISH)
     client.post("api/verdicts", json=said(draft.id, finish_micros=2_000_000))
     whole, *models = client.get("api/worth?series=both").json()["lines"]
@@ -245,7 +249,7 @@ def test_what_drafts_and_their_finishes_were_worth_has_a_line_for_both(
     )
 
 
-def test_yes_and_no_of_a_request_are_shown_as_a_series_writes_them() -> None:
+def test_booleans_of_a_request_are_shown_as_in_a_series() -> None:
     body = {"prompt": "a hill", "generate_audio": True, "loop": False, "duration": 5, "frame": "True"}
     attempt: Any = SimpleNamespace(request=SimpleNamespace(body=body))
     shown = {"generate_audio": "true", "loop": "false", "duration": "5", "frame": "True"}

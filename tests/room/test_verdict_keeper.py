@@ -1,4 +1,4 @@
-"""The thread that copies verdicts goes on after an error that nobody foresaw."""
+"""The thread that copies verdicts continues after an unforeseen error."""
 
 import threading
 from typing import Any
@@ -9,7 +9,7 @@ from resources.room import keeper
 from resources.room.keeper import VerdictKeeper
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_the_copying(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unforeseen_error_does_not_end_the_copying(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = [threading.Event(), threading.Event()]
     left = iter(calls)
 
@@ -26,5 +26,5 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_copying(monkeypatch: pyte
     copies.start()
     assert calls[0].wait(60)
     copies.wake()
-    assert calls[1].wait(60), "verdicts of this evening would be in the ledger alone"
+    assert calls[1].wait(60), "later verdicts would stay in the ledger alone"
     copies.stop()

@@ -1,4 +1,4 @@
-"""Other words for a clip, from the room: tried, kept, bought once, and never over somebody else's without a word."""
+"""Edited words of a clip, from the room: previewed, kept, bought once, and another person's words are never replaced unseen."""
 
 import uuid
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def open_words(tab: Browser, server: RoomServer, clip: str) -> Page:
     return page
 
 
-def test_a_retake_with_other_words_is_seen_priced_and_bought_once(
+def test_a_retake_with_edited_words_is_previewed_priced_and_bought_once(
     tab: Browser, server: RoomServer, studio: Studio, shop: FakeShop, editor: PromptEditor
 ) -> None:
     studio.take(
@@ -99,11 +99,11 @@ def test_a_retake_with_other_words_is_seen_priced_and_bought_once(
     expect(page.locator("#said")).to_contain_text("its series' words again", timeout=PATIENCE_MS)
     assert editor.look("tram-hill").edit is None
     assert [said for said in tab.complaints if "400" not in said] == [], (
-        "the refused preview is an answer of 400"
+        "the refused preview is the expected answer 400"
     )
 
 
-def test_whoever_comes_later_sees_the_others_words_before_replacing_them(
+def test_a_later_editor_sees_the_earlier_words_before_replacing_them(
     tab: Browser, server: RoomServer, studio: Studio, editor: PromptEditor
 ) -> None:
     studio.take("plain-dawn", series="plain")
@@ -181,11 +181,11 @@ def test_a_clip_that_is_not_made_yet_is_made_from_the_room(
         expect(page.locator("#clip-title")).to_have_text("still", timeout=PATIENCE_MS)
         expect(page.locator("#clip-line")).to_contain_text("The filter hides this clip")
         expect(page.locator("#clips button")).to_have_count(2)
-        # a page that outlives its room complains
+        # a page that outlives its room logs errors
         page.goto(server.url)
 
 
-def test_whoever_may_not_buy_changes_no_words(studio: Studio, place: Path, editor: PromptEditor) -> None:
+def test_a_person_who_may_not_buy_changes_no_words(studio: Studio, place: Path, editor: PromptEditor) -> None:
     rules = ReviewRules(people={"mara": "buy", "tom": "judge"})
     house = studio.house(place, rules=rules, editor=editor)
     asked: dict[str, Any] = {"clip": "tram-quay", "words": {"camera": "Locked off."}, "seen": None}
@@ -196,7 +196,7 @@ def test_whoever_may_not_buy_changes_no_words(studio: Studio, place: Path, edito
         tom, mara = ({"X-Forwarded-User": who} for who in ("tom", "mara"))
         for path in ("api/words", "api/words/preview"):
             assert client.post(path, json=asked, headers=tom).status_code == 403
-            assert client.post(path, json=asked).status_code == 403, "nobody is named"
+            assert client.post(path, json=asked).status_code == 403, "no user is named"
         assert client.get("api/words?clip=tram-quay", headers=tom).status_code == 403
         assert editor.look("tram-quay").edit is None
         kept = client.post("api/words", json=asked, headers=mara)
@@ -224,7 +224,7 @@ def test_whoever_may_not_buy_changes_no_words(studio: Studio, place: Path, edito
         {"who": "mara"},
     ],
 )
-def test_what_cannot_be_sent_is_refused_and_nothing_is_kept(
+def test_words_that_cannot_be_sent_are_refused_and_not_kept(
     server: RoomServer, editor: PromptEditor, shop: FakeShop, wrong: dict[str, Any]
 ) -> None:
     bought = dict(shop.bought)

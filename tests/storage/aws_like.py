@@ -1,4 +1,4 @@
-"""A stand-in for AWS over TLS: it takes uploads that end with their checksum, and verifies it before it stores anything."""
+"""A stand-in for AWS over TLS: it accepts uploads that end with their checksum, and verifies the checksum before it stores them."""
 
 import base64
 import contextlib
@@ -14,10 +14,10 @@ class AwsLike(ThreadingHTTPServer):
     """The server.
 
     Attributes:
-        objects: What it holds, by path.
+        objects: The stored objects, by path.
         seen: Headers of every PUT.
         damage: Whether a byte of the next body is changed on the way.
-        dies_after: How many bytes of the next body it reads before it hangs up.
+        dies_after: Number of bytes of the next body after which the server hangs up.
     """
 
     daemon_threads = True
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def aws_like(context: ssl.SSLContext) -> Iterator[tuple[AwsLike, str]]:
-    """The server and its address, running."""
+    """A running server, and its address."""
     server: Any = AwsLike()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What is sent to AWS itself, which cannot be asked here: botocore's own stub checks every parameter."""
+"""Requests to AWS itself, which no test can reach: botocore's own stub checks every parameter."""
 
 import base64
 import hashlib
@@ -59,7 +59,9 @@ def test_a_state_object_is_put_without_a_condition(aws: tuple[ObjectStore, Stubb
 
 
 @pytest.mark.parametrize(("checksum", "ours"), [(SHA256, True), ("A" * 43 + "=", False)])
-def test_a_taken_key_is_looked_at(aws: tuple[ObjectStore, Stubber], checksum: str, ours: bool) -> None:
+def test_the_object_of_a_taken_key_is_compared(
+    aws: tuple[ObjectStore, Stubber], checksum: str, ours: bool
+) -> None:
     store, stub = aws
     stub.add_client_error("put_object", "PreconditionFailed", http_status_code=412)
     head = {"ContentLength": len(DATA), "ChecksumSHA256": checksum}
@@ -85,7 +87,7 @@ def test_an_object_without_a_checksum_of_the_whole_is_read_to_compare(
     assert store.put_bytes("k", DATA, content_type="application/json").size == len(DATA)
 
 
-def test_a_bucket_of_another_region_than_us_east_1_says_where(aws: tuple[ObjectStore, Stubber]) -> None:
+def test_a_bucket_is_created_in_the_configured_region(aws: tuple[ObjectStore, Stubber]) -> None:
     store, stub = aws
     stub.add_client_error("list_objects_v2", "NoSuchBucket", http_status_code=404)
     stub.add_response(

@@ -1,4 +1,4 @@
-"""Streams to AWS: the upload ends with its SHA-256, which S3 verifies before it stores anything."""
+"""Streams to AWS: the upload ends with its SHA-256, which S3 verifies before it stores the object."""
 
 import hashlib
 import time
@@ -25,7 +25,7 @@ KEY = "videos/clip/a.mp4"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """Of localhost."""
+    """A certificate for localhost."""
     return self_signed(tmp_path_factory.mktemp("aws"), "localhost")
 
 
@@ -71,7 +71,7 @@ def test_the_upload_ends_with_a_checksum_that_is_verified(
     assert "content-md5" not in sent
 
 
-def test_what_is_damaged_on_the_way_is_refused_and_not_stored(
+def test_a_damaged_upload_is_refused_and_not_stored(
     aws: tuple[AwsLike, ObjectStore], cdn: Hostile, tmp_path: Path
 ) -> None:
     server, store = aws
@@ -94,7 +94,7 @@ def test_a_connection_that_breaks_is_followed_by_a_second_request_from_the_file(
 def test_our_own_object_is_recognised_by_its_checksum(
     aws: tuple[AwsLike, ObjectStore], cdn: Hostile, tmp_path: Path
 ) -> None:
-    """A 412 on our own object: an answer of ours was lost."""
+    """A 412 for our own object: the answer to our first request was lost."""
     server, store = aws
     moved(cdn, store, tmp_path)
     assert moved(cdn, store, tmp_path).sha256 == hashlib.sha256(MP4).hexdigest()
@@ -104,7 +104,7 @@ def test_our_own_object_is_recognised_by_its_checksum(
     assert server.objects == {f"/dailies/{KEY}": b"another"}
 
 
-def test_a_certificate_that_is_not_trusted_is_said_at_once(aws: tuple[AwsLike, ObjectStore]) -> None:
+def test_an_untrusted_certificate_is_an_error_at_once(aws: tuple[AwsLike, ObjectStore]) -> None:
     _, store = aws
     other = ObjectStore(store.settings.model_copy(update={"network": Network(), "ride_out_seconds": 600}))
     began = time.monotonic()

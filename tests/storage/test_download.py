@@ -1,4 +1,4 @@
-"""Downloads: whole and verified or not there at all, never from where they must not go, never with a secret in a text."""
+"""Downloads: complete and verified or not there at all, never from a forbidden address, never with a secret in a text."""
 
 import hashlib
 import socket
@@ -45,7 +45,7 @@ def policy(server: Hostile) -> DownloadPolicy:
 
 @pytest.fixture
 def destination(tmp_path: Path) -> Iterator[Path]:
-    """Where to; whatever happens, nothing else may be left in the folder."""
+    """The file to write; after every test nothing else may be left in its folder."""
     path = tmp_path / "clip.mp4"
     yield path
     assert [p.name for p in tmp_path.iterdir()] in ([], ["clip.mp4"])
@@ -88,7 +88,7 @@ def test_a_batch_from_one_host_uses_its_connection_again(
 
 
 @pytest.mark.parametrize("cuts", [[1], [5], [300_000], [len(MP4) - 1], [200_000, 300_000, 400_000], [0, 0]])
-def test_a_cut_is_resumed_where_it_was(
+def test_a_cut_download_is_resumed_where_it_ended(
     server: Hostile, policy: DownloadPolicy, destination: Path, cuts: list[int]
 ) -> None:
     file = server.files["/clip.mp4"] = File(cuts=list(cuts))
@@ -98,7 +98,7 @@ def test_a_cut_is_resumed_where_it_was(
     if cuts[0] > 200_000:
         assert file.seen[1]["If-Range"] == '"one"'
         assert int(file.seen[1]["Range"].removeprefix("bytes=").removesuffix("-")) > 100_000, (
-            "it does not start again"
+            "the download does not start again"
         )
 
 
@@ -165,7 +165,7 @@ def test_a_chunked_answer_is_read_to_its_end_and_a_cut_one_is_noticed(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_an_address_that_is_gone_says_so(
+def test_the_error_of_an_expired_address_says_so(
     server: Hostile, policy: DownloadPolicy, destination: Path, status: int
 ) -> None:
     file = server.files["/clip.mp4"] = File(status=status)
@@ -177,7 +177,7 @@ def test_an_address_that_is_gone_says_so(
     assert len(file.seen) == 1
 
 
-def test_another_refusal_is_final_and_a_passing_one_is_not(
+def test_another_refusal_is_final_and_a_temporary_one_is_not(
     server: Hostile, policy: DownloadPolicy, destination: Path
 ) -> None:
     server.files["/clip.mp4"] = File(status=451)
@@ -199,7 +199,7 @@ def test_another_refusal_is_final_and_a_passing_one_is_not(
         (File(data=b"\0\0"), "does not begin"),
     ],
 )
-def test_what_is_not_a_video_is_told_apart(
+def test_a_page_in_place_of_a_video_is_its_own_error(
     server: Hostile, policy: DownloadPolicy, destination: Path, file: File, sentence: str
 ) -> None:
     server.files["/clip.mp4"] = file
@@ -217,14 +217,14 @@ def test_a_huge_answer_is_refused_before_and_while_it_is_read(
     refused(TooLargeError, server, destination, small, "more than 1,0.* bytes; at most 1,000,000")
 
 
-def test_a_server_that_drips_is_cut_when_the_time_is_over(
+def test_a_slow_answer_is_given_up_at_the_deadline(
     server: Hostile, policy: DownloadPolicy, destination: Path
 ) -> None:
     server.files["/clip.mp4"] = File(drip_seconds=0.01)
     hasty = DownloadPolicy(allowed_origins=policy.allowed_origins, total_seconds=0.3)
     began = time.monotonic()
     refused(DownloadError, server, destination, hasty, r"longer than 0\.3 s")
-    # to the end it would drip for hours
+    # the server would go on for hours
     assert time.monotonic() - began < 120
 
 
@@ -271,7 +271,7 @@ def test_redirects_are_followed_and_bounded(
         ("https://[canary", "cannot be read"),
     ],
 )
-def test_a_redirect_to_where_it_must_not_go_is_refused(
+def test_a_redirect_to_a_forbidden_address_is_refused(
     server: Hostile, policy: DownloadPolicy, destination: Path, location: str, sentence: str
 ) -> None:
     server.files["/clip.mp4"] = File(status=302, headers={"Location": location})
@@ -335,14 +335,14 @@ def test_an_exception_must_be_an_origin(origin: str) -> None:
         *("192.0.0.8", "192.88.99.1", "198.18.0.1", "3fff::1", "64:ff9b:1::1", "fec0::1", "100::1"),
     ],
 )
-def test_addresses_that_are_not_on_the_internet(address: str) -> None:
+def test_addresses_that_are_not_on_the_internet_are_refused(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"]
 )
-def test_addresses_that_are(address: str) -> None:
+def test_addresses_on_the_internet_are_allowed(address: str) -> None:
     assert is_public(address)
 
 
@@ -365,7 +365,7 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(
         download("https://cdn.example.com/clip.mp4", destination)
 
 
-def test_a_name_is_resolved_once_and_the_connection_goes_there(
+def test_a_name_is_resolved_once_and_the_connection_uses_that_address(
     server: Hostile, monkeypatch: pytest.MonkeyPatch, destination: Path
 ) -> None:
     file = server.files["/clip.mp4"] = File()
@@ -395,7 +395,7 @@ def test_a_name_that_does_not_resolve_may_do_so_later(
     assert "canary" not in str(caught.value)
 
 
-def test_a_proxy_does_not_lead_to_this_machine(
+def test_a_download_from_this_machine_uses_no_proxy(
     server: Hostile, policy: DownloadPolicy, destination: Path
 ) -> None:
     network = Network.of({"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1"})
@@ -403,14 +403,14 @@ def test_a_proxy_does_not_lead_to_this_machine(
     assert download(server.url(), destination, policy=replace(policy, network=network)).size == len(MP4)
 
 
-def test_a_server_that_is_not_there_is_said_and_may_come_back(destination: Path) -> None:
+def test_a_missing_server_is_a_temporary_error(destination: Path) -> None:
     policy = DownloadPolicy(allowed_origins=frozenset({"http://127.0.0.1:1"}), max_resumes=1, pause_seconds=0)
     with pytest.raises(DownloadError, match="the connection failed, 2 times") as caught:
         download("http://127.0.0.1:1/clip.mp4", destination, policy=policy)
     assert caught.value.retryable
 
 
-def test_tls_is_checked_against_the_name_and_not_the_pinned_address(
+def test_tls_is_checked_by_the_name_and_not_the_pinned_address(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, destination: Path
 ) -> None:
     original = socket.getaddrinfo

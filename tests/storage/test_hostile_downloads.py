@@ -1,4 +1,4 @@
-"""Whatever a server sends for a clip ends as a whole clip or as a `DownloadError`, within bounds of memory and time."""
+"""Any answer to a download gives a whole clip or a `DownloadError`, within bounds of memory and time."""
 
 import contextlib
 import gzip
@@ -50,7 +50,7 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return OK + b"Transfer-Encoding: chunked\r\n\r\n" + pieces + end
 
 
-# What cannot be read as HTTP
+# answers that are no valid HTTP
 
 MALFORMED = {
     "a chunk of the size -c": chunked(CLIP[:99], end=b"-c\r\n" + CLIP),
@@ -102,7 +102,7 @@ def test_an_answer_that_cannot_be_read_is_a_failed_download(tmp_path: Path, sent
 
 
 def test_a_chunk_without_a_size_does_not_fill_the_memory(tmp_path: Path) -> None:
-    """http.client reads a chunk of the size -1 to the end of the connection, however much comes."""
+    """http.client reads a chunk of size -1 to the end of the connection, however long that is."""
     sent = chunked(CLIP, end=b"-1\r\n" + bytes(60_000_000))
     tracemalloc.start()
     try:
@@ -146,11 +146,11 @@ odd_bytes = st.one_of(
 def test_any_bytes_end_as_a_clip_or_as_a_failed_download(tmp_path: Path, first: bytes, then: bytes) -> None:
     answers = iter([first])
     with answering(lambda _: next(answers, then)) as server, contextlib.suppress(DownloadError):
-        # a redirect must not lead anywhere from here
+        # a redirect must not lead to a real host
         assert fetch(server, tmp_path / "clip.mp4", max_redirects=0, read_seconds=1)[4:8] == b"ftyp"
 
 
-# What was compressed on the way
+# compressed answers
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -178,7 +178,7 @@ def raw_deflate(data: bytes) -> bytes:
 )
 @pytest.mark.parametrize("in_chunks", [False, True])
 @pytest.mark.parametrize("content_type", ["video/mp4", "text/html; charset=utf-8"])
-def test_what_the_bytes_are_decides_and_not_their_label(
+def test_the_bytes_decide_about_compression_and_not_their_label(
     tmp_path: Path, body: bytes, label: str, in_chunks: bool, content_type: str
 ) -> None:
     headers = [f"Content-Encoding: {label}", f"Content-Type: {content_type}"]
@@ -189,7 +189,7 @@ def test_what_the_bytes_are_decides_and_not_their_label(
         sent = head + chunked(*pieces).partition(b"\r\n\r\n")[2]
     with answering(sent) as server:
         assert fetch(server, tmp_path / "clip.mp4") == CLIP
-    assert b"accept-encoding: identity" in server.requests[0].lower(), "it is not asked for"
+    assert b"accept-encoding: identity" in server.requests[0].lower(), "the client requests no compression"
 
 
 def test_a_page_is_no_clip_whatever_its_label(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_compressed_clip_that_is_cut_is_read_again_from_the_start(tmp_path: Pa
     assert not any(b"range" in request.lower() for request in server.requests)
 
 
-def test_a_bomb_is_refused_long_before_it_has_gone_off(tmp_path: Path) -> None:
+def test_a_compression_bomb_is_refused_early(tmp_path: Path) -> None:
     engine, zeros = zlib.compressobj(wbits=31), bytes(10_000_000)
     bomb = engine.compress(CLIP[:64]) + b"".join(engine.compress(zeros) for _ in range(20)) + engine.flush()
     assert len(bomb) < 300_000
@@ -230,7 +230,7 @@ def test_a_bomb_is_refused_long_before_it_has_gone_off(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# The rest of a file that was cut
+# the rest of a cut file
 
 HALF = 150_000
 REST = CLIP[HALF:]
@@ -276,16 +276,14 @@ def test_the_rest_of_the_same_file_is_taken(tmp_path: Path) -> None:
         "no range",
     ],
 )
-def test_a_part_that_does_not_say_that_it_is_the_rest_of_the_same_file_is_never_glued_on(
-    tmp_path: Path, part: bytes
-) -> None:
+def test_a_part_that_may_be_of_another_file_is_never_appended(tmp_path: Path, part: bytes) -> None:
     answers = iter([FIRST, part])
     with answering(lambda _: next(answers, WHOLE)) as server:
         assert fetch(server, tmp_path / "clip.mp4") == CLIP
     assert [b"Range: bytes" in request for request in server.requests] == [False, True, False]
 
 
-def test_a_part_that_goes_on_beyond_its_own_end_is_refused(tmp_path: Path) -> None:
+def test_a_part_that_is_longer_than_it_says_is_refused(tmp_path: Path) -> None:
     part = (
         b"HTTP/1.1 206 P\r\nTransfer-Encoding: chunked\r\nContent-Range: bytes 150000-200000/300000\r\n"
         b'ETag: "one"\r\n\r\n'

@@ -1,4 +1,4 @@
-"""A provider's own hosts may want the account's key for an output; no other host is sent it, on no way."""
+"""A provider's own hosts may require the account's key for an output; no other host ever receives it."""
 
 import threading
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ KEY = "Bearer canary-key"
 
 
 class Host:
-    """A host that answers 401 without a key where it wants one, then redirects or sends the clip."""
+    """A host that may require a key: it answers 401 without one, then redirects or sends the clip."""
 
     def __init__(self, *, wants_key: bool, sends_to: str | None = None) -> None:
         self.seen: list[str | None] = []
@@ -68,19 +68,19 @@ def fetch(path: Path, first: Host, *others: Host, key: OutputKey | None) -> byte
     return path.read_bytes()
 
 
-def test_a_host_that_wants_the_key_gets_it_after_its_401(tmp_path: Path) -> None:
+def test_a_host_that_requires_the_key_gets_it_after_its_401(tmp_path: Path) -> None:
     with Host(wants_key=True).serving() as host:
         assert fetch(tmp_path / "a.mp4", host, key=OutputKey(KEY, origin=host.origin)) == MP4
     assert host.seen == [None, KEY]
 
 
-def test_a_host_that_wants_none_is_not_sent_it(tmp_path: Path) -> None:
+def test_a_host_that_requires_no_key_does_not_get_it(tmp_path: Path) -> None:
     with Host(wants_key=False).serving() as host:
         assert fetch(tmp_path / "a.mp4", host, key=OutputKey(KEY, origin=host.origin)) == MP4
     assert host.seen == [None]
 
 
-def test_it_follows_no_redirect_to_another_host(tmp_path: Path) -> None:
+def test_the_key_follows_no_redirect_to_another_host(tmp_path: Path) -> None:
     with (
         Host(wants_key=True).serving() as thief,
         Host(wants_key=True, sends_to=thief.origin).serving() as host,
@@ -103,7 +103,7 @@ def test_it_follows_no_redirect_to_another_host(tmp_path: Path) -> None:
         (("https", "delivery.test.evil.test", 443), False),
     ],
 )
-def test_which_origins_it_belongs_to(origin: tuple[str, str, int], belongs: bool) -> None:
+def test_the_key_belongs_to_the_providers_origins_only(origin: tuple[str, str, int], belongs: bool) -> None:
     assert OutputKey(KEY, hosts=("delivery.test",)).belongs_to(*origin) is belongs
 
 

@@ -1,4 +1,4 @@
-"""The keys of the bucket are as the design lists them, and nothing foreign gets into one."""
+"""The keys of the bucket are those of the design, and no foreign text gets into one."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_clip_that_is_not_a_partition_makes_no_key(clip: str) -> None:
         layout.current_key(clip)
 
 
-def test_manifests_are_told_from_other_keys_of_a_listing() -> None:
+def test_manifests_are_recognised_among_the_keys_of_a_listing() -> None:
     assert layout.manifest_of(layout.manifest_key("city-sunset", "a1")) == ("city-sunset", "a1")
     for key in (
         layout.current_key("city-sunset"),

@@ -1,4 +1,4 @@
-"""The manifest: canonical, read back whole, free of signatures, and described by its published schema."""
+"""The manifest: canonical, read back unchanged, free of signatures, and described by its published schema."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -74,7 +74,7 @@ def a_manifest(**changes: object) -> Manifest:
     return Manifest.model_validate(values | changes)
 
 
-def test_a_manifest_is_read_back_as_it_was_and_equal_ones_are_equal_bytes() -> None:
+def test_a_manifest_is_read_back_unchanged_and_equal_ones_have_equal_bytes() -> None:
     manifest = a_manifest()
     data = manifest.to_json_bytes()
     assert Manifest.from_json_bytes(data, where="s3://b/k") == manifest
@@ -94,7 +94,7 @@ def test_times_are_utc_and_money_is_exact() -> None:
         Cost(micros=400_000, usd="4", state="confirmed")
 
 
-def test_an_ai_made_clip_says_so() -> None:
+def test_a_manifest_declares_its_clip_as_made_by_ai() -> None:
     plain = json.loads(a_manifest().to_json_bytes())
     assert plain["disclosure"]["digital_source_type"].endswith("/digitalsourcetype/trainedAlgorithmicMedia")
 
@@ -110,7 +110,7 @@ def test_signed_addresses_lose_their_signature() -> None:
     assert "canary" not in text
     assert "user:pw" not in text
     assert "https://bucket.example.com/a.png" in text
-    assert "https://example.com/?q=1 for the mood" in text, "a prompt is kept as it was sent"
+    assert "https://example.com/?q=1 for the mood" in text, "a prompt is stored as it was sent"
 
 
 def test_every_manifest_fits_the_published_schema() -> None:
@@ -133,7 +133,7 @@ def test_every_manifest_fits_the_published_schema() -> None:
         ),
     ],
 )
-def test_what_is_not_a_manifest_is_said_with_its_place(data: bytes, sentence: str) -> None:
+def test_an_invalid_manifest_is_an_error_with_its_address(data: bytes, sentence: str) -> None:
     with pytest.raises(
         ManifestError, match=rf"s3://b/k is not a manifest of version 2 or older: .*{sentence}"
     ):
@@ -156,7 +156,7 @@ def test_a_manifest_of_the_first_version_is_still_read() -> None:
     assert manifest.manifest_version == 2
 
 
-def test_a_failed_check_keeps_a_clip_apart_until_a_person_accepts_it() -> None:
+def test_a_failed_check_quarantines_a_clip_until_a_person_accepts_it() -> None:
     failed = Check(name="black", outcome="failed", detail="the picture is black for 3.0 s")
     warned = Check(name="duplicate", outcome="warned", detail="it looks like clip-b")
     assert a_manifest(checks=[warned]).quarantined_for is None

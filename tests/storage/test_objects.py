@@ -1,4 +1,4 @@
-"""The object store against two real servers: what is stored is verified, immutable and survives lost answers."""
+"""The object store on two real servers: stored objects are verified and immutable, and lost answers lose none."""
 
 import hashlib
 import threading
@@ -36,13 +36,13 @@ def test_a_stored_file_is_found_with_size_and_bytes(store: ObjectStore, some_fil
     assert store.uri("videos/c/a.mp4") == f"s3://{store.bucket}/videos/c/a.mp4"
 
 
-def test_what_is_not_there_is_none_and_not_an_error(store: ObjectStore) -> None:
+def test_a_missing_object_is_none_and_not_an_error(store: ObjectStore) -> None:
     assert store.get_bytes("nothing") is None
     assert store.head("nothing") is None
     assert list(store.list_keys("nothing/")) == []
 
 
-def test_the_same_bytes_again_are_our_own_lost_answer(store: ObjectStore, some_file: Path) -> None:
+def test_storing_the_same_bytes_again_is_a_success(store: ObjectStore, some_file: Path) -> None:
     digest = sha256(some_file.read_bytes())
     first = store.put_file("k", some_file, sha256=digest, content_type="video/mp4")
     again = store.put_file("k", some_file, sha256=digest, content_type="video/mp4")
@@ -77,7 +77,7 @@ def test_keys_are_listed_by_prefix_over_several_pages(
     assert {item.size for item in store.list_objects("videos/")} == {2}
 
 
-def test_an_object_larger_than_asked_for_is_not_read(store: ObjectStore) -> None:
+def test_an_object_above_the_size_limit_is_not_read(store: ObjectStore) -> None:
     store.put_bytes("big", b"x" * 1001, content_type="text/plain")
     with pytest.raises(StorageError, match="1,001 bytes"):
         store.get_bytes("big", max_bytes=1000)
@@ -89,7 +89,7 @@ def test_threads_share_a_store(store: ObjectStore) -> None:
     assert len(list(store.list_keys("t/"))) == 40
 
 
-def test_a_bucket_is_made_once_and_missed_when_it_is_not_there(settings: S3Settings) -> None:
+def test_a_bucket_is_made_once_and_a_missing_one_is_an_error(settings: S3Settings) -> None:
     store = ObjectStore(settings)
     with pytest.raises(NoSuchBucketError, match=r"no such bucket.*Create it"):
         store.check()
@@ -117,7 +117,9 @@ def test_a_file_that_differs_from_its_digest_is_not_stored(
         ({"access_key_id": "somebody"}, "does not know this access key id"),
     ],
 )
-def test_a_wrong_key_is_said_at_once(rclone_s3: EmbeddedS3, change: dict[str, object], sentence: str) -> None:
+def test_a_wrong_key_is_an_error_at_once(
+    rclone_s3: EmbeddedS3, change: dict[str, object], sentence: str
+) -> None:
     store = ObjectStore(rclone_s3.settings.model_copy(update=change))
     with pytest.raises(AccessDeniedError, match=sentence) as caught:
         store.check()
@@ -126,7 +128,7 @@ def test_a_wrong_key_is_said_at_once(rclone_s3: EmbeddedS3, change: dict[str, ob
         store.head("k")
 
 
-def test_a_server_that_is_not_there_is_unavailable_and_names_its_address() -> None:
+def test_the_error_of_a_missing_server_names_its_address() -> None:
     nowhere = S3Settings(
         bucket="dailies",
         endpoint_url="http://127.0.0.1:1",
@@ -137,7 +139,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_names_its_address() -> No
         ObjectStore(nowhere).check()
 
 
-def test_without_credentials_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_the_error_names_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -147,7 +149,7 @@ def test_without_credentials_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch
         ObjectStore(S3Settings(bucket="dailies", endpoint_url="http://127.0.0.1:1")).check()
 
 
-def test_settings_want_both_halves_of_a_key_and_show_no_secret() -> None:
+def test_settings_require_both_halves_of_a_key_and_show_no_secret() -> None:
     with pytest.raises(ValidationError, match="give both or neither") as caught:
         S3Settings(bucket="dailies", secret_access_key=SecretStr("canary-secret"))
     assert "canary" not in str(caught.value)
@@ -156,7 +158,7 @@ def test_settings_want_both_halves_of_a_key_and_show_no_secret() -> None:
 
 
 class Flaky(BaseHTTPRequestHandler):
-    """In front of a real server: answers the next requests as told, passes the others on."""
+    """A proxy before a real server: it answers the next requests as scripted, and passes the others on."""
 
     protocol_version = "HTTP/1.1"
     script: list[str]
@@ -216,7 +218,7 @@ class Flaky(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def flaky(moto_s3: S3Settings):
-    """A store whose way to moto can be told to fail; moto checks no signatures, so that a proxy can stand in between."""
+    """A store whose connection to moto can be broken; moto checks no signatures, so a proxy can stand in between."""
     ObjectStore(moto_s3).ensure_bucket()
     handler = type("Handler", (Flaky,), {"script": [], "seen": [], "target": moto_s3.endpoint_url})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -234,7 +236,7 @@ def flaky(moto_s3: S3Settings):
     server.server_close()
 
 
-def test_an_outage_is_ridden_out(flaky) -> None:
+def test_a_short_outage_is_waited_out(flaky) -> None:
     handler, store = flaky
     handler.script[:] = ["pass", "503", "cut", "503"]
     store.put_bytes("outage", b"data", content_type="text/plain")
@@ -248,7 +250,7 @@ def test_a_lost_answer_of_our_own_put_is_a_success(flaky) -> None:
     stored = store.put_bytes("lost-answer", b"data", content_type="text/plain")
     assert stored.size == 4
     assert handler.seen == ["HEAD", "PUT", "PUT", "HEAD"], (
-        "the second PUT meets 412, and a HEAD tells that it is ours"
+        "the second PUT gets 412, and a HEAD shows that the object is ours"
     )
 
 
@@ -269,7 +271,7 @@ def test_an_outage_that_lasts_ends_with_a_clear_error(flaky) -> None:
     assert 2 <= len(handler.seen) < 10
 
 
-def test_a_server_that_stores_other_bytes_is_found_out(flaky) -> None:
+def test_a_server_that_stores_other_bytes_is_detected(flaky) -> None:
     handler, store = flaky
     handler.script[:] = ["pass", "store evil"]
     with pytest.raises(CorruptUploadError, match="not what was sent"):

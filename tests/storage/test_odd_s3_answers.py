@@ -1,4 +1,4 @@
-"""Answers of S3 servers that leave out what is optional, or that cannot be read, end in the bucket's own errors."""
+"""S3 answers without optional parts, or unreadable ones, give the bucket's own errors."""
 
 import contextlib
 from collections.abc import Callable
@@ -62,10 +62,10 @@ ODD = {
 
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED.keys())
 @pytest.mark.parametrize("sent", ODD.values(), ids=ODD.keys())
-def test_an_answer_that_cannot_be_read_is_an_error_of_the_bucket(
+def test_an_unreadable_answer_is_an_error_of_the_bucket(
     sent: bytes, ask: Callable[[ObjectStore], object]
 ) -> None:
-    # some of it means something for some requests; nothing else than our own errors may come of the rest
+    # some of these answers are valid for some requests; the others may raise only our own errors
     with answering(sent) as server, contextlib.suppress(DailiesError):
         ask(store_at(server.origin))
 
@@ -89,7 +89,7 @@ def test_any_bytes_end_in_an_error_of_the_bucket(sent: bytes, ask: Callable[[Obj
         ask(store_at(server.origin))
 
 
-def test_what_cannot_be_read_says_so_and_where() -> None:
+def test_the_error_of_an_unreadable_answer_names_the_server() -> None:
     sent = said(b"<ListBucketResult><Contents><Key>a/b</Key><Size>big</Size></Contents></ListBucketResult>")
     with answering(sent) as server, pytest.raises(StorageError, match="cannot be read as S3") as caught:
         list(store_at(server.origin).list_objects("a/"))
@@ -103,7 +103,7 @@ def page(*keys: str, truncated: bool = True) -> bytes:
     )
 
 
-def test_a_list_without_a_token_goes_on_after_its_last_key() -> None:
+def test_a_list_without_a_token_continues_after_its_last_key() -> None:
     pages = iter([page("a/1", "a/2"), page("a/3"), page()])
     with answering(lambda _: next(pages)) as server:
         found = list(store_at(server.origin).list_objects("a/"))
@@ -112,18 +112,18 @@ def test_a_list_without_a_token_goes_on_after_its_last_key() -> None:
     assert b"start-after=a%2F3" in server.requests[2]
 
 
-def test_a_list_that_begins_again_and_again_is_no_list() -> None:
+def test_a_list_that_always_begins_again_is_refused() -> None:
     with answering(page("a/1", "a/2")) as server, pytest.raises(StorageError, match="begins again"):
         list(store_at(server.origin).list_objects("a/"))
 
 
-def test_an_object_whose_length_is_not_said_has_that_of_the_list() -> None:
+def test_an_object_without_a_length_has_the_length_in_the_list() -> None:
     def sent(head: bytes) -> bytes:
         if head.startswith(b"HEAD"):
             return b'HTTP/1.1 200 OK\r\nETag: "e"\r\nConnection: close\r\n\r\n'
         if b"list-type=2" in head:
             return page("a/b", "a/bc", truncated=False)
-        # this server ends each connection, and one that says so is not asked again while it ends
+        # this server closes each connection; the header keeps the client from reusing one that is closing
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         return head + b"3\r\nabc\r\n0\r\n\r\n"
 
@@ -137,7 +137,7 @@ def test_an_object_whose_length_is_not_said_has_that_of_the_list() -> None:
             store.get_bytes("a/b", max_bytes=2)
 
 
-def test_a_body_that_breaks_off_is_an_outage() -> None:
+def test_a_body_that_ends_early_is_an_outage() -> None:
     with (
         answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc") as server,
         pytest.raises(UnavailableError),

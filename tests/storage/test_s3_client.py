@@ -1,4 +1,4 @@
-"""Addresses, names and addressing styles that a bucket may have, and how requests reach it then."""
+"""Addresses, names and addressing styles of buckets, and the requests that result."""
 
 from io import BytesIO
 
@@ -34,7 +34,7 @@ def settings(**given: object) -> S3Settings:
 
 
 def place(found: S3Settings, addressing: Addressing | None = None) -> str:
-    """Where a request for the key `a/b.mp4` goes."""
+    """The destination of a request for the key `a/b.mp4`."""
     asked: list[str] = []
 
     def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
@@ -90,14 +90,16 @@ def test_a_request_names_the_bucket_where_the_server_expects_it(
     assert place(settings(**given), addressing) == url
 
 
-def test_a_server_of_boto3s_own_settings_is_asked_in_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_from_boto3s_own_settings_gets_the_bucket_in_the_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio.example.com")
     found = settings(bucket="named-elsewhere")
     assert place(found) == "https://minio.example.com/named-elsewhere/a/b.mp4"
     assert ObjectStore(found).place == "s3://named-elsewhere/ at https://minio.example.com"
 
 
-def test_the_place_of_a_bucket_at_aws_is_aws() -> None:
+def test_without_an_address_a_bucket_is_at_aws() -> None:
     assert ObjectStore(settings(bucket="my-clips")).place == "s3://my-clips/ at AWS"
 
 
@@ -114,7 +116,7 @@ def test_the_place_of_a_bucket_at_aws_is_aws() -> None:
         ("https://s3.example.com/a b", "white space"),
     ],
 )
-def test_an_address_that_is_none_is_refused_with_its_variable_and_without_its_text(
+def test_an_invalid_address_is_refused_with_its_variable_and_without_its_text(
     endpoint: str, says: str
 ) -> None:
     found = Settings(DAILIES_S3_BUCKET="clips", DAILIES_S3_ENDPOINT=endpoint)
@@ -131,7 +133,7 @@ def test_an_empty_address_is_aws() -> None:
 @pytest.mark.parametrize(
     "bucket", ["ab", "..", "...", "a/b", "../etc", "a b", "clips?", "clip\u0455", "a" * 256]
 )
-def test_a_name_that_no_bucket_has_is_refused(bucket: str) -> None:
+def test_an_invalid_bucket_name_is_refused(bucket: str) -> None:
     with pytest.raises(ValidationError, match="a bucket's name has 3 to 255"):
         settings(bucket=bucket)
 
@@ -151,7 +153,7 @@ def test_a_name_that_no_bucket_has_is_refused(bucket: str) -> None:
         ("a" * 64, "https://s3.example.com", False),
     ],
 )
-def test_what_no_hosts_name_can_hold_is_refused_where_that_is_asked_for(
+def test_a_bucket_name_that_no_host_name_can_contain_is_refused_for_virtual_hosts(
     bucket: str, endpoint: str | None, can: bool
 ) -> None:
     assert settings(bucket=bucket, endpoint_url=endpoint).can_be_virtual == can
@@ -162,7 +164,7 @@ def test_what_no_hosts_name_can_hold_is_refused_where_that_is_asked_for(
             settings(bucket=bucket, endpoint_url=endpoint, addressing="virtual")
 
 
-def test_patience_makes_no_second_client() -> None:
+def test_other_timeouts_make_no_second_client() -> None:
     one = settings(endpoint_url="https://s3.example.com")
     assert client_for(one) is client_for(one.model_copy(update={"ride_out_seconds": 5}))
 
@@ -171,7 +173,7 @@ def listed(server: RawServer) -> list[object]:
     return list(ObjectStore(settings(endpoint_url=server.origin)).list_objects("a/"))
 
 
-def test_an_answer_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_read_up_to_a_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST_BYTES", 1 << 20)
     filler = b"<!--" + b"x" * (1 << 20) + b"-->"
     with answering(said(EMPTY[:18] + b" " * 100_000 + EMPTY[18:])) as server:
@@ -207,7 +209,7 @@ def test_an_answer_that_never_ends_is_an_outage(monkeypatch: pytest.MonkeyPatch)
         b"",
     ],
 )
-def test_what_is_no_list_is_not_taken_for_an_empty_bucket(body: bytes) -> None:
+def test_an_answer_that_is_no_list_is_not_taken_for_an_empty_bucket(body: bytes) -> None:
     with answering(said(body)) as server, pytest.raises(StorageError, match="where the list of a bucket"):
         listed(server)
 
@@ -221,6 +223,6 @@ def test_what_is_no_list_is_not_taken_for_an_empty_bucket(body: bytes) -> None:
         b'<s3:ListBucketResult xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/"/>',
     ],
 )
-def test_a_list_is_one_however_it_is_written(body: bytes) -> None:
+def test_a_list_is_read_in_every_valid_xml_form(body: bytes) -> None:
     with answering(said(body)) as server:
         assert listed(server) == []

@@ -1,4 +1,4 @@
-"""Kinds of S3 servers: each ends in a stored clip, or in a refusal before the first purchase that names what is missing."""
+"""Kinds of S3 servers: each stores a clip, or is refused before the first purchase with the missing feature named."""
 
 import re
 import socket
@@ -35,7 +35,7 @@ def connections() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`s3.test` and the buckets' hosts below it are this machine."""
+    """Resolve `s3.test` and the hosts of its buckets to this machine."""
     resolve = socket.getaddrinfo
 
     def resolved(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ class Kind:
     ways: Ways = field(default_factory=Ways)
     how: dict[str, Any] = field(default_factory=dict)
     named: bool = False
-    """Whether its address is a name instead of numbers."""
+    """Whether the server's address is a name instead of numbers."""
 
 
 def in_list(change: Callable[[bytes], bytes]) -> Retouch:
@@ -99,7 +99,7 @@ def refuses_paths(status: int, code: str) -> Oddity:
 
 
 def once(oddity: Oddity) -> Oddity:
-    """Odd at the first request that it concerns."""
+    """The oddity at the first request that it concerns."""
     done: list[bool] = []
 
     def odd(asked: Request) -> tuple[int, str, str] | None:
@@ -135,7 +135,7 @@ NAMESPACE = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 KINDS = {
     "nothing odd": Kind(),
-    # where the bucket is
+    # the bucket's address
     "virtual hosts only (OSS)": Kind(
         refuses_paths(403, "SecondLevelDomainForbidden"), ways=VIRTUAL, named=True
     ),
@@ -156,7 +156,7 @@ KINDS = {
         lacks(404, "NotFound", "Route not found", lambda asked: not asked.is_based),
         how={"base": "/storage/v1/s3"},
     ),
-    # what answers leave out, and how they are written
+    # missing parts of answers, and their form
     "no Content-Length": Kind(retouch=no_length),
     "no LastModified": Kind(retouch=without("LastModified")),
     "no NextContinuationToken": Kind(retouch=without("NextContinuationToken")),
@@ -176,7 +176,7 @@ KINDS = {
     "a weak ETag": Kind(how={"etag": lambda md5: f'W/"{md5}"'}),
     "an ETag that is no MD5": Kind(how={"etag": lambda _: '"opaque-5"'}),
     "no ETag": Kind(how={"etag": lambda _: None}),
-    # what servers cannot do
+    # missing features
     "the older list only": Kind(
         ignores("list-type", "start-after", "continuation-token"),
         without("(?:NextContinuationToken|KeyCount)"),
@@ -207,7 +207,7 @@ KINDS = {
         lacks(403, "SignatureDoesNotMatch", "Invalid argument.", lambda a: a.is_put and a.has_checksum),
         ways=Ways(checksum=False),
     ),
-    # what passes, and what is found out
+    # temporary faults, and results of the trial
     "busy for a moment": Kind(once(lacks(503, "SlowDown", "busy", lambda asked: asked.is_list))),
     "an error with the status 200": Kind(once(error_in_200)),
     "another region (400)": wants_region(400, "AuthorizationHeaderMalformed"),
@@ -227,7 +227,7 @@ def settings_of(server: OddS3, *, named: bool = False) -> S3Settings:
 
 
 def deliver(store: ObjectStore, path: Path) -> bool:
-    """Store a clip as a delivery does; whether it was streamed."""
+    """Store a clip as a delivery does; returns whether it was streamed."""
     with serving() as cdn:
         cdn.files["/clip.mp4"] = File()
         policy = DownloadPolicy(allowed_origins=frozenset({cdn.origin}), pause_seconds=0)
@@ -237,7 +237,7 @@ def deliver(store: ObjectStore, path: Path) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_every_kind_of_server_takes_a_clip(tmp_path: Path, ledger: Ledger, kind: Kind) -> None:
+def test_every_kind_of_server_stores_a_clip(tmp_path: Path, ledger: Ledger, kind: Kind) -> None:
     with odd_s3.odd_s3(kind.oddity, retouch=kind.retouch, **kind.how) as server:
         store = ObjectStore(settings_of(server, named=kind.named))
         bind_bucket(ledger, store, buying=True)
@@ -256,7 +256,7 @@ def test_every_kind_of_server_takes_a_clip(tmp_path: Path, ledger: Ledger, kind:
 
 
 def everything(status: int, body: bytes, **headers: str) -> Kind:
-    """A server that answers the same to every request."""
+    """A server with the same answer to every request."""
 
     def same(asked: Request, answer: Answer) -> Answer:
         return Answer(status, body, {"Content-Length": str(len(body)), **headers})
@@ -265,14 +265,14 @@ def everything(status: int, body: bytes, **headers: str) -> Kind:
 
 
 def forgets(asked: Request, answer: Answer) -> Answer:
-    """What was stored is not there."""
+    """Stored objects are not there."""
     if asked.method in {"HEAD", "GET"} and not asked.is_list:
         return Answer(404, b"<Error><Code>NoSuchKey</Code></Error>", {"Content-Length": "37"})
     return answer
 
 
 def cuts(asked: Request, answer: Answer) -> Answer:
-    """Objects come back without their end."""
+    """Objects are returned without their end."""
     if asked.method == "GET" and not asked.is_list and answer.status == 200:
         answer.body = answer.body[:-1]
         answer.headers["Content-Length"] = str(len(answer.body))
@@ -352,12 +352,12 @@ UNFIT: dict[str, tuple[Kind, str]] = {
 
 
 @pytest.mark.parametrize(("kind", "says"), UNFIT.values(), ids=UNFIT.keys())
-def test_a_server_that_takes_no_clip_is_refused_before_buying(kind: Kind, says: str) -> None:
+def test_a_server_that_stores_no_clip_is_refused_before_buying(kind: Kind, says: str) -> None:
     with odd_s3.odd_s3(kind.oddity, retouch=kind.retouch, **kind.how) as server:
         store = ObjectStore(settings_of(server, named=kind.named))
         with pytest.raises(UnfitBucketError, match=says) as caught:
             try_bucket(store).refuse(store)
-        assert len(server.seen) < 30, "no redirect is followed round and round"
+        assert len(server.seen) < 30, "no redirect is followed in a circle"
         assert "canary" not in str(caught.value)
         assert "Nothing was bought" in str(caught.value)
 
@@ -376,7 +376,7 @@ def test_the_addressing_is_known_to_every_process_of_the_ledger(
         assert all(asked.is_virtual for asked in server.seen)
 
 
-def test_a_setting_goes_before_what_was_found_out(ledger: Ledger) -> None:
+def test_a_setting_overrides_the_result_of_the_trial(ledger: Ledger) -> None:
     with odd_s3.odd_s3(odd_s3.NOTHING) as server:
         settings = settings_of(server, named=True)
         bind_bucket(ledger, ObjectStore(settings), buying=True)
@@ -387,8 +387,8 @@ def test_a_setting_goes_before_what_was_found_out(ledger: Ledger) -> None:
         assert all(asked.is_virtual for asked in server.seen)
 
 
-def test_a_bucket_that_answers_in_the_path_is_not_asked_for_its_host() -> None:
-    """A refusal of one object says nothing about the bucket's place."""
+def test_a_bucket_that_works_in_the_path_is_not_tried_at_its_host() -> None:
+    """A refusal of one object says nothing about the bucket's address."""
     refusal = lacks(403, "AccessDenied", "", lambda asked: asked.is_put)
     with odd_s3.odd_s3(refusal) as server:
         store = ObjectStore(settings_of(server, named=True))
@@ -399,7 +399,7 @@ def test_a_bucket_that_answers_in_the_path_is_not_asked_for_its_host() -> None:
         assert len([asked for asked in server.seen if asked.is_list]) == 1, "the bucket is listed once"
 
 
-def test_two_addresses_of_one_bucket_do_not_undo_each_others_trial(ledger: Ledger) -> None:
+def test_two_addresses_of_one_bucket_keep_separate_trials(ledger: Ledger) -> None:
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as server:
         one, other = (ObjectStore(settings_of(server, named=named)) for named in (False, True))
         for store in (one, other, one, other):
@@ -408,7 +408,7 @@ def test_two_addresses_of_one_bucket_do_not_undo_each_others_trial(ledger: Ledge
         assert len(tried) == 2
 
 
-def test_a_trial_in_this_process_does_not_change_what_a_delivery_does_meanwhile() -> None:
+def test_a_trial_in_this_process_does_not_change_a_delivery_in_progress() -> None:
     with odd_s3.odd_s3(odd_s3.LOCKED) as server:
         store = ObjectStore(server.settings)
         seen: list[Ways] = []
@@ -429,7 +429,7 @@ def test_a_refusal_without_a_body_gets_its_reason_from_a_list() -> None:
         ObjectStore(server.settings).head("a/b")
 
 
-def test_a_trial_shows_every_feature_and_what_it_does_without() -> None:
+def test_a_trial_shows_every_feature_and_the_substitute_for_a_missing_one() -> None:
     with odd_s3.odd_s3(odd_s3.all_of(odd_s3.NO_CONDITIONS, odd_s3.KEEPS_EVERYTHING)) as server:
         trial = try_bucket(ObjectStore(server.settings))
     lacking = {row.name: row.note for row in trial.features if row.support is not Support.SUPPORTED}
@@ -440,7 +440,7 @@ def test_a_trial_shows_every_feature_and_what_it_does_without() -> None:
     assert len(trial.features) == len({row.name for row in trial.features}) == 16
 
 
-def test_a_trial_names_all_that_is_missing_at_once() -> None:
+def test_a_trial_names_all_missing_features_at_once() -> None:
     def odd(asked: Request) -> tuple[int, str, str] | None:
         reads = asked.method == "GET" and not asked.is_list
         overwrites = asked.is_put and asked.path.endswith(".json")
@@ -454,7 +454,7 @@ def test_a_trial_names_all_that_is_missing_at_once() -> None:
     assert [row.name for row in trial.missing] == ["store a file", "store and replace small objects"]
 
 
-def test_versions_and_delete_markers_are_no_hindrance(moto_s3: S3Settings, tmp_path: Path) -> None:
+def test_versions_and_delete_markers_do_not_prevent_storing(moto_s3: S3Settings, tmp_path: Path) -> None:
     settings = moto_s3.model_copy(update={"bucket": "versioned", "ride_out_seconds": 1.0})
     store = ObjectStore(settings)
     store.ensure_bucket()
@@ -463,4 +463,4 @@ def test_versions_and_delete_markers_are_no_hindrance(moto_s3: S3Settings, tmp_p
     assert deliver(store, tmp_path / "clip.mp4")
     store.discard(KEY)
     assert store.head(KEY) is None
-    assert deliver(store, tmp_path / "clip.mp4"), "a delete marker does not keep its key"
+    assert deliver(store, tmp_path / "clip.mp4"), "a delete marker does not occupy its key"

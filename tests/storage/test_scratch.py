@@ -1,4 +1,4 @@
-"""Scratch folders: gone at the end of a block, and gone after the process that used them died."""
+"""Scratch folders: removed at the end of a block, and after the death of their process."""
 
 import fcntl
 import os
@@ -12,21 +12,21 @@ import pytest
 from resources.storage.scratch import scratch_folder, sweep
 
 
-def test_a_folder_is_there_for_the_block_and_then_gone(tmp_path: Path) -> None:
+def test_a_folder_exists_for_the_block_only(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as folder:
         (folder / "clip.mp4").write_bytes(b"bytes")
-        assert sweep(tmp_path) == 0, "one that is in use stays"
+        assert sweep(tmp_path) == 0, "a folder in use stays"
         assert (folder / "clip.mp4").exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_goes_with_an_error(tmp_path: Path) -> None:
+def test_a_folder_is_removed_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), scratch_folder(tmp_path):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(tmp_path: Path) -> None:
+def test_folders_of_killed_processes_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from resources.storage.scratch import scratch_folder\n"
         "with scratch_folder(Path(sys.argv[1])) as folder:\n"
@@ -43,8 +43,8 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_never_there_unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep between the making of a folder and its lock once took it away from a living process."""
+def test_a_folder_never_exists_without_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep between the creation of a folder and its lock once removed a living process's folder."""
     lock, swept = fcntl.flock, []
 
     def sweep_first(file: Any, how: int) -> None:
@@ -58,7 +58,7 @@ def test_a_folder_is_never_there_unlocked(tmp_path: Path, monkeypatch: pytest.Mo
     assert swept == [0]
 
 
-def test_one_that_was_never_made_is_swept_in_the_end(tmp_path: Path) -> None:
+def test_an_unfinished_folder_is_swept_in_the_end(tmp_path: Path) -> None:
     half = tmp_path / ".making-x"
     half.mkdir()
     assert sweep(tmp_path) == 0
@@ -67,7 +67,7 @@ def test_one_that_was_never_made_is_swept_in_the_end(tmp_path: Path) -> None:
     assert not half.exists()
 
 
-def test_other_things_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
     (tmp_path / "clip-by-hand").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
     assert sweep(tmp_path) == 0

@@ -1,4 +1,4 @@
-"""Transfers: both ways at once, looked at before anything is visible, whole in the bucket or not there at all."""
+"""Transfers: download and upload at once, inspected before anything is visible, complete in the bucket or not there at all."""
 
 import hashlib
 import threading
@@ -52,7 +52,7 @@ def stored(store: ObjectStore) -> list[str]:
     return list(store.list_keys(""))
 
 
-def test_a_clip_goes_to_the_bucket_while_it_arrives(
+def test_a_clip_is_uploaded_while_it_arrives(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
     server.files["/clip.mp4"] = File()
@@ -62,7 +62,7 @@ def test_a_clip_goes_to_the_bucket_while_it_arrives(
     assert store.get_bytes(KEY) == path.read_bytes() == MP4
 
 
-def test_nothing_is_visible_before_the_whole_file_was_looked_at(
+def test_nothing_is_visible_before_the_whole_file_was_inspected(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
     server.files["/clip.mp4"] = File()
@@ -73,11 +73,11 @@ def test_nothing_is_visible_before_the_whole_file_was_looked_at(
         return KEY
 
     moved(server, store, tmp_path / "clip.mp4", policy, decide=decide)
-    assert seen == [(True, [])], "looked at once, whole, with nothing in the bucket yet"
+    assert seen == [(True, [])], "inspected once, complete, with nothing in the bucket yet"
     assert stored(store) == [KEY]
 
 
-def test_what_belongs_elsewhere_never_appears_where_it_was_going(
+def test_a_clip_that_belongs_elsewhere_never_appears_at_its_first_key(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
     server.files["/clip.mp4"] = File()
@@ -85,10 +85,10 @@ def test_what_belongs_elsewhere_never_appears_where_it_was_going(
     assert (found.key, found.streamed) == (APART, False)
     assert stored(store) == [APART]
     assert store.get_bytes(APART) == MP4
-    assert len(server.files["/clip.mp4"].seen) == 1, "it is fetched once"
+    assert len(server.files["/clip.mp4"].seen) == 1, "the file is fetched once"
 
 
-def test_an_error_of_the_look_is_raised_and_nothing_is_stored(
+def test_an_error_of_the_inspection_is_raised_and_nothing_is_stored(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
     server.files["/clip.mp4"] = File()
@@ -111,7 +111,7 @@ def test_a_cut_at_any_tenth_is_resumed(
     assert store.get_bytes(KEY) == MP4
 
 
-def test_a_server_that_does_not_say_how_long_it_is_is_stored_from_the_file(
+def test_an_answer_without_a_length_is_stored_from_the_file(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
     server.files["/clip.mp4"] = File(headers={"Transfer-Encoding": "chunked"})
@@ -135,7 +135,7 @@ def _change(file: File) -> None:
     ],
     ids=["changed", "shorter than it says", "a page", "nothing", "2 GB", "always cut"],
 )
-def test_what_cannot_be_fetched_leaves_nothing_in_the_bucket(
+def test_a_failed_download_leaves_nothing_in_the_bucket(
     server: Hostile,
     store: ObjectStore,
     policy: DownloadPolicy,
@@ -153,7 +153,7 @@ def test_what_cannot_be_fetched_leaves_nothing_in_the_bucket(
 def test_the_same_clip_again_is_a_success_and_another_one_a_conflict(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
-    """A worker that died between storing the video and writing its manifest."""
+    """A worker died between storing the video and writing its manifest."""
     server.files["/clip.mp4"] = File()
     moved(server, store, tmp_path / "clip.mp4", policy)
     again = moved(server, store, tmp_path / "clip.mp4", policy)
@@ -164,7 +164,7 @@ def test_the_same_clip_again_is_a_success_and_another_one_a_conflict(
     assert store.get_bytes(KEY) == MP4
 
 
-def test_a_transfer_that_is_told_to_stop_stops(
+def test_a_transfer_stops_on_request(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
     server.files["/clip.mp4"] = File()
@@ -175,7 +175,7 @@ def test_a_transfer_that_is_told_to_stop_stops(
     assert stored(store) == []
 
 
-def test_a_full_disk_is_said_and_nothing_is_stored(
+def test_a_full_disk_is_an_error_and_nothing_is_stored(
     server: Hostile,
     store: ObjectStore,
     policy: DownloadPolicy,
@@ -209,7 +209,7 @@ def test_a_full_disk_is_said_and_nothing_is_stored(
 
 
 class Failing:
-    """A store whose stream breaks in some way; what is stored from a file goes through."""
+    """A store whose stream breaks in a given way; storing from a file works."""
 
     def __init__(self, store: ObjectStore, after: int, error: Exception, *, stores: bool = False) -> None:
         self._store, self._after, self._error, self._stores = store, after, error, stores
@@ -236,7 +236,7 @@ def test_a_bucket_that_breaks_on_the_way_gets_the_rest_from_the_file(
     found = moved(server, broken, tmp_path / "clip.mp4", policy)
     assert (found.streamed, found.sha256) == (False, SHA256)
     assert store.get_bytes(KEY) == MP4
-    assert len(file.seen) == 1, "what was fetched is not fetched again"
+    assert len(file.seen) == 1, "the fetched bytes are not fetched again"
 
 
 def test_a_lost_answer_of_our_own_stream_is_a_success(
@@ -255,13 +255,13 @@ def test_memory_does_not_grow_with_the_file(
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     with pytest.MonkeyPatch.context() as patch:
-        # the server and, with moto, the bucket live in this process; only our own side is looked at
+        # the server and, with moto, the bucket live in this process; only our own side is measured
         patch.setattr("resources.storage.transfer._stream", lambda *_: False)
         patch.setattr(ObjectStore, "put_file", lambda *_, **__: None)
         moved(server, store, tmp_path / "clip.mp4", policy)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    # the server's own buffers are in it: on a busy machine 10 MB were seen
+    # the server's own buffers are included: 10 MB were seen on a busy machine
     assert peak < 15_000_000
 
 

@@ -1,4 +1,4 @@
-"""A bucket is tried with what a delivery needs: what it lacks is done without, or it is refused before anything is bought."""
+"""A bucket is tried with the requests of a delivery: a missing feature is replaced, or the bucket is refused before anything is bought."""
 
 import hashlib
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ def connections() -> Iterator[None]:
 
 
 def tried(store: ObjectStore) -> Ways:
-    """What the trial of a bucket that fits has found out."""
+    """The result of the trial of a fit bucket."""
     trial = try_bucket(store)
     trial.refuse(store)
     return trial.ways
 
 
 def deliver(server: OddS3, path: Path) -> bool:
-    """Store a clip and its manifest as a delivery does, and neither in the place of another; whether it was streamed."""
+    """Store a clip and its manifest as a delivery does, neither over the other; returns whether the clip was streamed."""
     store = ObjectStore(server.settings)
     with serving() as cdn:
         cdn.files["/clip.mp4"] = File()
@@ -86,7 +86,7 @@ SERVERS: dict[str, tuple[Oddity, Ways]] = {
 
 
 @pytest.mark.parametrize(("oddity", "ways"), SERVERS.values(), ids=SERVERS.keys())
-def test_what_a_server_lacks_is_found_by_the_trial_and_done_without(
+def test_the_trial_finds_missing_features_and_deliveries_work_without_them(
     tmp_path: Path, oddity: Oddity, ways: Ways
 ) -> None:
     with odd_s3.odd_s3(oddity) as server:
@@ -98,14 +98,12 @@ def test_what_a_server_lacks_is_found_by_the_trial_and_done_without(
         refused_before = len(server.seen)
         assert deliver(server, tmp_path / "clip.mp4") == ways.stream
         assert not any(oddity(asked) for asked in server.seen[refused_before:] if asked.method != "DELETE"), (
-            "nothing is asked for again that was refused"
+            "no refused feature is requested again"
         )
 
 
 @pytest.mark.parametrize(("oddity", "ways"), SERVERS.values(), ids=SERVERS.keys())
-def test_a_process_that_knows_of_no_trial_finds_its_way_too(
-    tmp_path: Path, oddity: Oddity, ways: Ways
-) -> None:
+def test_a_process_without_a_trial_works_too(tmp_path: Path, oddity: Oddity, ways: Ways) -> None:
     with odd_s3.odd_s3(oddity) as server:
         deliver(server, tmp_path / "clip.mp4")
         assert ObjectStore(server.settings).ways.checksum == ways.checksum
@@ -154,7 +152,7 @@ UNFIT: dict[str, tuple[Oddity, str]] = {
 
 
 @pytest.mark.parametrize(("oddity", "says"), UNFIT.values(), ids=UNFIT.keys())
-def test_a_bucket_that_cannot_take_a_clip_is_refused_and_says_what_is_missing(
+def test_a_bucket_that_cannot_store_a_clip_is_refused_with_the_missing_feature(
     oddity: Oddity, says: str
 ) -> None:
     with odd_s3.odd_s3(oddity) as server, pytest.raises(UnfitBucketError, match=says) as caught:
@@ -164,7 +162,7 @@ def test_a_bucket_that_cannot_take_a_clip_is_refused_and_says_what_is_missing(
     assert server.keys() == []
 
 
-def test_a_list_that_does_not_show_what_was_stored_is_no_list() -> None:
+def test_a_list_that_does_not_show_stored_objects_is_refused() -> None:
     class Forgetful(OddS3):
         def keys(self, prefix: str = "") -> list[str]:
             return []
@@ -187,7 +185,7 @@ def test_a_server_that_is_down_is_not_called_unfit() -> None:
         tried(ObjectStore(settings))
 
 
-def test_an_outage_in_the_middle_teaches_nothing() -> None:
+def test_an_outage_during_the_trial_proves_nothing() -> None:
     with odd_s3.odd_s3(lacks(503, "SlowDown", "busy", is_put)) as server:
         with pytest.raises(UnavailableError):
             tried(ObjectStore(server.settings))
@@ -196,7 +194,7 @@ def test_an_outage_in_the_middle_teaches_nothing() -> None:
         assert tried(ObjectStore(server.settings)) == ALL
 
 
-def test_a_refusal_of_what_no_way_leaves_out_is_the_first_ones(tmp_path: Path) -> None:
+def test_a_refusal_without_a_substitute_is_reported_as_it_first_came(tmp_path: Path) -> None:
     refusal = lacks(400, "InvalidRequest", "tags are required here", is_put)
     with odd_s3.odd_s3(refusal) as server, pytest.raises(UnsupportedError, match="tags are required here"):
         ObjectStore(server.settings).put_bytes("a.json", b"{}", content_type="application/json")
@@ -210,14 +208,14 @@ def test_every_other_server_passes_its_trial(store: ObjectStore) -> None:
     assert list(store.list_keys(TRIALS)) == []
 
 
-def test_a_stream_that_is_refused_is_stored_from_its_file(tmp_path: Path) -> None:
+def test_a_refused_stream_is_stored_from_its_file(tmp_path: Path) -> None:
     with odd_s3.odd_s3(odd_s3.LOCKED) as server:
         learn(server.settings, ALL)
         assert not deliver(server, tmp_path / "clip.mp4")
-        assert not ObjectStore(server.settings).ways.stream, "the next one is not streamed at all"
+        assert not ObjectStore(server.settings).ways.stream, "the next clip is not streamed"
 
 
-def test_words_of_a_server_are_shown_without_what_cannot_be_seen() -> None:
+def test_texts_of_a_server_are_shown_without_invisible_characters() -> None:
     refusal = lacks(403, "Odd", "no\u202eway https://a.example/x?sig=canary", is_put)
     with odd_s3.odd_s3(refusal) as server, pytest.raises(UnfitBucketError) as caught:
         tried(ObjectStore(server.settings))
