@@ -48,6 +48,8 @@ from tests.postgres_server import PostgresServer
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of other modules."""
     config.pluginmanager.register(tiers)
+    # pytest collects garbage twice at its end, for half a second each: the second time it finds nothing
+    config.add_cleanup(gc.freeze)
 
 
 # collecting tests makes almost no garbage

@@ -119,8 +119,9 @@ def client_for(
     """
     if settings.addressing != "auto":
         addressing = settings.addressing
-    # retries are the caller's; a forked child must not share its parent's connections
-    name = (os.getpid(), settings.model_copy(update={"ride_out_seconds": 0}), addressing, signed_bodies)
+    # a client serves every bucket of its server, and retries are the caller's; a forked child must not share its parent's connections
+    of_server = settings.model_copy(update={"bucket": "", "ride_out_seconds": 0})
+    name = (os.getpid(), of_server, addressing, signed_bodies)
     client = _clients.get(name)
     if client is None:
         with _clients_lock:

@@ -22,9 +22,9 @@ from resources.production.delivery import INSPECTORS
 from resources.sandbox import SandboxSettings, media, running_sandbox, workshop
 from resources.sandbox.endpoints import Frame
 from resources.sandbox.media import ClipStore, Footage
-from resources.storage import s3_client
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
+from resources.storage.s3_client import client_for
 from resources.storage.trial import BucketTrial, try_bucket
 from resources.video.inspector import VideoInspector
 
@@ -159,11 +159,9 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
             }.items():
                 patch.setenv(name, value)
             made = House(data, sandbox, s3.folder, instance)
-            made.production.store().ensure_bucket()
+            client_for(made.production.settings().s3()).create_bucket(Bucket=bucket)
             yield made
             made.http.close()
-            for name in [name for name in s3_client._clients if name[1].bucket == bucket]:
-                s3_client._clients.pop(name).close()
 
 
 @pytest.fixture

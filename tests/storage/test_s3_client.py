@@ -9,7 +9,7 @@ from raw_server import RawServer, answering
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.settings import Settings
-from resources.storage import answers
+from resources.storage import answers, s3_client
 from resources.storage.errors import StorageError
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import Addressing, S3Settings, client_for
@@ -94,6 +94,8 @@ def test_a_server_from_boto3s_own_settings_gets_the_bucket_in_the_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio.example.com")
+    # a client that was made before asks AWS
+    monkeypatch.setattr(s3_client, "_clients", {})
     found = settings(bucket="named-elsewhere")
     assert place(found) == "https://minio.example.com/named-elsewhere/a/b.mp4"
     assert ObjectStore(found).place == "s3://named-elsewhere/ at https://minio.example.com"
@@ -164,9 +166,10 @@ def test_a_bucket_name_that_no_host_name_can_contain_is_refused_for_virtual_host
             settings(bucket=bucket, endpoint_url=endpoint, addressing="virtual")
 
 
-def test_other_timeouts_make_no_second_client() -> None:
+def test_neither_other_timeouts_nor_another_bucket_make_a_second_client() -> None:
     one = settings(endpoint_url="https://s3.example.com")
     assert client_for(one) is client_for(one.model_copy(update={"ride_out_seconds": 5}))
+    assert client_for(one) is client_for(one.model_copy(update={"bucket": "other-clips"}))
 
 
 def listed(server: RawServer) -> list[object]:
