@@ -1,4 +1,4 @@
-"""`dailies accept`, as a person types it: what waits in quarantine, why, and a word that delivers it."""
+"""`dailies accept` as a person types it: quarantined takes with their reasons, and their acceptance."""
 
 import dataclasses
 import json
@@ -67,7 +67,7 @@ def apart(depot: Depot, tmp_path: Path) -> Attempt:
     return attempt
 
 
-def test_what_waits_is_listed_with_its_reason_and_its_picture(depot: Depot, apart: Attempt) -> None:
+def test_quarantined_takes_are_listed_with_reason_and_picture(depot: Depot, apart: Attempt) -> None:
     shown = run("accept", "--long")
     assert shown.exit_code == 0
     for part in ("city-night", apart.id[:8], "the picture is black", "quarantine/city-night/"):
@@ -76,10 +76,12 @@ def test_what_waits_is_listed_with_its_reason_and_its_picture(depot: Depot, apar
     assert (listed["clip"], listed["take"], listed["checks"]["black"]) == ("city-night", apart.id, "failed")
 
 
-def test_a_word_delivers_it(depot: Depot, apart: Attempt) -> None:
+def test_accepting_a_take_delivers_it(depot: Depot, apart: Attempt) -> None:
     refused = CliRunner().invoke(app, ["accept", "city-night"], input="n\n")
     assert refused.exit_code == 1
-    assert depot.read(apart).state is AttemptState.QUARANTINED, "asked first, and the answer was no"
+    assert depot.read(apart).state is AttemptState.QUARANTINED, (
+        "the command asks first, and the answer was no"
+    )
     accepted = run("accept", "city-night", "--yes", "--why", "a night shot")
     assert accepted.exit_code == 0, accepted.output
     assert "delivered" in accepted.output
@@ -102,7 +104,7 @@ def test_a_take_can_be_named_by_the_beginning_of_its_id(depot: Depot, apart: Att
         (("city-night", "--take", "zzz"), "take zzz of city-night is not in quarantine; its takes there are"),
     ],
 )
-def test_what_is_not_there_is_said_with_what_is(
+def test_the_error_of_an_unknown_take_lists_the_existing_ones(
     depot: Depot, apart: Attempt, words: tuple[str, ...], says: str
 ) -> None:
     error = run("accept", *words, "--yes").exception
@@ -110,7 +112,7 @@ def test_what_is_not_there_is_said_with_what_is(
     assert says in str(error)
 
 
-def test_a_take_to_spare_is_only_meant_when_it_is_named(depot: Depot, apart: Attempt) -> None:
+def test_a_spare_take_is_accepted_only_by_its_id(depot: Depot, apart: Attempt) -> None:
     spare = dataclasses.replace(
         apart, id="f" * 32, seq=apart.seq + 1, subject_kind="spare", subject_key="city-night~ffff"
     )

@@ -1,4 +1,4 @@
-"""Every command that a message or a page advises exists, with its options."""
+"""Every command that a message or a page recommends exists, with its options."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ ADVICE = re.compile(
 
 
 def advised() -> dict[str, str]:
-    """Each advised command line, with a file that advises it."""
+    """Each recommended command line, with a file that recommends it."""
     found: dict[str, str] = {}
     for file in (
         ROOT / "README.md",
@@ -33,7 +33,7 @@ def advised() -> dict[str, str]:
 
 
 def mistake_in(line: str, root: Any) -> str | None:
-    """The word of a command line that does not exist."""
+    """The first word of a command line that does not exist."""
     words = [word for word in shlex.split(line) if word != "..."]
     command = root
     while words and hasattr(command, "commands"):
@@ -50,7 +50,7 @@ def mistake_in(line: str, root: Any) -> str | None:
     )
 
 
-def test_every_advised_command_and_option_exists() -> None:
+def test_every_recommended_command_and_option_exists() -> None:
     root = typer.main.get_command(app)
     wrong = {line: file for line, file in advised().items() if mistake_in(line, root) is not None}
     assert len(advised()) > 60

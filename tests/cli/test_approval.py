@@ -1,4 +1,4 @@
-"""Nothing is bought without a yes: the plan, the question, and what is refused at once."""
+"""Nothing is bought without a yes: the plan, the question, and clips that are refused at once."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,13 +23,13 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def approved() -> list[list[Approval]]:
-    """What was approved of them."""
+    """The approval of these clips."""
     return []
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, approved: list[list[Approval]]) -> list[list[str]]:
-    """The clips that a command requested from Dagster, which is left out here."""
+    """The clips that a command requested from Dagster; no Dagster runs here."""
     requested: list[list[str]] = []
 
     def launch(_settings: object, _api: object, approvals: list[Approval], **_how: object) -> Launched:
@@ -80,14 +80,14 @@ def test_without_a_terminal_and_without_yes_nothing_is_bought(dailies: Run, aske
     assert asked == []
 
 
-def test_the_answer_of_a_script_is_yes(dailies: Run, asked: list[list[str]]) -> None:
+def test_a_script_approves_with_yes(dailies: Run, asked: list[list[str]]) -> None:
     code, out, _ = dailies("produce", "bay", "--yes")
     assert code == 0
     assert asked == [["bay-east", "bay-west"]]
     assert "http://127.0.0.1:3000/runs/run-1" in out
 
 
-def test_yes_approves_what_the_command_has_rendered(dailies: Run, approved: list[list[Approval]]) -> None:
+def test_yes_approves_the_rendered_orders(dailies: Run, approved: list[list[Approval]]) -> None:
     settings = load_settings()
     declarations = declarations_of(settings)
     requests = [declarations.render(declarations.find(key)) for key in ("bay-east", "bay-west")]
@@ -95,14 +95,12 @@ def test_yes_approves_what_the_command_has_rendered(dailies: Run, approved: list
         decide(ledger, requests[:1], Decision("earlier"))
     assert dailies("produce", "bay", "--yes")[0] == 0
     assert approved == [[replace(Approval.of(requests[0]), at_most_micros=0), Approval.of(requests[1])]], (
-        "the first is on its way"
+        "the first clip is open"
     )
     assert approved[0][1].at_most_micros == 1_200_000
 
 
-def test_what_is_on_its_way_already_costs_nothing_and_is_not_asked_about(
-    dailies: Run, asked: list[list[str]]
-) -> None:
+def test_open_purchases_cost_nothing_and_need_no_approval(dailies: Run, asked: list[list[str]]) -> None:
     settings = load_settings()
     declarations = declarations_of(settings)
     with open_ledger(settings) as ledger:
@@ -122,7 +120,9 @@ def test_a_person_is_asked_with_the_price(
     assert ("nothing was bought" in err) is not bought
 
 
-def test_what_a_stop_would_refuse_later_is_refused_at_once(dailies: Run, asked: list[list[str]]) -> None:
+def test_clips_that_a_stop_would_refuse_later_are_refused_at_once(
+    dailies: Run, asked: list[list[str]]
+) -> None:
     assert dailies("stop", "--reason", "lunch")[0] == 0
     code, out, err = dailies("produce", "bay", "--yes")
     assert code == 1
@@ -133,7 +133,7 @@ def test_what_a_stop_would_refuse_later_is_refused_at_once(dailies: Run, asked: 
     assert dailies("produce", "bay", "--yes")[0] == 0
 
 
-def test_what_a_cap_would_refuse_later_is_left_out_and_named(
+def test_clips_that_a_cap_would_refuse_later_are_left_out_and_named(
     dailies: Run, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "1.30")

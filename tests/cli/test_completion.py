@@ -1,4 +1,4 @@
-"""What the shell completes, by the shell's own protocol, and how little is read for it."""
+"""Shell completion, by the shells' own protocols, and how little it reads."""
 
 import os
 import sqlite3
@@ -49,7 +49,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def complete(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Complete:
-    """What bash offers for the last of some words, in this process."""
+    """The completions that bash offers for the last of some words, in this process."""
     assert home.is_dir()
 
     def offered(*words: str) -> list[str]:
@@ -92,16 +92,16 @@ def buy(clip: str) -> None:
     ],
     ids=" ".join,
 )
-def test_names_keys_and_words_complete(complete: Complete, words: list[str], offered: list[str]) -> None:
+def test_series_clips_and_filters_complete(complete: Complete, words: list[str], offered: list[str]) -> None:
     assert complete(*words) == offered
 
 
-def test_nothing_written_yet_offers_series_and_the_words_that_choose(complete: Complete) -> None:
+def test_an_empty_word_offers_series_and_filters(complete: Complete) -> None:
     offered = complete("status", "")
     assert {"bay", "harbor-weather", "lamps", "changed", "today", "series:", "state:"} <= set(offered)
 
 
-def test_clips_that_were_bought_complete_though_nothing_declares_them(complete: Complete) -> None:
+def test_bought_clips_complete_even_if_no_series_declares_them(complete: Complete) -> None:
     buy("gone-2026-11-01-pier")
     assert complete("takes", "gone") == ["gone-2026-11-01-pier"]
 
@@ -126,7 +126,7 @@ def test_a_completion_loads_no_large_library(home: Path) -> None:
     assert done.stderr.strip() == ""
 
 
-def test_what_cannot_be_read_completes_nothing(
+def test_unreadable_files_complete_nothing(
     complete: Complete, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = home.parent / "data" / "series"
@@ -146,7 +146,7 @@ def test_what_cannot_be_read_completes_nothing(
     assert complete("status", "bay") == []
 
 
-def test_a_ledger_that_is_being_written_is_read_all_the_same(complete: Complete, home: Path) -> None:
+def test_a_ledger_that_another_process_writes_is_still_read(complete: Complete, home: Path) -> None:
     buy("gone-pier")
     writer = sqlite3.connect(home / "ledger.db", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
@@ -154,7 +154,7 @@ def test_a_ledger_that_is_being_written_is_read_all_the_same(complete: Complete,
     writer.close()
 
 
-def test_the_words_are_those_that_commands_understand() -> None:
+def test_the_offered_filters_are_those_that_commands_accept() -> None:
     assert completion.STATES == selectors.STATES
     assert tuple(f"{kind}:" for kind in selectors.PREFIXES) == completion.PREFIXES
     assert set(completion.WHOLE_WORDS) == selectors.RESERVED
@@ -164,7 +164,7 @@ def test_the_words_are_those_that_commands_understand() -> None:
     ("shell", "typed"), [("zsh", "${(Q)~words[1]}"), ("fish", "(commandline -opc)[1]"), ("bash", "$1")]
 )
 def test_a_shell_calls_the_command_as_it_was_typed(shell: str, typed: str) -> None:
-    """`.venv/bin/dailies` is on nobody's PATH: zsh said "No such file", fish completed files."""
+    """`.venv/bin/dailies` is usually not on the PATH: zsh once printed "No such file", and fish completed files."""
     completion.complete_as_typed()
     script = get_completion_script(prog_name="dailies", complete_var="_DAILIES_COMPLETE", shell=shell)
     assert typed in script

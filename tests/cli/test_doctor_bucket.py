@@ -33,7 +33,7 @@ def run(server: OddS3, monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     return CliRunner().invoke(app, ["doctor", "--bucket", *words])
 
 
-def test_a_table_says_what_is_supported_and_what_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_shows_supported_and_replaced_features(monkeypatch: pytest.MonkeyPatch) -> None:
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as server:
         said = run(server, monkeypatch)
         assert said.exit_code == 0, said.output
@@ -41,10 +41,10 @@ def test_a_table_says_what_is_supported_and_what_is_done_without(monkeypatch: py
         assert max(map(len, lines)) <= 80
         assert "store a file                     supported" in lines
         assert "If-None-Match                    done without  the key is looked up before each" in lines
-        assert server.keys() == [], "neither a mark nor a trial stays"
+        assert server.keys() == [], "neither the mark nor an object of the trial stays"
 
 
-def test_what_is_missing_ends_with_1_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_features_end_with_1_and_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     locked = lacks(400, "InvalidRequest", "x-amz-server-side-encryption is required", lambda a: a.is_put)
     with odd_s3.odd_s3(locked) as server:
         said = run(server, monkeypatch)
@@ -60,20 +60,20 @@ def test_what_is_missing_ends_with_1_and_says_why(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_what_it_finds_counts_for_the_next_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_holds_for_the_next_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
     with odd_s3.odd_s3(odd_s3.NOTHING) as server:
         assert run(server, monkeypatch).exit_code == 0
         tried = len(server.seen)
         with open_ledger(load_settings()) as ledger:
             bind_bucket(ledger, ObjectStore(server.settings), buying=True)
-            assert len(server.seen) - tried < 5, "it is not tried again"
+            assert len(server.seen) - tried < 5, "the bucket is not tried again"
             server.oddity = lacks(403, "AccessDenied", "", lambda a: a.is_put and "videos" not in a.path)
             assert run(server, monkeypatch).exit_code == 1
             with pytest.raises(UnfitBucketError):
                 bind_bucket(ledger, ObjectStore(server.settings), buying=True)
 
 
-def test_a_server_that_is_down_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_down_is_reported_as_down(monkeypatch: pytest.MonkeyPatch) -> None:
     with odd_s3.odd_s3(odd_s3.NOTHING) as server:
         pass
     said = run(server, monkeypatch)

@@ -1,4 +1,4 @@
-"""`dailies edit` and what the room uses of it: other words are tried and kept, and nobody overwrites what they have not seen."""
+"""`dailies edit`, and its parts that the room uses: edits are previewed and kept, and no person overwrites words that they have not seen."""
 
 import json
 from collections.abc import Callable
@@ -89,10 +89,10 @@ def test_fields_are_edited_one_by_one(dailies: Run, data: Path) -> None:
         ]
         == 0
     )
-    assert not list((data / "edits").iterdir()), "the series' own words are no edit"
+    assert not list((data / "edits").iterdir()), "the series' own words count as no edit"
 
 
-def test_a_template_that_was_written_by_hand_stays_one(dailies: Run, data: Path) -> None:
+def test_a_template_stays_a_template_when_it_is_edited(dailies: Run, data: Path) -> None:
     in_fields(data)
     assert dailies("edit", CLIP, "--field", "camera=Over {{ clip }}.")[0] == 0
     assert dailies("edit", CLIP, "--field", "lighting=Dusk.")[0] == 0
@@ -109,7 +109,7 @@ def test_a_template_that_was_written_by_hand_stays_one(dailies: Run, data: Path)
         (("--text", "Fog.", "--remove"), "one of them"),
     ],
 )
-def test_what_cannot_be_rendered_is_not_kept(
+def test_an_edit_that_cannot_be_rendered_is_not_kept(
     dailies: Run, data: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     code, _, err = dailies("edit", CLIP, *arguments)
@@ -119,7 +119,7 @@ def test_what_cannot_be_rendered_is_not_kept(
     assert prompt_of() == "A quiet view of dawn."
 
 
-def test_the_later_of_two_is_told_and_overwrites_nothing(data: Path) -> None:
+def test_the_later_of_two_editors_gets_an_error_and_overwrites_nothing(data: Path) -> None:
     editor = editor_of(load_settings())
     seen = editor.look(CLIP).seen
     first = editor.keep(CLIP, "Mist.", who="mara", seen=seen)
@@ -128,7 +128,7 @@ def test_the_later_of_two_is_told_and_overwrites_nothing(data: Path) -> None:
         editor.keep(CLIP, "Rain.", who="tom", seen=seen)
     assert prompt_of() == "Mist."
     again = editor.keep(CLIP, "Mist.", who="mara", seen=seen)
-    assert again == first, "an answer that was lost is asked for again"
+    assert again == first, "the same request, whose answer was lost"
     editor.keep(CLIP, None, who="tom", seen=first.seen)
     with pytest.raises(EditConflictError, match="somebody gave it its series' words back"):
         editor.keep(CLIP, "Snow.", who="mara", seen=first.seen)
@@ -158,7 +158,7 @@ def test_a_preview_renders_and_prices_without_keeping(data: Path) -> None:
     assert not (data / "edits").exists()
 
 
-def test_an_edit_that_keeps_its_series_out_is_shown_and_can_be_removed(dailies: Run, data: Path) -> None:
+def test_an_edit_that_breaks_its_series_is_shown_and_can_be_removed(dailies: Run, data: Path) -> None:
     in_fields(data)
     assert dailies("edit", CLIP, "--field", "camera=A slow pan.")[0] == 0
     file = data / "series" / "bay.yaml"
@@ -177,7 +177,7 @@ def test_an_edit_that_keeps_its_series_out_is_shown_and_can_be_removed(dailies: 
     assert prompt_of() == "A bay."
 
 
-def test_check_names_an_edit_whose_series_says_something_else_by_now(dailies: Run, data: Path) -> None:
+def test_check_names_an_edit_whose_series_has_changed_since(dailies: Run, data: Path) -> None:
     assert dailies("edit", CLIP, "--text", "Fog.")[0] == 0
     assert "has changed after that" not in dailies("check")[2]
     file = data / "series" / "bay.yaml"
@@ -188,7 +188,7 @@ def test_check_names_an_edit_whose_series_says_something_else_by_now(dailies: Ru
     assert "[-quiet-] {+calm+}" in dailies("edit", CLIP)[1]
 
 
-def test_a_rename_carries_the_edits_over(dailies: Run, data: Path) -> None:
+def test_a_rename_moves_the_edits(dailies: Run, data: Path) -> None:
     assert dailies("edit", CLIP, "--text", "Fog.")[0] == 0
     assert dailies("rename", "bay", "coast")[0] == 0
     assert [one.name for one in (data / "edits").iterdir()] == ["coast.yaml"]
@@ -216,7 +216,7 @@ def test_a_folder_that_cannot_be_written_is_named(data: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["rename", "replace", "unlink"])
-def test_a_rename_that_is_killed_loses_no_edit_and_goes_on_when_it_is_asked_again(
+def test_a_rename_that_is_killed_loses_no_edit_and_finishes_when_repeated(
     dailies: Run, data: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     assert dailies("edit", CLIP, "--text", "Fog.")[0] == 0
@@ -234,7 +234,7 @@ def test_a_rename_that_is_killed_loses_no_edit_and_goes_on_when_it_is_asked_agai
     assert dailies("check")[0] == 0
 
 
-def test_where_a_folder_was_pushed_an_edit_says_that_it_comes_first(dailies: Run, data: Path) -> None:
+def test_after_a_push_an_edit_says_that_a_new_push_is_needed(dailies: Run, data: Path) -> None:
     settings = load_settings()
     settings.home.mkdir()
 

@@ -1,4 +1,4 @@
-"""One way in which every command finds its bucket, and the drill for a lost ledger with the S3 that dailies brings itself."""
+"""All commands find their bucket in one way; and the drill for a lost ledger with the embedded S3."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 SECRET = "a-secret-of-forty-characters-or-so-000000"
 NOBODY = "http://127.0.0.1:9"
-"""Where no Dagster answers."""
+"""A port without a Dagster."""
 UNSET = (
     "DAILIES_S3_BUCKET",
     "DAILIES_S3_ENDPOINT",
@@ -66,7 +66,7 @@ def server_of(home: Path) -> Iterator[EmbeddedS3]:
 
 @contextlib.contextmanager
 def running(home: Path) -> Iterator[EmbeddedS3]:
-    """The same, beside a stack that says where it is."""
+    """A home beside a stack that names the S3's address."""
     with server_of(home) as server:
         stack = {"pid": os.getpid(), "s3_url": server.endpoint_url, "dagster_url": NOBODY}
         (home / "stack.json").write_text(json.dumps(stack))
@@ -76,12 +76,12 @@ def running(home: Path) -> Iterator[EmbeddedS3]:
 
 @contextlib.contextmanager
 def not_running(home: Path) -> Iterator[None]:
-    """A home whose stack has ended; the command starts its S3 for itself."""
+    """A home whose stack has ended; the command starts the S3 for itself."""
     yield
 
 
 def used_with(home: Path) -> None:
-    """Let the home's ledger have bought something for its bucket."""
+    """Record a purchase in the home's ledger, for its bucket."""
     with server_of(home) as server, open_ledger(load_settings()) as ledger:
         store = ObjectStore(server.settings)
         store.ensure_bucket()
@@ -96,7 +96,7 @@ def lose_the_ledger(home: Path) -> None:
 
 
 class EndedStack:
-    """A stack that starts no process, and that somebody ends at once."""
+    """A stack that starts no process and ends at once."""
 
     sandbox_url = None
     dagster_url = room_url = "http://127.0.0.1:3000"
@@ -115,7 +115,7 @@ class EndedStack:
 
 
 def started() -> Result:
-    """`dailies up` beside the S3 that is there."""
+    """Run `dailies up` beside the existing S3."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "Stack", EndedStack)
         return run("up")
@@ -169,7 +169,7 @@ def test_a_plan_on_a_ledger_that_is_older_than_its_bucket_says_so(home: Path, tm
     assert "dailies ledger rebuild" in planned.output
 
 
-def test_a_plan_binds_nothing_and_writes_nothing(home: Path) -> None:
+def test_a_plan_binds_no_bucket_and_writes_nothing(home: Path) -> None:
     with server_of(home) as server:
         ObjectStore(server.settings).ensure_bucket()
     assert run("plan", "bay").exit_code == 0
@@ -223,7 +223,7 @@ def test_a_command_waits_for_another_one_that_uses_the_s3(
             assert list(bucket.store.list_keys("")) == []
 
 
-def test_a_command_that_waited_long_enough_names_who_uses_the_s3_and_kills_nobody(
+def test_a_command_that_waited_in_vain_names_the_process_that_uses_the_s3(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.0)
@@ -254,7 +254,7 @@ def test_a_stack_waits_for_a_command_that_uses_the_s3(home: Path) -> None:
     assert [text.split(",")[0] for text in said] == ["starting the embedded S3", "waiting up to 60 s"]
 
 
-def test_before_the_first_start_there_is_no_bucket_and_a_command_that_needs_one_says_what_to_do(
+def test_before_the_first_start_a_command_that_needs_a_bucket_says_what_to_do(
     home: Path,
 ) -> None:
     with bucket_if_any(load_settings()) as bucket:

@@ -78,25 +78,25 @@ def test_a_run_that_failed_before_it_bought_is_named_with_its_clips_and_its_erro
         assert words in said
 
 
-def test_a_run_that_bought_is_shown_by_its_clips(ledger: Ledger) -> None:
+def test_a_run_that_bought_is_shown_only_through_its_clips(ledger: Ledger) -> None:
     fix_clips(ledger, "produce:1", ["bay-east"])
     bought(ledger, "produce:1")
     assert shown(ledger, started_at=2e9) == []
 
 
-def test_a_run_whose_clips_were_bought_since_is_over(ledger: Ledger) -> None:
+def test_a_failed_run_whose_clips_were_bought_since_is_not_shown(ledger: Ledger) -> None:
     fix_clips(ledger, "produce:1", ["bay-east"])
     bought(ledger, "produce:2")
     assert shown(ledger, started_at=2e9) != []
     assert shown(ledger, started_at=1.0) == []
 
 
-def test_a_run_that_is_retried_is_not_over(ledger: Ledger) -> None:
+def test_a_failed_run_that_is_retried_is_not_shown(ledger: Ledger) -> None:
     fix_clips(ledger, "produce:1", ["bay-east"])
     assert shown(ledger, tags={DECISION_TAG: "produce:1", "dagster/will_retry": "true"}) == []
 
 
-def test_a_run_that_was_asked_for_is_named_until_it_buys(ledger: Ledger) -> None:
+def test_a_requested_run_is_named_until_it_buys(ledger: Ledger) -> None:
     fix_clips(ledger, "produce:1", ["bay-east", "bay-west"])
     assert shown(ledger, waits=True) == [
         f"the run for bay-east, bay-west has bought nothing yet\n({URL}/runs/run-1)"
@@ -105,14 +105,14 @@ def test_a_run_that_was_asked_for_is_named_until_it_buys(ledger: Ledger) -> None
     assert shown(ledger, waits=True) == []
 
 
-def test_a_run_that_only_collects_is_not_waited_for(ledger: Ledger) -> None:
+def test_a_collecting_run_is_not_named(ledger: Ledger) -> None:
     fix_clips(ledger, "produce:1", ["bay-east"])
     assert shown(ledger, waits=True, job="collect_clips") == []
-    # somebody's Materialize may be of clips that are there
+    # a person's Materialize may be about delivered clips
     assert shown(ledger, waits=True, tags={BACKFILL_TAG: "produce:1"}) == []
 
 
-def test_status_says_that_a_run_is_asked_for(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_names_a_requested_run(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = failed_runs.BarrenRun(f"{URL}/runs/run-1", ["bay-east"])
     monkeypatch.setattr(failed_runs, "barren_runs", lambda *_: [asked])
     told = CliRunner().invoke(app, ["status"])
@@ -125,7 +125,7 @@ def test_status_says_that_a_run_is_asked_for(ledger: Ledger, monkeypatch: pytest
     ("words", "hint"), [("byy", "; did you mean 'bay'?"), ("bay", ""), ("byy bay", ""), ("wholly-else", "")]
 )
 @pytest.mark.usefixtures("ledger")
-def test_status_names_the_series_that_a_misspelt_one_may_be(
+def test_status_suggests_the_series_for_a_misspelt_name(
     words: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failed_runs, "barren_runs", lambda *_: [])

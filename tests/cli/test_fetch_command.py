@@ -1,4 +1,4 @@
-"""`dailies fetch`: what leaves the house is what the bucket's manifests say, and nothing of a person is overwritten."""
+"""`dailies fetch`: copies equal the bucket's manifests, and no file of a person is overwritten."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def fetched(*words: str) -> dict[str, Any]:
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys of the videos that were downloaded."""
+    """The keys of the downloaded videos."""
     asked: list[str] = []
     real = BucketReader.get_file
 
@@ -56,7 +56,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-def test_circled_takes_are_fetched_once_and_what_is_left_out_is_named(
+def test_circled_takes_are_fetched_once_and_omitted_clips_are_named(
     depot: Depot, tmp_path: Path, downloads: list[str]
 ) -> None:
     first, second = a_take(depot, "bay-dawn"), a_take(depot, "bay-dawn", "tuesday")
@@ -96,10 +96,10 @@ def test_circled_takes_are_fetched_once_and_what_is_left_out_is_named(
     ]
     assert (to / "bay" / "2026-11-20" / "bay-2026-11-20-dusk-take1.mp4").is_file()
     assert second.id in (to / "bay" / "undated" / "bay-dawn-take2.json").read_text()
-    assert depot.ledger.current(["bay-dawn"])["bay-dawn"].id == first.id, "nothing was changed"
+    assert depot.ledger.current(["bay-dawn"])["bay-dawn"].id == first.id, "the current take stays"
 
 
-def test_a_video_with_other_bytes_than_its_manifest_says_is_not_written(depot: Depot, tmp_path: Path) -> None:
+def test_a_video_that_differs_from_its_manifest_is_not_written(depot: Depot, tmp_path: Path) -> None:
     dawn, to = a_take(depot, "bay-dawn"), tmp_path / "out"
     a_take(depot, "bay-noon")
     key = depot.manifest(dawn).object.key
@@ -113,7 +113,7 @@ def test_a_video_with_other_bytes_than_its_manifest_says_is_not_written(depot: D
         "bay/undated/bay-noon-take1.json",
         "bay/undated/bay-noon-take1.mp4",
     ]
-    # a manifest that was exchanged together with the video does not fit the ledger
+    # a manifest that was replaced together with the video does not match the ledger
     manifest = depot.manifest(dawn)
     other = manifest.model_copy(
         update={"object": manifest.object.model_copy(update={"sha256": "0" * 64})}
@@ -128,7 +128,7 @@ def test_a_video_with_other_bytes_than_its_manifest_says_is_not_written(depot: D
     assert (to / "bay" / "undated" / "bay-dawn-take1.mp4").read_bytes() == whole
 
 
-def test_a_file_of_somebody_else_is_never_overwritten(depot: Depot, tmp_path: Path) -> None:
+def test_a_foreign_file_is_never_overwritten(depot: Depot, tmp_path: Path) -> None:
     a_take(depot, "bay-dawn")
     to = tmp_path / "out"
     mine = to / "bay" / "undated" / "bay-dawn-take1.mp4"
@@ -179,14 +179,14 @@ def test_the_timelines_are_read_back_with_lengths_and_links(depot: Depot, tmp_pa
     (cut,) = edl.tracks
     assert [clip.duration().to_frames() for clip in cut] == [72, 48]
     reels = [clip.metadata["cmx_3600"]["reel"] for clip in cut]
-    assert reels == [take["attempt"][:8] for take in made["takes"]], "an editor finds a file by its reel"
+    assert reels == [take["attempt"][:8] for take in made["takes"]], "editors find a file by its reel"
     xml = otio.adapters.read_from_file(str(to / "timeline.xml"))
     links = [clip.media_reference.target_url for clip in xml.tracks[0]]
     expected = [(to / clip.media_reference.target_url).as_uri() for clip in pictures]
     assert links == expected == [clip.media_reference.target_url for clip in cut]
     assert [clip.duration().to_seconds() for clip in xml.tracks[0]] == [3, 2]
 
-    # the next fetch replaces timelines that nobody has changed
+    # the next fetch replaces timelines that no person has changed
     assert run("reject", "bay-noon", "--note", "too dark").exit_code == 0
     fetched("bay", "--to", str(to), "--otio")
     (alone, _) = otio.adapters.read_from_file(str(to / "timeline.otio")).tracks

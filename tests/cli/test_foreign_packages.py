@@ -1,4 +1,4 @@
-"""A folder with a `resources` package of its own, first on the path: every entry of ours refuses it with a sentence."""
+"""Another `resources` package is first on the path: every entry point of dailies refuses it with a clear sentence."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_own_processes_say_one_sentence(folder: Path, name: str) -> None:
+def test_our_own_processes_end_with_one_sentence(folder: Path, name: str) -> None:
     done = entered(folder, OURS[name])
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -50,7 +50,7 @@ def test_dagster_gets_an_error_that_it_can_show(folder: Path) -> None:
     assert "ImportError: the package `resources` is" in done.stderr
 
 
-def test_a_folder_of_that_name_without_code_is_no_matter(tmp_path: Path) -> None:
+def test_a_folder_of_that_name_without_code_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "resources").mkdir()
     done = entered(tmp_path, [str(BIN / "dailies"), "--version"])
     assert done.returncode == 0

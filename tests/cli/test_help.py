@@ -1,4 +1,4 @@
-"""`dailies --help` and `--version`: they load nothing that only a command needs."""
+"""`dailies --help` and `--version` load no library that only a command needs."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def test_help_imports_neither_database_nor_dagster_nor_models(arguments: tuple[s
         [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True
     )
     assert ran.stdout
-    # Typer itself needs pydantic for the options of a command
+    # typer itself needs pydantic for the options of a command
     heavy = {
         "alembic",
         "av",
@@ -48,7 +48,7 @@ CLIENTS = {"alembic", "av", "boto3", "botocore", "dagster", "h11", "httpcore", "
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a command, with a home whose ledger exists: a new one is made with Alembic, once."""
+    """The environment of a command, with a home whose ledger exists: Alembic creates a new one only once."""
     home = tmp_path_factory.mktemp("home")
     open_database(f"sqlite:///{home / 'ledger.db'}").dispose()
     return {"PATH": os.environ["PATH"], "DAILIES_HOME": str(home), "DAILIES_ENV_FILE": ""}
@@ -76,7 +76,7 @@ def run_code(
         (("status",), CLIENTS | {"jinja2", "sqlalchemy.dialects.postgresql"}),
     ],
 )
-def test_a_command_that_only_looks_imports_no_client(
+def test_a_command_that_only_reads_imports_no_client(
     environment: dict[str, str], arguments: tuple[str, ...], heavy: set[str]
 ) -> None:
     ran = run_code(LOADED, arguments, environment)
@@ -88,7 +88,7 @@ def test_a_command_that_only_looks_imports_no_client(
 ASKED = LOADED.replace(
     "main()", "from pipelines.cli import launch\nlaunch.check_dagster = lambda *_: None\nmain()"
 )
-"""Goes on to the question, although no Dagster runs."""
+"""Continues to the question although no Dagster runs."""
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ ASKED = LOADED.replace(
         (("produce", "product-loop"), 2, "without a terminal nobody can be asked"),
     ],
 )
-def test_what_happens_before_something_is_launched_does_not_wait_for_dagster(
+def test_the_steps_before_a_launch_do_not_wait_for_dagster(
     environment: dict[str, str], arguments: tuple[str, ...], code: int, says: str
 ) -> None:
     ran = run_code(ASKED, arguments, environment)
@@ -118,7 +118,7 @@ main()
 """
 
 
-def test_a_command_searches_for_garbage_neither_while_it_imports_nor_at_its_end(
+def test_a_command_collects_garbage_neither_during_its_imports_nor_at_its_end(
     environment: dict[str, str],
 ) -> None:
     ran = run_code(COLLECTED, ("check",), environment)
@@ -126,7 +126,7 @@ def test_a_command_searches_for_garbage_neither_while_it_imports_nor_at_its_end(
     assert ran.stderr.split() == ["0", "0", "0", "True"]
 
 
-def test_help_lists_every_command_whole_in_80_columns() -> None:
+def test_help_lists_every_command_completely_in_80_columns() -> None:
     from pipelines.cli.app import app
 
     ran = subprocess.run(
@@ -142,7 +142,7 @@ def test_help_lists_every_command_whole_in_80_columns() -> None:
     assert all(f"\n  {name} " in ran.stdout for name in (*named, "produce", "status", "verify-provider"))
 
 
-def test_a_command_that_only_looks_waits_for_neither_dagster_nor_the_bucket(
+def test_a_command_that_only_reads_waits_for_neither_dagster_nor_the_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_project(tmp_path, monkeypatch, ["east"])

@@ -1,4 +1,4 @@
-"""`dailies init` lays out a folder for one's own series, refuses bad input and overwrites nothing."""
+"""`dailies init` creates a folder for a person's series, refuses bad input and overwrites nothing."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def names(location: str = "dailies", prefix: str = "") -> DagsterNames:
     return names_of(location=location, prefix=prefix)
 
 
-def test_a_new_folder_is_whole_and_its_declarations_are_fine(
+def test_a_new_folder_is_complete_and_its_declarations_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "films"
@@ -54,7 +54,7 @@ def test_the_command_names_what_comes_next(
     assert first in lines
 
 
-def test_nothing_is_overwritten_and_nothing_is_written_beside(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_or_added_to_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("WAVESPEED_API_KEY=mine\n")
     with pytest.raises(ConfigurationError, match=r"has \.env already"):
         lay_out(tmp_path, names())
@@ -62,7 +62,7 @@ def test_nothing_is_overwritten_and_nothing_is_written_beside(tmp_path: Path) ->
     assert (tmp_path / ".env").read_text() == "WAVESPEED_API_KEY=mine\n"
 
 
-def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:
+def test_a_dangling_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".env").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigurationError, match="Nothing was written"):
         lay_out(tmp_path, names())
@@ -80,7 +80,7 @@ def test_a_folder_whose_package_would_be_imported_instead_of_ours_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == [package]
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="is not a folder"):
         lay_out(tmp_path / "file", names())

@@ -1,4 +1,4 @@
-"""`dailies inspect`, as a person types it: what a delivery would say of a file, without a ledger, a bucket or a provider."""
+"""`dailies inspect` as a person types it: the checks of a file as at a delivery, without ledger, bucket or provider."""
 
 import json
 from pathlib import Path
@@ -54,10 +54,10 @@ def test_a_good_file_is_described_and_ends_with_0(clip: Path, home: Path) -> Non
     for words in ("320x180", "h264 from 0 s to 2 s", "aac from 0 s to 2 s", "coverage", "passed"):
         assert words in shown.output
     assert "failed" not in shown.output
-    assert not (home / "home").exists(), "nothing is made for it"
+    assert not (home / "home").exists(), "no home is created"
 
 
-def test_what_fails_is_said_with_its_numbers_and_ends_with_1(clip: Path, tmp_path: Path) -> None:
+def test_a_failed_check_is_shown_with_its_numbers_and_ends_with_1(clip: Path, tmp_path: Path) -> None:
     short = mux(tmp_path / "short.mp4", (clip, "video", 0, None), (clip, "audio", 0, lambda at: at < 0.3))
     shown = run(clip, short, "--size", "9:16", "--duration", 8, "--audio", "no", "--json")
     assert shown.exit_code == 1
@@ -73,14 +73,14 @@ def test_what_fails_is_said_with_its_numbers_and_ends_with_1(clip: Path, tmp_pat
     assert coverage["measured"]["sound_missing_seconds"] == pytest.approx(1.7, abs=0.05)
 
 
-def test_nothing_is_compared_that_was_not_asked_for(clip: Path) -> None:
+def test_without_an_order_nothing_is_compared(clip: Path) -> None:
     (said,) = outcomes(run(clip, "--json"))
     assert {name for name, outcome in said.items() if outcome == "skipped"} == {
         *("size", "duration", "frame_rate", "audio", "model", "nsfw", "credentials")
     }
 
 
-def test_a_clip_of_a_series_says_what_is_asked_for_and_how_it_is_checked(clip: Path) -> None:
+def test_a_file_is_compared_with_the_order_and_checks_of_a_named_clip(clip: Path) -> None:
     shown = run(clip, "--clip", "city-hero", "--json")
     assert shown.exit_code == 1
     (said,) = outcomes(shown)
@@ -89,7 +89,7 @@ def test_a_clip_of_a_series_says_what_is_asked_for_and_how_it_is_checked(clip: P
     assert isinstance(run(clip, "--clip", "city-none").exception, ConfigurationError)
 
 
-def test_a_file_that_is_no_video_fails_and_the_others_are_still_looked_at(clip: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_fails_and_the_others_are_still_inspected(clip: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.mp4"
     page.write_text("<html>404</html>")
     shown = run(page, clip)
@@ -101,6 +101,6 @@ def test_a_file_that_is_no_video_fails_and_the_others_are_still_looked_at(clip: 
 @pytest.mark.parametrize(
     "words", [["nowhere.mp4"], [], ["{clip}", "--audio", "maybe"], ["{clip}", "--size", "big"]]
 )
-def test_a_question_that_makes_no_sense_is_refused(clip: Path, words: list[str]) -> None:
+def test_invalid_options_are_refused(clip: Path, words: list[str]) -> None:
     refused = run(*(word.format(clip=clip) for word in words))
     assert refused.exit_code == 2 or isinstance(refused.exception, ConfigurationError)

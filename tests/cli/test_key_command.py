@@ -1,4 +1,4 @@
-"""`dailies key` and what `dailies doctor` says of keys, as a person types it; two hosts are two environments."""
+"""`dailies key`, and what `dailies doctor` shows about keys; two environments stand for two hosts."""
 
 import json
 from pathlib import Path
@@ -43,14 +43,14 @@ def said(*words: str) -> str:
 
 
 def use_the_account() -> bool:
-    """What every run does first; whether the key counts as dedicated afterwards."""
+    """Use the account as every run does first; returns whether the key then counts as dedicated."""
     settings = load_settings()
     with open_ledger(settings) as ledger:
         bind_account(ledger, settings.account("wavespeed"))
         return keys.look_up(ledger, "wavespeed").dedicated
 
 
-def test_nobody_has_said_anything() -> None:
+def test_an_undeclared_key_is_shown_as_shared() -> None:
     told = said("key")
     assert "wavespeed: others may use the key (nobody has said otherwise)" in told
     assert "held for a person" in told
@@ -61,11 +61,11 @@ def test_a_hosts_setting_counts_from_its_first_use_of_the_account(monkeypatch: p
     monkeypatch.setenv(VARIABLE, "true")
     assert use_the_account()
     monkeypatch.delenv(VARIABLE)
-    assert use_the_account(), "a host that says nothing changes nothing"
+    assert use_the_account(), "a host without the setting changes nothing"
     assert "wavespeed: this ledger alone uses the key (said by host" in said("key")
 
 
-def test_another_key_is_not_dedicated_until_somebody_says_so(
+def test_another_key_is_not_dedicated_until_it_is_declared(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WAVESPEED_API_KEY", "first-key-of-the-account")
@@ -80,7 +80,7 @@ def test_another_key_is_not_dedicated_until_somebody_says_so(
 
 
 @pytest.mark.parametrize("first", ["true", "false"])
-def test_where_two_hosts_disagree_the_key_is_shared_and_it_says_so(
+def test_if_two_hosts_disagree_the_key_is_shared_and_a_warning_says_so(
     monkeypatch: pytest.MonkeyPatch, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(VARIABLE, first)
@@ -95,25 +95,29 @@ def test_where_two_hosts_disagree_the_key_is_shared_and_it_says_so(
     assert use_the_account()
 
 
-def test_a_persons_word_against_this_hosts_own_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_contradicts_this_hosts_setting_is_pointed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(VARIABLE, "false")
     use_the_account()
     assert f"{VARIABLE} is false here" in said("key", "wavespeed", "--dedicated")
 
 
-def test_a_callback_address_is_what_settles_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_callback_address_lost_answers_on_a_shared_key_are_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DAILIES_WEBHOOK_URL", "https://hooks.example.com/dailies")
     assert "settled by a callback or by a listed job that shows its request" in said(
         "key", "wavespeed", "--shared"
     )
 
 
-def test_what_is_no_account_or_no_statement_is_refused() -> None:
+def test_an_unknown_account_or_missing_statement_is_refused() -> None:
     assert "one of --dedicated and --shared" in str(run("key", "wavespeed").exception)
     assert isinstance(run("key", "nobody", "--shared").exception, ConfigurationError)
 
 
-def test_the_doctor_says_of_each_account_who_uses_its_key() -> None:
+def test_doctor_shows_for_each_account_who_uses_its_key() -> None:
     said("key", "wavespeed", "--dedicated")
     told = " ".join(run("doctor", "--dry-run").output.split())
     assert "wavespeed: this ledger alone uses the key" in told

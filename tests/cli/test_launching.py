@@ -1,4 +1,4 @@
-"""Asking Dagster for runs: what is said when its answer is lost, or when it takes only some of them."""
+"""Requests of runs to Dagster: the error when an answer is lost, or when Dagster accepts only some runs."""
 
 import json
 import ssl
@@ -41,7 +41,7 @@ def test_a_lost_answer_to_a_launch_is_not_said_to_have_bought_nothing(lost: Any)
     assert f"look at {URL}/runs before you try again" in str(caught.value)
 
 
-def test_a_launch_that_never_left_has_bought_nothing() -> None:
+def test_a_launch_that_was_not_sent_has_bought_nothing() -> None:
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(side_effect=httpx.ConnectError("refused"))
         with pytest.raises(
@@ -50,8 +50,8 @@ def test_a_launch_that_never_left_has_bought_nothing() -> None:
             api.launch("submit_clips", tags={})
 
 
-def test_a_question_that_is_not_answered_says_nothing_of_money() -> None:
-    """It may be about a run that has bought much: only the ledger knows."""
+def test_a_failed_query_makes_no_claim_about_money() -> None:
+    """The request may be about a run that has bought much: only the ledger knows."""
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(503))
         with pytest.raises(UnavailableError, match=r"\(HTTP 503\)") as caught:
@@ -59,7 +59,7 @@ def test_a_question_that_is_not_answered_says_nothing_of_money() -> None:
     assert "othing was bought" not in str(caught.value)
 
 
-def test_what_the_guard_refuses_is_said_to_have_done_nothing() -> None:
+def test_a_request_that_the_guard_refuses_has_done_nothing() -> None:
     refusal = httpx.Response(
         403, headers={REFUSED: "1"}, text="another user of this machine sent the request"
     )
@@ -73,7 +73,7 @@ def launched(outcome: dict[str, object]) -> httpx.Response:
     return httpx.Response(200, json={"data": {"launchPipelineExecution": outcome}})
 
 
-def test_a_run_waits_for_the_code_when_its_process_has_died_and_says_so(
+def test_a_launch_waits_for_a_restarted_code_server_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dagster_api, "CODE_LOOK_SECONDS", 0.0)
@@ -94,7 +94,7 @@ def test_a_run_waits_for_the_code_when_its_process_has_died_and_says_so(
     assert not said.out
 
 
-def test_a_run_does_not_wait_for_ever_for_code_that_does_not_come_back(
+def test_a_launch_does_not_wait_for_ever_for_the_code_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dagster_api, "CODE_PATIENCE_SECONDS", 0.0)
@@ -110,7 +110,7 @@ def _as_mock(lost: httpx.Response | Exception) -> dict[str, Any]:
 
 
 class TakesOne:
-    """A Dagster that takes one run and no other."""
+    """A Dagster that accepts one run and refuses the others."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -124,7 +124,7 @@ class TakesOne:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A series of three clips, and a Dagster home of its own."""
+    """Settings with a series of three clips and a separate Dagster home."""
     a_project(tmp_path, monkeypatch, ["east", "north", "west"])
     home = tmp_path / "dagster"
     home.mkdir()
@@ -133,7 +133,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_asked_for_again(
+def test_when_only_some_runs_were_started_they_are_named_and_the_rest_can_be_requested_again(
     settings: Settings,
 ) -> None:
     api = TakesOne()
@@ -146,7 +146,9 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
         command="test",
     )
     with open_ledger(settings) as ledger:
-        assert fixed_clips(ledger, launched.decision) == set(every), "fixed before its run waits in the queue"
+        assert fixed_clips(ledger, launched.decision) == set(every), (
+            "the clips are fixed before the run waits in the queue"
+        )
     api.asked = 0
     with pytest.raises(UnavailableError) as caught:
         launch(
@@ -161,7 +163,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
     assert "Run the command again for the rest" in str(caught.value)
 
 
-def test_what_was_approved_is_recorded_before_the_run_exists(settings: Settings) -> None:
+def test_the_approval_is_recorded_before_the_run_exists(settings: Settings) -> None:
     keys = ["bay-east", "bay-west"]
     approved = approve_as_declared(settings, keys)
     launched = launch(
@@ -178,7 +180,7 @@ def test_what_was_approved_is_recorded_before_the_run_exists(settings: Settings)
     assert rulings == [Ruling.REFUSED, Ruling.NEW]
 
 
-def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Settings) -> None:
+def test_when_no_run_was_started_the_error_is_dagsters(settings: Settings) -> None:
     api = TakesOne()
     api.asked = 1
     with pytest.raises(DailiesError, match=r"^it fell over$"):
@@ -200,9 +202,7 @@ def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Setting
         ("tags: {for: spring}\n", False),
     ],
 )
-def test_what_was_edited_since_the_plan_was_shown_is_not_requested(
-    settings: Settings, edit: str, refused: bool
-) -> None:
+def test_clips_edited_since_the_plan_are_not_requested(settings: Settings, edit: str, refused: bool) -> None:
     seen, api, outcome = approve_as_declared(settings, ["bay-east"]), TakesOne(), "run-1"
     file = settings.data / "series" / "bay.yaml"
     file.write_text(file.read_text() + edit)
@@ -215,7 +215,7 @@ def test_what_was_edited_since_the_plan_was_shown_is_not_requested(
     assert api.asked == (0 if refused else 1)
 
 
-def test_an_error_of_dagster_is_shown_with_its_own_words() -> None:
+def test_an_error_of_dagster_is_shown_with_its_own_text() -> None:
     said = httpx.Response(400, json={"errors": [{"message": "Cannot query field 'runz'"}]})
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=said)
@@ -224,7 +224,7 @@ def test_an_error_of_dagster_is_shown_with_its_own_words() -> None:
 
 
 @pytest.mark.parametrize("status", [302, 401, 403])
-def test_a_proxy_that_wants_a_login_is_told_from_dagster(status: int) -> None:
+def test_a_proxy_that_requires_a_login_is_recognised(status: int) -> None:
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(status, headers={"location": "/login"}))
         with pytest.raises(
@@ -234,7 +234,7 @@ def test_a_proxy_that_wants_a_login_is_told_from_dagster(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 401, 403])
-def test_a_login_that_the_proxy_does_not_take_is_told_from_one_that_is_missing(status: int) -> None:
+def test_a_refused_login_differs_from_a_missing_one(status: int) -> None:
     with respx.mock, DagsterApi(URL, headers={"Authorization": "Bearer canary"}) as api:
         respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(status, headers={"location": "/login"}))
         with pytest.raises(
@@ -246,7 +246,7 @@ def test_a_login_that_the_proxy_does_not_take_is_told_from_one_that_is_missing(s
 
 
 def test_a_login_page_is_named_instead_of_the_error_of_reading_it() -> None:
-    """Some proxies send the page at once, with 200; a launch may all the same have passed, so nothing is said of money."""
+    """Some proxies send the page at once, with 200; the launch may have passed nevertheless, so the error makes no claim about money."""
     page = httpx.Response(200, html="<html><title>Please sign in</title></html>")
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=page)
@@ -270,7 +270,7 @@ def test_a_certificate_that_is_not_trusted_is_named(monkeypatch: pytest.MonkeyPa
         api.launch("submit_clips", tags={})
 
 
-def test_a_dagster_elsewhere_gets_the_login_and_new_partitions_in_order(
+def test_a_remote_dagster_gets_the_login_and_new_partitions_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_project(tmp_path, monkeypatch, ["one", "two"])

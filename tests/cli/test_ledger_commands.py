@@ -1,4 +1,4 @@
-"""`dailies ledger ...` as a person types it, on a sandbox and a bucket of its own."""
+"""`dailies ledger ...` as a person types it, with a separate sandbox and bucket."""
 
 import datetime as dt
 import json
@@ -50,7 +50,7 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, s3: EmbeddedS3, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home, a bucket and one account, as the environment names them."""
+    """A home, a bucket and one account, named by the environment."""
     settings = s3.settings.model_copy(update={"bucket": f"cli-{uuid.uuid4().hex[:8]}"})
     ObjectStore(settings).ensure_bucket()
     assert settings.secret_access_key is not None
@@ -90,7 +90,7 @@ def wanted() -> dict[str, str]:
         return {attempt.subject_key: attempt.state.value for attempt in ledger.overview()}
 
 
-def test_a_ledger_is_copied_put_back_and_rebuilt(tmp_path: Path) -> None:
+def test_a_ledger_is_copied_restored_and_rebuilt(tmp_path: Path) -> None:
     want("clip-a")
     copy = tmp_path / "monday.db"
     assert str(copy) in ok("ledger", "backup", str(copy))
@@ -131,7 +131,7 @@ def test_a_rebuild_beside_a_buyer_on_any_host_is_refused(buyer: Callable[[], Non
         assert not stops.stops(ledger)
 
 
-def test_nothing_is_bought_while_a_rebuild_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_bought_during_a_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     take_in = ledger_rebuild.take_in_verdicts
 
@@ -152,10 +152,10 @@ def test_nothing_is_bought_while_a_rebuild_works(monkeypatch: pytest.MonkeyPatch
         assert [stop.reason for stop in stops.stops(ledger)] == ["the bill"]
 
 
-def test_what_a_killed_rebuild_leaves_says_how_to_go_on() -> None:
+def test_the_errors_after_a_killed_rebuild_say_how_to_continue() -> None:
     want("clip-a")
     with open_ledger(load_settings()) as ledger:
-        # its lease and its stop, as SIGKILL leaves them
+        # the rebuild's lease and stop, as SIGKILL leaves them
         ledger_rebuild.locks._take(ledger, "rebuild", "killed", ledger_rebuild.LOCK_SECONDS)
         stops.stop(ledger, reason=f"{stops.REBUILDING} on a-host")
         refused = run("ledger", "rebuild")
@@ -177,7 +177,7 @@ def test_a_rebuild_beside_dailies_up_is_refused(home: Path) -> None:
     assert f"(process {os.getpid()})" in str(refused.exception)
 
 
-def test_a_copy_in_the_bucket_is_listed_fetched_and_put_back(tmp_path: Path) -> None:
+def test_a_copy_in_the_bucket_is_listed_fetched_and_restored(tmp_path: Path) -> None:
     assert "there is no copy" in ok("ledger", "backups")
     want("clip-a")
     told = ok("ledger", "backup")
@@ -198,7 +198,7 @@ def test_a_copy_in_the_bucket_is_listed_fetched_and_put_back(tmp_path: Path) -> 
 
 
 def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # of these two zones, at least one has another date than UTC at any moment
+    # at any moment at least one of these zones has another date than UTC
     utc = dt.datetime.now(dt.UTC)
     zone = "Pacific/Kiritimati" if utc.hour >= 12 else "Etc/GMT+12"
     monkeypatch.setenv("DAILIES_TIMEZONE", zone)
@@ -228,7 +228,7 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
     assert "$0.40 is spent" in (decided.reason or "")
 
 
-def test_a_rebuild_tells_machines_what_it_found(sandbox: RunningSandbox) -> None:
+def test_a_rebuild_prints_its_findings_as_json(sandbox: RunningSandbox) -> None:
     want("clip-a")
     answer = httpx.post(
         f"{sandbox.url}/api/v3/openai/sora-2/text-to-video",
@@ -244,7 +244,7 @@ def test_a_rebuild_tells_machines_what_it_found(sandbox: RunningSandbox) -> None
     assert job in ok("ledger", "orphans")
 
 
-def test_what_is_not_believed_is_listed_and_settled_by_a_persons_word() -> None:
+def test_disputed_amounts_are_listed_and_settled_by_a_person() -> None:
     want("clip-a")
     with open_ledger(load_settings()) as ledger:
         sent = claim_next(ledger, "wavespeed", PostTerms(Limits(), 60))
@@ -268,7 +268,7 @@ def test_what_is_not_believed_is_listed_and_settled_by_a_persons_word() -> None:
     assert "nothing is disputed" in ok("ledger", "disputed")
 
 
-def test_a_ledger_that_dailies_is_running_with_is_not_replaced(home: Path, tmp_path: Path) -> None:
+def test_a_ledger_in_use_by_dailies_up_is_not_replaced(home: Path, tmp_path: Path) -> None:
     want("clip-a")
     ok("ledger", "backup", str(tmp_path / "monday.db"))
     (home / "stack.json").write_text(json.dumps({"pid": os.getpid()}))
@@ -278,7 +278,7 @@ def test_a_ledger_that_dailies_is_running_with_is_not_replaced(home: Path, tmp_p
 
 
 @pytest.mark.parametrize("dedicated", [True, False])
-def test_the_status_shows_jobs_that_nobody_ordered(dedicated: bool) -> None:
+def test_the_status_shows_jobs_without_an_order(dedicated: bool) -> None:
     from datetime import UTC, datetime
 
     want("clip-a")
@@ -293,5 +293,5 @@ def test_the_status_shows_jobs_that_nobody_ordered(dedicated: bool) -> None:
     assert ("change the key" in told) is dedicated
 
 
-def test_without_orphans_it_says_so() -> None:
+def test_without_such_jobs_the_status_says_so() -> None:
     assert "were ordered here" in ok("ledger", "orphans")

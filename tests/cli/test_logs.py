@@ -1,4 +1,4 @@
-"""`dailies logs`, completion, and how long a wait will take."""
+"""`dailies logs`, completion, and the estimated time of a wait."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def test_the_end_of_a_log_is_shown_by_the_name_that_people_use(
     assert capsys.readouterr().out == "line 98\nared\n"
 
 
-def test_a_log_that_is_not_there_is_told_with_those_that_are(home: Path) -> None:
+def test_the_error_of_an_unknown_log_lists_the_existing_ones(home: Path) -> None:
     (home / "logs" / "daemon.log").touch()
     for name in ("demon", "../../etc/passwd"):
         with pytest.raises(ConfigurationError, match="there are: daemon, and `run ID`"):
@@ -65,7 +65,7 @@ def test_the_messages_of_a_run_are_read_page_by_page(home: Path, capsys: pytest.
     ]
 
 
-def test_a_run_that_does_not_exist_is_told(home: Path) -> None:
+def test_an_unknown_run_is_an_error(home: Path) -> None:
     with respx.mock as mock:
         mock.post(f"{URL}/graphql").mock(return_value=httpx.Response(200, json={"data": {"runOrError": {}}}))
         with pytest.raises(ConfigurationError, match="knows no run 'run-1'"):
@@ -88,14 +88,12 @@ def attempt(usual: float | None, submitted_at: float | None, *, is_open: bool = 
         ([attempt(60, 1000), attempt(None, 1000)], ""),
     ],
 )
-def test_the_time_that_is_left_follows_from_what_an_endpoint_usually_takes(
-    going: list[Any], said: str
-) -> None:
+def test_the_remaining_time_is_estimated_by_the_usual_duration(going: list[Any], said: str) -> None:
     assert time_left(cast("Any", going), now=1000.0) == said
 
 
 class Watched:
-    """A ledger whose clips a test moves on."""
+    """A ledger whose clips the test moves forward."""
 
     def __init__(self) -> None:
         self.states = dict.fromkeys(("bay-a", "bay-b"), AttemptState.SUBMITTED)
@@ -138,7 +136,7 @@ def test_without_a_terminal_progress_is_plain_lines_and_few() -> None:
     ]
 
 
-def test_a_clip_that_is_made_again_is_not_done_before_its_new_purchase_is() -> None:
+def test_a_clip_that_is_bought_again_is_not_done_before_its_new_purchase() -> None:
     written, ledger = io.StringIO(), Watched()
     ledger.states = dict.fromkeys(ledger.states, AttemptState.REJECTED)
     with ClipProgress(list(ledger.states), Console(file=written, width=200)) as progress:

@@ -1,4 +1,4 @@
-"""`dailies fetch --sign`, `--mark` and `dailies disclosure`: copies say what they are, and the provider's bytes stay."""
+"""`dailies fetch --sign`, `--mark` and `dailies disclosure`: copies declare their origin, and the provider's bytes stay."""
 
 import csv
 import hashlib
@@ -59,7 +59,7 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def xmp_of(path: Path) -> dict[str, str]:
-    """IPTC's terms, as FFmpeg's reader finds the XMP."""
+    """IPTC's terms in the XMP, as FFmpeg reads it."""
     with av.open(str(path), options={"export_xmp": "1"}) as container:
         packet = container.metadata["xmp"]
     found = ET.fromstring(packet.strip("\ufeff"))
@@ -75,7 +75,7 @@ def mine(tmp_path: Path) -> Certificate:
     return signer(tmp_path)
 
 
-def test_a_signed_copy_says_what_it_is_and_the_clip_stays(
+def test_a_signed_copy_declares_its_origin_and_the_clip_stays(
     depot: Depot, tmp_path: Path, mine: Certificate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -108,12 +108,12 @@ def test_a_signed_copy_says_what_it_is_and_the_clip_stays(
         "AISystemUsed": depot.manifest(take).disclosure.ai_system_used,
     }
     assert depot.manifest(take).prompt not in copy.read_bytes().decode("latin-1"), (
-        "a prompt is nobody else's business"
+        "a copy must not contain its prompt"
     )
 
     before = copy.read_bytes()
     assert run("fetch", "bay", "--to", str(to), *words_of(mine)).exit_code == 0
-    assert copy.read_bytes() == before, "a copy that is there is not signed anew"
+    assert copy.read_bytes() == before, "an existing copy is not signed again"
     copy.write_bytes(before + b"?")
     again = run("fetch", "bay", "--to", str(to), *words_of(mine))
     assert again.exit_code == 1
@@ -169,7 +169,7 @@ def test_a_mark_needs_no_certificate(depot: Depot, tmp_path: Path) -> None:
     assert not list(to.glob(".arriving/*"))
 
 
-def test_invalid_credentials_are_a_warning_and_nobody_vouches_for_them(
+def test_invalid_credentials_are_a_warning_and_are_not_signed(
     depot: Depot, tmp_path: Path, mine: Certificate
 ) -> None:
     changed = flip_last_byte_of_picture(sign_as_provider(make_mp4(tmp_path / "c.mp4"), tmp_path)).read_bytes()
@@ -189,7 +189,7 @@ def test_invalid_credentials_are_a_warning_and_nobody_vouches_for_them(
     assert refused.state is AttemptState.QUARANTINED
 
 
-def test_disclosure_says_what_each_select_carries(depot: Depot, tmp_path: Path) -> None:
+def test_disclosure_lists_the_credentials_of_each_select(depot: Depot, tmp_path: Path) -> None:
     plain = make_mp4(tmp_path / "c.mp4")
     signed = sign_as_provider(plain, tmp_path, organization="=cmd|' /C calc'!A0")
     a_take(depot, "bay-dawn", signed.read_bytes())
@@ -208,7 +208,7 @@ def test_disclosure_says_what_each_select_carries(depot: Depot, tmp_path: Path) 
     assert told["bay-noon"]["digital_source_type"] == CREATED_BY_MODEL
     assert told["bay-noon"]["credentials"] == "absent"
     rows = {one["clip"]: one for one in csv.DictReader(io.StringIO(run("disclosure", "--csv", "-").stdout))}
-    assert rows["bay-dawn"]["signed_by"].startswith("'="), "no formula in a spreadsheet"
+    assert rows["bay-dawn"]["signed_by"].startswith("'="), "the cell is no formula"
     assert rows["bay-dusk"]["problems"] == "assertion.bmffHash.mismatch"
     (dawn,) = takes_of(depot.ledger, ["bay-dawn"])["bay-dawn"].takes
     delivery = dawn.attempt.delivery or {}

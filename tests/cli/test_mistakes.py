@@ -1,4 +1,4 @@
-"""Mistakes of a person and of a machine: the command says what happened and what to do, and shows no traceback."""
+"""Mistakes of people and machines: the command says what happened and what to do, and shows no traceback."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,9 @@ from resources.ledger import deliveries
 Command = Callable[..., tuple[int, str, str]]
 
 
-def test_status_says_why_finished_clips_are_not_in_the_bucket(depot: Depot, command: Command) -> None:
+def test_status_gives_the_reason_why_finished_clips_are_not_in_the_bucket(
+    depot: Depot, command: Command
+) -> None:
     attempt = depot.finished("bay-dawn")
     assert "in the bucket" not in command("status")[2]
     why = "cannot store s3://films/videos/bay-dawn: the server refuses this key."
@@ -24,10 +26,10 @@ def test_status_says_why_finished_clips_are_not_in_the_bucket(depot: Depot, comm
     assert f"1 finished clip is not in the bucket yet: {why}" in said
     assert "`dailies doctor`" in said
     assert deliveries.claim(depot.ledger, attempt.id, token="another")
-    assert "in the bucket" not in command("status")[2], "somebody fetches it now"
+    assert "in the bucket" not in command("status")[2], "a process is fetching it now"
 
 
-def test_status_of_an_empty_ledger_says_that_the_bucket_refuses_its_key(
+def test_status_of_an_empty_ledger_reports_a_refused_bucket_key(
     depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("status")[2] == ""
@@ -84,7 +86,7 @@ def test_a_folder_that_may_not_be_read_is_named(
     assert f"cannot use {series}: Permission denied. Let your user read and write it" in said
 
 
-def test_a_question_that_nobody_can_answer_names_the_option(
+def test_a_question_without_a_terminal_names_the_option(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))

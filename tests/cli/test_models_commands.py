@@ -1,4 +1,4 @@
-"""`dailies models` and `dailies verify-provider`, as a person types them, at a sandbox and at a service that is not as documented."""
+"""`dailies models` and `dailies verify-provider`, as a person types them, at a sandbox and at a service that deviates from its documentation."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_models_lists_what_can_be_bought_and_needs_no_key():
 
 
 @pytest.mark.usefixtures("_keys")
-def test_check_finds_nothing_until_something_drifts(home):
+def test_check_finds_nothing_until_a_model_changes(home):
     assert run("models", "check").exit_code == 0
     entry = home / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
     entry.write_text(entry.read_text().replace('{720p: "0.24"}', '{720p: "0.20"}'))
@@ -104,7 +104,7 @@ def test_a_model_is_added_without_code(home, sandbox, monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "models_beside", lambda _data: tmp_path / "no-entries-of-the-program")
     entry = home / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
     entry.unlink()
-    # the others name it as what replaces them
+    # other entries name it as their replacement
     assert run("models", "add", "wavespeed", SEEDANCE).exit_code == 0
     sold = Catalogue.load(home / "data" / "models")
     assert sold.problems == []
@@ -132,13 +132,13 @@ def test_a_second_entry_for_an_endpoint_is_refused_whatever_the_file_is_called(h
 
 
 @pytest.mark.parametrize("words", [("models",), ("models", "check")])
-def test_a_provider_that_does_not_exist_is_no_empty_list(words):
+def test_an_unknown_provider_is_an_error_and_no_empty_list(words):
     asked = run(*words, "--provider", "wavespeedai")
     assert isinstance(asked.exception, ConfigurationError)
     assert "allowed: wavespeed, aimlapi" in str(asked.exception)
 
 
-def test_one_endpoint_is_shown_with_how_long_it_takes_and_for_programs():
+def test_one_endpoint_is_shown_with_its_usual_duration_and_as_json():
     assert "takes    usually 141 s" in run("models", "show", "openai/sora-2/text-to-video").stdout
     assert "takes" not in run("models", "show", "openai/sora-2/characters").stdout
     one = json.loads(run("models", "show", SEEDANCE, "--json").stdout)
@@ -148,7 +148,7 @@ def test_one_endpoint_is_shown_with_how_long_it_takes_and_for_programs():
 @pytest.mark.parametrize(
     "words", [("models", "check"), ("models", "add", "wavespeed", "a/b"), ("verify-provider", "wavespeed")]
 )
-def test_without_a_key_it_says_which_one(words, monkeypatch):
+def test_the_error_without_a_key_names_the_variable(words, monkeypatch):
     monkeypatch.delenv("WAVESPEED_API_KEY", raising=False)
     asked = run(*words)
     assert isinstance(asked.exception, ConfigurationError)
@@ -157,7 +157,7 @@ def test_without_a_key_it_says_which_one(words, monkeypatch):
 
 @pytest.mark.usefixtures("_keys")
 @pytest.mark.parametrize(("account", "price"), [("wavespeed", "0.96"), ("aimlapi", "0.282")])
-def test_a_service_that_is_as_documented_is_reported_so_and_booked(sandbox, account, price):
+def test_a_service_that_matches_its_documentation_is_reported_so_and_booked(sandbox, account, price):
     before = jobs(sandbox)
     verified = run("verify-provider", account, "--yes", "--json", "--settle", "5")
     assert verified.exit_code == 0, verified.output
@@ -177,7 +177,7 @@ def test_a_service_that_is_as_documented_is_reported_so_and_booked(sandbox, acco
 
 
 @pytest.mark.usefixtures("_keys")
-def test_nothing_is_bought_before_somebody_agrees(sandbox):
+def test_nothing_is_bought_before_a_person_agrees(sandbox):
     before = jobs(sandbox)
     refused = CliRunner().invoke(app, ["verify-provider", "wavespeed"], input="n\n")
     assert refused.exit_code == 2
@@ -208,8 +208,8 @@ def test_nothing_is_bought_before_somebody_agrees(sandbox):
         ("billing", {"do": "garbage", "text": "<html>"}, "bill: body", "cannot be read"),
     ],
 )
-def test_what_a_service_does_otherwise_is_reported(sandbox, operation, effect, about, seen):
-    # an endpoint whose frame the page names
+def test_deviations_of_a_service_are_reported(sandbox, operation, effect, about, seen):
+    # an endpoint whose page states the frame
     fault(sandbox, operation, **effect)
     words = (
         "--endpoint",
@@ -257,7 +257,7 @@ def test_a_cap_holds_for_a_probe_too(sandbox, monkeypatch):
 
 
 class OddService(BaseHTTPRequestHandler):
-    """Speaks like WaveSpeed, nearly: other words, another price, fields that are missing, and no bill."""
+    """Speaks almost like WaveSpeed: other statuses, another price, missing fields, and no bill."""
 
     submitted = 0
 
@@ -293,7 +293,7 @@ class OddService(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
-def test_a_service_nobody_has_documented_is_described_as_it_is(monkeypatch):
+def test_an_undocumented_service_is_described_as_it_is(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), OddService)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -306,7 +306,7 @@ def test_a_service_nobody_has_documented_is_described_as_it_is(monkeypatch):
     assert OddService.submitted == 1
     assert KEY not in verified.output
     report = json.loads(verified.stdout)
-    assert report["price_usd"] == "2.5"  # what it quotes is more than the page's, and is what is reserved
+    assert report["price_usd"] == "2.5"  # its quote is above the page's price, and the quote is reserved
     seen = {f["about"]: (f["verdict"], f["seen"]) for f in report["findings"]}
     assert seen["balance: data.balance"] == ("differs", "text")
     assert seen["balance: data.currency"] == ("new", "text")
@@ -323,7 +323,7 @@ def test_a_service_nobody_has_documented_is_described_as_it_is(monkeypatch):
     assert seen["the listing"][0] == "not seen"
 
 
-def test_a_provider_that_does_not_answer_is_no_report(monkeypatch):
+def test_a_provider_that_does_not_answer_gives_no_report(monkeypatch):
     at(monkeypatch, "http://127.0.0.1:9")
     for words in (("models", "check", "--provider", "wavespeed"),):
         assert isinstance(run(*words).exception, UnavailableError)

@@ -52,7 +52,7 @@ def wanted(clip: str = "city-hero", price: str = "0.40") -> Decided:
         return ruling
 
 
-def test_stop_keeps_anything_from_being_bought_until_start() -> None:
+def test_stop_prevents_all_purchases_until_start() -> None:
     wanted("city-one")
     stopped = run("stop", "--reason", "the prompts are wrong")
     assert stopped.exit_code == 0
@@ -67,7 +67,7 @@ def test_stop_keeps_anything_from_being_bought_until_start() -> None:
     assert "nothing was stopped" in run("start").output
 
 
-def test_status_stays_readable_for_programs_while_it_says_that_everything_is_stopped() -> None:
+def test_the_json_of_status_stays_valid_while_everything_is_stopped() -> None:
     wanted()
     run("stop")
     shown = run("status", "--json")
@@ -75,7 +75,7 @@ def test_status_stays_readable_for_programs_while_it_says_that_everything_is_sto
     assert "all buying is stopped" in shown.stderr
 
 
-def test_one_account_can_be_stopped_and_others_go_on() -> None:
+def test_one_account_can_be_stopped_and_others_continue() -> None:
     run("stop", "--account", "aimlapi")
     assert wanted().ruling is Ruling.NEW
     run("stop", "--account", "wavespeed")
@@ -83,14 +83,14 @@ def test_one_account_can_be_stopped_and_others_go_on() -> None:
     assert "dailies start --account wavespeed" in (refused.reason or "")
 
 
-def test_an_account_that_does_not_exist_is_refused_with_those_that_do() -> None:
+def test_the_error_of_an_unknown_account_lists_the_known_ones() -> None:
     for command in ("stop", "start"):
         result = run(command, "--account", "wavspeed")
         assert isinstance(result.exception, ConfigurationError)
         assert "wavespeed, aimlapi" in str(result.exception)
 
 
-def test_the_account_as_a_person_a_program_and_a_spreadsheet_read_it(home: Path) -> None:
+def test_the_statement_for_a_person_a_program_and_a_spreadsheet(home: Path) -> None:
     assert "nothing was bought yet" in run("ledger").output
     wanted("city-one")
     wanted("city-two", price="1.10")
@@ -115,7 +115,7 @@ def test_the_account_as_a_person_a_program_and_a_spreadsheet_read_it(home: Path)
     assert isinstance(result.exception, ConfigurationError)
 
 
-def test_a_job_id_that_is_a_formula_is_text_in_the_spreadsheet_and_a_negative_charge_a_number() -> None:
+def test_in_the_spreadsheet_a_formula_as_job_id_is_text_and_a_negative_charge_a_number() -> None:
     wanted("city-one")
     with open_ledger(load_settings()) as ledger, ledger.write() as connection:
         connection.execute(sa.update(attempts).values(job_id="=cmd|' /C calc'!A0", charged_micros=-500_000))
@@ -129,7 +129,7 @@ def test_a_check_without_any_key_says_what_is_missing() -> None:
     assert "WAVESPEED_API_KEY" in str(result.exception)
 
 
-def test_a_cap_and_what_is_spent_of_it_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caps_are_shown_with_the_spent_amounts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "0.50")
     assert wanted("city-one").ruling is Ruling.NEW
     refused = wanted("city-two")
@@ -139,7 +139,7 @@ def test_a_cap_and_what_is_spent_of_it_are_shown(monkeypatch: pytest.MonkeyPatch
     assert "$0.50" in run("ledger").output
 
 
-def test_a_stopped_account_is_told_with_its_account() -> None:
+def test_a_stopped_account_is_shown_with_its_reason() -> None:
     wanted()
     with open_ledger(load_settings()) as ledger, ledger.write() as connection:
         stops.stop_account(connection, "wavespeed", stops.StopKind.INSUFFICIENT_FUNDS, "no credit", now=1.0)
@@ -186,7 +186,7 @@ def test_an_empty_setting_is_no_cap_and_no_limit(monkeypatch: pytest.MonkeyPatch
         ("DAILIES_TIMEZONE", "../../etc/passwd"),
     ],
 )
-def test_a_setting_that_cannot_be_right_is_refused_by_name(
+def test_an_invalid_setting_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -194,7 +194,7 @@ def test_a_setting_that_cannot_be_right_is_refused_by_name(
         load_settings()
 
 
-def test_the_ledger_says_which_sum_is_only_our_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_statement_names_the_sum_that_is_only_our_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     order = ClipRequest(
         clip="city-hero",
         series="city",

@@ -1,4 +1,4 @@
-"""`dailies policy`, its `apply` and `log`, and what `dailies up` does about the policy."""
+"""`dailies policy`, its `apply` and `log`, and how `dailies up` handles the policy."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
 
 
-def test_apply_puts_a_hosts_settings_in_force_and_another_host_is_told_both_values(
+def test_apply_puts_a_hosts_settings_in_force_and_another_host_sees_both_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(CAP, "5")
@@ -66,7 +66,7 @@ def started() -> tuple[StackPolicy, list[str], bool]:
     return stack, said, stack.put_in_force(load_settings())
 
 
-def test_up_on_one_machine_applies_its_settings_and_says_what_changed(
+def test_up_on_one_machine_applies_its_settings_and_reports_the_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(CAP, "5")
@@ -92,7 +92,7 @@ def test_up_follows_an_edited_file_of_an_account(home: Path) -> None:
     assert said == ["max_in_flight of team-b in data/accounts was 3; it is 10 now, on every host"]
 
 
-def test_up_on_a_shared_ledger_changes_nothing_that_others_have_said(
+def test_up_on_a_shared_ledger_changes_no_value_that_others_have_declared(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_LEDGER_URL", postgres_url)
@@ -109,7 +109,7 @@ def test_up_on_a_shared_ledger_changes_nothing_that_others_have_said(
         ]
 
 
-def test_a_person_who_lowers_a_cap_below_what_is_spent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lowering_a_cap_below_the_spent_amount_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def counted(_connection: object, scopes: list[object], _keys: object) -> dict[object, int]:
         return dict.fromkeys(scopes, 3_000_000)
 
@@ -122,7 +122,7 @@ def test_a_person_who_lowers_a_cap_below_what_is_spent_is_told(monkeypatch: pyte
     assert "spent or reserved" not in run("policy", "apply").output
 
 
-def test_the_processes_of_up_leave_their_variables_to_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processes_of_up_follow_the_ledgers_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CAP, "5")
     run("policy", "apply")
     monkeypatch.setenv(CAP, "500")

@@ -34,7 +34,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("examined")
-def test_a_failed_check_says_what_was_done_and_what_is_asked() -> None:
+def test_a_failed_check_shows_what_happened_and_what_the_contract_requires() -> None:
     result = CliRunner().invoke(app, ["providers", "test", provider_names()[0]], env={"COLUMNS": "80"})
     assert result.exit_code == 1, result.output
     assert "it did: it was accepted: it sent the paid POST 2 times" in result.output
@@ -44,7 +44,7 @@ def test_a_failed_check_says_what_was_done_and_what_is_asked() -> None:
 
 
 @pytest.mark.usefixtures("examined")
-def test_programs_read_the_findings() -> None:
+def test_the_findings_are_printed_as_json() -> None:
     result = CliRunner().invoke(app, ["providers", "test", f"{__name__}:PROVIDER", "--json"])
     assert result.exit_code == 1, result.output
     found = json.loads(result.output)
@@ -63,17 +63,17 @@ def test_programs_read_the_findings() -> None:
         ("nobody", "there is no provider 'nobody'"),
     ],
 )
-def test_what_is_no_provider_is_named(module: str, said: str) -> None:
+def test_an_invalid_provider_is_named(module: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         providers.load_spec(module)
 
 
-async def test_without_a_front_nothing_is_tried() -> None:
+async def test_without_a_front_nothing_is_tested() -> None:
     with pytest.raises(ConfigurationError, match=r"no front for 'acme'.*entry-point group `dailies.sandbox`"):
         await kit.examine(dataclasses.replace(PROVIDER, name="acme"))
 
 
-def test_what_a_lost_answer_comes_to_is_defined_in_the_docs() -> None:
+def test_the_docs_define_every_end_of_a_lost_answer() -> None:
     page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
     for word in LostAnswer:
         assert f"| {word} |" in page

@@ -83,7 +83,7 @@ def test_a_series_that_is_renamed_twice_keeps_its_first_keys(dailies: Run, tmp_p
         ("bay", "2026-11-20", ("looks like a date", "Nothing was changed")),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_and_nothing_changes(
+def test_an_invalid_name_is_refused_and_nothing_changes(
     dailies: Run, tmp_path: Path, old: str, new: str, words: tuple[str, ...]
 ) -> None:
     file = tmp_path / "data" / "series" / "bay.yaml"
@@ -103,7 +103,7 @@ def test_two_series_never_share_the_start_of_their_keys(dailies: Run, tmp_path: 
     assert "coast.yaml:3: keys: found 'bay' - is already the start of the keys of the series bay" in err
 
 
-def test_a_prompt_that_says_the_name_is_told(dailies: Run, tmp_path: Path) -> None:
+def test_a_prompt_that_contains_the_name_is_pointed_out(dailies: Run, tmp_path: Path) -> None:
     file = tmp_path / "data" / "series" / "bay.yaml"
     file.write_text(file.read_text().replace("A quiet view", "The {{ series }}, a quiet view"))
     assert "the prompts of 2 clips say the name of the series" in dailies("rename", "bay", "coast")[2]
@@ -114,7 +114,7 @@ def spend_cap(tmp_path: Path, name: str, dollars: float) -> None:
     file.write_text(f"{file.read_text()}budget: {{total: {dollars}}}\n")
 
 
-def test_what_was_spent_under_former_names_counts_in_the_caps(dailies: Run, tmp_path: Path) -> None:
+def test_money_spent_under_former_names_counts_in_the_caps(dailies: Run, tmp_path: Path) -> None:
     declarations = declarations_of(load_settings())
     with open_ledger(load_settings()) as ledger:
         decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
@@ -135,11 +135,11 @@ def test_what_was_spent_under_former_names_counts_in_the_caps(dailies: Run, tmp_
         assert bought.attempt is not None
 
 
-def test_what_was_spent_counts_where_a_series_was_renamed_by_hand(dailies: Run, tmp_path: Path) -> None:
+def test_money_spent_counts_in_the_caps_of_a_series_renamed_by_hand(dailies: Run, tmp_path: Path) -> None:
     declarations = declarations_of(load_settings())
     with open_ledger(load_settings()) as ledger:
         decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
-    # as a plan advises where a series has another name and its clips would be bought again
+    # the way that a plan recommends if a renamed series' clips would be bought again
     file = tmp_path / "data" / "series" / "bay.yaml"
     file.write_text(file.read_text().replace("name: bay\n", "name: shore\nkeys: bay\n"))
     spend_cap(tmp_path, "bay", 2)
@@ -161,7 +161,7 @@ def test_a_series_that_gets_its_name_back_counts_once(dailies: Run, tmp_path: Pa
     assert verbs(dailies, "bay") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "buy")]
 
 
-def test_a_ledger_that_cannot_keep_the_fact_leaves_the_series_as_it_was(
+def test_when_the_ledger_cannot_record_a_rename_the_series_stays(
     dailies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (tmp_path / "data" / "series" / "bay.yaml").read_text()
@@ -173,7 +173,7 @@ def test_a_ledger_that_cannot_keep_the_fact_leaves_the_series_as_it_was(
 
 
 @pytest.mark.parametrize("step", ["rename", "write_text", "replace"])
-def test_a_rename_that_is_killed_leaves_a_whole_series_and_goes_on_when_it_is_asked_again(
+def test_a_rename_that_is_killed_leaves_a_valid_series_and_finishes_when_repeated(
     dailies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     declarations = declarations_of(load_settings())
@@ -195,7 +195,7 @@ def test_a_rename_that_is_killed_leaves_a_whole_series_and_goes_on_when_it_is_as
 
 
 def test_a_rename_that_is_killed_after_the_ledger_moves_no_money(dailies: Run, tmp_path: Path) -> None:
-    """The ledger knows the new name, and the series still has its old one: its caps hold."""
+    """The ledger knows the new name, and the file still has the old one: the caps of the old one hold."""
     declarations = declarations_of(load_settings())
     with open_ledger(load_settings()) as ledger:
         decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))

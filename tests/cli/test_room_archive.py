@@ -1,4 +1,4 @@
-"""The room's archive: the circled takes of a filter, whole, one video at a time, and what is not in it is named."""
+"""The room's archive: the circled takes of a filter, complete, one video at a time; omitted takes are named."""
 
 import hashlib
 import io
@@ -37,7 +37,7 @@ def a_room(depot: Depot, folder: Path) -> RoomServer:
     return RoomServer(house, user_header="X-Forwarded-User")
 
 
-def test_the_circled_takes_of_the_filter_come_whole_as_one_archive(depot: Depot, tmp_path: Path) -> None:
+def test_the_circled_takes_of_the_filter_are_one_complete_archive(depot: Depot, tmp_path: Path) -> None:
     dawn, dusk = a_take(depot, "bay-dawn"), a_take(depot, "bay-2026-11-20-dusk")
     a_take(depot, "bay-night", circled=False)
     a_take(depot, "cape-noon", series="cape")
@@ -45,7 +45,7 @@ def test_the_circled_takes_of_the_filter_come_whole_as_one_archive(depot: Depot,
         a_room(depot, tmp_path) as room,
         httpx.Client(base_url=room.url, trust_env=False, timeout=120) as client,
     ):
-        assert client.get("selects.zip?series=bay").status_code == 403, "nobody is named"
+        assert client.get("selects.zip?series=bay").status_code == 403, "no user is named"
         client.headers["X-Forwarded-User"] = "eve"
         told = client.get("api/selects?series=bay&show=waiting").json()
         assert (told["takes"], told["left_out"]) == (2, 0)
@@ -77,7 +77,7 @@ def test_the_circled_takes_of_the_filter_come_whole_as_one_archive(depot: Depot,
     assert list((tmp_path / "archives").iterdir()) == [], "no video is left on the disk"
 
 
-def test_a_take_that_cannot_be_had_is_named_and_the_others_come(depot: Depot, tmp_path: Path) -> None:
+def test_an_unavailable_take_is_named_and_the_others_are_in_the_archive(depot: Depot, tmp_path: Path) -> None:
     bad, gone = a_take(depot, "bay-bad"), a_take(depot, "bay-gone")
     a_take(depot, "bay-good")
     key = depot.manifest(bad).object.key
@@ -96,7 +96,7 @@ def test_a_take_that_cannot_be_had_is_named_and_the_others_come(depot: Depot, tm
     assert LEFT_OUT in archive.read("SHA256SUMS").decode()
 
 
-def test_a_video_is_fetched_only_when_the_one_before_is_sent(
+def test_a_video_is_fetched_only_after_the_previous_one_was_sent(
     depot: Depot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b", "c"):
@@ -116,5 +116,5 @@ def test_a_video_is_fetched_only_when_the_one_before_is_sent(
     assert len(asked) == 1
     (folder,) = (tmp_path / "archives").iterdir()
     pieces.close()  # type: ignore[attr-defined]
-    assert not folder.exists(), "whoever goes away leaves nothing on the disk"
+    assert not folder.exists(), "a client that disconnects leaves nothing on the disk"
     assert len(asked) == 1

@@ -1,4 +1,4 @@
-"""The room of `dailies up` is at the address that it names: no other home's room can take its port meanwhile."""
+"""The room of `dailies up` is at its announced address: no other home's room can take its port meanwhile."""
 
 import socket
 import sys
@@ -24,7 +24,7 @@ connection.sendall(b"ours")
 
 @pytest.fixture
 def usual(monkeypatch: pytest.MonkeyPatch) -> int:
-    """The port that every home asks for first."""
+    """The port that every home tries first."""
     port = free_port()
     monkeypatch.setattr(ports, "ROOM_PORT", port)
     return port
@@ -47,7 +47,7 @@ def test_the_next_start_has_the_same_port(usual: int, tmp_path: Path) -> None:
         assert again.getsockname()[1] == first == int((tmp_path / ROOM_PORT_FILE).read_text())
 
 
-def test_the_rooms_process_serves_the_port_that_was_taken_for_it(usual: int, tmp_path: Path) -> None:
+def test_the_rooms_process_serves_the_reserved_port(usual: int, tmp_path: Path) -> None:
     stack = Stack(Settings(DAILIES_HOME=tmp_path), StackOptions(port=3999))
     (tmp_path / "logs").mkdir()
     with listen_for_room(tmp_path) as listening:
@@ -61,7 +61,7 @@ def test_the_rooms_process_serves_the_port_that_was_taken_for_it(usual: int, tmp
             stack.processes["room"].wait()
 
 
-def test_a_room_that_is_opened_again_serves_the_same_socket(usual: int, tmp_path: Path) -> None:
+def test_a_room_that_is_restarted_serves_the_same_socket(usual: int, tmp_path: Path) -> None:
     async def app(_scope: object, _receive: object, send: object) -> None:
         assert callable(send)
         await send({"type": "http.response.start", "status": 204, "headers": []})

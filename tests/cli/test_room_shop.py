@@ -1,4 +1,4 @@
-"""The room buys a retake once, at the price that was shown."""
+"""The room buys a retake once, at the displayed price."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -60,10 +60,12 @@ def test_a_request_that_is_sent_again_is_the_same_decision(bought: list[str]) ->
         shop.buy(shown, request="one-request")
     decision = shop.buy(shown, request="one-request")
     assert shop.buy(shown, request="one-request") == decision == "retake:one-request"
-    assert bought == ["Dagster is away", decision], "asked again while nothing was bought, and never after"
+    assert bought == ["Dagster is away", decision], (
+        "requested again while nothing was bought, and never after"
+    )
 
 
-def test_without_a_header_nobody_comes_in_through_what_dagster_allows(
+def test_without_a_user_header_requests_by_other_hosts_and_users_are_refused(
     bought: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_ALLOWED_HOSTS", "dailies.example.com")
@@ -72,7 +74,7 @@ def test_without_a_header_nobody_comes_in_through_what_dagster_allows(
     others = replace(proxied, headers=(("host", "127.0.0.1:8080"),), user=65_534)
     for asked in (proxied, others):
         assert guard_of(load_settings()).refusal(asked) is not None, (
-            "it would buy as the user who runs the room"
+            "it would buy as the user of the room's process"
         )
     monkeypatch.setenv("DAILIES_ROOM_USER_HEADER", "X-Forwarded-User")
     assert guard_of(load_settings()).refusal(proxied) is None

@@ -1,4 +1,4 @@
-"""Commands beside a running `dailies up` ask its sandbox, as its runs do."""
+"""Commands beside a running `dailies up` use its sandbox, as its runs do."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def write(home: Path, **state: object) -> None:
     (home / "stack.json").write_text(json.dumps({"pid": os.getpid(), **state}))
 
 
-def test_without_a_running_stack_the_settings_are_the_persons(home: Path) -> None:
+def test_without_a_running_stack_the_persons_settings_apply(home: Path) -> None:
     account = running_settings().account("wavespeed")
     assert account.api_key is not None
     assert account.api_key.get_secret_value() == "a-persons-own-key"
@@ -53,7 +53,7 @@ def test_a_stack_at_the_providers_changes_nothing(home: Path) -> None:
     assert settings.dagster_url == "http://127.0.0.1:3456", "the port is an option of `dailies up`"
 
 
-def test_a_key_that_cannot_be_read_is_a_sentence_and_never_the_persons_key_at_a_strangers_address(
+def test_an_unreadable_key_is_an_error_and_the_persons_key_is_never_sent_to_the_sandbox(
     home: Path,
 ) -> None:
     write(home, sandbox_url="http://127.0.0.1:4000")
@@ -61,7 +61,7 @@ def test_a_key_that_cannot_be_read_is_a_sentence_and_never_the_persons_key_at_a_
         running_settings()
 
 
-def test_the_env_file_that_dagsters_commands_put_over_everything_changes_nothing_of_what_was_decided(
+def test_an_env_file_that_dagsters_commands_load_does_not_change_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = {
@@ -86,19 +86,19 @@ def test_the_env_file_that_dagsters_commands_put_over_everything_changes_nothing
     for name, value in demo.environment.items():
         monkeypatch.setenv(name, value)
     with _inject_local_env_file(logging.getLogger()):
-        assert os.environ["WAVESPEED_API_KEY"] == "a-persons-own-key", "Dagster does no such thing any more"
+        assert os.environ["WAVESPEED_API_KEY"] == "a-persons-own-key", "Dagster no longer overrides variables"
         settings = load_settings()
     key = settings.account("wavespeed").api_key
     assert key is not None
     assert key.get_secret_value() == "sandbox"
     assert settings.s3_bucket == "dailies"
     assert settings.s3_session_token is None
-    assert settings.max_usd_per_day == 5, "what is set goes before what is in the file, as everywhere"
+    assert settings.max_usd_per_day == 5, "a variable overrides the file, as everywhere"
     assert settings.timezone == "Europe/Oslo"
 
 
 @pytest.mark.parametrize("megabytes", ["0", "5001", "1e4", "much"])
-def test_no_clip_may_be_larger_than_s3_takes_in_one_request(
+def test_no_clip_may_be_larger_than_one_s3_request_allows(
     home: Path, monkeypatch: pytest.MonkeyPatch, megabytes: str
 ) -> None:
     monkeypatch.setenv("DAILIES_MAX_DOWNLOAD_MB", megabytes)
@@ -116,7 +116,7 @@ def test_the_product_opens_ledgers_in_one_way() -> None:
         for file in (root / folder).rglob("*.py")
         if re.search(r"\bLedger\(\s*\w", file.read_text())
     }
-    # the kit's ledger holds invented purchases, and a copy is restored to be compared; both go with their folder
+    # the kit's ledger has invented purchases, and a copy is restored to be compared; both end with their folder
     assert opening == {
         "resources/settings/ledger_access.py",
         "resources/conformance/histories.py",

@@ -55,7 +55,7 @@ def run(*words: str) -> Result:
 def test_a_prompt_is_shown_as_it_would_be_sent():
     shown = run("prompt", "city-2026-11-20-hero")
     assert shown.exit_code == 0
-    # what is written is shown, and not taken for markup
+    # text is shown as written, not interpreted as markup
     assert "The hero, [bold]loud[/bold]" in shown.output
     assert "$0.40" in shown.output
     assert "or else      bytedance/seedance-2.0/text-to-video (wavespeed), price $0.96" in shown.output
@@ -64,7 +64,7 @@ def test_a_prompt_is_shown_as_it_would_be_sent():
     assert (document["price_usd"], document["endpoint"]) == ("0.4", "openai/sora-2/text-to-video")
 
 
-def test_a_prompt_of_an_unknown_clip_says_what_is_nearest():
+def test_the_error_of_an_unknown_clip_suggests_the_nearest():
     failed = run("prompt", "city-2026-11-20-heroo")
     assert isinstance(failed.exception, ConfigurationError)
     assert "did you mean 'hero'?" in str(failed.exception)
@@ -79,7 +79,7 @@ def test_a_plan_is_shown_with_its_cost_and_ends_with_0():
     assert "nothing was bought or reserved" in shown.output
 
 
-def test_a_plan_that_is_refused_in_part_ends_with_1_and_says_why(monkeypatch: pytest.MonkeyPatch):
+def test_a_partly_refused_plan_ends_with_1_and_the_reasons(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DAILIES_MAX_USD_PER_RUN", "0.50")
     shown = run("plan", "city", "--date", "2026-11-20")
     assert shown.exit_code == 1
@@ -96,14 +96,14 @@ def test_a_plan_beside_a_broken_series_ends_with_2_and_names_it(home: Path):
     assert "+ buy" in shown.stdout
 
 
-def test_a_plan_of_words_that_fit_nothing_says_how_words_are_joined():
-    """`plan series:a,b` said: nothing is due, name a series."""
+def test_a_plan_whose_filters_choose_nothing_explains_how_filters_combine():
+    """`plan series:a,b` once printed: nothing is due, name a series."""
     shown = run("plan", "series:city,changed")
     assert shown.exit_code == 0
     assert "series:city,changed chooses no clip. A space adds clips; a comma keeps" in shown.output
 
 
-def test_a_plan_of_nothing_says_so():
+def test_an_empty_plan_says_so():
     shown = run("plan")
     assert shown.exit_code == 0
     assert "nothing is due" in shown.output
@@ -115,13 +115,13 @@ def test_a_plan_buys_nothing():
         assert ledger.overview() == []
 
 
-def test_a_quote_without_a_key_says_which_is_missing():
+def test_a_quote_without_a_key_names_the_missing_variable():
     failed = run("plan", "city", "--quote")
     assert isinstance(failed.exception, ConfigurationError)
     assert "WAVESPEED_API_KEY" in str(failed.exception)
 
 
-def test_characters_are_listed_with_who_casts_them(home: Path):
+def test_characters_are_listed_with_the_series_that_cast_them(home: Path):
     assert "no characters are declared" in run("characters", "list").output
     (home / "data" / "characters" / "mara.yaml").write_text(
         "name: mara\nvideo: https://example.com/mara.mp4\nallow_retired: true\n"
@@ -142,7 +142,7 @@ def test_characters_are_listed_with_who_casts_them(home: Path):
     assert "did you mean 'mara'?" in str(failed.exception)
 
 
-def test_a_fallback_is_never_shown_without_what_was_asked_for(home: Path):
+def test_a_fallback_is_never_shown_without_the_ordered_endpoint(home: Path):
     from rich.console import Console
 
     declarations = load_series(home / "data", Catalogue.load(MODELS))

@@ -1,4 +1,4 @@
-"""The unit of systemd is one that systemd takes, and starts a command that exists."""
+"""The systemd unit is valid, and starts an existing command."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 def complaints(text: str, folder: Path) -> str:
-    """What systemd says of a unit whose program is there."""
+    """systemd's complaints about a unit whose program exists."""
     file = folder / "dailies.service"
     file.write_text(text.replace("/opt/dailies/.venv/bin/dailies", sys.executable))
     done = subprocess.run(
@@ -27,7 +27,7 @@ def complaints(text: str, folder: Path) -> str:
 
 
 @needs_systemd
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert "dailies.service" not in complaints(UNIT.read_text(), tmp_path)
 
 
@@ -37,7 +37,7 @@ def test_a_misspelt_key_is_noticed(tmp_path: Path) -> None:
     assert "ProtectSytem" in complaints(wrong, tmp_path)
 
 
-def test_the_time_to_stop_is_longer_than_what_runs_may_take() -> None:
+def test_the_time_to_stop_is_longer_than_runs_may_take() -> None:
     from pipelines.cli.takeover import HANDOVER_SECONDS
 
     stops = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""A misspelt setting is refused: a cap that nobody reads is no cap."""
+"""A misspelt setting is refused: a cap that no code reads would be no cap."""
 
 import json
 from pathlib import Path
@@ -79,13 +79,13 @@ def test_a_line_that_sets_nothing_is_refused(env_file: Path, line: str) -> None:
     ],
 )
 def test_a_key_that_would_be_empty_is_refused(env_file: Path, text: str, says: str) -> None:
-    """It was ignored, and the sandbox stood in for the provider."""
+    """An empty key was once ignored, and the sandbox stood in for the provider."""
     env_file.write_text(text)
     with pytest.raises(ConfigurationError, match=says):
         load_settings()
 
 
-def test_values_of_other_variables_and_of_other_programs_are_taken(
+def test_references_to_other_variables_are_resolved_and_foreign_lines_accepted(
     env_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WS_KEY_OF_TEAM", "from-the-environment")
@@ -124,10 +124,10 @@ def test_a_key_in_the_wrong_variable_is_not_shown(env_file: Path, key: str) -> N
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_a_value_that_the_file_does_not_decide_may_be_missing_there(
+def test_an_overridden_line_may_refer_to_a_missing_variable(
     env_file: Path, monkeypatch: pytest.MonkeyPatch, pinned: bool
 ) -> None:
-    """The key came from the environment, and everything was refused because of a line that nobody read."""
+    """Once the key came from the environment, and an unused line of the file refused everything."""
     name, value = (PINNED, '{"WAVESPEED_API_KEY": "given"}') if pinned else ("WAVESPEED_API_KEY", "given")
     monkeypatch.setenv(name, value)
     env_file.write_text("WAVESPEED_API_KEY=${WS_KEY_OF_TEAM}\n")
@@ -137,13 +137,13 @@ def test_a_value_that_the_file_does_not_decide_may_be_missing_there(
 
 
 @pytest.mark.parametrize("other", ["DAILIES_MAX_USD_PER_DAY", "dailies_max_usd_per_day"])
-def test_a_cap_that_is_there_twice_is_refused(env_file: Path, other: str) -> None:
+def test_a_cap_that_is_given_twice_is_refused(env_file: Path, other: str) -> None:
     env_file.write_text(f"DAILIES_MAX_USD_PER_DAY=5\n{other}=500\n")
     with pytest.raises(ConfigurationError, match="DAILIES_MAX_USD_PER_DAY is given twice"):
         load_settings()
 
 
-def test_a_file_of_settings_that_is_named_and_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_settings_file_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_ENV_FILE", "/nowhere/.env")
     with pytest.raises(ConfigurationError, match="does not exist"):
         load_settings()
@@ -170,7 +170,7 @@ def test_an_amount_is_read_as_it_is_written(
 @pytest.mark.parametrize(
     "written", ["$5", "5,00", "-1", "nan", "inf", "5 USD", "   ", "1_000", "five", "0.0000001"]
 )
-def test_what_is_no_amount_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+def test_an_invalid_amount_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("DAILIES_WAVESPEED_MAX_USD_PER_DAY", written)
     with pytest.raises(
         ConfigurationError, match=r"DAILIES_WAVESPEED_MAX_USD_PER_DAY: .*allowed: an amount of US dollars"
@@ -178,7 +178,7 @@ def test_what_is_no_amount_is_refused(monkeypatch: pytest.MonkeyPatch, written: 
         load_settings()
 
 
-def test_settings_in_lower_case_and_what_is_not_ours_are_let_be(
+def test_settings_in_lower_case_work_and_foreign_lines_are_ignored(
     monkeypatch: pytest.MonkeyPatch, env_file: Path
 ) -> None:
     env_file.write_text("export dailies_max_usd_per_day=7\nPATH_TO_SOMETHING=x\nnot a setting at all\n")
@@ -209,10 +209,10 @@ def test_a_misspelt_key_of_a_provider_is_named() -> None:
 
 
 @pytest.mark.parametrize("place", ["environment", "file", "pinned"])
-def test_a_changed_cap_counts_at_the_next_look(
+def test_a_changed_cap_counts_at_the_next_read(
     monkeypatch: pytest.MonkeyPatch, env_file: Path, place: str
 ) -> None:
-    """Settings are kept until something that they are read from has changed."""
+    """Settings are kept until one of their sources changes."""
     for cap in (5, 4):
         match place:
             case "environment":

@@ -1,4 +1,4 @@
-"""What a terminal is sent: no argument, file name or stranger's word moves its cursor or ends a command in a traceback."""
+"""Text in a terminal: no argument, file name or text from outside moves its cursor or ends a command in a traceback."""
 
 import subprocess
 import sys
@@ -15,13 +15,13 @@ from resources.inventory.findings import EVERY_MANIFEST_IS_KNOWN, NO_FAILED_CLIP
 pytestmark = pytest.mark.slow
 
 
-def test_a_complaint_holds_nothing_that_a_terminal_obeys(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_contains_no_control_characters(capfd: pytest.CaptureFixture[str]) -> None:
     terminal.complain("first\x1b[2J\u202e\udcff line\nsecond")
     said = capfd.readouterr().err
     assert said.rstrip("\n") == "dailies: first\ufffd[2J\ufffd\ufffd line\nsecond"
 
 
-def test_a_question_about_money_holds_nothing_that_a_terminal_obeys(
+def test_a_question_about_money_contains_no_control_characters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = []
@@ -52,7 +52,7 @@ def test_an_argument_that_is_no_text_is_refused(argument: bytes, tmp_path: Path)
     assert b"Traceback" not in ran.stderr
 
 
-def test_a_file_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> None:
+def test_a_file_whose_name_is_no_valid_text_is_still_named(tmp_path: Path) -> None:
     from resources.catalogue import Catalogue
     from resources.series import load_series
 
@@ -65,7 +65,7 @@ def test_a_file_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> N
     str(problem).encode()
 
 
-def test_a_reason_that_keeps_several_checks_from_being_made_is_said_once() -> None:
+def test_a_reason_that_prevents_several_checks_is_printed_once() -> None:
     why = "the bucket s3://films belongs to another ledger"
     missing = [Finding(check, unread=why) for check in (NOTHING_IS_MISSING, EVERY_MANIFEST_IS_KNOWN)]
     with console.capture() as seen:

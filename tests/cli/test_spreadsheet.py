@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: text of strangers is never a formula, and amounts stay numbers."""
+"""CSV for spreadsheets: text from outside is never a formula, and amounts stay numbers."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_a_text_that_a_spreadsheet_would_carry_out_is_preceded_by_an_apostrophe(text: str) -> None:
+def test_a_text_that_a_spreadsheet_would_execute_gets_an_apostrophe(text: str) -> None:
     assert as_text(text) == f"'{text}"
 
 
@@ -61,7 +61,7 @@ def test_amounts_stay_numbers_also_below_zero() -> None:
 
 
 @pytest.mark.parametrize("text", [*FORMULAS, *PLAIN, "x\r=1", "x\n=1", 'say "=1", then', "a,=1"])
-def test_a_text_is_one_cell_and_read_back_whole(text: str) -> None:
+def test_a_text_is_one_cell_and_read_back_unchanged(text: str) -> None:
     file = io.StringIO()
     write_rows(file, ["first", "second"], [["x", text]])
     (row,) = list(csv.reader(io.StringIO(file.getvalue(), newline="")))[1:]

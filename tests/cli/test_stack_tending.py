@@ -1,4 +1,4 @@
-"""What `dailies up` brings back when it dies alone."""
+"""Parts of a stack that `dailies up` restarts when they die alone."""
 
 import json
 import os
@@ -60,11 +60,11 @@ def tended(stack: Stack, webserver: Webserver, times: int) -> int:
     return webserver.reloads
 
 
-def test_code_whose_process_has_died_is_loaded_by_a_new_one(stack: Stack) -> None:
+def test_code_whose_process_has_died_is_loaded_by_a_new_process(stack: Stack) -> None:
     assert tended(stack, Webserver(THERE, UNREACHABLE, FORGOTTEN, THERE), 4) == 1
 
 
-def test_what_keeps_the_code_from_being_loaded_is_told(stack: Stack) -> None:
+def test_the_reason_why_the_code_cannot_be_loaded_is_printed(stack: Stack) -> None:
     told: list[str] = []
     stack.wanted.log = told.append
     webserver = Webserver(*[FORGOTTEN] * 4)
@@ -74,7 +74,7 @@ def test_what_keeps_the_code_from_being_loaded_is_told(stack: Stack) -> None:
     ] * 2
 
 
-def test_that_the_dead_process_cannot_be_ended_once_more_is_not_told(stack: Stack) -> None:
+def test_ending_an_already_dead_process_is_not_reported(stack: Stack) -> None:
     told: list[str] = []
     stack.wanted.log = told.append
     assert (
@@ -83,11 +83,11 @@ def test_that_the_dead_process_cannot_be_ended_once_more_is_not_told(stack: Stac
     assert told == ["the process that holds the code has ended; starting it again"]
 
 
-def test_code_that_is_gone_for_a_moment_is_being_reloaded_and_left_alone(stack: Stack) -> None:
+def test_code_that_is_being_reloaded_is_not_restarted(stack: Stack) -> None:
     assert tended(stack, Webserver(UNREACHABLE, THERE, FORGOTTEN, THERE), 4) == 0
 
 
-def test_a_webserver_that_does_not_answer_in_time_says_nothing_about_the_code(stack: Stack) -> None:
+def test_a_slow_webserver_proves_nothing_about_the_code(stack: Stack) -> None:
     assert tended(stack, Webserver(*[httpx.ReadTimeout("busy")] * 3), 3) == 0
 
 
@@ -123,7 +123,7 @@ def test_an_embedded_s3_that_was_killed_is_back_at_the_same_address(stack: Stack
     ],
 )
 def test_another_program_at_dagsters_port_ends_nothing(stack: Stack, body: str) -> None:
-    """Dagster's webserver has died, and whoever took its port answers in JSON that is none of Dagster's."""
+    """Dagster's webserver has died, and the program that took its port answers with other JSON than Dagster's."""
     with respx.mock() as network:
         network.post(GRAPHQL).mock(return_value=httpx.Response(200, text=body))
         for _ in range(3):
@@ -132,7 +132,9 @@ def test_another_program_at_dagsters_port_ends_nothing(stack: Stack, body: str) 
             api.run_status("x")
 
 
-def test_an_edited_schedule_is_loaded_once_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edited_schedule_is_loaded_once_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stack_module, "TEND_SECONDS", 0.0)
     (tmp_path / "series").mkdir()
     stack = Stack(Settings(DAILIES_HOME=tmp_path, DAILIES_DATA=tmp_path), StackOptions(port=3999))

@@ -1,4 +1,4 @@
-"""One `dailies up` to a home, and nothing that it leaves behind lives on."""
+"""One `dailies up` per home, and none of its processes outlives it."""
 
 import json
 import os
@@ -72,11 +72,11 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 def until(done: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 60
     while not done():
-        assert time.monotonic() < give_up, "it did not happen in time"
+        assert time.monotonic() < give_up, "the condition did not hold in time"
         time.sleep(0.02)
 
 
-def test_a_second_stack_of_a_home_is_refused_and_told_of_the_first_until_that_is_killed(
+def test_a_second_stack_of_a_home_is_refused_while_the_first_lives(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(takeover, "LOCK_PATIENCE_SECONDS", 0.0)
@@ -84,7 +84,7 @@ def test_a_second_stack_of_a_home_is_refused_and_told_of_the_first_until_that_is
     told = rf"already running here \(process {first.pid}, .*:3999\)"
     with pytest.raises(ConfigurationError, match=told), only_stack(tmp_path, "http://127.0.0.1:4000"):
         pytest.fail("two stacks hold one home")
-    # the content of the lock comes after the lock, and goes before it
+    # the lock's content is written after the lock is taken, and removed before it is released
     (tmp_path / LOCK_FILE).write_text("")
     now = "starts or ends in .* at this moment. Nothing was started"
     with pytest.raises(ConfigurationError, match=now), only_stack(tmp_path, "http://127.0.0.1:4000"):
@@ -95,7 +95,7 @@ def test_a_second_stack_of_a_home_is_refused_and_told_of_the_first_until_that_is
         pass
 
 
-def test_a_process_that_has_the_id_of_a_stack_that_was_killed_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_a_process_with_the_id_of_a_killed_stack_is_not_taken_for_it(tmp_path: Path) -> None:
     state = {"pid": os.getpid(), "dagster_url": "-", "started_at": started_at(os.getpid())}
     (tmp_path / "stack.json").write_text(json.dumps(state))
     assert running_stack(tmp_path) == state
@@ -103,7 +103,7 @@ def test_a_process_that_has_the_id_of_a_stack_that_was_killed_is_not_taken_for_i
     assert running_stack(tmp_path) is None
 
 
-def test_processes_are_found_by_their_mark_their_children_too_and_others_are_left_alone(
+def test_marked_processes_and_their_children_are_found_and_no_others(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     parent = started(PARENT, mark=f"a:{tmp_path}")
@@ -119,10 +119,10 @@ def test_processes_are_found_by_their_mark_their_children_too_and_others_are_lef
     assert all(other.poll() is None for other in others)
 
 
-def test_a_containers_process_whose_home_has_the_path_of_ours_is_left_alone(
+def test_a_containers_process_whose_home_has_our_path_is_not_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The host of a container sees its processes; that a path is the same says nothing about whose folder it is."""
+    """The host of a container sees the container's processes; an equal path does not mean the same folder."""
     home, proc = tmp_path / "home", tmp_path / "proc"
     home.mkdir()
 
@@ -145,7 +145,7 @@ def test_a_containers_process_whose_home_has_the_path_of_ours_is_left_alone(
     assert {process.pid for process in of_home(home)} == {901, 903}
 
 
-def test_a_process_that_is_stopped_is_ended_too(
+def test_a_frozen_process_is_ended_too(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     stopped = started(SLEEPS, mark=f"a:{tmp_path}")
@@ -154,7 +154,7 @@ def test_a_process_that_is_stopped_is_ended_too(
     assert stopped.wait(120) == -signal.SIGTERM
 
 
-def test_what_a_killed_stack_leaves_ends_with_its_keeper_and_nothing_of_another(
+def test_a_killed_stacks_processes_end_with_their_keeper_and_no_others(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     mark = f"a:{tmp_path}"
@@ -168,7 +168,7 @@ def test_what_a_killed_stack_leaves_ends_with_its_keeper_and_nothing_of_another(
     assert {process.pid for process in of_home(tmp_path)} == {other.pid}
 
 
-def test_a_stack_takes_over_from_the_one_before_it(
+def test_a_stack_ends_the_processes_of_the_one_before_it(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     settings = Settings(DAILIES_HOME=tmp_path)
@@ -190,7 +190,7 @@ def test_a_stack_takes_over_from_the_one_before_it(
         assert set(heartbeats.owners(ledger)) == {"elsewhere", "alive"}
 
 
-def test_runs_at_work_hand_over_and_it_is_said_what_becomes_of_their_clips(
+def test_working_runs_hand_over_and_their_clips_are_reported(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     settings = Settings(DAILIES_HOME=tmp_path)
@@ -217,12 +217,12 @@ def test_a_claim_of_another_machine_names_no_process_here(owner: str, pid: int |
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing tells containers apart elsewhere")
-def test_a_claim_of_a_container_that_bears_this_hosts_name_names_no_process_here() -> None:
-    """As on the host's own network: its run lives, though its process has no id here."""
+def test_a_claim_of_a_container_with_this_hosts_name_names_no_process_here() -> None:
+    """As on the host's own network: its run lives, although its process has no id here."""
     assert pid_of(f"{socket.gethostname()[:24]}:{os.getpid()}:x") is None
 
 
-def test_what_dies_again_and_again_is_not_started_for_ever() -> None:
+def test_a_process_that_dies_again_and_again_is_not_restarted_for_ever() -> None:
     now = 0.0
     deaths = Deaths(lambda: now)
     assert not any(deaths.are_too_many("code") for _ in range(DEATHS))
@@ -232,7 +232,7 @@ def test_what_dies_again_and_again_is_not_started_for_ever() -> None:
     assert not deaths.are_too_many("code")
 
 
-def test_that_the_code_is_not_held_any_more_is_seen_within_two_looks(
+def test_a_missing_code_server_is_noticed_within_two_checks(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     watch = CodeWatch(tmp_path)
@@ -240,7 +240,7 @@ def test_that_the_code_is_not_held_any_more_is_seen_within_two_looks(
         PARENT.replace("'-c'", "'-c'").replace(f"{SLEEPS!r}]", f"{SLEEPS!r}, 'grpc']"), mark=f"a:{tmp_path}"
     )
     holder = int(server.said)  # type: ignore[attr-defined]
-    assert not watch.is_gone(1), "another code server has not loaded the code yet"
+    assert not watch.is_gone(1), "another code server may still be loading the code"
     assert not watch.is_gone(server.pid)
     os.kill(holder, signal.SIGKILL)
     until(lambda: not is_living(holder))

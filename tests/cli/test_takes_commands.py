@@ -75,7 +75,7 @@ def test_takes_are_judged_in_the_terminal(depot: Depot, tmp_path: Path) -> None:
     assert depot.read(apart).state is AttemptState.DELIVERED
 
 
-def test_a_misspelt_clip_is_told_which_was_meant(depot: Depot, tmp_path: Path) -> None:
+def test_the_error_of_a_misspelt_clip_suggests_the_right_one(depot: Depot, tmp_path: Path) -> None:
     one = a_take(depot, "monday").subject_key
     wrong = one.replace(one[-2:], one[-1] + one[-2])
     for words in (
@@ -96,7 +96,7 @@ def test_a_clip_that_was_never_bought_has_no_takes(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The clips that were asked for; Dagster is not here."""
+    """The clips that were requested; no Dagster runs here."""
     a_project(tmp_path, monkeypatch, ["dawn"])
     asked: list[str] = []
 
@@ -110,12 +110,14 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_a_retake_shows_its_price_and_asks(bought: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retake_shows_its_price_and_asks_for_a_yes(
+    bought: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "20")
     monkeypatch.setattr(approval, "is_terminal", lambda: True)
     refused = run("retake", CLIP, "--json", answer="n\n")
     assert (refused.exit_code, bought) == (1, [])
-    assert "Buy" not in refused.stdout, "it is JSON for a program"
+    assert "Buy" not in refused.stdout, "stdout is JSON for a program"
     price = retakes.offer_retake(load_settings(), CLIP).price
     question = f"Buy one more take of {CLIP} from bytedance/seedance-2.0/text-to-video for {price}?"
     assert question in refused.stderr

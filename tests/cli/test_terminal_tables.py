@@ -1,4 +1,4 @@
-"""Tables: 80 columns are enough for what a command shows by itself, and no key is ever cut."""
+"""Tables: 80 columns are enough for a command's own columns, and a key is never cut."""
 
 import io
 import re
@@ -33,7 +33,7 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return out
 
 
-def test_words_that_may_break_make_room_for_keys(printed: io.StringIO) -> None:
+def test_texts_wrap_so_that_keys_stay_whole(printed: io.StringIO) -> None:
     table = table_of("clip", "why", wraps={"why"})
     table.add_row(KEY, "the provider could not be reached for a while, so nothing was sent")
     print_table(table)
@@ -52,7 +52,7 @@ def test_a_key_is_whole_where_the_terminal_is_too_narrow(printed: io.StringIO) -
     assert terminal.console.width == 80
 
 
-def test_no_word_is_broken_where_the_terminal_is_too_narrow(printed: io.StringIO) -> None:
+def test_no_word_is_broken_when_the_terminal_is_too_narrow(printed: io.StringIO) -> None:
     table = table_of("clip", "price", "seconds", "state", wraps={"price", "seconds"})
     table.add_row(KEY, "at most $0.3024/s", "auto, 4 to 15", "delivered")
     print_table(table)
@@ -87,7 +87,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def broken_by_a_terminal(printed: str) -> list[str]:
-    """The lines that are too long for 80 columns although they have words to break between."""
+    """Lines longer than 80 columns although they have spaces to break at."""
     long = [row for row in printed.splitlines() if len(row) > 80]
     return [row for row in long if len(re.findall(r"`[^`]*`\S*|\S+", row)) > 1]
 
@@ -104,7 +104,7 @@ def project(depot: Depot, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("project")
-def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_where_a_person_wants_them(
+def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_on_request_or_at_a_terminal(
     command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def at(width: int, *, colours: bool, terminal_is: bool) -> dict[str, str]:
@@ -132,7 +132,7 @@ def test_tables_of_commands_fit_eighty_columns_and_have_colours_only_where_a_per
 
 
 @pytest.mark.slow
-def test_what_resolve_and_fetch_say_breaks_between_words(
+def test_texts_of_resolve_and_fetch_break_between_words(
     depot: Depot,
     command: Callable[..., tuple[int, str, str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -178,7 +178,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])m")
         (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
     ],
 )
-def test_a_stream_gets_colours_only_where_somebody_sees_or_wants_them(
+def test_a_stream_gets_colours_only_at_a_terminal_or_on_request(
     monkeypatch: pytest.MonkeyPatch,
     is_terminal: bool,
     environment: dict[str, str],
@@ -206,20 +206,20 @@ def test_a_stream_gets_colours_only_where_somebody_sees_or_wants_them(
         assert bool(COLOUR.search(stream.getvalue())) is has_colours
 
 
-def test_every_command_prints_through_the_two_streams_that_know_whether_a_person_looks() -> None:
-    """What the test above shows of two streams holds for each command, because none makes another or writes escapes itself."""
+def test_every_command_prints_through_the_two_known_streams() -> None:
+    """The test above covers two streams; it holds for each command, because none creates another stream or writes escapes itself."""
     folder = Path(terminal.__file__).parent
     for file in folder.rglob("*.py"):
         if file.name == "terminal.py":
             continue
         text = file.read_text()
         assert not re.search(r"\bConsole\(|secho|\bstyle\(|rich\.print|from rich import print", text), file
-        # the log's reader takes escapes away
+        # the log's reader removes escapes
         assert file.name == "logs.py" or not re.search(r"\\x1b|\\033|\\e\[", text), file
 
 
-def test_sentences_break_between_words_and_what_is_copied_stays_whole() -> None:
-    """The terminal broke words in the middle, and a command over two lines cannot be copied."""
+def test_sentences_break_between_words_and_commands_stay_whole() -> None:
+    """The terminal once broke words in the middle, and a command on two lines cannot be copied."""
     address = f"https://example.com/{'a' * 90}"
     text = f"{KEY}: it was not sent: say `dailies produce product-loop --wait --yes`, and see {address}\n  a second line"
     said = terminal.folded(text, 80, used=9)
@@ -231,6 +231,6 @@ def test_sentences_break_between_words_and_what_is_copied_stays_whole() -> None:
     assert lines[-1] == "  a second line"
 
 
-def test_sentences_stay_one_line_where_no_terminal_breaks_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sentences_stay_one_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.complain("word " * 60)
     assert capsys.readouterr().err.count("\n") == 1

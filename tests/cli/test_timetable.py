@@ -34,7 +34,7 @@ class Dagster:
         if "stopRunningSchedule" in sent["query"]:
             assert sent["variables"]["id"] == "state-1"
             if self.status == "STOPPED" or self.failure:
-                # as Dagster says that a mutation failed
+                # dagster's form of a failed mutation
                 failed = {"__typename": "PythonError", "message": self.failure or "it was off"}
                 return httpx.Response(500, json={"data": {"stopRunningSchedule": failed}})
             self.status = "STOPPED"
@@ -100,7 +100,7 @@ def test_a_schedule_is_turned_on_only_with_a_yes_to_its_price(dailies: Run) -> N
         assert dagster.status == "STOPPED"
 
 
-def test_why_dagster_does_not_turn_a_schedule_off_is_said(dailies: Run) -> None:
+def test_the_reason_why_dagster_does_not_turn_a_schedule_off_is_shown(dailies: Run) -> None:
     dagster = Dagster()
     dagster.status, dagster.failure = "RUNNING", "the storage is read-only"
     code, _, err = dailies("schedules", "off", "bay", dagster=dagster)
@@ -117,7 +117,7 @@ def test_a_schedule_that_dagster_has_not_loaded_as_declared_is_not_turned_on(dai
     assert "not loaded" in dailies("schedules", dagster=dagster)[1]
 
 
-def test_without_dagster_the_ticks_are_listed_all_the_same(dailies: Run) -> None:
+def test_without_dagster_the_ticks_are_still_listed(dailies: Run) -> None:
     code, out, err = dailies("schedules")
     assert code == 0
     assert "unknown" in out
@@ -148,12 +148,12 @@ def test_an_edited_schedule_is_noticed_once(tmp_path: Path) -> None:
     accounts.mkdir()
     team = accounts / "b.yaml"
     team.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\n")
-    assert watch.changed() == ["account team-b"], "without its sensor nobody fetches what it buys"
+    assert watch.changed() == ["account team-b"], "without its sensor its clips would not be fetched"
     team.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\nmax_in_flight: 2\n")
     assert watch.changed() == []
 
 
-def test_a_data_folder_that_was_pushed_is_compared_with_the_one_before(tmp_path: Path) -> None:
+def test_a_pushed_data_folder_is_compared_with_the_previous_one(tmp_path: Path) -> None:
     for name, text in (("one", "0 5"), ("same", "0 5"), ("other", "0 6")):
         (tmp_path / name / "series").mkdir(parents=True)
         (tmp_path / name / "series" / "bay.yaml").write_text(

@@ -1,4 +1,4 @@
-"""The doctor names what does not live in a stack that runs."""
+"""Doctor names the dead parts of a running stack."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_a_stack_that_lives_is_fine(tmp_path: Path) -> None:
         ((httpx.ConnectError("refused"),), "webserver", "does not answer"),
     ],
 )
-def test_what_does_not_live_is_named(tmp_path: Path, answers: Any, name: str, words: str) -> None:
+def test_each_dead_part_of_a_stack_is_named(tmp_path: Path, answers: Any, name: str, words: str) -> None:
     notes = told(tmp_path, *answers, pids={})
     assert set(notes) == {name}
     assert words in notes[name]
@@ -75,7 +75,7 @@ def test_a_process_that_has_ended_is_named_with_its_log(tmp_path: Path) -> None:
     assert "daemon.log" in notes["daemon"]
 
 
-def test_where_nothing_was_started_there_is_nothing_to_look_at(tmp_path: Path) -> None:
+def test_without_a_stack_there_is_nothing_to_check(tmp_path: Path) -> None:
     settings = Settings(DAILIES_HOME=tmp_path)
     with open_ledger(settings) as ledger:
         assert isinstance(ledger, Ledger)

@@ -1,4 +1,4 @@
-"""`produce --wait` however it ends: its sentences about money are the ledger's."""
+"""However `produce --wait` ends, its sentences about money agree with the ledger."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def buy(settings: Settings, *answers: Any) -> None:
-    """Queue three clips of the decision, and let the first POSTs be answered so."""
+    """Queue three clips of the decision, and answer the first POSTs with these outcomes."""
     with open_ledger(settings) as ledger:
         decide(ledger, map(an_order, KEYS), Decision(DECISION))
         for answer in answers:
@@ -60,7 +60,7 @@ def buy(settings: Settings, *answers: Any) -> None:
 
 
 class Dagster:
-    """A Dagster that says this of its runs, one look after the other; then for ever the last."""
+    """A Dagster with scripted answers about its runs, one per query; the last one repeats for ever."""
 
     url = URL
 
@@ -88,7 +88,7 @@ GONE = UnavailableError(f"Dagster does not answer at {URL} (ConnectError).")
 LAUNCHED = Launched(DECISION, KEYS, ["run-1"])
 
 
-def test_a_dagster_that_stops_while_it_is_waited_for_ends_with_what_the_ledger_knows(
+def test_a_dagster_that_stops_during_the_wait_ends_with_the_ledgers_facts(
     settings: Settings,
 ) -> None:
     buy(settings, ACCEPTED, Unknown("the answer was cut off"))
@@ -106,7 +106,7 @@ def test_a_dagster_that_stops_while_it_is_waited_for_ends_with_what_the_ledger_k
         assert words in said, said
 
 
-def test_a_decision_that_has_bought_nothing_says_so_from_the_ledger(settings: Settings) -> None:
+def test_a_decision_without_purchases_is_reported_from_the_ledger(settings: Settings) -> None:
     assert bought_so_far(settings, DECISION) == "Nothing was bought."
     buy(settings)
     assert "0 POSTs went out, which created 0 jobs, $1.20 counts as spent" in bought_so_far(
@@ -128,7 +128,7 @@ def test_a_ledger_that_cannot_be_read_is_not_said_to_have_bought_nothing(
 def test_a_dagster_that_is_away_for_a_moment_is_waited_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a moment of a busy machine
+    # a busy machine delays it for a moment
     monkeypatch.setattr(launch, "SILENCE_SECONDS", 60.0)
     api = as_api(Dagster(GONE, RunState("run-1", "STARTED"), GONE, RunState("run-1", "SUCCESS")))
     runs = wait_for_runs(api, settings, DECISION, ["run-1"], look=lambda: None)
@@ -152,7 +152,7 @@ def test_a_run_that_dagster_starts_again_is_followed_to_the_end_of_the_last_one(
 def test_a_retry_that_is_announced_a_moment_after_the_failure_is_followed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dagster writes the failure first, and then whether it tries again."""
+    """Dagster records the failure first, and its retry afterwards."""
     monkeypatch.setattr(launch, "ANNOUNCED_SECONDS", 60.0)
     api = as_api(
         Dagster(
@@ -174,7 +174,7 @@ def test_a_retry_that_never_comes_is_not_waited_for_for_ever(
     assert wait_for_runs(api, settings, DECISION, ["run-1"], look=lambda: None)[0].status == "FAILURE"
 
 
-def test_runs_that_are_over_while_clips_go_on_end_with_1_and_say_what_goes_on(
+def test_runs_that_end_while_clips_are_open_end_with_1_and_name_the_open_clips(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     buy(settings, ACCEPTED)
@@ -187,7 +187,7 @@ def test_runs_that_are_over_while_clips_go_on_end_with_1_and_say_what_goes_on(
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_ctrl_c_ends_with_a_word_however_often_it_is_pressed(
+def test_ctrl_c_ends_with_a_message_however_often_it_is_pressed(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     buy(settings, ACCEPTED)
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_with_a_word_however_often_it_is_pressed(
     assert "1 POST went out, which created 1 job, $1.20 counts as spent" in said
 
 
-# What Dagster is asked
+# queries to Dagster
 
 
 def run_node(run_id: str, status: str, **tags: str) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def run_node(run_id: str, status: str, **tags: str) -> dict[str, Any]:
         ({}, [], RunState("a", "UNKNOWN")),
     ],
 )
-def test_the_newest_run_is_the_one_that_carries_on(
+def test_the_newest_run_is_the_retry_that_continues(
     first: dict[str, Any], later: list[dict[str, Any]], expected: RunState
 ) -> None:
     with respx.mock, DagsterApi(URL) as api:
@@ -249,7 +249,7 @@ def test_a_run_that_dagster_has_lost_is_over() -> None:
     assert RunState("a", "UNKNOWN").is_over
 
 
-def test_ctrl_c_at_any_other_command_ends_with_a_word_too(
+def test_ctrl_c_at_any_other_command_ends_with_a_message_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupted = typer.Typer()

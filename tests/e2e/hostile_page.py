@@ -1,4 +1,4 @@
-"""A page of somebody else on another port of this machine, which tries every way a browser has to change something."""
+"""A foreign page on another port of this machine, which tries every way of a browser to change something."""
 
 import json
 import threading
@@ -108,7 +108,7 @@ class _Blank(BaseHTTPRequestHandler):
 
 @contextmanager
 def page_elsewhere() -> Iterator[int]:
-    """Serve the page; gives its port on 127.0.0.1."""
+    """Serve the page; yields its port on 127.0.0.1."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Blank)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -121,12 +121,12 @@ def page_elsewhere() -> Iterator[int]:
 
 
 def try_everything(page: Page, target: str, mutation: str = ADD) -> dict[str, str]:
-    """Let an open page try every way; each adds a partition of its own name if it succeeds."""
+    """Make an open page try every way; each successful one adds a partition with its own name."""
     return dict(page.evaluate(SCRIPT, [target, mutation]))
 
 
 def ask_from(page: Page, document: str, variables: dict[str, Any]) -> Any:
-    """What Dagster's own page does when a button is pressed."""
+    """Send the request of a button on Dagster's own page."""
     script = """async body => {
       const answer = await fetch('/graphql?op=FromThePage', {
         method: 'POST', headers: {'Content-Type': 'application/json'}, body,

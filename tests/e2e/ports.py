@@ -1,4 +1,4 @@
-"""Who listens on which port of this machine."""
+"""The listening ports of processes on this machine."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from bench.processes import descendants
 
 
 def listening() -> set[int]:
-    """TCP ports at which processes below this one listen, from the kernel's table."""
+    """TCP ports on which processes below this one listen, from the kernel's table."""
     sockets = set()
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):
@@ -26,7 +26,7 @@ def listening() -> set[int]:
 
 
 def answers(port: int) -> bool:
-    """Whether Dagster's webserver answers there."""
+    """Whether Dagster's webserver answers on a port."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""What the command says when something is wrong: a sentence on standard error, an exit code, and never a traceback."""
+"""Errors of the command: a sentence on standard error, an exit code, and never a traceback."""
 
 import json
 import os
@@ -35,7 +35,7 @@ Dailies = Callable[..., Said]
 def dailies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Dailies]:
-    """Run the command in this process, in a project of its own where nothing runs."""
+    """Run the command in this process, in a separate project without a stack."""
     a_project(tmp_path, monkeypatch, ["east", "west"])
     for name in (
         "DAGSTER_HOME",
@@ -70,7 +70,7 @@ def test_without_a_running_dagster_nothing_is_bought_and_the_command_says_how_to
         assert words in said.err
 
 
-def test_a_stack_that_is_not_ready_is_told_from_none(dailies: Dailies) -> None:
+def test_a_stack_that_is_not_ready_differs_from_none(dailies: Dailies) -> None:
     home = load_settings().home
     home.mkdir(exist_ok=True)
     own = {"pid": os.getpid(), "started_at": started_at(os.getpid())}
@@ -127,7 +127,7 @@ def test_a_dagster_that_does_not_answer_ends_with_3(
         (("prodcue", "bay"), ("prodcue", "produce")),
     ],
 )
-def test_a_wrong_word_is_told_with_what_is_allowed(
+def test_the_error_of_a_wrong_argument_says_what_is_allowed(
     dailies: Dailies, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     said = dailies(*arguments)
@@ -136,7 +136,7 @@ def test_a_wrong_word_is_told_with_what_is_allowed(
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])
-def test_a_port_in_use_is_named_with_another_one(dailies: Dailies, command: str) -> None:
+def test_the_error_of_a_port_in_use_suggests_another_one(dailies: Dailies, command: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -203,7 +203,7 @@ clips: [{name: east}]
 
 @pytest.mark.parametrize("mistake", BROKEN)
 @pytest.mark.parametrize("arguments", [("check",), ("produce", "bay")])
-def test_a_mistake_in_a_series_names_file_line_and_what_is_right(
+def test_the_error_of_a_mistake_in_a_series_names_file_line_and_allowed_values(
     dailies: Dailies, mistake: str, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     text, words = BROKEN[mistake]
@@ -223,7 +223,7 @@ def test_a_wrong_setting_is_named_without_its_value(
     assert ".env.example" in said.err
 
 
-def test_status_and_retry_of_nothing_are_fine(dailies: Dailies) -> None:
+def test_status_and_retry_of_an_empty_ledger_succeed(dailies: Dailies) -> None:
     for arguments in (("status",), ("retry",)):
         assert dailies(*arguments).code == 0
     assert json.loads(dailies("status", "--json").out) == []
@@ -240,7 +240,7 @@ def test_a_missing_data_folder_is_not_an_empty_one(dailies: Dailies, monkeypatch
         assert "DAILIES_DATA" in said.err
 
 
-def test_check_names_files_that_are_not_read_and_settings_that_cannot_work(
+def test_check_names_unread_files_and_invalid_settings(
     dailies: Dailies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "data" / "series"
@@ -264,7 +264,7 @@ def test_the_name_of_a_series_lists_its_clips(dailies: Dailies) -> None:
     assert said.out.splitlines()[1:] == ["bay-east", "bay-west"]
 
 
-def test_status_says_that_nothing_has_failed(dailies: Dailies) -> None:
+def test_status_reports_that_nothing_has_failed(dailies: Dailies) -> None:
     assert dailies("status", "--failed").out == "no clip has failed\n"
 
 
@@ -279,7 +279,7 @@ def test_status_says_that_nothing_has_failed(dailies: Dailies) -> None:
         ("DAILIES_DAGSTER_URL", "localhost:3000", "not an address like http://127.0.0.1:3000"),
     ],
 )
-def test_a_setting_is_told_in_our_words(
+def test_the_error_of_a_setting_is_our_own_sentence(
     dailies: Dailies, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(setting, value)
@@ -298,7 +298,7 @@ def test_a_setting_is_told_in_our_words(
         ("promt: x", ("did you mean 'prompt'?",)),
     ],
 )
-def test_a_word_that_a_clip_does_not_have_is_told_with_those_it_has(
+def test_the_error_of_an_unknown_field_of_a_clip_suggests_known_ones(
     dailies: Dailies, tmp_path: Path, word: str, words: tuple[str, ...]
 ) -> None:
     file = tmp_path / "data" / "series" / "bay.yaml"
@@ -318,13 +318,13 @@ def test_resolve_names_a_clip_that_has_nothing_to_settle(dailies: Dailies) -> No
     assert dailies("resolve").code == 0
 
 
-def test_declare_names_the_series_that_there_are(dailies: Dailies) -> None:
+def test_declare_names_the_existing_series(dailies: Dailies) -> None:
     said = dailies("declare", "bey")
     assert said.code == 2
     assert "there is no series bey; there are: bay; did you mean 'bay'?" in said.err
 
 
-def test_check_refuses_an_address_of_the_ledger_that_no_command_could_use(
+def test_check_refuses_an_invalid_address_of_the_ledger(
     dailies: Dailies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert dailies("check").code == 0

@@ -1,7 +1,7 @@
-"""A company's network, in real processes: a proxy alone reaches the provider and the bucket, both with a private authority.
+"""A company's network, in real processes: only a proxy reaches the provider and the bucket, both with certificates of a private authority.
 
-Their names resolve nowhere but in the proxy, so nothing can go around it. A plan, the purchases, the deliveries, an alarm and
-the doctor take that way. Each client is tried alone in tests/network, where a client made elsewhere is refused, too.
+Only the proxy resolves their names, so nothing can bypass it. A plan, the purchases, the deliveries, an alarm and doctor use it.
+tests/network tests each client alone; a client that other code creates is refused there.
 """
 
 import datetime as dt
@@ -101,10 +101,10 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture(scope="module")
 def produced(office: Office) -> set[str]:
-    """The demo's clips, asked for as the demo does."""
+    """Produce the demo's clips, as the demo does."""
     settings = load_settings()
     date = dt.datetime.now(dt.UTC).date()
-    # the network leads to two providers, and drafts are bought from a third
+    # the network has two providers, and drafts are bought from a third
     series = [one for one in declarations_of(settings).series.values() if one.declaration.draft is None]
     keys = [clip.key for one in series for clip in one.clips(date if one.dated else None)]
     with DagsterApi(settings.dagster_url) as api:
@@ -115,7 +115,7 @@ def produced(office: Office) -> set[str]:
     return set(keys)
 
 
-def test_the_demos_clips_are_produced_and_nothing_goes_around_the_proxy(
+def test_the_demos_clips_are_produced_and_nothing_bypasses_the_proxy(
     office: Office, produced: set[str]
 ) -> None:
     shown = json.loads(office.dailies("status", "--json").stdout)
@@ -151,7 +151,7 @@ def test_a_login_that_the_proxy_refuses_buys_nothing(office: Office, produced: s
     assert office.posts() == before
 
 
-def test_a_store_of_certificates_that_is_not_there_is_refused_before_anything(office: Office) -> None:
+def test_a_missing_certificate_store_is_refused_before_anything_else(office: Office) -> None:
     done = office.dailies("produce", "city-sunset", SSL_CERT_FILE="/nowhere/corp.pem")
     assert done.returncode == 2
     assert "SSL_CERT_FILE names /nowhere/corp.pem" in done.stderr

@@ -1,4 +1,4 @@
-"""The short form of the storms: real workers are killed while providers lie, and an independent judge finds nothing."""
+"""The short form of the storms: real workers are killed while providers return wrong answers; an independent judge must find nothing."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_judge_knows_nothing_of_dailies() -> None:
+def test_the_judge_imports_nothing_of_dailies() -> None:
     program = (
         "import sys, proof.stand_in.books, proof.faults.judge, proof.faults.evidence\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'resources', 'pipelines', 'dagster'}))"
@@ -27,7 +27,7 @@ def test_the_judge_knows_nothing_of_dailies() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_thirty_clips_survive_twelve_kills_and_four_providers_that_lie(tmp_path: Path) -> None:
+def test_thirty_clips_survive_twelve_kills_and_the_faults_of_four_providers(tmp_path: Path) -> None:
     scale = StormScale(
         30,
         kills=12,
@@ -41,7 +41,7 @@ def test_thirty_clips_survive_twelve_kills_and_four_providers_that_lie(tmp_path:
     )
     outcome = run_round(scale, tmp_path)
     verdict = outcome.verdict
-    # with a clock this fast a busy machine blurs what is ambiguous; the long form is strict
+    # with a clock this fast, a busy machine makes more cases ambiguous; the long form is strict
     assert [problem for problem in outcome.problems if not problem.startswith("held: ")] == []
     # on a key that strangers use, every lost answer of WaveSpeed's is held, and what was lost at Replicate without a job
     assert len(verdict.held) <= 12
@@ -54,7 +54,7 @@ def test_thirty_clips_survive_twelve_kills_and_four_providers_that_lie(tmp_path:
 
 
 @pytest.mark.night
-def test_every_kind_of_process_of_a_stack_is_killed_and_every_clip_comes_home_by_itself(
+def test_every_kind_of_process_of_a_stack_is_killed_and_every_clip_is_still_delivered(
     tmp_path: Path,
 ) -> None:
     outcome = run_stack(tmp_path, StackScale(3, kills=6, pace=5.0, seed=5))

@@ -1,7 +1,7 @@
-"""The commands of the docs, in their order, against one running stack and a copy of the sample series.
+"""The commands of the docs, in their order, with one running stack and a copy of the sample series.
 
-The pages of the two days buy. On the other pages a command that would buy is asked without an answer, so it shows its plan and ends; a
-command for a situation that is not there says so. The page of a lost ledger comes last: its first step ends the stack.
+The pages of the two days buy. On the other pages, a command that would buy gets no answer: it shows its plan and ends. A command for
+a situation that does not exist says so. The page of a lost ledger comes last, because its first step ends the stack.
 """
 
 import json
@@ -36,7 +36,7 @@ FILES_OF_THE_PAGE = {"FILE", "backup.db", "ledger.dump"}
 ELSEWHERE_CARRIED_OUT = {
     "join-a-deployment.md": "a second Dagster, with code of its own: tests/e2e/test_join.py"
 }
-"""Pages that no test of this file carries out, and why."""
+"""Pages that no test of this file runs, and why."""
 EVERY_PAGE = sorted(
     {"../README.md", "../CONTRIBUTING.md", *(file.name for file in (ROOT / "docs").glob("*.md"))}
 )
@@ -49,7 +49,7 @@ NOT_HERE = {
     "providers test": "a minute; tests/conformance",
     "characters make": "buys a character; tests/pipelines/test_characters.py",
 }
-"""Commands that are not carried out here, and why."""
+"""Commands that are not run here, and why."""
 ELSEWHERE = {
     "make": "installs, tests or measures",
     "sudo": "needs a machine of its own: apt, systemd",
@@ -69,7 +69,7 @@ ELSEWHERE = {
     "python -c": "a measurement",
     "python3 -m venv": "installs",
 }
-"""Commands of other programs, and why none is carried out here."""
+"""Commands of other programs, and why none is run here."""
 ENDS = {
     r"(produce|retake|finish|verify-provider|schedules on)\b": ({0, 2}, ""),
     r"accept CLIP": ({2}, "not in quarantine"),
@@ -82,9 +82,9 @@ ENDS = {
     r"fetch 'harbor": ({2}, "no clip that was bought fits"),
     r"inspect|doctor|plan|ledger --check": ({0, 1}, ""),
 }
-"""How commands end that do not end with 0: for a question that nobody answers, and for a situation that is not there."""
+"""Commands that do not end with 0: a question gets no answer, or the situation does not exist."""
 ASKS = {"produce", "retry", "retake", "circle"}
-"""Commands that a person answers with y."""
+"""Commands whose question a person answers with y."""
 IS_THE_STACK = "up"
 
 
@@ -100,7 +100,7 @@ def text_of(page: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def end_of_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], None]]:
-    """A stack with the sample series, and what ends it early. Its sandbox's jobs take a second."""
+    """A stack with the sample series, and a way to end it early. Its sandbox's jobs take a second."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(is_ours, list(os.environ)):
@@ -108,7 +108,7 @@ def end_of_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         patch.chdir(ROOT)
         patch.setenv("DAILIES_ENV_FILE", "")
         patch.setenv("DAILIES_HOME", str(home / "dailies"))
-        # some commands edit it
+        # some commands edit the folder
         shutil.copytree(ROOT / "data", home / "data")
         patch.setenv("DAILIES_DATA", str(home / "data"))
         patch.setenv("DAILIES_LINGER_SECONDS", "1")
@@ -123,14 +123,14 @@ def end_of_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture
 def dailies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Carries out a command in this process and returns what it printed; it must succeed."""
+    """Runs a command in this process and returns its output; it must succeed."""
 
     def dailies(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["dailies", *words])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
-        # what an earlier page left for a person's verdict is a finding of the doctor's
+        # takes of an earlier page that wait for a verdict are a finding of doctor
         allowed = {None, 0, 1} if words[0] == "doctor" else {None, 0}
         assert ended.value.code in allowed, f"dailies {shlex.join(words)}:\n{printed.out}{printed.err}"
         return printed.out
@@ -139,7 +139,7 @@ def dailies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 
 def until_there_are(takes: int, clip: str, dailies: Callable[..., str]) -> None:
-    """Wait as a person does, who looks at the takes before judging the new one."""
+    """Wait as a person does, who sees the takes before judging the new one."""
     give_up = time.monotonic() + SECONDS
     while len(json.loads(dailies("takes", clip, "--json"))["takes"]) < takes:
         assert time.monotonic() < give_up, f"{clip} has no {takes} takes after {SECONDS} s"
@@ -147,7 +147,7 @@ def until_there_are(takes: int, clip: str, dailies: Callable[..., str]) -> None:
 
 
 def once_no_run_of_the_copy_lives(dailies: Callable[..., str], *words: str) -> None:
-    """Carry out a command; a rebuild waits for the last sign of life of a run that worked when the copy was made."""
+    """Run a command; a rebuild waits until no run of the copy gives a sign of life."""
     give_up = time.monotonic() + SECONDS
     while True:
         try:
@@ -161,7 +161,7 @@ def once_no_run_of_the_copy_lives(dailies: Callable[..., str], *words: str) -> N
 
 
 @pytest.mark.parametrize("page", DAYS)
-def test_every_command_of_the_page_does_what_it_says(
+def test_every_command_of_the_page_does_what_the_page_says(
     page: str, dailies: Callable[..., str], tmp_path: Path
 ) -> None:
     told = commands(page)
@@ -172,7 +172,7 @@ def test_every_command_of_the_page_does_what_it_says(
         if command == "circle":
             until_there_are(int(words[1]), words[0], dailies)
         if "--to" in words:
-            # what a person fetches beside the project belongs to the test's own folder
+            # the file that a person fetches into the project goes to the test's own folder
             words[words.index("--to") + 1] = str(tmp_path / "fetched")
         answer = ["--yes"] if command in ASKS and "--yes" not in words else []
         dailies(command, *words, *answer)
@@ -181,7 +181,7 @@ def test_every_command_of_the_page_does_what_it_says(
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_the_other_pages_is_understood_and_ends_as_it_should(
+def test_every_command_of_the_other_pages_ends_as_expected(
     page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webbrowser.open", lambda _url: True)
@@ -225,7 +225,7 @@ def test_every_command_of_the_other_pages_is_understood_and_ends_as_it_should(
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)
-def test_a_command_of_another_program_is_listed_with_why_it_is_not_carried_out(page: str) -> None:
+def test_every_command_of_another_program_is_listed_with_the_reason_why_it_is_not_run(page: str) -> None:
     text = text_of(page)
     unknown = [
         found[1] for found in OTHER.finditer(text) if not any(found[1].startswith(name) for name in ELSEWHERE)
@@ -235,7 +235,7 @@ def test_a_command_of_another_program_is_listed_with_why_it_is_not_carried_out(p
     assert not re.search(r"^```(bash|sh|shell|console)", text, re.MULTILINE)
 
 
-def test_a_lost_ledger_comes_back_by_the_page_and_nothing_would_be_bought_again(
+def test_a_lost_ledger_is_rebuilt_by_the_page_and_nothing_would_be_bought_again(
     end_of_stack: Callable[[], None], dailies: Callable[..., str], tmp_path: Path
 ) -> None:
     def delivered() -> set[str]:

@@ -1,6 +1,6 @@
-"""docs/join-a-deployment.md, carried out: dailies in somebody else's Dagster, beside assets of the same names.
+"""The steps of docs/join-a-deployment.md: dailies in a foreign Dagster, beside assets of the same names.
 
-Their webserver and daemon run; ours is a code server in a folder that `dailies init` made, and the command knows Dagster's address alone.
+Their webserver and daemon run; our part is a code server in a folder that `dailies init` made, and the command knows only Dagster's address.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ SECONDS = 1200
 KEY = "sandbox-key"
 PAGE = (ROOT / "docs" / "join-a-deployment.md").read_text(encoding="utf-8")
 THEIR_FOLDER, PORT = "/srv/films", "4266"
-"""As the page has them."""
+"""The names on the page."""
 DAGSTER_YAML = """
 telemetry: {enabled: false}
 run_monitoring: {enabled: true}
@@ -53,7 +53,7 @@ class Joined:
     environment: dict[str, str]
 
     def dailies(self, *arguments: str) -> Any:
-        """What a command prints with `--json`, run in our folder."""
+        """The JSON of a command that runs in our folder."""
         done = run_apart(*arguments, "--json", environment=self.environment, folder=self.ours)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
@@ -130,7 +130,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
 
 
 def block_with(words: str) -> str:
-    """The page's indented block with these words."""
+    """The page's indented block with this text."""
     (block,) = (one for one in re.findall(r"(?:^(?: {4}.*)?\n)+", PAGE, re.MULTILINE) if words in one)
     return textwrap.dedent(block).strip() + "\n"
 
@@ -204,7 +204,7 @@ def test_the_sensors_in_their_daemon_collect_what_a_command_left(joined: Joined)
     left = joined.dailies("produce", "morning-light", "--regenerate", "--yes")
 
     def rows() -> set[tuple[str, str]]:
-        # a command each half second would take one of two cores
+        # running a command each half second would take one of two cores
         with contextlib.closing(sqlite3.connect(joined.ours / ".dailies" / "ledger.db")) as ledger:
             query = "SELECT subject_key, state FROM attempts WHERE decision = ?"
             return set(ledger.execute(query, (left["decision"],)))
@@ -219,7 +219,7 @@ def test_commands_find_our_location_by_its_name(joined: Joined) -> None:
     assert [row["state"] for row in joined.dailies("schedules")] == ["off"]
 
 
-def test_a_foreign_package_in_the_place_of_ours_is_refused_in_words(joined: Joined) -> None:
+def test_a_foreign_package_in_place_of_ours_is_refused_with_a_sentence(joined: Joined) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import pipelines.definitions"],
         check=False,

@@ -1,4 +1,4 @@
-"""The whole of it in real processes: `dailies` speaks to Dagster's webserver, its daemon carries the runs and the sensor.
+"""The whole product in real processes: `dailies` calls Dagster's webserver; its daemon starts the runs and ticks the sensors.
 
 One stack serves the module, and the tests build on each other in the order of the file.
 """
@@ -64,19 +64,19 @@ class Running:
     environment: dict[str, str]
 
     def dailies(self, *arguments: str, as_process: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run the command, in this process unless it runs beside another or starts a stack. Nobody sees a traceback."""
+        """Run the command, in this process unless it runs beside another or starts a stack. No output may contain a traceback."""
         done = run_apart(*arguments, environment=self.environment) if as_process else run_here(*arguments)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
     def document(self, *arguments: str, exit_code: int = 0, as_process: bool = False) -> Any:
-        """What a command prints with `--json`."""
+        """The JSON that a command prints with `--json`."""
         done = self.dailies(*arguments, "--json", as_process=as_process)
         assert done.returncode == exit_code, done.stderr
         return json.loads(done.stdout)
 
     def colours(self, prefix: str) -> dict[str, Colours]:
-        """What the UI shows of the clips of one series."""
+        """Colours of one series' clips in the UI."""
         return {
             asset: Colours(
                 *(frozenset(k for k in keys if k.startswith(prefix)) for keys in vars(shown).values())
@@ -90,14 +90,14 @@ class Running:
         return list(httpx.get(f"{self.stack.sandbox_url}/admin/books", trust_env=False).json()["jobs"])
 
     def ways(self) -> set[str]:
-        """The partitions that a page elsewhere has added, by the way it came."""
+        """The partitions that the foreign page has added, named by the way it used."""
         document = """{ repositoryOrError(repositorySelector: {repositoryLocationName: "dailies", repositoryName:
         "__repository__"}) { ... on Repository { assetNodes { partitionKeys } } } }"""
         nodes = self.api.query(document)["repositoryOrError"]["assetNodes"]
         return {key for node in nodes for key in node["partitionKeys"] if key.startswith("way-")}
 
     def age(self, attempt: str, seconds: float) -> None:
-        """Let a clip have been delivered so much earlier."""
+        """Move a clip's delivery into the past."""
         with (
             Ledger(f"sqlite:///{self.stack.home}/ledger.db", budget=Budget()) as ledger,
             ledger.write() as connection,
@@ -106,7 +106,7 @@ class Running:
             connection.execute(sa.update(attempts).where(attempts.c.id == attempt).values(change))
 
     def file(self, uri: str) -> Path:
-        """Where the embedded S3 keeps an object."""
+        """The embedded S3's file of an object."""
         return self.stack.home / "s3" / uri.removeprefix("s3://")
 
 
@@ -153,7 +153,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(is_ours, list(os.environ)):
             patch.delenv(name)
-        # a terminal's width would break lines that are looked for
+        # line breaks at a terminal's width would break the texts that the tests search for
         patch.delenv("COLUMNS", raising=False)
         patch.chdir(ROOT)
         patch.setenv("DAILIES_ENV_FILE", "")
@@ -169,14 +169,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def first(running: Running) -> dict[str, Any]:
-    """What two commands said: one series is left to the sensor, the other is waited for, and one of its clips fails."""
+    """The output of two commands: one series is left to the sensor, the other is waited for, and one of its clips fails."""
     left = running.document("produce", "bay", "--yes")
     return {"bay": left, "city": running.document("produce", "city", "--wait", "--yes", exit_code=1)}
 
 
 @pytest.fixture(scope="module")
 def collected(running: Running, first: dict[str, Any]) -> None:
-    """The sensor has brought home what was left."""
+    """Wait until the sensor has collected the clips that were left."""
 
     def over() -> bool:
         videos = running.colours("bay-")["uploaded_videos"]
@@ -187,7 +187,7 @@ def collected(running: Running, first: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def second(running: Running, first: dict[str, Any], collected: None) -> dict[str, Any]:
-    """What two processes print at the same time: a retry of what failed, and what is green asked for again."""
+    """The output of two concurrent processes: a retry of failed clips, and another order of green ones."""
     document = functools.partial(running.document, as_process=True)
     with ThreadPoolExecutor() as pool:
         retried = pool.submit(document, "retry", "--series", "bay", "--wait", "--yes")
@@ -195,14 +195,14 @@ def second(running: Running, first: dict[str, Any], collected: None) -> dict[str
         return {"retried": retried.result(), "green": green.result()}
 
 
-def test_clips_are_asked_for_in_one_run_and_left(first: dict[str, Any]) -> None:
+def test_clips_are_requested_in_one_run_and_left(first: dict[str, Any]) -> None:
     asked = first["bay"]
     assert asked["clips"] == BAY
     assert len(asked["runs"]) == 1
     assert asked["decision"].startswith("produce:")
 
 
-def test_clips_that_are_waited_for_are_what_was_asked_for(running: Running, first: dict[str, Any]) -> None:
+def test_awaited_clips_match_their_orders(running: Running, first: dict[str, Any]) -> None:
     made = [result for result in first["city"]["results"] if result["state"] == "delivered"]
     assert len(made) == len(SHAPES)
     for result in made:
@@ -217,7 +217,7 @@ def test_clips_that_are_waited_for_are_what_was_asked_for(running: Running, firs
         assert shown.green >= {"city-hero", "city-tram"}, asset
 
 
-def test_a_clip_that_fails_ends_the_command_with_1_and_says_why(
+def test_a_failed_clip_ends_the_command_with_1_and_its_reason(
     running: Running, first: dict[str, Any]
 ) -> None:
     made = first["city"]
@@ -230,7 +230,7 @@ def test_a_clip_that_fails_ends_the_command_with_1_and_says_why(
     assert shown["generations"].red == shown["uploaded_videos"].red == {"city-storm"}
 
 
-def test_the_daemons_sensor_brings_home_what_was_left(running: Running, collected: None) -> None:
+def test_the_daemons_sensor_collects_the_clips_that_were_left(running: Running, collected: None) -> None:
     failing = {"bay-view2", "bay-view4"}
     shown = running.colours("bay-")
     assert shown["submissions"].green == set(BAY)
@@ -251,10 +251,10 @@ def test_scattered_clips_are_tried_again_in_one_run(running: Running, second: di
     assert running.document("retry", "--series", "bay") == {"decision": None, "runs": [], "clips": []}
 
 
-def test_what_was_bought_is_what_is_known_and_every_file_plays(
+def test_the_ledger_knows_every_purchase_and_every_file_plays(
     running: Running, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    """The sandbox's own books are the oracle: a job for each attempt, and none for what was green already."""
+    """The sandbox's own books are the oracle: one job for each attempt, and none for clips that were green already."""
     (green,) = second["green"]["results"]
     assert green == next(result for result in first["city"]["results"] if result["clip"] == "city-hero")
     assert len(running.books()) == len(BAY) + 2 + len(SHAPES) + 1
@@ -274,7 +274,7 @@ def test_what_was_bought_is_what_is_known_and_every_file_plays(
         (("up",), ("already running",)),
     ],
 )
-def test_a_wrong_word_is_told_with_what_is_right(
+def test_the_error_of_a_wrong_filter_suggests_the_right_one(
     running: Running, first: dict[str, Any], arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     done = running.dailies(*arguments, as_process=arguments == ("up",))
@@ -303,7 +303,7 @@ def test_the_daemons_sensor_keeps_a_gallery_that_plays(running: Running, second:
         assert tab.complaints == []
 
 
-def test_the_doctor_finds_what_is_left_and_makes_a_lost_manifest_again(
+def test_doctor_finds_the_remaining_faults_and_makes_a_lost_manifest_again(
     running: Running, second: dict[str, Any]
 ) -> None:
     hero = next(clip for clip in running.document("status") if clip["clip"] == "city-hero")
@@ -311,7 +311,7 @@ def test_the_doctor_finds_what_is_left_and_makes_a_lost_manifest_again(
     before = manifest.read_bytes()
     running.age(hero["attempt"], 120)
     manifest.unlink()
-    # the embedded S3 sees within a second that the file is gone
+    # the embedded S3 notices within a second that the file is gone
     said: dict[str, Any] = {}
 
     def mended() -> bool:
@@ -370,11 +370,11 @@ def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
                 frame.evaluate("(frame, url) => { frame.src = url; document.body.append(frame); }", url)
                 tab.page.wait_for_timeout(1000)
                 assert f"{url}/" not in [shown.url for shown in tab.page.frames], "Dagster is in a frame"
-            # the name of the page leads to Dagster now: its requests are same-origin for the browser
+            # the page's name resolves to Dagster now: its requests are same-origin for the browser
             tab.open(f"http://evil.test:{here}/")
             assert "not a name of this server" in tab.page.inner_text("body")
             assert running.ways() == set()
-            # what the same page does to Dagster's own webserver
+            # the effect of the same page on Dagster's own webserver
             until(lambda: answers(bare_port), "the start of the bare webserver")
             tab.open(f"http://127.0.0.1:{port}/")
             assert try_everything(tab.page, f"http://127.0.0.1:{bare_port}")["way-websocket"] == "opened"

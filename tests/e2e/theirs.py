@@ -1,4 +1,4 @@
-"""Somebody else's Dagster project: assets named `prompts`, a `resources/` package of its own, a component that depends on our videos."""
+"""A foreign Dagster project: assets named `prompts`, another `resources` package, and a component that depends on our videos."""
 
 import textwrap
 from pathlib import Path
@@ -70,7 +70,7 @@ FILES = {
 
 
 def write(folder: Path, *, workspace: str) -> Path:
-    """Write the project and the workspace file of both locations; returns the latter."""
+    """Write the project and the workspace file of both locations; returns the path of the file."""
     for name, text in FILES.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
