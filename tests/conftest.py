@@ -28,7 +28,7 @@ from cpu_by_file import (  # noqa: F401 - hooks
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from explained import CLIPS_A_DAY, HISTORY
+from explained import HISTORY
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from pydantic import SecretStr
 
@@ -256,7 +256,7 @@ def ledger_url(new_ledger_url: Callable[[], str]) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with `explained.HISTORY` purchases up to the tests' clock; all workers share it, because it takes seconds."""
+    """A file with `explained.HISTORY` purchases up to the tests' clock; all workers share it, because it takes ten seconds."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -266,7 +266,7 @@ def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not path.exists():
             partial = folder / "partial-history.db"
             with Ledger(f"sqlite:///{partial}", budget=Budget(), clock=Clock()) as ledger:
-                write_history(ledger, HISTORY, now=ledger.clock(), clips_a_day=CLIPS_A_DAY)
+                write_history(ledger, HISTORY, now=ledger.clock())
             partial.rename(path)
     return path
 
