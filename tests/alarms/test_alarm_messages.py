@@ -1,4 +1,4 @@
-"""An alarm's two formats: bounded, escaped, and of use by itself."""
+"""An alarm's two formats: bounded, escaped, and complete in themselves."""
 
 import json
 from typing import Any
@@ -61,7 +61,7 @@ def test_slack_gets_a_header_the_clips_and_links() -> None:
     )
 
 
-def test_what_strangers_wrote_calls_nobody_and_links_nowhere() -> None:
+def test_text_from_outside_mentions_nobody_and_makes_no_link() -> None:
     nasty = f"<!channel> <https://evil.test|click> & {SIGNED}"
     body = an_alarm(a_clip(reason=nasty), title=nasty).as_slack()
     for block in body["blocks"]:
@@ -74,7 +74,7 @@ def test_what_strangers_wrote_calls_nobody_and_links_nowhere() -> None:
 
 
 @given(count=st.integers(0, 300), words=st.text(max_size=5_000))
-def test_however_many_clips_and_words_there_are_a_message_stays_small(count: int, words: str) -> None:
+def test_a_message_stays_small_however_many_clips_and_words_there_are(count: int, words: str) -> None:
     clips = [a_clip(f"clip-{number:04}-{'x' * 60}", words) for number in range(count)]
     alarm = an_alarm(*clips, title=words, details=[words] * 5, runs=["https://dagster.test/runs/1"] * count)
     slack = alarm.as_slack()
@@ -86,7 +86,7 @@ def test_however_many_clips_and_words_there_are_a_message_stays_small(count: int
     assert len(json.dumps(plain).encode()) < 700_000
 
 
-def test_more_clips_than_are_named_are_counted() -> None:
+def test_clips_that_are_not_named_are_counted() -> None:
     alarm = an_alarm(*(a_clip(f"clip-{number}") for number in range(14)))
     assert "and 4 more" in alarm.as_slack()["blocks"][1]["text"]["text"]
 

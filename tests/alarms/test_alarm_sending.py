@@ -1,4 +1,4 @@
-"""Sending is bounded, tried again where that can help, and tells nobody the address."""
+"""Sending is bounded, repeated where that can help, and never shows the address."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ SLACK = f"https://hooks.slack.com/services/{SECRET}"
 
 @dataclass
 class Post:
-    """A webhook that answers as told.
+    """A webhook with scripted answers.
 
     Attributes:
         answers: A status or an error for each request; the last one stays.
-        seen: What was posted.
+        seen: The posted messages.
     """
 
     answers: list[int | Exception]
@@ -62,14 +62,14 @@ def test_the_format_follows_the_address_unless_it_is_set(url: str, form: Format,
     assert ("blocks" in json.loads(request.content)) is is_slack
 
 
-def test_a_passing_trouble_is_tried_again() -> None:
+def test_a_temporary_failure_is_tried_again() -> None:
     post = Post([503, httpx.ConnectError("refused"), 200])
     post.sender().send(a_test())
     assert len(post.seen) == 3
 
 
 @pytest.mark.parametrize("answer", [500, 429, httpx.ConnectError(SLACK), httpx.ReadTimeout(SLACK)])
-def test_what_does_not_pass_ends_after_three_tries(answer: int | Exception) -> None:
+def test_a_lasting_failure_ends_after_three_tries(answer: int | Exception) -> None:
     post = Post([answer])
     with pytest.raises(AlarmNotSentError) as raised:
         post.sender().send(a_test())
@@ -105,10 +105,10 @@ def test_an_address_that_never_answers_costs_a_bounded_time(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("show", [repr, str])
-def test_a_sender_shows_nobody_its_address(show: Callable[[object], str]) -> None:
+def test_a_sender_never_shows_its_address(show: Callable[[object], str]) -> None:
     assert SECRET not in show(Post([200]).sender())
 
 
-def test_without_an_address_it_says_which_setting_is_missing() -> None:
+def test_without_an_address_the_error_names_the_missing_setting() -> None:
     with pytest.raises(ConfigurationError, match="DAILIES_ALARM_URL"):
         sender_of(None, "auto", Network())

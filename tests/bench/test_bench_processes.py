@@ -62,7 +62,7 @@ def test_short_lived_children_and_theirs_are_counted() -> None:
     used = meter.seconds()["tree"]
     say(process)
     process.wait(10)
-    # the kernel's own account of everything this child and its children ever used, start-up included
+    # the kernel's own account of this child and its children, start-up included
     after = os.times()
     everything = (after.children_user - before.children_user) + (
         after.children_system - before.children_system
@@ -71,7 +71,7 @@ def test_short_lived_children_and_theirs_are_counted() -> None:
     assert used <= everything + 0.1
 
 
-def test_what_was_used_before_the_mark_is_left_out() -> None:
+def test_cpu_time_before_the_mark_does_not_count() -> None:
     process = start(BURN + "burn(0.3)\nprint('ready', flush=True)\nsys.stdin.readline()")
     meter = Meter({"tree": process.pid})
     assert hear(process) == "ready"
@@ -81,7 +81,7 @@ def test_what_was_used_before_the_mark_is_left_out() -> None:
     process.wait(10)
 
 
-def test_a_dead_child_nobody_waited_for_is_still_read() -> None:
+def test_a_dead_child_that_was_not_waited_for_is_still_read() -> None:
     process = start(BURN + "burn(0.2)")
     give_up = time.monotonic() + 20
     while (found := read_process(process.pid)) is None or found.alive:
@@ -94,7 +94,7 @@ def test_a_dead_child_nobody_waited_for_is_still_read() -> None:
     assert read_process(process.pid) is None
 
 
-def test_the_peak_of_a_video_worker_is_its_own() -> None:
+def test_the_peak_of_a_video_worker_is_not_its_parents() -> None:
     holds = "import sys; block = bytearray(60_000_000); print('ready', flush=True); sys.stdin.readline()"
     process = subprocess.Popen(
         [sys.executable, "-S", "-c", holds, "resources.video.worker"],
@@ -114,7 +114,7 @@ def test_the_peak_of_a_video_worker_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(("fail", "expected"), [(0.1, 10), (0.0, 0), (0.25, 25), (0.07, 7)])
-def test_the_share_of_doomed_clips_is_exact_and_spread_evenly(fail: float, expected: int) -> None:
+def test_the_share_of_failing_clips_is_exact_and_spread_evenly(fail: float, expected: int) -> None:
     doomed = [number for number in range(1, 101) if is_doomed(number, fail)]
     assert len(doomed) == expected
     gaps = {b - a for a, b in itertools.pairwise(doomed)}

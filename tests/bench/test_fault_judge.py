@@ -1,4 +1,4 @@
-"""The fault bench's judge, on books and ledgers that are wrong on purpose: a judge that finds nothing must be able to."""
+"""The fault proof's judge, on books and ledgers that are wrong on purpose: a judge that finds nothing must be able to find something."""
 
 import hashlib
 from dataclasses import replace
@@ -112,7 +112,7 @@ def kinds(verdict: StormJudgement) -> set[str]:
 
 
 def lose(findings: Findings, **changes: Any) -> None:
-    """The only POST's answer was lost."""
+    """Lose the answer to the only POST."""
     lost = {"state": "held", "job_id": None, "money_state": "indeterminate", "charged_micros": None}
     findings.attempts["attempt-1"] = an_attempt(**(lost | changes))
     findings.submissions["post-1"] = a_post(state="unknown", detail=None)
@@ -168,7 +168,7 @@ def another_purchase(findings: Findings, job: JobRecord, **changes: Any) -> None
     entry(findings, "attempt-0", "failed", job.ends_at)
 
 
-def test_a_job_bought_after_one_that_failed_is_none(sound: Findings) -> None:
+def test_a_job_bought_after_a_temporary_failure_is_no_duplicate(sound: Findings) -> None:
     failed = a_job("job-0", tag="post-0", at=500.0, ends_at=560.0, end="failed", refund_at=600.0)
     another_purchase(sound, failed)
     assert judged(sound).problems == []
@@ -197,17 +197,17 @@ def test_a_post_that_was_not_committed_is_unaccounted(sound: Findings) -> None:
     assert kinds(judged(sound)) == {"unaccounted"}
 
 
-def test_a_paid_video_that_is_nowhere_is_lost(sound: Findings) -> None:
+def test_a_paid_video_that_is_stored_nowhere_is_lost(sound: Findings) -> None:
     sound.attempts["attempt-1"] = an_attempt(state="failed", money_state="released")
     assert {"lost", "unaccounted"} <= kinds(judged(sound))
 
 
-def test_a_delivered_file_that_is_not_there_is_lost(sound: Findings) -> None:
+def test_a_delivered_file_that_is_missing_is_lost(sound: Findings) -> None:
     (sound.bucket / "videos/pier/attempt-1.mp4").unlink()
     assert kinds(judged(sound)) == {"lost"}
 
 
-def test_a_file_that_is_missing_or_another_is_seen(sound: Findings) -> None:
+def test_a_missing_or_different_file_is_noticed(sound: Findings) -> None:
     (sound.bucket / "videos/pier/attempt-1.mp4").write_bytes(b"half of it")
     assert "wrong" in kinds(judged(sound))
 
@@ -228,23 +228,23 @@ def test_every_difference_in_money_is_unaccounted(sound: Findings, changes: dict
     assert verdict.unaccounted_micros > 0
 
 
-def test_money_for_a_job_that_nobody_made_is_unaccounted(sound: Findings) -> None:
+def test_money_for_a_job_that_does_not_exist_is_unaccounted(sound: Findings) -> None:
     sound.books.jobs.clear()
     assert judged(sound).unaccounted_micros == PRICE
 
 
 @pytest.mark.parametrize("state", ["queued", "unknown", "submitted", "succeeded"])
-def test_a_clip_on_its_way_has_not_ended(sound: Findings, state: str) -> None:
+def test_an_open_clip_has_not_ended(sound: Findings, state: str) -> None:
     sound.attempts["attempt-1"] = an_attempt(state=state)
     assert "unended" in kinds(judged(sound))
 
 
-def test_a_clip_nobody_asked_for_has_not_ended(sound: Findings) -> None:
+def test_a_clip_that_was_never_ordered_has_not_ended(sound: Findings) -> None:
     sound.clips.add("quay")
     assert "unended" in kinds(judged(sound))
 
 
-# Held, and whether it had to be
+# held purchases, with and without need
 
 
 def test_held_money_for_a_charged_job_is_accounted_for(sound: Findings) -> None:
@@ -252,7 +252,7 @@ def test_held_money_for_a_charged_job_is_accounted_for(sound: Findings) -> None:
     assert {"unaccounted", "lost"} & kinds(judged(sound)) == set()
 
 
-def test_a_job_that_can_be_nobody_elses_must_not_be_held(sound: Findings) -> None:
+def test_a_job_that_can_belong_to_no_other_must_not_be_held(sound: Findings) -> None:
     lose(sound)
     assert kinds(judged(sound)) == {"held"}
 
@@ -266,7 +266,7 @@ def test_a_stranger_who_buys_the_same_model_makes_it_ambiguous(
     assert ("held" in kinds(judged(sound))) is needlessly
 
 
-def test_a_submit_that_came_to_nothing_must_not_be_held_once_a_later_one_is_listed(sound: Findings) -> None:
+def test_a_post_without_a_job_must_not_be_held_once_a_later_one_is_listed(sound: Findings) -> None:
     lose(sound)
     sound.books.jobs.clear()
     assert judged(sound).held == {"pier": "nothing of ours was accepted later"}
@@ -285,7 +285,7 @@ def test_aimlapi_names_every_post_so_a_stranger_makes_nothing_ambiguous(sound: F
 
 
 def test_a_job_that_ran_on_unseen_after_its_absence_was_proved_is_a_declared_window(sound: Findings) -> None:
-    """A listing of ended jobs shows a stuck one after the endpoint's longest time; its clip was bought again meanwhile."""
+    """A listing of ended jobs shows a stuck one only after the endpoint's longest time; its clip was bought again meanwhile."""
     stuck = a_job("job-0", tag="post-0", at=100.0, ends_at=1_900.0, refund_at=None, lists_running=False)
     another_purchase(sound, stuck, state="absent", money_state="released", charged_micros=None, job_id=None)
     spare = {
@@ -316,7 +316,7 @@ def shown(job: JobRecord, seed: int | None) -> JobRecord:
         (None, 6, "others may use the key, and its request has no seed"),
     ],
 )
-def test_where_the_list_shows_requests_a_seed_tells_a_job_from_a_strangers(
+def test_where_the_list_shows_requests_a_seed_distinguishes_a_job_from_a_strangers(
     sound: Findings, seed: int | None, theirs: int, why: str | None
 ) -> None:
     lose(sound, provider="fal")
@@ -328,7 +328,7 @@ def test_where_the_list_shows_requests_a_seed_tells_a_job_from_a_strangers(
     assert ("held" in kinds(verdict)) is (why is None)
 
 
-def test_where_there_is_no_bill_nothing_is_absent(sound: Findings) -> None:
+def test_without_a_bill_nothing_is_absent(sound: Findings) -> None:
     lose(sound, provider="replicate")
     sound.books.jobs.clear()
     assert judged(sound).held == {"pier": "the provider has no bill"}
@@ -341,14 +341,14 @@ def test_a_refusal_that_may_be_charged_is_counted_or_not(sound: Findings) -> Non
         assert ("unaccounted" in kinds(judged(sound))) is not may_be_charged
 
 
-def test_on_a_key_that_others_may_use_a_lost_submit_is_rightly_held(sound: Findings) -> None:
+def test_on_a_shared_key_a_lost_post_is_rightly_held(sound: Findings) -> None:
     lose(sound)
     sound.dedicated = False
     assert judged(sound).held == {"pier": "others may use the key"}
     assert judged(sound).problems == []
 
 
-def test_what_was_settled_in_doubt_is_told(sound: Findings) -> None:
+def test_an_ambiguous_settlement_is_reported(sound: Findings) -> None:
     entry(sound, "attempt-1", "unknown", 1_001.0)
     sound.booked[0]["source"] = "list"
     sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, at=1_010.0)
@@ -358,7 +358,7 @@ def test_what_was_settled_in_doubt_is_told(sound: Findings) -> None:
 
 
 def another_lost_submit(findings: Findings, *, started_at: float, with_job: bool) -> None:
-    """A second POST of the model whose answer was lost too."""
+    """A second POST of the model, whose answer was lost too."""
     findings.clips.add("quay")
     findings.attempts["attempt-2"] = an_attempt(
         id="attempt-2", seq=2, subject_key="quay", state="held", job_id=None
@@ -382,14 +382,14 @@ def why(findings: Findings, clip: str) -> str:
     return judged(findings).held[clip]
 
 
-def test_one_job_of_two_lost_submits_may_be_eithers(sound: Findings) -> None:
+def test_one_job_of_two_lost_posts_may_belong_to_either(sound: Findings) -> None:
     lose(sound)
     another_lost_submit(sound, started_at=1_002.0, with_job=False)
     assert why(sound, "pier") == "another lost submit may have made it"
     assert why(sound, "quay") == "the job may be another lost submit's"
 
 
-def test_two_jobs_of_two_lost_submits_are_told_apart_by_the_one_that_only_one_can_have_made(
+def test_two_jobs_of_two_lost_posts_are_matched_if_one_job_fits_only_one_post(
     sound: Findings,
 ) -> None:
     lose(sound)
@@ -398,7 +398,7 @@ def test_two_jobs_of_two_lost_submits_are_told_apart_by_the_one_that_only_one_ca
     assert why(sound, "quay") == "nothing"
 
 
-def test_two_jobs_of_two_lost_submits_at_the_same_time_are_not_told_apart(sound: Findings) -> None:
+def test_two_jobs_of_two_simultaneous_lost_posts_cannot_be_matched(sound: Findings) -> None:
     lose(sound)
     another_lost_submit(sound, started_at=1_001.0, with_job=True)
     assert why(sound, "pier") == "another lost submit may have made it"
@@ -416,7 +416,7 @@ def test_a_list_that_lagged_proves_no_absence(sound: Findings, late: bool, reaso
     assert why(sound, "pier") == reason
 
 
-def test_a_client_that_could_not_compare_the_clocks_may_not_tell_them_apart(sound: Findings) -> None:
+def test_a_client_that_could_not_compare_the_clocks_cannot_match_them(sound: Findings) -> None:
     lose(sound)
     another_lost_submit(sound, started_at=1_020.0, with_job=True)
     assert why(sound, "pier") == why(sound, "quay") == "nothing"

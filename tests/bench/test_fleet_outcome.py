@@ -1,4 +1,4 @@
-"""What makes a proof on several hosts fail: each of these alone has to."""
+"""Findings that make a proof on several hosts fail: each of them alone must do so."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_each_of_these_is_a_problem(outcome: FleetOutcome, problem: str) -> None
 
 
 @pytest.mark.parametrize(("seconds", "problems"), [(TWO_MINUTES - 1, 0), (TWO_MINUTES + 1, 1)])
-def test_what_a_dead_host_had_is_collected_within_two_minutes_or_the_proof_fails(
+def test_a_dead_hosts_clips_are_collected_within_two_minutes_or_the_proof_fails(
     seconds: float, problems: int
 ) -> None:
     outcome = FleetOutcome()

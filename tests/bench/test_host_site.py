@@ -1,4 +1,4 @@
-"""What each host's Python does at its start: found by every program, and needed by the judge of the fleet."""
+"""The `sitecustomize` of each host: every program loads it, and the fleet's judge depends on it."""
 
 import json
 import os

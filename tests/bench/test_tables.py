@@ -1,7 +1,7 @@
 from bench.tables import origin, table
 
 
-def test_a_table_sets_numbers_to_the_right() -> None:
+def test_a_table_aligns_numbers_to_the_right() -> None:
     assert table(("way", "s"), [("wait", 1.5)]).splitlines() == [
         "| way | s |",
         "| --- | ---: |",

@@ -1,4 +1,4 @@
-"""The bench of years measures what it says: Dagster shows every clip of the history that it wrote."""
+"""The bench of years measures what it claims: Dagster shows every clip of the history that it wrote."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What the pages of the models that live in autumn 2026 say, row by row; see `page_facts`."""
+"""Facts of the pages of the models that are live in autumn 2026, row by row; see `page_facts`."""
 
 from page_rows import RATIOS, Page, Row, prompt
 

@@ -1,8 +1,8 @@
-"""What the providers' pages say, row by row: a third list, beside the catalogue's and the sandbox's, that both are held to.
+"""Facts of the providers' pages, row by row: a third list, with which the catalogue and the sandbox are compared.
 
-A row is a parameter's name, type, whether it is required, the default, and what is allowed: the values, `a..b` for whole
-numbers, or None where the page names none. A doubtful row says in a note which page it is from. Prices are examples of the
-pages: parameters beside the required ones, and US dollars.
+A row has a parameter's name, its type, whether it is required, the default, and the allowed values: a list, `a..b` for whole
+numbers, or None if the page names none. A note names the page of a doubtful row. Prices are examples from the pages: parameters
+besides the required ones, and US dollars.
 """
 
 from typing import Any
@@ -212,7 +212,7 @@ PAGES = {
 }
 
 RETIRED_ON = "2026-09-24"
-"""OpenAI shut Sora 2 down; everything whose id begins with `openai/`."""
+"""Models of OpenAI's Sora 2, which was shut down: every id that begins with `openai/`."""
 
 WRONG: dict[str, list[Any]] = {
     "size": ["720x1280", "7201280", "1280*720 ", 720, "720*1281", "1280\u00d7720"],
@@ -242,17 +242,17 @@ WRONG: dict[str, list[Any]] = {
     "provider": ["Bytedance", "openai"],
     "name": [5],
 }
-"""Values that are refused before anything is sent."""
+"""Values that must be refused before anything is sent."""
 
 
 def wrong_values(row: Row) -> list[Any]:
-    """The mistakes of a parameter's name that its page does not allow."""
+    """Wrong values of a parameter, by its name, that its page does not allow."""
     allowed = [(type(value), value) for value in allowed_values(row)]
     return [value for value in WRONG.get(row.name, []) if (type(value), value) not in allowed]
 
 
 def allowed_values(row: Row) -> list[Any]:
-    """Values that the page allows, all of them where it lists them and some where it does not."""
+    """Values that the page allows: all if it lists them, otherwise some."""
     if isinstance(row.allowed, list):
         return row.allowed
     if isinstance(row.allowed, str) and ".." in row.allowed:
@@ -273,5 +273,5 @@ def allowed_values(row: Row) -> list[Any]:
 
 
 def needed(page: Page) -> dict[str, Any]:
-    """What must be given besides the prompt."""
+    """Required parameters besides the prompt."""
     return {row.name: allowed_values(row)[0] for row in page.rows if row.required and row.name != "prompt"}

@@ -1,4 +1,4 @@
-"""How a page's facts are written down; see `page_facts`."""
+"""The form of a page's facts; see `page_facts`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ class Row(NamedTuple):
 class Page:
     """One endpoint's page.
 
-    `starts_at` is the starting price of the family page, `examples` the prices of the endpoint's own. `ours` is what we
-    send instead of a default, and why that is no mistake is a comment in the catalogue.
+    `starts_at` is the starting price of the family's page, `examples` are prices of the endpoint's own page. `ours` is the value
+    that we send instead of a default; a comment in the catalogue says why.
     """
 
     provider: str

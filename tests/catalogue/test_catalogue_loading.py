@@ -31,7 +31,7 @@ def load(folder: Path, **files: str) -> Catalogue:
     return Catalogue.load(folder)
 
 
-def test_a_new_model_is_an_entry_and_no_code(tmp_path):
+def test_a_new_model_needs_an_entry_and_no_code(tmp_path):
     catalogue = load(tmp_path, model=ENTRY)
     assert catalogue.problems == []
     assert len(catalogue) == 1
@@ -40,7 +40,7 @@ def test_a_new_model_is_an_entry_and_no_code(tmp_path):
 
 
 def test_an_edited_price_is_the_price_of_the_next_load(tmp_path):
-    """Entries are validated once in a process, by their text."""
+    """Entries are validated once per process, by their text."""
     before = load(tmp_path, model=ENTRY).get("maker/model")
     after = load(tmp_path, model=ENTRY.replace('usd: "0.10"', 'usd: "0.20"')).get("maker/model")
     body = before.resolve("x", {"duration": 8})
@@ -132,7 +132,7 @@ def test_an_id_that_two_providers_sell_is_named_once(tmp_path):
         catalogue.get("something else")
 
 
-def test_an_id_that_two_providers_sell_is_the_first_ones_so_that_an_added_provider_changes_no_series(
+def test_an_id_that_two_providers_sell_belongs_to_the_first_one(
     tmp_path,
 ):
     catalogue = load(tmp_path, a=ENTRY.replace("wavespeed", "aimlapi"), b=ENTRY)
@@ -140,12 +140,12 @@ def test_an_id_that_two_providers_sell_is_the_first_ones_so_that_an_added_provid
     assert catalogue.get("maker/model").provider == "wavespeed"
 
 
-def test_a_provider_that_does_not_sell_it_is_told_who_does(tmp_path):
+def test_the_error_of_a_provider_that_does_not_sell_a_model_names_the_one_that_does(tmp_path):
     with pytest.raises(ProblemsError, match="provider: found 'aimlapi', allowed: 'wavespeed'"):
         load(tmp_path, a=ENTRY).get("maker/model", "aimlapi")
 
 
-def test_all_mistakes_of_a_request_are_told_at_once(tmp_path):
+def test_all_mistakes_of_a_request_are_reported_at_once(tmp_path):
     endpoint = load(tmp_path, a=ENTRY).get("maker/model")
     with pytest.raises(ProblemsError) as refused:
         endpoint.resolve("x", {"duraton": 4, "duration": 5, "prompt": "y"})

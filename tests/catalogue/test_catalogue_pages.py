@@ -1,4 +1,4 @@
-"""Every parameter row and example price of the providers' pages, held against the catalogue's entries."""
+"""Every parameter row and example price of the providers' pages, compared with the catalogue's entries."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def catalogue() -> Catalogue:
 
 
 def test_every_endpoint_has_its_page_in_the_list_of_facts(catalogue):
-    listed = {page.provider for page in PAGES.values()}  # other providers have lists of their own
+    listed = {page.provider for page in PAGES.values()}  # other providers have their own lists
     assert {e.id: (e.provider, e.kind) for e in catalogue if e.provider in listed} == {
         name: (page.provider, page.kind) for name, page in PAGES.items()
     }
@@ -32,13 +32,13 @@ def test_every_endpoint_has_its_page_in_the_list_of_facts(catalogue):
 @pytest.mark.parametrize(
     ("page", "row"), [(page, row) for page, facts in PAGES.items() for row in facts.rows]
 )
-def test_a_parameter_is_what_its_row_says(catalogue, page, row: Row):
+def test_a_parameter_equals_its_row(catalogue, page, row: Row):
     parameter = catalogue.get(page).parameters[row.name]
     assert (parameter.type, parameter.required, parameter.default) == (row.type, row.required, row.default)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_an_entry_has_no_parameter_that_its_page_has_not(catalogue, page):
+def test_an_entry_has_no_parameter_that_its_page_lacks(catalogue, page):
     assert set(catalogue.get(page).parameters) == {row.name for row in PAGES[page].rows}
 
 
@@ -55,7 +55,7 @@ def test_defaults_are_sent_explicitly_and_nothing_else(catalogue, page):
     ("page", "name", "value"),
     [(page, row.name, value) for page, row in ROWS for value in allowed_values(row)],
 )
-def test_what_the_page_allows_is_sent_as_it_writes_it(catalogue, page, name, value):
+def test_allowed_values_are_sent_as_the_page_writes_them(catalogue, page, name, value):
     body = catalogue.get(page).resolve("a prompt", {**needed(PAGES[page]), name: value})
     assert body[name] == value
     assert type(body[name]) is type(value)
@@ -70,7 +70,7 @@ def test_what_the_page_allows_is_sent_as_it_writes_it(catalogue, page, name, val
         if not any(type(fine) is type(value) and fine == value for fine in allowed_values(row))
     ],
 )
-def test_what_the_page_does_not_allow_is_refused_with_what_it_does(catalogue, page, name, value):
+def test_values_that_the_page_does_not_allow_are_refused_with_the_allowed_ones(catalogue, page, name, value):
     with pytest.raises(ProblemsError) as refused:
         catalogue.get(page).resolve("a prompt", {**needed(PAGES[page]), name: value})
     (problem,) = refused.value.problems
@@ -79,7 +79,7 @@ def test_what_the_page_does_not_allow_is_refused_with_what_it_does(catalogue, pa
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_an_unknown_parameter_is_refused_since_providers_drop_it_in_silence(catalogue, page):
+def test_an_unknown_parameter_is_refused_since_providers_drop_it_silently(catalogue, page):
     with pytest.raises(ProblemsError, match="is not a parameter of"):
         catalogue.get(page).resolve("a prompt", {**needed(PAGES[page]), "quality": "high"})
 
@@ -88,7 +88,7 @@ def test_an_unknown_parameter_is_refused_since_providers_drop_it_in_silence(cata
     ("page", "parameters", "price"),
     [(page, given, price) for page, facts in PAGES.items() for given, price in facts.examples],
 )
-def test_prices_come_out_to_the_cent(catalogue, page, parameters, price):
+def test_prices_equal_the_pages_to_the_cent(catalogue, page, parameters, price):
     endpoint = catalogue.get(page)
     body = endpoint.resolve("x", {**needed(PAGES[page]), **parameters})
     assert show_usd(endpoint.price(body)) == f"${price}"
@@ -140,13 +140,13 @@ def test_a_price_no_page_names_is_unknown_and_not_zero(catalogue, page, paramete
         ("openai/sora-2", {}, (None, None, None, True)),
     ],
 )
-def test_what_the_file_must_look_like_follows_from_the_request(catalogue, page, parameters, expected):
+def test_the_expected_frame_follows_from_the_request(catalogue, page, parameters, expected):
     endpoint = catalogue.get(page)
     found = endpoint.expected(endpoint.resolve("x", parameters))
     assert (found.width, found.height, found.duration, found.audio) == expected
 
 
-def test_where_no_page_gives_the_pixels_the_shape_is_expected(catalogue):
+def test_if_no_page_gives_the_pixels_only_the_shape_is_expected(catalogue):
     seedance = catalogue.get("bytedance/seedance-2.0/text-to-video")
     assert seedance.expected(seedance.resolve("x", {})).shape == "16:9"
     assert seedance.expected(seedance.resolve("x", {"aspect_ratio": "9:16"})).shape == "9:16"

@@ -1,4 +1,4 @@
-"""Parameters said in one way everywhere, turned into each endpoint's own words, or refused with what is nearest."""
+"""Common parameters, written in one way for all endpoints, become each endpoint's own, or are refused with the nearest value."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ PRO, SORA = "openai/sora-2-pro/text-to-video", "openai/sora-2/text-to-video"
         ("bytedance/seedance-2.0/text-to-video", {"aspect_ratio": "21:9"}, {"aspect_ratio": "21:9"}),
     ],
 )
-def test_one_way_of_saying_it_becomes_the_endpoints_own(page, said, own):
+def test_common_parameters_become_the_endpoints_own(page, said, own):
     body = CATALOGUE.get(page).resolve("x", {**({} if "image" in str(said) else needed(PAGES[page])), **said})
     assert own.items() <= body.items()
     assert set(body) <= set(CATALOGUE.get(page).parameters)
@@ -97,7 +97,7 @@ def test_one_way_of_saying_it_becomes_the_endpoints_own(page, said, own):
         ),
     ],
 )
-def test_what_cannot_be_had_is_refused_with_what_is_nearest(page, said, field, says):
+def test_unavailable_values_are_refused_with_the_nearest_ones(page, said, field, says):
     with pytest.raises(ProblemsError) as refused:
         CATALOGUE.get(page).resolve("x", said)
     (problem,) = refused.value.problems
@@ -105,7 +105,7 @@ def test_what_cannot_be_had_is_refused_with_what_is_nearest(page, said, field, s
     assert says in str(problem)
 
 
-def test_a_shape_that_exists_and_a_resolution_that_exists_need_not_exist_together(tmp_path):
+def test_an_existing_shape_and_resolution_may_not_exist_together(tmp_path):
     entry = (DATA / "models" / "wavespeed-sora-2-pro-text-to-video.yaml").read_text()
     entry = entry.replace(', "1080*1920"]', "]").replace('    "1080*1920": "0.70"\n', "")
     (tmp_path / "a.yaml").write_text(
@@ -116,7 +116,7 @@ def test_a_shape_that_exists_and_a_resolution_that_exists_need_not_exist_togethe
         catalogue.get(PRO).resolve("x", {"resolution": "1080p", "aspect_ratio": "9:16"})
 
 
-def test_editors_are_told_the_common_words_too():
+def test_the_schemas_for_editors_have_the_common_parameters_too():
     words = CATALOGUE.get(PRO).common_words
     assert words["resolution"].allowed == ["720p", "1024p", "1080p"]
     assert set(words["aspect_ratio"].allowed) == {"16:9", "9:16"}
@@ -135,7 +135,7 @@ def test_editors_are_told_the_common_words_too():
         max_size=6,
     ),
 )
-def test_nothing_a_series_says_makes_more_than_problems_or_sends_what_the_page_does_not_have(page, said):
+def test_no_parameters_raise_anything_but_problems_or_send_what_the_page_lacks(page, said):
     endpoint = CATALOGUE.get(page)
     try:
         body = endpoint.resolve("x", said)

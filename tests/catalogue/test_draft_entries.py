@@ -49,7 +49,7 @@ def load(folder: Path, **entries: str) -> Catalogue:
     return Catalogue.load(folder)
 
 
-def test_a_finish_costs_and_looks_as_its_draft_is_long_and_wide(tmp_path: Path) -> None:
+def test_the_price_and_frame_of_a_finish_follow_from_its_draft(tmp_path: Path) -> None:
     catalogue = load(tmp_path, maker=MAKER, finisher=FINISHER)
     assert catalogue.problems == []
     maker, finisher = catalogue.get("maker/text-to-video"), catalogue.get("maker/complete")
@@ -71,7 +71,7 @@ def test_a_finish_costs_and_looks_as_its_draft_is_long_and_wide(tmp_path: Path) 
         (MAKER.replace("maker/complete", "maker/finish"), "is not an endpoint of fal"),
     ],
 )
-def test_an_entry_that_cannot_be_right_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_entry_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     finisher = "" if "kind: draft" in text else FINISHER
     catalogue = load(tmp_path, broken=text, **({"finisher": finisher} if finisher else {}))
     assert problem in str(catalogue.problems[0])

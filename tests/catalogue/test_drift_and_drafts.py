@@ -1,4 +1,4 @@
-"""What has changed at a provider, and a new model of it that needs an entry and no code."""
+"""Changes at a provider; and a new model, which needs an entry and no code."""
 
 import re
 from dataclasses import replace
@@ -27,7 +27,7 @@ TODAY = date(2026, 11, 20)
 
 
 def listed() -> dict[str, LiveModel]:
-    """What the sandbox lists, as the client reads it."""
+    """The models that the sandbox lists, as the client reads them."""
     rows = [
         wavespeed_model(_model(name, endpoint)) for name, endpoint in load_endpoints()["wavespeed"].items()
     ]
@@ -42,7 +42,7 @@ def compared(
 
 
 @pytest.mark.parametrize("endpoint", [e for e in CATALOGUE if e.provider == "wavespeed"], ids=lambda e: e.id)
-def test_nothing_drifts_while_the_provider_lists_what_its_page_says(endpoint):
+def test_nothing_drifts_while_the_provider_lists_what_its_page_shows(endpoint):
     assert compared(endpoint, listed()[endpoint.id]) == []
 
 
@@ -73,7 +73,7 @@ def test_a_parameter_that_changed_is_shown_with_both_sides(name, change, says):
     assert says in found
 
 
-def test_a_parameter_that_went_and_one_that_came():
+def test_a_removed_and_an_added_parameter_are_shown():
     model = listed()[SORA]
     del model.parameters["characters"]
     model.parameters["seed"] = LiveParameter("integer", default=0)
@@ -86,7 +86,7 @@ def test_a_parameter_that_went_and_one_that_came():
     assert "integer, 0 unless it is sent" in {drift.theirs for drift in found if not drift.matters}
 
 
-def test_an_endpoint_that_is_gone_matters_only_while_it_is_said_to_live():
+def test_a_removed_endpoint_matters_only_while_its_entry_is_live():
     assert compared(CATALOGUE.get(SEEDANCE), None) == ["lifecycle: live | not listed any more"]
     assert compared(CATALOGUE.get(SORA), None) == []
     (still,) = drifts(CATALOGUE.get(SORA), [listed()[SORA]], quote=None, today=TODAY)
@@ -102,7 +102,7 @@ def test_a_price_that_changed_matters_and_one_below_a_bound_does_not():
     live = LiveModel("sora-2-t2v", aliases=("openai/sora-2-t2v",))
     assert compared(bound, live, quote=300_000) == []
     assert compared(bound, live, quote=500_000) == ["price of a default request: $0.40 | $0.50"]
-    # nothing was said, so nothing has changed
+    # no quote was given, so no price has changed
     assert (
         compared(CATALOGUE.get("bytedance/seedance-2-0"), LiveModel("bytedance/seedance-2-0"), quote=9) == []
     )
@@ -126,7 +126,7 @@ def taken(folder: Path, text: str) -> Endpoint:
 
 
 @pytest.mark.parametrize("name", sorted(load_endpoints()["wavespeed"]))
-def test_a_draft_of_what_is_listed_is_an_entry_with_the_same_parameters(tmp_path, name):
+def test_a_drafted_entry_has_the_listed_parameters(tmp_path, name):
     drafted = taken(tmp_path, draft("wavespeed", listed()[name], today=TODAY))
     by_hand = CATALOGUE.get(name)
     assert (drafted.id, drafted.kind, set(drafted.parameters)) == (
@@ -146,7 +146,7 @@ def test_a_draft_of_what_is_listed_is_an_entry_with_the_same_parameters(tmp_path
     assert drafted.output.size == by_hand.output.size
 
 
-def test_a_new_model_can_be_asked_for_in_the_common_words_at_once(tmp_path):
+def test_a_new_model_accepts_the_common_parameters_at_once(tmp_path):
     parameters = {
         "prompt": LiveParameter("string", required=True),
         "image": LiveParameter("string", required=True),
@@ -166,7 +166,7 @@ def test_a_new_model_can_be_asked_for_in_the_common_words_at_once(tmp_path):
     }
 
 
-def test_a_list_without_parameters_makes_a_draft_that_says_so(tmp_path):
+def test_a_list_without_parameters_makes_a_drafted_entry_with_a_doubt(tmp_path):
     model = LiveModel("maker/new-model", kind="video")
     endpoint = taken(tmp_path, draft("aimlapi", model, today=TODAY))
     assert list(endpoint.parameters) == ["prompt"]
@@ -190,7 +190,7 @@ def test_a_list_without_parameters_makes_a_draft_that_says_so(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_an_entry_is_refused(model, says):
+def test_models_that_cannot_be_an_entry_are_refused(model, says):
     with pytest.raises(ConfigurationError) as refused:
         draft("wavespeed", model, today=TODAY)
     assert says in str(refused.value)
@@ -213,7 +213,7 @@ TEXT = st.text(max_size=40)
     allowed=["\x85", "\u2028", "\u2029 \U0001f600", "\ufeff"],
     description="",
 )
-def test_whatever_a_provider_lists_a_draft_is_a_good_entry_or_a_refusal(
+def test_whatever_a_provider_lists_becomes_a_valid_entry_or_a_refusal(
     tmp_path_factory, title, name, default, allowed, description
 ):
     parameter = LiveParameter("string", default=default, allowed=tuple(allowed), description=description)
@@ -233,7 +233,7 @@ def test_a_drafts_file_name_stays_in_its_folder():
     assert file_name("wavespeed", "Maker/../Model 2.0/t2v") == "wavespeed-maker-..-model-2.0-t2v.yaml"
 
 
-def test_the_entry_that_the_docs_add_is_a_good_one(tmp_path):
+def test_the_entry_in_the_docs_is_valid(tmp_path):
     docs = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     (entry,) = re.findall(r"```yaml\n(# yaml-language-server.*?)```", docs, re.DOTALL)
     endpoint = taken(tmp_path, entry)
@@ -262,7 +262,7 @@ def test_an_endpoint_warns_of_its_end(lifecycle, says):
 
 
 @pytest.mark.parametrize(("today", "to_come"), [(date(2026, 9, 23), True), (date(2026, 9, 24), False)])
-def test_a_sunset_is_to_come_until_its_day(today, to_come):
+def test_a_sunset_is_in_the_future_until_its_day(today, to_come):
     lifecycle = Lifecycle(status="live", sunset_at="2026-09-24")
     assert (lifecycle.to_come(today) is not None) is to_come
     assert Lifecycle(status="live").to_come(today) is None

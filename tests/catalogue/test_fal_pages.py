@@ -1,4 +1,4 @@
-"""What fal's model pages say, row by row: a third list, beside the catalogue's and the sandbox's, that both are held to."""
+"""Facts of fal's model pages, row by row: a third list, with which the catalogue and the sandbox are compared."""
 
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,13 @@ def needed(page: str) -> dict[str, Any]:
     return {name: URL for name, row in PAGES[page][0].items() if row[1] == NEEDED and name != "prompt"}
 
 
-def test_catalogue_and_sandbox_have_these_pages_and_no_other() -> None:
+def test_catalogue_and_sandbox_have_exactly_these_pages() -> None:
     assert {endpoint.id for endpoint in CATALOGUE if endpoint.provider == "fal"} == set(PAGES)
     assert set(load_endpoints()["fal"]) == set(PAGES)
 
 
 @pytest.mark.parametrize(("page", "name", "row"), ROWS)
-def test_a_parameter_is_what_its_row_says(page: str, name: str, row: Row) -> None:
+def test_a_parameter_equals_its_row(page: str, name: str, row: Row) -> None:
     kind, default, allowed = row
     ours, theirs = entry(page).parameters[name], sold(page).parameters[name]
     required, default = default == NEEDED, None if default == NEEDED else default
@@ -150,12 +150,12 @@ def test_a_parameter_is_what_its_row_says(page: str, name: str, row: Row) -> Non
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_neither_has_a_parameter_that_its_page_has_not(page: str) -> None:
+def test_neither_has_a_parameter_that_its_page_lacks(page: str) -> None:
     assert set(entry(page).parameters) == set(sold(page).parameters) == set(PAGES[page][0])
 
 
 @pytest.mark.parametrize(("page", "given", "price"), PRICES)
-def test_prices_come_out_to_the_cent(page: str, given: dict[str, Any], price: str) -> None:
+def test_prices_equal_the_pages_to_the_cent(page: str, given: dict[str, Any], price: str) -> None:
     body = entry(page).resolve("a boat", {**needed(page), **given})
     assert entry(page).price(body) == usd(price)
     assert sold(page).cost(sold(page).read(body)) == usd(price)
@@ -165,7 +165,7 @@ def test_a_finish_costs_by_the_seconds_of_its_draft() -> None:
     maker = entry("bytedance/seedance-2.5/text-to-video")
     draft = maker.resolve("a boat", {**(maker.drafts.parameters if maker.drafts else {}), "duration": "8"})
     body = entry(FINISH).resolve("", {"draft_id": "d-1"})
-    # 1080p has 48,600 tokens a second by its pixels; the page's own price per second means 49,744
+    # 1080p has 48,600 tokens a second by its pixels; the page's own price per second corresponds to 49,744
     assert entry(FINISH).price(body, draft=draft) == usd("8.516")
     assert sold(FINISH).cost({**draft, **sold(FINISH).read(body)}) == usd("8.516")
     assert maker.price(draft) == usd("1.764")
@@ -191,5 +191,5 @@ def test_a_price_no_page_names_is_unknown_and_not_zero(page: str, given: dict[st
 
 
 @pytest.mark.parametrize(("page", "seeded"), [(page, "seed" in rows) for page, (rows, _) in PAGES.items()])
-def test_a_post_has_a_seed_of_its_own_where_the_page_has_one(page: str, seeded: bool) -> None:
+def test_a_post_has_its_own_seed_if_the_page_has_one(page: str, seeded: bool) -> None:
     assert (entry(page).seed is not None) is seeded

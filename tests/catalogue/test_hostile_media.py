@@ -1,4 +1,4 @@
-"""Local films and pictures that lie: refused with the file and the field, in time, and never read by this process itself."""
+"""Local films and pictures with false headers: refused with the file and the field, in bounded time, and never parsed in this process."""
 
 import struct
 from pathlib import Path
@@ -81,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_film_that_lies_is_refused_by_its_name_and_in_time(folder: DataFolder, kind: str) -> None:
+def test_a_film_with_a_false_header_is_refused_by_name_and_in_time(folder: DataFolder, kind: str) -> None:
     put(folder.root, "characters/joe.mp4", HOSTILE[kind])
     with pytest.raises(ProblemsError) as refused:
         Catalogue.load(MODELS).get(CHARACTERS).resolve("", {"video": "characters/joe.mp4", "name": "Joe"}, files=folder)  # fmt: skip
@@ -89,7 +89,7 @@ def test_a_film_that_lies_is_refused_by_its_name_and_in_time(folder: DataFolder,
     assert problem.field == "parameters.video"
     assert "'characters/joe.mp4'" in str(problem)
     assert "cannot be read as a video" in str(problem)
-    assert "takes longer" not in str(problem), "it is bounded, and not ended by the clock"
+    assert "takes longer" not in str(problem), "a bound of its own ends it, not the timeout"
 
 
 def test_the_file_and_the_field_are_named_by_check(folder: DataFolder) -> None:
@@ -101,12 +101,12 @@ def test_the_file_and_the_field_are_named_by_check(folder: DataFolder) -> None:
     assert "its index contradicts itself" in said
 
 
-def test_a_film_that_is_right_is_measured_and_read_whole_afterwards(folder: DataFolder) -> None:
+def test_a_valid_film_is_measured_and_afterwards_read_completely(folder: DataFolder) -> None:
     data = mp4(seconds=3)
     put(folder.root, "characters/ann.mp4", data)
     found = folder.find("characters/ann.mp4", media="video")
     assert found.seconds == pytest.approx(3)
-    # the guarded process shares the open file, and does not move where we stand in it
+    # the guarded process shares the open file, and must not move our position in it
     assert DataFolder(folder.root).read(found.reference) == (found, data)
     put(folder.root, "characters/made.mp4", film(track(*usual())))
     assert folder.find("characters/made.mp4", media="video").seconds == 3
@@ -131,7 +131,7 @@ PICTURES = [png(64, 48), jpeg(64, 48), webp(64, 48), HEAD, b"RIFF\0\0\0\0WAVEfmt
     changes=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=12),
     tail=st.binary(max_size=40),
 )
-def test_a_picture_that_is_cut_or_lies_is_measured_within_bounds_or_nothing(
+def test_a_cut_or_false_picture_is_measured_within_bounds_or_not_at_all(
     data: bytes, cut: int, changes: list[tuple[int, int]], tail: bytes
 ) -> None:
     head = bytearray(data[:cut] + tail)

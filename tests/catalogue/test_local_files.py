@@ -1,4 +1,4 @@
-"""Local files in a series: only from the data folder, only what they really are, held by their content."""
+"""Local files in a series: only from the data folder, only of their real type, identified by their content."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ def refusal(folder: DataFolder, text: str, media: str = "image") -> str:
     return str(refused.value)
 
 
-def test_a_file_of_the_data_folder_is_held_by_its_content(folder):
+def test_a_file_of_the_data_folder_is_identified_by_its_content(folder):
     found = folder.find("images/hill.png", media="image")
     assert found.reference == FileReference("images/hill.png", hashlib.sha256(png(1280, 720)).hexdigest())
     assert (found.is_a.content_type, found.is_a.width, found.is_a.height) == ("image/png", 1280, 720)
@@ -49,7 +49,7 @@ def test_a_file_of_the_data_folder_is_held_by_its_content(folder):
     "text",
     ["../../.env", "../.env", "../outside.png", "images/../../outside.png", "images/../../nothing-there.png"],
 )
-def test_nothing_leads_out_of_the_data_folder_and_nothing_is_learned_about_it(folder, text):
+def test_no_path_leads_out_of_the_data_folder_or_reveals_anything_outside(folder, text):
     assert "leads out of the data folder" in refusal(folder, text)
 
 
@@ -67,7 +67,7 @@ def test_nothing_leads_out_of_the_data_folder_and_nothing_is_learned_about_it(fo
         "x" * 400,
     ],
 )
-def test_what_is_no_path_to_a_file_is_refused(folder, text):
+def test_an_invalid_path_is_refused(folder, text):
     assert refusal(folder, text)
 
 
@@ -83,7 +83,7 @@ def test_links_are_resolved(folder):
     assert "no such file" in refusal(folder, "images/loop.png")
 
 
-def test_what_is_no_plain_file_is_refused_without_waiting(folder):
+def test_a_path_that_is_no_plain_file_is_refused_without_waiting(folder):
     os.mkfifo(folder.root / "pipe.png")
     assert "not a plain file" in refusal(folder, "pipe.png")
     put(folder.root, ".hidden.png", png(8, 8))
@@ -101,7 +101,7 @@ def test_what_is_no_plain_file_is_refused_without_waiting(folder):
         b"\x89PNG\r\n\x1a\nSECRET=hunter2 and more, much more",
     ],
 )
-def test_a_file_must_be_what_its_name_says(folder, data):
+def test_a_file_must_have_the_type_of_its_name(folder, data):
     put(folder.root, "fake.png", data)
     assert "has another type than its name says" in refusal(folder, "fake.png")
 
@@ -120,7 +120,7 @@ def test_a_file_that_is_too_large_is_refused_without_reading_it(folder):
     assert "at most 100 MB" in refusal(folder, "large.png")
 
 
-def test_a_file_that_changed_since_it_was_looked_at_is_not_read(folder):
+def test_a_file_that_changed_since_its_rendering_is_not_read(folder):
     reference = folder.find("images/hill.png", media="image").reference
     put(folder.root, "images/hill.png", png(1280, 720, shade=91))
     with pytest.raises(ProblemsError, match="has changed since its prompt was rendered"):
@@ -135,7 +135,7 @@ def test_images_are_measured_without_decoding_them(make, kind, size):
     assert (found.content_type, found.width, found.height) == (f"image/{kind}", *size)
 
 
-def test_a_picture_that_a_camera_turned_measures_what_it_shows():
+def test_a_picture_with_a_rotation_is_measured_as_it_is_shown():
     exif = b"Exif\0\0" + b"MM\0*\0\0\0\x08" + b"\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0" + b"\0\0\0\0"
     plain = jpeg(64, 48)
     turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
@@ -146,7 +146,7 @@ def test_a_picture_that_a_camera_turned_measures_what_it_shows():
 @example(b"\xff\xd8\xff\xe0\x00\x00")
 @example(b"\xff\xd8\xff" + b"\xff" * 100)
 @example(b"RIFF\0\0\0\0WEBPVP8L" + bytes(14))
-def test_no_bytes_make_the_sniffer_stumble(data):
+def test_no_bytes_raise_an_unforeseen_error_in_the_type_detection(data):
     for head in (data, png(8, 8)[:20] + data, jpeg(16, 16)[:30] + data, b"RIFF\0\0\0\0WEBP" + data):
         found = sniff(head)
         assert found is None or found.media in {"image", "video", "audio"}
@@ -161,7 +161,7 @@ def test_no_bytes_make_the_sniffer_stumble(data):
         ).map("/".join),
     )
 )
-def test_whatever_is_named_is_inside_or_refused(folder, text):
+def test_every_path_is_inside_the_data_folder_or_refused(folder, text):
     try:
         path, said = folder.find(text, media="image").reference.path, ""
     except ProblemsError as error:
@@ -199,7 +199,7 @@ def test_without_a_data_folder_no_file_may_be_named():
         CATALOGUE.get(I2V).resolve("x", {"image": "images/hill.png"})
 
 
-def test_a_picture_must_fill_the_frame_where_the_page_says_so(folder):
+def test_a_picture_must_have_the_frames_size_if_the_page_says_so(folder):
     endpoint = CATALOGUE.get("openai/sora-2-pro-i2v")
     given = {"image": "images/hill.png", "resolution": "720p"}
     assert endpoint.resolve("x", given, files=folder)["image_url"].startswith("file:images/hill.png#")
@@ -210,7 +210,7 @@ def test_a_picture_must_fill_the_frame_where_the_page_says_so(folder):
     assert "of 1280x720 pixels, allowed: exactly 1792x1024 pixels" in str(problem)
 
 
-def test_a_provider_that_takes_no_files_says_so(folder):
+def test_the_error_for_a_provider_without_uploads_says_so(folder):
     with pytest.raises(
         ProblemsError, match="takes no files for this parameter; publish the file and give its address"
     ):
@@ -232,7 +232,7 @@ def test_a_character_needs_two_to_four_seconds_of_film(folder, seconds, fits):
         CATALOGUE.get(CHARACTERS).resolve("", given, files=folder)
 
 
-def test_several_files_and_addresses_may_stand_together(folder):
+def test_files_and_addresses_may_be_mixed_in_a_list(folder):
     endpoint = CATALOGUE.get("bytedance/seedance-2.0/text-to-video")
     images = ["images/hill.png", "https://example.com/b.png"]
     body = endpoint.resolve("x", {"reference_images": images}, files=folder)

@@ -26,7 +26,7 @@ I2V = "openai/sora-2/image-to-video"
         "https://1.example.com/a",
     ],
 )
-def test_an_address_on_the_internet_is_taken(address: str) -> None:
+def test_an_address_on_the_internet_is_accepted(address: str) -> None:
     assert address_mistake(address) is None
     assert CATALOGUE.get(I2V).resolve("x", {"image": address})["image"] == address
 
@@ -64,7 +64,7 @@ def test_an_address_on_the_internet_is_taken(address: str) -> None:
         ("ftp://example.com/a.png?canary", "at most 2048"),
     ],
 )  # fmt: skip
-def test_every_other_address_is_refused_without_showing_what_may_be_secret(address: str, says: str) -> None:
+def test_every_other_address_is_refused_without_showing_secrets(address: str, says: str) -> None:
     assert says in str(address_mistake(address))
     with pytest.raises(ProblemsError, match=r"parameters\.image") as refused:
         CATALOGUE.get(I2V).resolve("x", {"image": address})
@@ -74,6 +74,6 @@ def test_every_other_address_is_refused_without_showing_what_may_be_secret(addre
 
 
 @given(st.text(max_size=40), st.sampled_from(["https://", "http://", ""]))
-def test_no_text_makes_the_check_stumble(text: str, scheme: str) -> None:
+def test_no_text_raises_an_unforeseen_error_in_the_check(text: str, scheme: str) -> None:
     mistake = address_mistake(scheme + text)
     assert mistake is None or mistake.isprintable()

@@ -1,4 +1,4 @@
-"""Every allowed value of every page, sent by the real clients to the sandbox: the bytes, that it is taken, and its price."""
+"""Every allowed value of every page, sent to the sandbox by the real clients: the bytes, their acceptance, and the price."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ SENT = [
 
 @dataclass
 class Wire(httpx.AsyncBaseTransport):
-    """A sandbox in this process, and the last request to it as bytes."""
+    """A sandbox in this process, and the bytes of the last request to it."""
 
     app: Any
     bodies: list[bytes] = field(default_factory=list)
@@ -59,7 +59,7 @@ async def submitted(wire: Wire, page: str, body: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("page", "name", "value"), SENT)
-async def test_it_goes_out_as_the_page_writes_it_and_is_taken_at_the_catalogues_price(
+async def test_values_are_sent_as_the_page_writes_them_and_accepted_at_the_catalogues_price(
     wire: Wire, page: str, name: str, value: Any
 ) -> None:
     endpoint = CATALOGUE.get(page)
@@ -87,7 +87,7 @@ async def test_it_goes_out_as_the_page_writes_it_and_is_taken_at_the_catalogues_
         ("openai/sora-2/text-to-video", "characters", ["char_of_somebody_else"]),
     ],
 )
-async def test_what_slipped_past_the_catalogue_would_be_refused_by_the_sandbox(
+async def test_the_sandbox_refuses_values_that_the_catalogue_would_let_pass(
     wire: Wire, page: str, name: str, value: Any
 ) -> None:
     body = {**CATALOGUE.get(page).resolve("a hill", needed(PAGES[page])), name: value}

@@ -1,4 +1,4 @@
-"""The sandbox's own table of rules and prices, held against the list of the pages' facts: it is no copy of the catalogue."""
+"""The sandbox's own table of rules and prices, compared with the facts of the pages: it is no copy of the catalogue."""
 
 import ast
 from pathlib import Path
@@ -20,17 +20,17 @@ def body(page: str) -> dict[str, object]:
     return {"prompt": "a hill", **needed(PAGES[page])}
 
 
-def test_the_sandbox_sells_what_the_pages_sell_and_nothing_else():
+def test_the_sandbox_sells_exactly_the_models_of_the_pages():
     assert {
         name: (provider, endpoint.type)
         for provider, table in load_endpoints().items()
         for name, endpoint in table.items()
-        if provider in {page.provider for page in PAGES.values()}  # other providers have lists of their own
+        if provider in {page.provider for page in PAGES.values()}  # other providers have their own lists
     } == {name: (page.provider, page.kind) for name, page in PAGES.items()}
 
 
 @pytest.mark.parametrize(("page", "row"), ROWS)
-def test_a_parameter_is_what_its_row_says(page, row: Row):
+def test_a_parameter_equals_its_row(page, row: Row):
     parameter = sold(page).parameters[row.name]
     kind = "string" if parameter.type in {"url", "picture"} else parameter.type
     assert (kind, parameter.required, parameter.default) == (row.type, row.required, row.default)
@@ -40,7 +40,7 @@ def test_a_parameter_is_what_its_row_says(page, row: Row):
     ("page", "name", "value"),
     [(page, row.name, value) for page, row in ROWS if row.name != "prompt" for value in allowed_values(row)],
 )
-def test_what_the_page_allows_is_taken(page, name, value):
+def test_allowed_values_are_accepted(page, name, value):
     assert sold(page).read({**body(page), name: value})[name] == value
 
 
@@ -50,17 +50,17 @@ def test_what_the_page_allows_is_taken(page, name, value):
         (page, row.name, value)
         for page, row in ROWS
         for value in wrong_values(row)
-        # an absent value is the default's business, and a list of texts may hold any
+        # a missing value gets the default, and a list of texts may contain any
         if value is not None and row.type != "array"
     ],
 )
-def test_what_the_page_does_not_allow_is_refused(page, name, value):
+def test_values_that_the_page_does_not_allow_are_refused(page, name, value):
     with pytest.raises(InvalidParameter):
         sold(page).read({**body(page), name: value})
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_is_required_is_required(page):
+def test_required_parameters_are_required(page):
     for row in PAGES[page].rows:
         if row.required:
             given = body(page)
@@ -73,7 +73,7 @@ def test_what_is_required_is_required(page):
     ("page", "parameters", "price"),
     [(page, given, price) for page, facts in PAGES.items() for given, price in facts.examples],
 )
-def test_prices_come_out_to_the_cent(page, parameters, price):
+def test_prices_equal_the_pages_to_the_cent(page, parameters, price):
     assert sold(page).cost(sold(page).read({**body(page), **parameters})) == usd(price)
 
 
@@ -82,7 +82,7 @@ def test_the_base_price_is_the_one_the_family_page_starts_at(page):
     assert usd(sold(page).base_price) == usd(PAGES[page].starts_at)
 
 
-def test_the_sandbox_takes_nothing_from_the_catalogue():
+def test_the_sandbox_imports_nothing_of_the_catalogue():
     folder = Path(__file__).parents[2] / "resources" / "sandbox"
     for file in folder.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

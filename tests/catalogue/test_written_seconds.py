@@ -1,4 +1,4 @@
-"""Some providers write a length as text: `5` or `8s`. Series say whole seconds everywhere."""
+"""Some providers write a length as text: `5` or `8s`. Series write whole seconds everywhere."""
 
 from typing import Any
 
@@ -47,5 +47,5 @@ def test_a_length_that_is_not_sold_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"), [("auto", None), ("0", None), (True, None), ("12s", 12), (3, 3)]
 )
-def test_what_counts_as_seconds(value: object, seconds: int | None) -> None:
+def test_values_that_count_as_seconds(value: object, seconds: int | None) -> None:
     assert seconds_of(value) == seconds

@@ -26,7 +26,7 @@ def test_help_imports_neither_database_nor_dagster_nor_models(arguments: tuple[s
         [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True
     )
     assert ran.stdout
-    # typer itself needs pydantic for the options of a command
+    # Typer itself needs pydantic for the options of a command
     heavy = {
         "alembic",
         "av",

@@ -1,4 +1,4 @@
-"""Broken variants of a good client: each fails exactly the check that is about what it breaks."""
+"""Broken variants of a good client: each fails exactly the check of the promise that it breaks."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ from resources.providers.rows import Rows, SetAside
 from resources.providers.spec import Connection, ProviderSpec
 
 JOBS_OF_TWO_PAGES = 30
-"""More than a page of this client's front has; the kit's own number is more than any provider's page."""
+"""More than a page of this client's front has; the kit's default is more than any provider's page."""
 WITHOUT_ANSWERS = tuple(about for about in ORDER if about not in {"answers", "histories"})
 
 
@@ -90,7 +90,7 @@ class BelievesAnAnswerAboutAnotherJob(Acme):
 
 
 class _ReadsOtherwise(Acme):
-    """Reads the listing, and not the bill, in another way."""
+    """Reads the listing in another way, and the bill correctly."""
 
     def _pages(self, what: str, parse: Any, after: datetime, before: datetime) -> Any:
         read = super()._pages(what, parse, after, before)
@@ -228,13 +228,13 @@ async def test_a_broken_client_fails_the_check_that_is_about_it(check: str) -> N
 @pytest.mark.parametrize(
     ("client", "check"), [(ShowsTheKey, "answers secrets"), (ReadsForEver, "answers endless")]
 )
-async def test_a_client_that_reads_carelessly_is_caught(client: type[Acme], check: str) -> None:
+async def test_a_client_with_a_careless_reader_is_caught(client: type[Acme], check: str) -> None:
     assert await failed(of(client), ("answers",)) == [check]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("acme")
-async def test_no_history_is_lived_with_a_client_that_has_failed() -> None:
+async def test_no_history_runs_with_a_client_that_has_failed() -> None:
     findings = await examine(VARIANTS["posts lost"], about=("posts", "histories"))
     assert [one.check for one in findings if one.result is Result.FAILED] == ["lost"]
     assert {one.result for one in findings if one.about == "histories"} == {Result.NOT_RUN}

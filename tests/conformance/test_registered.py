@@ -1,4 +1,4 @@
-"""The conformance kit on every registered provider, and on one that somebody else has added."""
+"""The conformance kit on every registered provider, and on one of another package."""
 
 import pytest
 from acme_video import PROVIDER

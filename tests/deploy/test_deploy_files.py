@@ -1,4 +1,4 @@
-"""The files of deploy/ are right, and each of their checks finds what it is there for."""
+"""The files of deploy/ are valid, and each of their checks finds its kind of mistake."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ def check() -> ModuleType:
     return module
 
 
-def test_every_file_is_right(check: ModuleType) -> None:
+def test_every_file_is_valid(check: ModuleType) -> None:
     assert check.everything() == []
 
 
@@ -200,8 +200,8 @@ print(json.dumps({
 """
 
 
-def test_celerys_workers_have_what_the_launcher_is_told(tmp_path: Path) -> None:
-    """Without its own file a worker kept its results from Dagster, which then failed every run as one without a worker."""
+def test_celerys_workers_have_the_launchers_settings(tmp_path: Path) -> None:
+    """Without its own file, a worker once kept its results from Dagster, which then failed every run as one without a worker."""
     addresses = {"CELERY_BROKER": "redis://redis:6379/1", "CELERY_BACKEND": "redis://redis:6379/2"}
     launcher = yaml.safe_load((HELM / "values.celery.yaml").read_text())["runLauncher"]["config"][
         "customRunLauncher"
@@ -219,7 +219,7 @@ def test_celerys_workers_have_what_the_launcher_is_told(tmp_path: Path) -> None:
 
 
 def _celery_settings(variables: dict[str, str]) -> dict[str, object]:
-    """What Celery's worker reads at its start."""
+    """The settings that a Celery worker reads at its start."""
     told = {**os.environ, "PYTHONPATH": "", **variables}
     done = subprocess.run(
         [sys.executable, "-c", CELERY_SETTINGS], env=told, check=True, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""A person's folder: no name leads out of it, and a file that somebody changed stays."""
+"""A person's folder: no name leads out of it, and a file that a person changed stays."""
 
 import hashlib
 from pathlib import Path
@@ -45,10 +45,10 @@ def test_digests_of_earlier_fetches_stay_while_their_files_do(tmp_path: Path) ->
     (tmp_path / "bay" / "one.mp4").unlink()
     put(tmp_path, "bay/two.mp4", b"two")
     assert (tmp_path / SUMS).read_text() == f"{sha256(b'two')}  bay/two.mp4\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [SUMS, "bay"], "no files on their way are left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [SUMS, "bay"], "no incomplete files are left"
 
 
-def test_what_a_fetch_wrote_is_replaced_until_somebody_changes_it(tmp_path: Path) -> None:
+def test_a_fetched_file_is_replaced_until_a_person_changes_it(tmp_path: Path) -> None:
     sheet = tmp_path / "timeline.otio"
     put(tmp_path, sheet.name, b"first", replaces=True)
     with pytest.raises(FileConflictError):
@@ -61,7 +61,7 @@ def test_what_a_fetch_wrote_is_replaced_until_somebody_changes_it(tmp_path: Path
     assert sheet.read_bytes() == b"cut by hand"
 
 
-def test_a_list_of_digests_that_is_somebody_elses_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_list_of_digests_is_refused(tmp_path: Path) -> None:
     (tmp_path / SUMS).write_text("my notes\n")
     with pytest.raises(ConfigurationError, match="move it away"):
         ExportFolder(tmp_path)

@@ -1,4 +1,4 @@
-"""Timelines of takes whose rates are not those of television."""
+"""Timelines of takes whose frame rates are not those of television."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ def read(made: Any, name: str, adapter: str, **options: Any) -> Any:
     return otio.adapters.read_from_string(made.files[name].decode(), adapter, **options)
 
 
-def test_the_picture_not_the_sound_says_how_long_a_clip_is(tmp_path: Path) -> None:
+def test_the_picture_and_not_the_sound_decides_the_length_of_a_clip(tmp_path: Path) -> None:
     # a file's average rate is rounded, and its sound ends later than its picture
     take = a_take("bay-ntsc", fps=23.98, duration=4.02, picture=PlayedTrack(start=0, end=4.004))
     made = write_timelines("bay", [take], tmp_path)
@@ -51,7 +51,7 @@ def test_the_picture_not_the_sound_says_how_long_a_clip_is(tmp_path: Path) -> No
     assert made.left_out == []
 
 
-def test_a_rate_without_timecode_is_kept_and_what_cannot_say_it_is_named(tmp_path: Path) -> None:
+def test_a_rate_without_timecode_is_kept_and_a_format_that_cannot_express_it_is_named(tmp_path: Path) -> None:
     made = write_timelines("bay", [a_take("bay-slow", fps=16.0), a_take("bay-fast", fps=30.0)], tmp_path)
     slow, fast = read(made, "timeline.otio", "otio_json").tracks[0]
     assert (slow.duration(), fast.duration()) == (

@@ -1,4 +1,4 @@
-"""What a page shows of each clip, and that nothing a stranger wrote becomes part of the page."""
+"""The content of a clip's card, and that no text from outside becomes part of the page's markup."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def test_a_delivered_clip_is_shown_with_its_video_facts_and_checks(ledger: Ledge
         (AttemptState.LOST, Group.FAILED, "uploaded_videos"),
     ],
 )
-def test_a_clip_without_a_video_is_shown_as_it_stands(
+def test_a_clip_without_a_video_is_shown_with_its_state(
     ledger: Ledger, clock: Clock, state: AttemptState, group: Group, asset: str
 ) -> None:
     put_into(ledger, clock, state)
@@ -113,7 +113,7 @@ def test_a_take_in_quarantine_is_played_from_there(ledger: Ledger) -> None:
     assert shown.reason == shown.checks[0].detail == "the picture is 16x16"
 
 
-def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> None:
+def test_an_accepted_take_shows_who_accepted_it_beside_the_failed_check(ledger: Ledger) -> None:
     attempt = succeeded(ledger)
     failed = {"model": "failed"}
     deliveries.record_quarantined(ledger, attempt.id, delivery(attempt, checks=failed), why="another model")
@@ -126,7 +126,7 @@ def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> 
     assert b"<dt>accepted</dt><dd>by mira: &lt;b&gt;fine&lt;/b&gt;" in page
 
 
-def test_a_circled_take_is_the_one_that_is_shown_and_the_others_are_links(ledger: Ledger) -> None:
+def test_the_circled_take_is_shown_and_the_others_are_links(ledger: Ledger) -> None:
     first = delivered(ledger, prompt="a first light")
     again = submitted(ledger, a_request(prompt="a second light"), job_id="job-2", decision="tuesday")
     polls.record_end(ledger, again, a_state(), NEVER_CHARGED)
@@ -146,7 +146,7 @@ def test_a_circled_take_is_the_one_that_is_shown_and_the_others_are_links(ledger
     assert "by mira; &lt;b&gt;warm&lt;/b&gt;" in page
 
 
-def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledger) -> None:
+def test_after_a_failed_newer_take_the_older_one_is_played(ledger: Ledger) -> None:
     old = delivered(ledger)
     attempt = submitted(ledger, a_request(prompt="another"), job_id="job-2", decision="tuesday")
     polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, error="too stormy"), NEVER_CHARGED)
@@ -157,7 +157,7 @@ def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledg
     assert b"This is an earlier take" in GalleryPage([shown], NOTHING, "http://dagster").html()
 
 
-def test_another_model_than_asked_for_is_pointed_out(ledger: Ledger) -> None:
+def test_another_model_than_ordered_is_pointed_out(ledger: Ledger) -> None:
     attempt = submitted(ledger)
     ended = polls.record_end(ledger, attempt, a_state(model="openai/sora-1"), NEVER_CHARGED)
     deliveries.record_delivered(ledger, ended.id, delivery(ended))
@@ -166,7 +166,7 @@ def test_another_model_than_asked_for_is_pointed_out(ledger: Ledger) -> None:
     assert b"served by openai/sora-1" in GalleryPage([shown], NOTHING, "http://dagster").html()
 
 
-def test_a_fallback_is_shown_with_what_was_asked_for(ledger: Ledger) -> None:
+def test_a_fallback_is_shown_with_the_ordered_model(ledger: Ledger) -> None:
     asked = Asked(provider="wavespeed", endpoint="openai/sora-2-pro/text-to-video", fingerprint="f" * 64)
     delivered(ledger, asked=asked)
     shown = card(ledger)
@@ -176,7 +176,7 @@ def test_a_fallback_is_shown_with_what_was_asked_for(ledger: Ledger) -> None:
     )
 
 
-def test_the_newest_clips_come_first_and_only_so_many(ledger: Ledger) -> None:
+def test_the_newest_clips_come_first_up_to_a_limit(ledger: Ledger) -> None:
     for number in range(5):
         delivered(ledger, f"clip-{number}", f"job-{number}")
     assert [c.clip for c in read_cards(ledger, newest=3)] == ["clip-4", "clip-3", "clip-2"]
@@ -185,7 +185,7 @@ def test_the_newest_clips_come_first_and_only_so_many(ledger: Ledger) -> None:
 
 
 @pytest.mark.postgresql
-def test_figures_add_up_what_was_spent_and_on_what(ledger: Ledger) -> None:
+def test_the_figures_sum_the_spent_money_by_its_use(ledger: Ledger) -> None:
     delivered(ledger, "clip-0", "job-0")
     delivered(ledger, "clip-1", "job-1")
     failed = submitted(ledger, a_request("clip-2"), job_id="job-2")
@@ -236,6 +236,6 @@ PLAIN = tags_of("quiet")
 
 @settings(max_examples=examples(60))
 @given(st.text(alphabet="<>\"'&/= abscriptonerror{}%\n\u202e", max_size=60))
-def test_what_strangers_wrote_adds_no_tag_and_no_attribute(text: str) -> None:
+def test_text_from_outside_adds_no_tag_and_no_attribute(text: str) -> None:
     found = tags_of(f"x{text}")
     assert (found.tags, found.attributes) == (PLAIN.tags, PLAIN.attributes)

@@ -1,4 +1,4 @@
-"""A private bucket is shown to who knows the address, and nothing of it but the gallery."""
+"""A private bucket is shown to people who know the address, and nothing of it but the gallery."""
 
 import asyncio
 import contextlib
@@ -79,27 +79,27 @@ def test_nothing_else_of_the_bucket_is_shown(url: str, key: str) -> None:
     assert get(url.replace("gallery/index.html", key.replace("..", "%2e%2e"))).status_code == 404
 
 
-def test_who_does_not_know_the_token_is_told_nothing(url: str) -> None:
+def test_without_the_token_nothing_is_shown(url: str) -> None:
     token = url.split("/")[3]
     assert get(url.replace(token, "a" * len(token))).status_code == 404
     assert get(url.replace(f"/{token}", "")).status_code == 404
 
 
-def test_a_page_elsewhere_cannot_reach_it_by_another_name(url: str) -> None:
+def test_a_foreign_page_cannot_reach_it_by_another_name(url: str) -> None:
     assert get(url, Host="evil.test").status_code == 404
     assert get(url, Origin="http://127.0.0.1:1").status_code == 404
     assert get(url, **{"Sec-Fetch-Site": "same-site"}).status_code == 404
     assert get(url, **{"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
-def test_no_other_page_shows_it_in_a_frame(url: str) -> None:
+def test_no_other_page_can_show_it_in_a_frame(url: str) -> None:
     shown = get(url).headers
     assert shown["content-security-policy"] == "frame-ancestors 'none'"
     assert shown["x-frame-options"] == "DENY"
 
 
 def left(response: Response, spec: str) -> None:
-    """Let a browser close the connection after the first piece, as servers of two versions of ASGI report it."""
+    """Make a browser close the connection after the first piece, as servers of two versions of ASGI report it."""
     is_left = asyncio.Event()
 
     async def send(message: Any) -> None:
@@ -124,7 +124,7 @@ SPECS = pytest.mark.parametrize("spec", ["2.3", "2.4"], ids="ASGI {}".format)
 def test_a_page_that_leaves_a_video_ends_the_connection_to_the_bucket(
     monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
-    """Each seek leaves one. They stayed open until Python's next search for garbage, after hundreds of seeks."""
+    """Each seek leaves one connection. They once stayed open until Python's next garbage collection, after hundreds of seeks."""
     content = io.BytesIO(bytes(4 << 20))
     found = {"Body": StreamingBody(content, 4 << 20), "ContentLength": 4 << 20}  # type: ignore[arg-type]
     monkeypatch.setattr(server, "client_for", lambda _: SimpleNamespace(get_object=lambda **_: found))
@@ -135,7 +135,7 @@ def test_a_page_that_leaves_a_video_ends_the_connection_to_the_bucket(
 
 @SPECS
 def test_a_page_that_leaves_an_archive_ends_its_work(spec: str) -> None:
-    """It kept a video on disk and a process that inspects pictures."""
+    """It once kept a video on the disk, and a process that inspects pictures."""
     ended: list[str] = []
 
     def pieces() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What strangers wrote loses what may be a signature before it is shown anywhere."""
+"""Text from outside loses everything that may be a signature before it is shown anywhere."""
 
 import time
 import unicodedata
@@ -61,7 +61,7 @@ def test_a_hostile_text_is_read_once(piece: str) -> None:
     began = time.process_time()
     for text in (piece * 30_000, "https://" + piece * 30_000 + ":x", piece * 30_000 + " ? "):
         without_queries(text)
-    # the processor's seconds: the square of its length took a hundred of them
+    # CPU seconds: quadratic time took a hundred of them
     assert time.process_time() - began < 5
 
 
@@ -74,7 +74,7 @@ def test_nothing_invisible_is_shown(text: str) -> None:
     fit(text).encode()
 
 
-def test_a_name_that_only_looks_like_another_is_marked_and_a_long_one_says_how_long_it_was() -> None:
+def test_a_lookalike_name_is_marked_and_a_cut_name_shows_its_length() -> None:
     assert name("openai/sora-2") == "openai/sora-2"
     assert name("openai/sora-2\u200b") == "openai/sora-2\ufffd"
     assert name("a\x1b[31mb\u202e\ud800") == "a\ufffd[31mb\ufffd\ufffd"

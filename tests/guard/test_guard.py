@@ -1,4 +1,4 @@
-"""Which requests a server on this machine carries out: those of its own pages and of programs, and no other page's."""
+"""The requests that a server on this machine serves: those of its own pages and of programs, and no other page's."""
 
 import asyncio
 from dataclasses import replace
@@ -84,13 +84,13 @@ def test_a_program_of_this_machine_is_served(host: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_by_another_name_nothing_is_served(host: str | None, method: str) -> None:
-    """A page whose name now leads to this machine (DNS rebinding) is same-origin for the browser, and names its Host."""
+def test_nothing_is_served_under_another_name(host: str | None, method: str) -> None:
+    """For the browser, a page whose name now resolves to this machine (DNS rebinding) is same-origin; the page's Host gives it away."""
     assert not passes(ask(method, "/", host=host))
     assert not passes(ask("GET", websocket=True, host=host))
 
 
-def test_two_hosts_are_none() -> None:
+def test_two_host_headers_are_refused() -> None:
     assert not passes(ask(more=(("host", f"127.0.0.1:{PORT}"),)))
     assert not passes(ask(more=(("host", "evil.test"),)))
 
@@ -113,13 +113,13 @@ def test_two_hosts_are_none() -> None:
         ("example.com", "https://example.com", False),
     ],
 )
-def test_a_proxy_is_reached_by_the_names_that_are_set(host: str, origin: str, served: bool) -> None:
+def test_a_proxy_is_reached_by_the_configured_names(host: str, origin: str, served: bool) -> None:
     assert passes(ask(host=host, origin=origin)) is served
     assert passes(ask("GET", websocket=True, host=host, origin=origin)) is served
     assert not passes(ask(host=host, origin=origin), guard_of(frozenset()))
 
 
-def test_a_tunnels_other_port_is_a_name_too() -> None:
+def test_another_port_of_a_tunnel_can_be_configured_too() -> None:
     tunnel = ask(host="localhost:8080", origin="http://localhost:8080")
     assert passes(tunnel, guard_of(hosts("localhost:8080")))
     assert not passes(tunnel)
@@ -140,7 +140,7 @@ def test_a_tunnels_other_port_is_a_name_too() -> None:
         "x:y",
     ],
 )
-def test_what_is_no_host_is_no_setting(setting: str) -> None:
+def test_an_invalid_host_is_an_invalid_setting(setting: str) -> None:
     with pytest.raises(ValueError, match="names of hosts"):
         hosts(setting)
 
@@ -168,14 +168,14 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-def test_another_pages_request_is_refused_whatever_it_asks(origin: str) -> None:
-    """Another port, name or scheme of this machine may be anybody's page."""
+def test_another_pages_request_is_refused_whatever_it_is(origin: str) -> None:
+    """Any page may be on another port, name or scheme of this machine."""
     assert not passes(ask(origin=origin))
     assert not passes(ask("GET", "/", origin=origin))
     assert not passes(ask("GET", websocket=True, origin=origin))
 
 
-def test_its_own_pages_requests_are_carried_out() -> None:
+def test_requests_of_its_own_pages_are_served() -> None:
     assert passes(ask(origin=OWN, sec_fetch_site="same-origin"))
     assert passes(ask("GET", websocket=True, origin=OWN))
     assert passes(ask(origin="http://localhost:3000", host="localhost:3000"))
@@ -185,15 +185,15 @@ def test_its_own_pages_requests_are_carried_out() -> None:
 @pytest.mark.parametrize(
     "site", ["cross-site", "same-site", "none", "same-origin, same-origin", "Same-Origin", ""]
 )
-def test_what_another_site_causes_changes_nothing(site: str) -> None:
-    """For a browser another port of this machine is the same site."""
+def test_a_request_caused_by_another_site_changes_nothing(site: str) -> None:
+    """For a browser, another port of this machine is the same site."""
     assert not passes(ask(sec_fetch_site=site))
     assert not passes(ask("GET", websocket=True, sec_fetch_site=site))
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_another_sites_link_opens_a_page_and_nothing_else_of_it_is_served(site: str) -> None:
-    """As the link in an alarm does."""
+def test_another_sites_link_opens_a_page_and_nothing_else(site: str) -> None:
+    """The link in an alarm is such a link."""
     link = {"sec_fetch_site": site, "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     assert passes(ask("GET", "/runs/1", **link))
     assert not passes(ask("GET", "/runs/1", **link | {"sec_fetch_dest": "iframe"}))
@@ -223,8 +223,8 @@ def test_another_sites_link_opens_a_page_and_nothing_else_of_it_is_served(site: 
         "application/json\x00",
     ],
 )
-def test_a_change_comes_as_json(kind: str | None) -> None:
-    """A page may send every other kind to another server without asking it first."""
+def test_a_change_must_be_json(kind: str | None) -> None:
+    """A page may send every other content type to another server without a preflight request."""
     said = {} if kind is None else {"content_type": kind}
     asked = ask(**said)
     if kind is None:
@@ -241,7 +241,7 @@ def test_a_change_comes_as_json(kind: str | None) -> None:
         "application/json;charset=UTF-8",
     ],
 )
-def test_json_is_json_with_its_one_charset(kind: str) -> None:
+def test_json_is_accepted_only_in_utf_8(kind: str) -> None:
     assert passes(ask(content_type=kind))
     assert not passes(ask(content_type=kind, more=(("content-type", "application/json"),)))
 
@@ -258,7 +258,7 @@ def test_json_is_json_with_its_one_charset(kind: str) -> None:
         "OP=A",
     ],
 )
-def test_a_change_carries_nothing_in_its_address(query: str) -> None:
+def test_a_change_must_have_no_query(query: str) -> None:
     assert not passes(ask(query=query))
     assert passes(ask(query="op=RunsRootQuery")), "Dagster's UI names its operation there"
     assert not passes(ask(query="op=RunsRootQuery"), Guard())
@@ -268,7 +268,7 @@ def test_a_change_carries_nothing_in_its_address(query: str) -> None:
     "path", ["/graphql", "/graphql/", "/GraphQL", "//graphql", "/x/graphql", "/%67raphql", "/graphql//"]
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_no_operation_comes_by_get(path: str, method: str) -> None:
+def test_no_operation_is_accepted_by_get(path: str, method: str) -> None:
     assert not passes(ask(method, path, "query=mutation{x}"))
     assert not passes(ask(method, path, "query={version}"))
     assert passes(ask(method, path)), "Dagster's playground"
@@ -278,7 +278,7 @@ def test_no_operation_comes_by_get(path: str, method: str) -> None:
 @pytest.mark.parametrize(
     "method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "post", "get"]
 )
-def test_other_methods_are_not_taken(method: str) -> None:
+def test_other_methods_are_refused(method: str) -> None:
     refusal = DAGSTER.refusal(ask(method, content_type="application/json"))
     assert refusal is not None
     assert refusal.status == 405
@@ -298,15 +298,15 @@ def test_another_user_of_the_machine_is_let_in_by_name_only(user: int | None, se
     for asked in (ask(), ask("GET", "/"), ask("GET", websocket=True)):
         assert passes(replace(asked, user=user), guard) is served
         assert passes(replace(asked, user=user), Guard(websockets=True)), (
-            "a server with a token does not look"
+            "a server with a token does not check the user"
         )
 
 
-def test_a_server_without_websockets_takes_none() -> None:
+def test_a_server_without_websockets_accepts_none() -> None:
     assert not passes(ask("GET", websocket=True), Guard())
 
 
-def test_a_silent_server_says_only_that_nothing_is_there() -> None:
+def test_a_silent_server_answers_only_that_nothing_is_there() -> None:
     refusal = Guard(silent=True).refusal(ask("GET", "/", host="evil.test"))
     assert refusal is not None
     assert (refusal.status, refusal.why) == (404, "not found")
@@ -331,10 +331,10 @@ NAMES = st.sampled_from(
     st.lists(st.tuples(NAMES, VALUES), max_size=6),
     st.booleans(),
 )
-def test_whatever_passes_is_nobody_elses(
+def test_every_passing_request_is_our_own(
     method: str, path: str, query: str, headers: list[tuple[str, str]], websocket: bool
 ) -> None:
-    """The rule said once more the other way round: what a request that passes must look like."""
+    """The same rule in the opposite form: the properties that every passing request must have."""
     asked = GuardedRequest(method, path, query, PORT, tuple(headers), websocket)
     if not passes(asked, guard_of(frozenset())):
         return
@@ -359,7 +359,7 @@ def test_any_text_is_a_host_or_none(text: str) -> None:
 
 
 class Application:
-    """Answers, and keeps what it was asked."""
+    """Answers, and records its requests."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []

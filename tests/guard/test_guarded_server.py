@@ -1,4 +1,4 @@
-"""The guard before a real server: bytes as they come, and who on this machine sent them."""
+"""The guard before a real server: raw bytes, and the user on this machine who sent them."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ JSON = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Counted:
-    """An application that counts what it was asked."""
+    """An application that counts its requests."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -41,7 +41,7 @@ class Served:
         self.app, self.port = app, port
 
     def status(self, text: str) -> int:
-        """Send bytes; the status of the answer, 0 where there is none."""
+        """Send bytes; returns the status of the answer, 0 if there is none."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=120) as connection:
             try:
                 connection.sendall(text.replace("PORT", str(self.port)).encode("latin-1"))
@@ -96,7 +96,7 @@ def test_a_program_of_our_own_user_is_served(served: Served) -> None:
         "GET /" + "x" * (1 << 20) + " HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n",
     ],
 )
-def test_what_is_no_plain_request_of_ours_never_reaches_the_application(
+def test_a_request_that_is_not_plainly_ours_never_reaches_the_application(
     served: Served, request_text: str
 ) -> None:
     before = served.app.asked
@@ -104,7 +104,7 @@ def test_what_is_no_plain_request_of_ours_never_reaches_the_application(
     assert served.app.asked == before
 
 
-def test_who_never_ends_a_request_keeps_nobody_else_waiting_and_gets_nothing_done(served: Served) -> None:
+def test_an_unfinished_request_delays_no_other_and_has_no_effect(served: Served) -> None:
     before = served.app.asked
     slow = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(50)]
     try:
@@ -124,7 +124,7 @@ def test_who_never_ends_a_request_keeps_nobody_else_waiting_and_gets_nothing_don
 
 
 AS_NOBODY = """
-import encodings.idna, os, socket, sys  # before this user can no longer read them
+import encodings.idna, os, socket, sys  # imported before this user can no longer read them
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 connection.sendall(sys.argv[2].encode())
@@ -135,8 +135,8 @@ if sys.argv[3] == "read":
 
 @pytest.mark.skipif(os.geteuid() != 0 or not sys.platform.startswith("linux"), reason="needs another user")
 @pytest.mark.parametrize("then", ["read", "leave"])
-def test_another_users_program_is_refused_also_when_it_leaves_at_once(served: Served, then: str) -> None:
-    """The kernel shows the socket of a process that has left as root's."""
+def test_another_users_program_is_refused_even_if_it_ends_at_once(served: Served, then: str) -> None:
+    """After a process has ended, the kernel shows its socket as root's."""
     before = served.app.asked
     request = f"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n{JSON}"
     said = subprocess.run(
@@ -149,7 +149,7 @@ def test_another_users_program_is_refused_also_when_it_leaves_at_once(served: Se
     if then == "read":
         assert said.startswith("HTTP/1.1 403")
         assert "DAILIES_ALLOWED_USERS" in said
-    # requests are taken in their order
+    # requests are handled in their order
     assert served.status("GET / HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n") == 200
     assert served.app.asked == before + 1
 
@@ -164,13 +164,13 @@ TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table is of a machine with the low byte first")
-def test_the_kernels_table_says_whose_a_connection_is(tmp_path: Path) -> None:
+def test_the_kernels_table_shows_the_user_of_a_connection(tmp_path: Path) -> None:
     table = tmp_path / "tcp"
     table.write_text(TABLE)
     server = ("127.0.0.1", 3000)
     assert user_of(("127.0.0.1", 0xD431), server, table=table) == 1001
-    assert user_of(("127.0.0.1", 0xD432), server, table=table) == GONE, "closed: it reads as root's"
-    assert user_of(("127.0.0.1", 0xD433), server, table=table) == GONE, "of another server"
+    assert user_of(("127.0.0.1", 0xD432), server, table=table) == GONE, "a closed socket reads as root's"
+    assert user_of(("127.0.0.1", 0xD433), server, table=table) == GONE, "a socket of another server"
     assert user_of(("127.0.0.1", 0xD434), server, table=table) == GONE
     assert user_of(("::1", 0xD431), server, table=table) is None
     assert user_of(None, server, table=table) is None

@@ -1,4 +1,4 @@
-"""Probes are answered to everybody, sums of money to whom the guard lets in."""
+"""Everybody gets an answer to a probe; only clients that the guard admits see sums of money."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def opens(tmp_path: Path) -> Callable[[], Ledger]:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_a_prober_needs_no_name_of_ours(path: str, opens: Callable[[], Ledger]) -> None:
+async def test_a_probe_needs_no_configured_host(path: str, opens: Callable[[], Ledger]) -> None:
     async with client(opens, "10.1.2.3") as prober:
         answer = await prober.get(path)
         assert (answer.status_code, len(answer.text) < 10) == (200, True)
@@ -40,7 +40,7 @@ async def test_a_prober_needs_no_name_of_ours(path: str, opens: Callable[[], Led
         assert (await prober.post(path)).status_code == 403
 
 
-async def test_sums_of_money_stand_behind_the_guard(opens: Callable[[], Ledger]) -> None:
+async def test_sums_of_money_are_behind_the_guard(opens: Callable[[], Ledger]) -> None:
     async with client(opens, "10.1.2.3") as stranger:
         assert (await stranger.get("/metrics")).status_code == 403
     async with client(opens, "127.0.0.1") as scraper:
@@ -50,7 +50,7 @@ async def test_sums_of_money_stand_behind_the_guard(opens: Callable[[], Ledger])
         assert (await scraper.get("/")).text == "the page"
 
 
-async def test_a_ledger_that_does_not_answer_is_not_ready_and_the_process_lives() -> None:
+async def test_without_the_ledger_the_process_is_alive_but_not_ready() -> None:
     def away() -> Ledger:
         raise UnavailableError("the database does not answer")
 

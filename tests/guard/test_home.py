@@ -19,7 +19,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder beside the project's and the person's own."""
+    """A folder outside the project and the person's own home."""
     (tmp_path / "me").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     return tmp_path
@@ -30,7 +30,7 @@ def test_a_new_home_is_private(somewhere: Path) -> None:
     assert mode(somewhere / "deep" / "home") == 0o700
 
 
-def test_a_home_that_others_could_read_is_taken_from_them_with_all_that_is_in_it(somewhere: Path) -> None:
+def test_a_home_that_others_could_read_is_made_private_with_its_content(somewhere: Path) -> None:
     home = somewhere / "home"
     (home / "logs").mkdir(parents=True)
     outside = somewhere / "outside"
@@ -49,10 +49,10 @@ def test_a_home_that_others_could_read_is_taken_from_them_with_all_that_is_in_it
         "logs/code.log": 0o600,
         "tool": 0o700,
     }
-    assert mode(outside) == 0o755, "what a link leads to is not in the home"
+    assert mode(outside) == 0o755, "the target of a link is not in the home"
 
 
-def test_dailies_up_looks_at_all_that_is_in_a_private_home_too(somewhere: Path) -> None:
+def test_dailies_up_also_checks_the_content_of_a_private_home(somewhere: Path) -> None:
     home = somewhere / "home"
     home.mkdir(mode=0o700)
     (home / "ledger.db").touch(0o644)
@@ -61,7 +61,7 @@ def test_dailies_up_looks_at_all_that_is_in_a_private_home_too(somewhere: Path) 
     assert mode(home / "ledger.db") == 0o600
 
 
-def test_what_else_is_in_the_projects_folder_stays_as_it_is(
+def test_other_files_in_the_projects_folder_keep_their_modes(
     somewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = somewhere / "project"
@@ -73,7 +73,9 @@ def test_what_else_is_in_the_projects_folder_stays_as_it_is(
     assert (mode(project), mode(project / "run.sh")) == (0o700, 0o755)
 
 
-def test_a_folder_that_others_need_is_no_home(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_others_need_is_refused_as_home(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = somewhere / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -86,7 +88,7 @@ def test_a_folder_that_others_need_is_no_home(somewhere: Path, monkeypatch: pyte
     assert (mode(shared), mode(somewhere)) == (0o1777, before)
 
 
-def test_another_users_folder_is_no_home(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_folder_is_refused_as_home(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = somewhere / "home"
     home.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: home.stat().st_uid + 1)
@@ -94,7 +96,7 @@ def test_another_users_folder_is_no_home(somewhere: Path, monkeypatch: pytest.Mo
         make_private(home)
 
 
-def test_a_user_without_a_home_of_their_own_has_one_for_dailies(
+def test_a_user_without_a_home_folder_still_has_a_home_for_dailies(
     somewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HOME")
@@ -103,7 +105,7 @@ def test_a_user_without_a_home_of_their_own_has_one_for_dailies(
     assert mode(somewhere / "home") == 0o700
 
 
-def test_every_command_takes_an_earlier_versions_home_from_the_others_and_writes_for_itself_alone(
+def test_every_command_makes_an_earlier_versions_home_private_and_writes_private_files(
     somewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = somewhere / "home"
@@ -125,7 +127,7 @@ def test_every_command_takes_an_earlier_versions_home_from_the_others_and_writes
     assert (mode(home), mode(home / "ledger.db"), mode(somewhere / "written")) == (0o700, 0o600, 0o600)
 
 
-def test_sockets_are_in_the_home_and_those_of_a_dead_stack_are_taken_away(somewhere: Path) -> None:
+def test_sockets_are_in_the_home_and_those_of_a_dead_stack_are_removed(somewhere: Path) -> None:
     home = somewhere / "home"
     home.mkdir()
     folder, elsewhere = socket_folder(home)
@@ -139,7 +141,7 @@ def test_sockets_are_in_the_home_and_those_of_a_dead_stack_are_taken_away(somewh
 
 
 @pytest.mark.parametrize("name", ["h" * 90, "my home", "100%", "häuslich", "a#b", "a?b"])
-def test_a_home_whose_path_no_socket_takes_gets_a_private_folder_elsewhere(
+def test_a_home_whose_path_is_too_long_for_sockets_gets_a_private_folder_elsewhere(
     somewhere: Path, name: str
 ) -> None:
     home = somewhere / name

@@ -24,13 +24,13 @@ NOW = 1_795_000_000.0
 
 
 class Listed:
-    """A bucket that is only listed."""
+    """A bucket that can only be listed."""
 
     def __init__(self, objects: dict[str, int]) -> None:
         self.objects = objects
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        # a server that does not keep to the order of the keys
+        # a server that does not return keys in order
         for key in reversed(self.objects):
             if key.startswith(prefix):
                 stored = datetime.fromtimestamp(NOW - 86_400, UTC)
@@ -43,7 +43,7 @@ def test_a_history_is_compared_in_pages_object_by_object(
     with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget(), clock=lambda: NOW) as ledger:
         write_history(ledger, 400, now=NOW)
         objects, takes = everything(ledger)
-        assert len(takes) > 300, "more than some pages"
+        assert len(takes) > 300, "more takes than some pages"
         ids = list(takes)
         gone, other, double = takes[ids[0]], takes[ids[150]], takes[ids[-1]]
         del objects[gone.manifest]

@@ -1,4 +1,4 @@
-"""What the ledger alone says: exact numbers, at the moment they become true."""
+"""Findings from the ledger alone: exact numbers, at the moment they become true."""
 
 import sys
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
 
 
 def wrong(ledger: Ledger) -> dict[str, int]:
-    """The number of every check that found something."""
+    """The number in every check with findings."""
     return {f.check.name: f.number for f in check_ledger(ledger) if not f.is_fine}
 
 
@@ -96,7 +96,7 @@ def test_an_output_is_near_its_end_on_its_last_day(ledger: Ledger, clock: Clock)
     assert "past its time" in finding(ledger, "no_output_near_its_end").sample[0]
 
 
-def test_an_output_whose_end_nobody_knows_must_not_wait_for_long(ledger: Ledger, clock: Clock) -> None:
+def test_an_output_with_an_unknown_lifetime_must_not_wait_for_long(ledger: Ledger, clock: Clock) -> None:
     _, attempt = put_into(ledger, clock, AttemptState.SUCCEEDED)
     assert attempt.copy_deadline is None
     assert wrong(ledger) == {}
@@ -105,7 +105,7 @@ def test_an_output_whose_end_nobody_knows_must_not_wait_for_long(ledger: Ledger,
 
 
 @pytest.mark.postgresql
-def test_an_end_that_nobody_reported_is_untold_once_a_sensor_should_have(
+def test_an_unreported_end_is_a_finding_once_a_sensor_should_have_reported_it(
     ledger: Ledger, clock: Clock
 ) -> None:
     _, attempt = put_into(ledger, clock, AttemptState.FAILED)
@@ -130,7 +130,7 @@ def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
 
 
 @pytest.mark.postgresql
-def test_a_purchase_of_an_account_that_no_file_declares_any_more_is_named(ledger: Ledger) -> None:
+def test_an_open_purchase_of_an_undeclared_account_is_named(ledger: Ledger) -> None:
     assert undeclared(ledger, ["wavespeed"]).is_fine
     decide(ledger, [a_request("clip-a", account="team-b"), a_request("clip-b")], Decision("monday"))
     missing = undeclared(ledger, ["wavespeed"])

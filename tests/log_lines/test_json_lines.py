@@ -17,7 +17,7 @@ THREADS, LINES = 8, 60
 
 
 def said(code: str, *, form: str = "json", **environment: str) -> list[str]:
-    """The lines that a process writes, both streams into one pipe."""
+    """The lines that a process writes, with both streams in one pipe."""
     done = subprocess.run(
         [sys.executable, "-c", f"from resources.log_lines import *\nimport logging\nuse_setting()\n{code}"],
         cwd=Path(__file__).parents[2],
@@ -34,7 +34,7 @@ def objects(code: str, **environment: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in said(code, **environment)]
 
 
-def test_a_line_names_its_time_its_place_and_what_it_is_about() -> None:
+def test_a_line_has_its_time_its_place_and_its_subject() -> None:
     [line] = objects(
         "with about(clip='harbor-1', attempt='a1', run_id=None): logging.getLogger('dailies').warning('%s fell', 'it')"
     )
@@ -52,7 +52,7 @@ def test_text_is_the_default_form() -> None:
     assert said("logging.getLogger('dailies').warning('it fell')", form="text") == ["it fell"]
 
 
-def test_an_exception_is_one_field_also_where_nobody_catches_it() -> None:
+def test_an_exception_is_one_field_even_if_uncaught() -> None:
     caught, uncaught = objects(
         "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('dailies').exception('caught')\nraise ValueError('two\\nlines')"
     )
@@ -114,11 +114,11 @@ def test_no_line_shows_a_secret() -> None:
     assert "https" in lines[2]["message"]
     assert "cdn.example.com/a.mp4" in lines[2]["message"]
     shown = said("import os; logging.getLogger('dailies').warning(os.environ['MY_OWN'])", **environment)
-    assert OWN_NAME in shown[0], "the control: what nobody declared a secret is shown"
+    assert OWN_NAME in shown[0], "the control: a variable that is not declared as secret is shown"
 
 
 @pytest.mark.parametrize("length", [40, 3000, 30_000])
-def test_lines_of_threads_and_processes_stay_whole_in_a_pipe(length: int) -> None:
+def test_lines_of_threads_and_processes_are_not_mixed_in_a_pipe(length: int) -> None:
     lines = objects(
         f"import os, threading\n"
         f"os.fork()\n"

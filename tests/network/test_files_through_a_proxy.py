@@ -1,4 +1,4 @@
-"""Outputs, uploads and the bucket through a proxy: the address rules hold for the proxy's target."""
+"""Outputs, uploads and the bucket through a proxy: the address rules apply to the proxy's target."""
 
 import socket
 import threading
@@ -45,7 +45,7 @@ def policy(company: Corporation, **options: Any) -> DownloadPolicy:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
-    """Names as this machine resolves them; others have no address."""
+    """Names that this machine resolves; others have no address."""
 
     def look_up(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         if host not in answers:
@@ -55,7 +55,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
     monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
 
 
-def test_a_clip_comes_through_one_tunnel_that_is_used_again(company: Corporation, tmp_path: Path) -> None:
+def test_clips_are_fetched_through_one_reused_tunnel(company: Corporation, tmp_path: Path) -> None:
     for _ in range(2):
         assert download(
             f"https://{HOST}/clip.mp4", tmp_path / "clip.mp4", policy=policy(company)
@@ -64,7 +64,7 @@ def test_a_clip_comes_through_one_tunnel_that_is_used_again(company: Corporation
     assert company.arrived == company.proxy.opened == 1
 
 
-def test_a_cut_tunnel_is_opened_again_and_the_rest_is_fetched(
+def test_a_cut_tunnel_is_reopened_and_the_rest_is_fetched(
     company: Corporation, cdn: Hostile, tmp_path: Path
 ) -> None:
     cdn.files["/clip.mp4"] = File(cuts=[300_000, 400_000])
@@ -75,7 +75,9 @@ def test_a_cut_tunnel_is_opened_again_and_the_rest_is_fetched(
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxys_refusal_is_said_and_may_pass(company: Corporation, tmp_path: Path, status: int) -> None:
+def test_a_proxys_refusal_is_a_temporary_error_that_names_the_proxy(
+    company: Corporation, tmp_path: Path, status: int
+) -> None:
     company.proxy.refuses[HOST] = status
     with pytest.raises(DownloadError, match=rf"the proxy http://127.0.0.1:\d+ .*\({status}\)") as caught:
         download(f"https://{HOST}/clip.mp4", tmp_path / "clip.mp4", policy=policy(company, max_resumes=1))
@@ -118,7 +120,7 @@ def test_plain_http_to_an_allowed_origin_is_forwarded(
         "http://cdn.example/clip.mp4",
     ],
 )
-def test_a_proxy_is_not_asked_for_what_must_not_be_fetched(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_not_asked_for_forbidden_addresses(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, {})
     with pytest.raises(UnsafeAddressError):
         locate(url, DownloadPolicy(network=PROXY))
@@ -139,7 +141,7 @@ def test_a_name_that_is_private_here_is_refused_although_the_proxy_resolves_it_i
         )
 
 
-def test_a_host_that_needs_no_proxy_is_pinned_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_needs_no_proxy_is_still_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, {"direct.example": "93.184.215.14", "inside.example": "10.0.0.7"})
     network = Network.of(
         {"HTTPS_PROXY": "http://proxy.corp:8080", "NO_PROXY": "direct.example,inside.example"}
@@ -150,7 +152,7 @@ def test_a_host_that_needs_no_proxy_is_pinned_as_ever(monkeypatch: pytest.Monkey
         locate("https://inside.example/clip.mp4", DownloadPolicy(network=network))
 
 
-def test_a_fake_address_of_a_vpn_is_named_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fake_address_of_a_vpn_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, {"cdn.example": "198.18.0.99"})
     with pytest.raises(
         UnsafeAddressError, match=r"198\.18\.0\.99.*VPN.*HTTPS_PROXY.*DAILIES_ALLOWED_ORIGINS"
@@ -160,7 +162,7 @@ def test_a_fake_address_of_a_vpn_is_named_with_what_helps(monkeypatch: pytest.Mo
     assert locate("https://cdn.example/clip.mp4", allowed).addresses == ("198.18.0.99",)
 
 
-def test_a_lookup_without_an_answer_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_without_an_answer_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(addresses, "LOOKUP_SECONDS", 0.01)
     monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
@@ -168,15 +170,15 @@ def test_a_lookup_without_an_answer_holds_nothing_up(monkeypatch: pytest.MonkeyP
     over.set()
 
 
-def test_a_wildcard_is_refused_in_words() -> None:
+def test_a_wildcard_is_refused_with_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match="have no wildcards"):
         DownloadPolicy(allowed_origins=frozenset({"https://*.example.com"}))
 
 
-def test_an_upload_takes_the_same_way(company: Corporation) -> None:
+def test_an_upload_uses_the_proxy_too(company: Corporation) -> None:
     ticket = Ticket(f"https://{HOST}/put?signature=s3cret", {}, f"https://{HOST}/get")
     network = Network.of(company.environment)
-    # the server knows no PUT: that it says so shows that it was asked
+    # the server knows no PUT: its refusal shows that the request reached it
     failed = put(ticket, b"png", base_url="https://provider.corp.test", network=network)
     assert isinstance(failed, UploadFailed)
     assert "HTTP 501" in failed.cause
@@ -213,7 +215,7 @@ def test_the_bucket_is_reached_through_the_proxy(company: Corporation, s3: Embed
     assert any(line.startswith(how) for line in company.proxy.asked), company.proxy.asked
 
 
-def test_a_bucket_that_needs_no_proxy_is_asked_directly(company: Corporation, s3: EmbeddedS3) -> None:
+def test_a_bucket_that_needs_no_proxy_is_reached_directly(company: Corporation, s3: EmbeddedS3) -> None:
     address = company.serve("s3.corp.test", s3.port)
     with pytest.raises(UnavailableError):
         bucket(s3, company, address, NO_PROXY=".corp.test").check()
@@ -221,7 +223,7 @@ def test_a_bucket_that_needs_no_proxy_is_asked_directly(company: Corporation, s3
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_a_proxy_that_wants_a_login_is_named_and_not_the_buckets_key(
+def test_a_proxys_missing_login_is_not_blamed_on_the_buckets_key(
     company: Corporation, s3: EmbeddedS3, scheme: str
 ) -> None:
     address = company.serve("s3.corp.test", s3.port).replace("https", scheme)
@@ -236,19 +238,19 @@ def test_a_proxy_that_wants_a_login_is_named_and_not_the_buckets_key(
     bucket(s3, company, address, HTTPS_PROXY=login, HTTP_PROXY=login).check()
 
 
-def test_a_page_of_a_plain_proxy_does_not_blame_the_buckets_key(company: Corporation, s3: EmbeddedS3) -> None:
+def test_a_plain_proxys_page_is_not_blamed_on_the_buckets_key(company: Corporation, s3: EmbeddedS3) -> None:
     company.proxy.refuses["s3.corp.test"] = 403
     with pytest.raises(AccessDeniedError, match=r"a proxy or gateway before .* answered \(403\)"):
         bucket(s3, company, "http://s3.corp.test").check()
 
 
-def test_a_proxy_that_is_away_for_a_moment_is_ridden_out(company: Corporation, s3: EmbeddedS3) -> None:
+def test_a_short_outage_of_a_proxy_is_waited_out(company: Corporation, s3: EmbeddedS3) -> None:
     store = bucket(s3, company, company.serve("s3.corp.test", s3.port), HTTPS_PROXY="http://127.0.0.1:1")
     with pytest.raises(UnavailableError, match="proxy"):
         store.check()
 
 
-def test_secrets_of_the_bucket_stay_out_of_the_settings_text(s3: EmbeddedS3, company: Corporation) -> None:
+def test_the_settings_text_contains_no_secret_of_the_bucket(s3: EmbeddedS3, company: Corporation) -> None:
     store = bucket(s3, company, "https://s3.corp.test", HTTPS_PROXY="http://robot:canary@proxy:1")
     assert "canary" not in f"{store.settings!r} {store.settings.model_dump()}"
     assert isinstance(s3.settings.secret_access_key, SecretStr)

@@ -1,4 +1,4 @@
-"""Machines that have IPv6 alone: an address in brackets wherever an address is written."""
+"""Machines with IPv6 only: addresses in brackets wherever an address is written."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def port_of(origin: str) -> int:
     return int(origin.rpartition(":")[2])
 
 
-async def test_a_purchase(on_six: Callable[[int], str]) -> None:
+async def test_a_purchase_works_with_ipv6_alone(on_six: Callable[[int], str]) -> None:
     with answering(OK % (len(CREATED), CREATED)) as provider:
         wavespeed = WaveSpeed(Connection("wavespeed", on_six(port_of(provider.origin)), "key-of-wavespeed"))
         outcome = await wavespeed.submit(
@@ -60,7 +60,7 @@ async def test_a_purchase(on_six: Callable[[int], str]) -> None:
     assert isinstance(outcome, Accepted)
 
 
-def test_a_download(on_six: Callable[[int], str], tmp_path: Path) -> None:
+def test_a_download_works_with_ipv6_alone(on_six: Callable[[int], str], tmp_path: Path) -> None:
     with serving() as cdn:
         cdn.files["/clip.mp4"] = File()
         origin = on_six(cdn.server_port)
@@ -68,14 +68,16 @@ def test_a_download(on_six: Callable[[int], str], tmp_path: Path) -> None:
         assert download(f"{origin}/clip.mp4", tmp_path / "clip.mp4", policy=allowed).size == len(MP4)
 
 
-def test_the_bucket(on_six: Callable[[int], str], tmp_path: Path) -> None:
+def test_the_bucket_works_with_ipv6_alone(on_six: Callable[[int], str], tmp_path: Path) -> None:
     with EmbeddedS3(tmp_path / "s3") as s3:
         store = ObjectStore(s3.settings.model_copy(update={"endpoint_url": on_six(s3.port)}))
         store.put_bytes("one.json", b"{}", content_type="application/json")
         assert store.get_bytes("one.json") == b"{}"
 
 
-def test_an_alarm(on_six: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alarm_works_with_ipv6_alone(
+    on_six: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with answering(OK % (0, b"")) as receiver:
         monkeypatch.setenv("DAILIES_ENV_FILE", "")
         monkeypatch.setenv("DAILIES_ALARM_URL", on_six(port_of(receiver.origin)))
@@ -85,7 +87,7 @@ def test_an_alarm(on_six: Callable[[int], str], monkeypatch: pytest.MonkeyPatch)
         assert len(receiver.requests) == 1
 
 
-async def test_a_proxy(on_six: Callable[[int], str]) -> None:
+async def test_a_proxy_works_with_ipv6_alone(on_six: Callable[[int], str]) -> None:
     with answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as proxy:
         address = on_six(port_of(proxy.origin))
         wavespeed = WaveSpeed(
@@ -108,7 +110,9 @@ async def test_a_proxy(on_six: Callable[[int], str]) -> None:
     ("address", "fetched"),
     [("2a00:1450:4001::1", True), ("64:ff9b::5db8:d70e", True), ("64:ff9b::a00:1", False)],
 )
-def test_a_name_that_has_ipv6_alone(address: str, fetched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_with_only_an_ipv6_address_is_resolved(
+    address: str, fetched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def look_up(_host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))]
 

@@ -1,4 +1,4 @@
-"""Nothing leaves this machine but by `resources.network`: a client of its own would miss proxies and certificates."""
+"""Only `resources.network` makes HTTP clients: a client made elsewhere would ignore proxies and certificates."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ ALLOWED = {
     # both are given the network
     "resources/storage/connections.py",
     "resources/storage/s3_client.py",
-    # the library's own way, by OpenTelemetry's variables: nothing that decides or buys goes there
+    # the library uses OpenTelemetry's own variables: no part that decides or buys uses this way
     "resources/traces/collector.py",
 }
 
@@ -32,5 +32,5 @@ def test_only_the_network_makes_clients() -> None:
 
 
 @pytest.mark.parametrize("place", sorted(ALLOWED))
-def test_what_is_allowed_is_still_needed(place: str) -> None:
+def test_every_exception_is_still_needed(place: str) -> None:
     assert OWN_WAYS.search((ROOT / place).read_text()) or "AsyncClient(" in (ROOT / place).read_text()

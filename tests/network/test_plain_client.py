@@ -1,4 +1,4 @@
-"""The plain client reuses a connection for a moment only: a server that closes it meanwhile loses the request."""
+"""The plain client reuses a connection only for a moment: if a server closes it meanwhile, the request is lost."""
 
 import threading
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class _Patient(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def connections() -> Iterator[tuple[str, list[object]]]:
-    """The address of a server that closes no connection, and what has connected to it."""
+    """The address of a server that closes no connection, and the connections to it."""
     made: list[object] = []
 
     class Counting(ThreadingHTTPServer):
@@ -54,5 +54,5 @@ def test_an_idle_connection_is_not_reused(
     assert len(made) == expected
 
 
-def test_the_client_gives_a_connection_up_long_before_dagsters_webserver() -> None:
+def test_the_client_closes_a_connection_long_before_dagsters_webserver_does() -> None:
     assert transports.CLIENT_IDLE_SECONDS <= UVICORN_CLOSES_AFTER / 2

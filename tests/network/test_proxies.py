@@ -1,4 +1,4 @@
-"""The variables that name proxies, as curl and Python read them."""
+"""The variables that name proxies, read as curl and Python read them."""
 
 import pytest
 
@@ -28,15 +28,15 @@ def led(environment: dict[str, str], url_host: str = "api.example.com", port: in
         ({"HTTPS_PROXY": "http://proxy.corp"}, "http://proxy.corp:80"),
         ({"HTTPS_PROXY": "https://proxy.corp/"}, "https://proxy.corp:443"),
         ({"HTTPS_PROXY": "http://[2001:db8::1]:3128"}, "http://[2001:db8::1]:3128"),
-        # what nobody would take for https is not looked at: it is another program's
+        # a scheme that is certainly not https is ignored: the variable is another program's
         ({"HTTPS_PROXY": "http://own:4", "ALL_PROXY": "socks5://127.0.0.1:1080"}, "http://own:4"),
     ],
 )
-def test_the_variable_that_counts(environment: dict[str, str], to: str) -> None:
+def test_the_variable_that_counts_for_https(environment: dict[str, str], to: str) -> None:
     assert led(environment) == to
 
 
-def test_plain_http_has_its_own() -> None:
+def test_plain_http_has_its_own_variable() -> None:
     assert led(PROXY, port=80) == "http://proxy.corp:8081"
 
 
@@ -67,14 +67,14 @@ def test_plain_http_has_its_own() -> None:
         ("0.10.in-addr", "10.0.0.1", 443, False),
     ],
 )
-def test_an_exempt_host(entry: str, host: str, port: int, exempt: bool) -> None:
+def test_hosts_that_are_exempt_from_the_proxy(entry: str, host: str, port: int, exempt: bool) -> None:
     way = Proxies.of({**PROXY, "NO_PROXY": f"first.example, {entry} last.example"}).way_to(
         "https", host, port
     )
     assert isinstance(way, Exemption if exempt else Proxy)
 
 
-def test_an_entry_that_cannot_be_read_is_shown_and_exempts_nothing() -> None:
+def test_an_unreadable_entry_is_reported_and_exempts_nothing() -> None:
     proxies = Proxies.of({**PROXY, "no_proxy": "192.168.*,<local>,ok.example"})
     assert proxies.unread == ("192.168.*", "<local>")
     assert [exemption.written for exemption in proxies.exemptions] == ["ok.example"]
@@ -94,7 +94,7 @@ def test_an_entry_that_cannot_be_read_is_shown_and_exempts_nothing() -> None:
         "::ffff:127.0.0.1",
     ],
 )
-def test_no_proxy_leads_to_this_machine(host: str) -> None:
+def test_no_proxy_is_used_for_this_machine(host: str) -> None:
     assert is_loopback(host)
     assert led(PROXY, host) == "None"
 
@@ -102,7 +102,7 @@ def test_no_proxy_leads_to_this_machine(host: str) -> None:
 @pytest.mark.parametrize(
     "value", ["socks5://127.0.0.1:1080", "socks5h://user:s3cret@proxy:1080", "SOCKS4://x:1"]
 )
-def test_socks_is_refused_in_words_where_it_would_be_taken(value: str) -> None:
+def test_a_socks_proxy_is_refused_with_a_clear_error_where_it_would_be_used(value: str) -> None:
     proxies = Proxies.of({"ALL_PROXY": value})
     assert proxies.proxy_for("https", "127.0.0.1", 443) is None
     with pytest.raises(
@@ -115,7 +115,7 @@ def test_socks_is_refused_in_words_where_it_would_be_taken(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["http://user:s3cret@", "http://proxy:notaport", "ftp://s3cret:21", "http://a b", "http://[::1"]
 )
-def test_an_address_that_is_none_is_refused_without_repeating_it(value: str) -> None:
+def test_an_invalid_address_is_refused_without_repeating_it(value: str) -> None:
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY is not the address of a proxy") as caught:
         led({"HTTPS_PROXY": value})
     assert "s3cret" not in str(caught.value)

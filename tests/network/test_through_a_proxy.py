@@ -1,4 +1,4 @@
-"""What a proxy can do to a purchase: its own answers prove that nothing left, and what it does later proves nothing."""
+"""A proxy's effect on a purchase: its own answers prove that nothing was sent; a later failure proves nothing."""
 
 import json
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ async def test_a_proxys_own_answer_proves_that_nothing_was_sent(
     assert (company.arrived, provider.requests) == (0, [])
 
 
-async def test_a_proxy_that_wants_a_login_says_where_to_write_it(
+async def test_the_error_of_a_proxy_that_requires_a_login_names_the_variable(
     tmp_path: Path, company: Corporation
 ) -> None:
     company.proxy.login = LOGIN.replace("%40", "@")
@@ -110,7 +110,9 @@ async def test_a_tunnel_that_breaks_after_the_request_is_unknown(
     assert len(provider.requests) == 1
 
 
-async def test_an_unusable_tunnel_gives_its_place_back(company: Corporation, provider: RawServer) -> None:
+async def test_an_unusable_tunnel_frees_its_place_in_the_pool(
+    company: Corporation, provider: RawServer
+) -> None:
     wavespeed = client(company)
     company.proxy.cuts[HOST] = lambda sent: sent > 0
     for _ in range(40):  # the pool has 32 places
@@ -122,20 +124,20 @@ async def test_an_unusable_tunnel_gives_its_place_back(company: Corporation, pro
     await wavespeed.aclose()
 
 
-async def test_a_proxy_that_is_not_there_is_not_sent(company: Corporation) -> None:
+async def test_a_missing_proxy_means_not_sent(company: Corporation) -> None:
     outcome = await submit(company, HTTPS_PROXY="http://127.0.0.1:1")
     assert isinstance(outcome, NotSent)
     assert "the proxy http://127.0.0.1:1 of HTTPS_PROXY does not answer" in outcome.cause
 
 
-async def test_a_proxy_that_answers_nothing_in_time_is_not_sent(company: Corporation) -> None:
+async def test_a_silent_proxy_means_not_sent(company: Corporation) -> None:
     with answering(lambda _head: b"HTTP/1.1 200") as mute:
         outcome = await submit(company, deadline=20, HTTPS_PROXY=mute.origin)
     assert isinstance(outcome, NotSent)
     assert "gives no readable answer" in outcome.cause
 
 
-async def test_a_proxy_that_speaks_before_us_is_not_sent(company: Corporation) -> None:
+async def test_a_proxy_that_answers_before_the_request_means_not_sent(company: Corporation) -> None:
     with answering(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}") as forger:
         outcome = await submit(company, HTTPS_PROXY=forger.origin)
     assert isinstance(outcome, NotSent)
@@ -149,7 +151,7 @@ async def test_a_proxy_may_itself_be_behind_tls(tmp_path: Path, provider: RawSer
         assert isinstance(await submit(company), Accepted)
 
 
-async def test_an_authority_that_nobody_named_is_not_believed(company: Corporation) -> None:
+async def test_an_unknown_authority_is_not_trusted(company: Corporation) -> None:
     network = Network.of({"HTTPS_PROXY": company.proxy.url})
     wavespeed = WaveSpeed(Connection("wavespeed", f"https://{HOST}", KEY, network=network))
     outcome = await wavespeed.submit(
@@ -165,7 +167,7 @@ def test_a_client_that_would_need_socks_is_refused_before_it_buys(company: Corpo
         client(company, HTTPS_PROXY="socks5://127.0.0.1:1080")
 
 
-def test_alarms_take_the_same_way_and_keep_their_address(
+def test_alarms_use_the_proxy_and_keep_their_address_secret(
     company: Corporation, provider: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = SecretStr(f"https://{HOST}/secret-path")
@@ -195,7 +197,7 @@ def test_a_plain_proxys_page_instead_of_dagsters_answer(status: int, is_unsent: 
     assert b"POST http://dagster.corp.test:3000/graphql" in proxy.requests[0]
 
 
-def test_a_proxy_that_refuses_the_tunnel_to_dagster_has_let_nothing_through(company: Corporation) -> None:
+def test_a_refused_tunnel_to_dagster_proves_that_nothing_was_sent(company: Corporation) -> None:
     company.proxy.refuses["dagster.corp.test"] = 502
     with (
         DagsterApi("https://dagster.corp.test", Network.of(company.environment)) as api,

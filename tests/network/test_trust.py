@@ -1,4 +1,4 @@
-"""One store of certificates for every client."""
+"""One store of trusted certificates for every client."""
 
 import os
 import ssl
@@ -18,7 +18,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def names(store: TrustStore) -> set[str]:
-    """Common names of what a store's context believes."""
+    """Common names of the authorities that a store's context trusts."""
     found = set()
     for certificate in store.context().get_ca_certs():
         fields = dict(field for (field,) in certificate["subject"])
@@ -27,14 +27,14 @@ def names(store: TrustStore) -> set[str]:
 
 
 def in_file(store: TrustStore) -> set[str]:
-    """The same of the file for boto3."""
+    """The same from the file for boto3."""
     context = ssl.create_default_context(cafile=store.file())
     found = [dict(field for (field,) in c["subject"]) for c in context.get_ca_certs()]
     return {str(fields.get("commonName")) for fields in found}
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_a_file_takes_the_place_of_the_systems(authority: Authority, variable: str) -> None:
+def test_a_file_replaces_the_systems_store(authority: Authority, variable: str) -> None:
     store = TrustStore.of({variable: str(authority.file)})
     assert names(store) == in_file(store) == {"Private authority"}
     assert str(store) == f"{authority.file} ({variable})"
@@ -45,13 +45,13 @@ def test_a_folder_needs_no_hashed_names(authority: Authority, tmp_path: Path) ->
     assert names(store) == in_file(store) == {"Private authority"}
 
 
-def test_the_bucket_s_authority_joins_the_systems(authority: Authority) -> None:
+def test_the_buckets_authority_is_added_to_the_systems(authority: Authority) -> None:
     store = TrustStore.of({"AWS_CA_BUNDLE": str(authority.file)})
     assert names(store) == names(TrustStore()) | {"Private authority"}
     assert in_file(store) == names(store)
 
 
-def test_two_files_are_both_believed(tmp_path: Path, authority: Authority) -> None:
+def test_two_files_are_both_trusted(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / "other").mkdir()
     other = Authority.make(tmp_path / "other")
     store = TrustStore.of({"SSL_CERT_FILE": str(authority.file), "REQUESTS_CA_BUNDLE": str(other.file)})
@@ -59,7 +59,7 @@ def test_two_files_are_both_believed(tmp_path: Path, authority: Authority) -> No
     assert len(ssl.create_default_context(cafile=store.file()).get_ca_certs()) == 2
 
 
-def test_without_a_variable_the_systems_is_believed_and_certifis_where_it_has_none(
+def test_without_a_variable_the_systems_store_is_used_or_certifis(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authority: Authority
 ) -> None:
     monkeypatch.setattr(trust, "_SYSTEM", (str(tmp_path / "none"), str(authority.file)))
@@ -78,12 +78,12 @@ class _Paths:
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"])
-def test_what_is_not_there_is_refused_in_words(variable: str, tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_with_a_clear_error(variable: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"{variable} names .*gone.*Nothing was bought"):
         TrustStore.of({variable: str(tmp_path / "gone.pem")})
 
 
-def test_what_holds_no_certificate_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_file_without_certificates_is_refused_with_a_clear_error(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing\n")
     broken = tmp_path / "broken.pem"

@@ -1,4 +1,4 @@
-"""What is looked at before anything is bought, and what the doctor shows of every way out."""
+"""Checks of the network before anything is bought, and doctor's table of every connection."""
 
 import socket
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def test_outputs_that_could_not_be_fetched_are_not_bought(resolve: dict[str, str
     resolve[".cloudfront.net"] = address
     with pytest.raises(OutOfReachError, match=r"cloudfront\.net.*Nothing was bought") as caught:
         check_outputs([account()], DownloadPolicy())
-    # the line can be pasted into .env, and then it is enough
+    # the printed line can be pasted into .env, and is then sufficient
     line = str(caught.value).partition("DAILIES_ALLOWED_ORIGINS=")[2].partition(". Nothing")[0]
     check_outputs([account()], DownloadPolicy(allowed_origins=frozenset(line.split(","))))
 
@@ -62,7 +62,7 @@ def test_a_fake_address_is_explained(resolve: dict[str, str]) -> None:
     check_outputs([account()], DownloadPolicy(network=PROXY))
 
 
-def test_what_cannot_be_known_stops_nothing(resolve: dict[str, str]) -> None:
+def test_an_unknown_result_refuses_nothing(resolve: dict[str, str]) -> None:
     check_outputs([account()], DownloadPolicy())  # no name resolves: the name server may be down for a moment
     resolve[""] = "93.184.215.14"
     check_outputs([account()], DownloadPolicy())
@@ -70,7 +70,7 @@ def test_what_cannot_be_known_stops_nothing(resolve: dict[str, str]) -> None:
     check_outputs([account("http://127.0.0.1:8700")], DownloadPolicy())  # the sandbox names its own outputs
 
 
-def test_a_proxy_that_outputs_could_not_take_is_found_before(resolve: dict[str, str]) -> None:
+def test_a_proxy_that_outputs_could_not_use_is_found_before_buying(resolve: dict[str, str]) -> None:
     network = Network.of({"HTTPS_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "api.wavespeed.ai"})
     with pytest.raises(OutOfReachError, match="SOCKS"):
         check_outputs([account()], DownloadPolicy(network=network))
@@ -86,7 +86,7 @@ def test_a_proxy_that_outputs_could_not_take_is_found_before(resolve: dict[str, 
         ("http://[::1]:3000", "this machine"),
     ],
 )
-def test_how_a_host_is_reached(url: str, how: str) -> None:
+def test_the_way_to_a_host_is_named(url: str, how: str) -> None:
     assert how_to(url, PROXY) == how
 
 
@@ -117,7 +117,7 @@ def company(tmp_path: Path, provider: RawServer, monkeypatch: pytest.MonkeyPatch
         yield made
 
 
-def test_every_way_is_tried_and_nothing_is_sent(company: Corporation, provider: RawServer) -> None:
+def test_every_connection_is_tried_and_nothing_is_sent(company: Corporation, provider: RawServer) -> None:
     ways = ways_out(load_settings())
     assert [(way.client, way.problem) for way in ways] == [
         (client, "") for client in ("wavespeed", "bucket", "alarms", "Dagster")
@@ -127,7 +127,7 @@ def test_every_way_is_tried_and_nothing_is_sent(company: Corporation, provider: 
     assert all(not request for request in provider.requests)
 
 
-def test_a_closed_way_is_a_finding(company: Corporation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_connection_is_a_finding(company: Corporation, monkeypatch: pytest.MonkeyPatch) -> None:
     company.proxy.refuses["s3.corp.test"] = 403
     del company.proxy.places["alarms.corp.test"]
     monkeypatch.setenv("NO_PROXY", ".subsidiary.corp.test")
@@ -141,15 +141,13 @@ def test_a_closed_way_is_a_finding(company: Corporation, monkeypatch: pytest.Mon
     assert "alarms.corp.test" not in str(finding.sample)
 
 
-def test_an_authority_that_is_not_believed_is_a_finding(
-    company: Corporation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_untrusted_authority_is_a_finding(company: Corporation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     problems = {way.client: way.problem for way in ways_out(load_settings())}
     assert "unable to get local issuer certificate" in problems["wavespeed"]
 
 
-def test_the_doctor_shows_it_in_80_columns_without_secrets(
+def test_doctor_shows_the_connections_in_80_columns_without_secrets(
     company: Corporation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = load_settings()
@@ -167,7 +165,7 @@ def test_the_doctor_shows_it_in_80_columns_without_secrets(
         assert secret not in f"{shown} {document(done)}"
 
 
-def test_settings_refuse_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_refuse_unusable_values(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in without_proxies():
         monkeypatch.delenv(name)
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
@@ -180,7 +178,7 @@ def test_settings_refuse_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch) ->
         load_settings()
 
 
-def test_the_file_of_settings_counts_where_the_environment_says_nothing(
+def test_the_settings_file_counts_where_the_environment_has_no_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in without_proxies():
@@ -192,7 +190,7 @@ def test_the_file_of_settings_counts_where_the_environment_says_nothing(
     network = load_settings().network
     assert str(network.proxy_to("https://api.example.com")) == "http://of-environment:3"
     assert str(network.proxy_to("http://api.example.com")) == "http://of-file:2"
-    # Dagster's commands put the file over the environment: what `dailies up` has seen goes before both
+    # dagster's commands put the file over the environment: the values that `dailies up` has seen override both
     monkeypatch.setenv("DAILIES_PINNED", pinned({"https_proxy": "http://of-up:4", "OTHER": "x"}))
     assert str(load_settings().network.proxy_to("https://api.example.com")) == "http://of-up:4"
     monkeypatch.setenv("DAILIES_PINNED", pinned({"https_proxy": ""}))

@@ -1,4 +1,4 @@
-"""The clips that words choose."""
+"""Clips chosen by filters."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -112,13 +112,13 @@ def keys(declarations: Declarations, ledger: Ledger, *words: str, days: Days | N
         (["mixed,endpoint:bytedance/*"], ["mixed-one"]),
     ],
 )
-def test_words_choose(
+def test_filters_choose_clips(
     declarations: Declarations, ledger: Ledger, words: list[str], chosen: list[str]
 ) -> None:
     assert keys(declarations, ledger, *words) == chosen
 
 
-def test_the_date_of_the_options_counts_for_words_without_one(
+def test_the_date_option_applies_to_filters_without_a_date(
     declarations: Declarations, ledger: Ledger
 ) -> None:
     days = Days(dt.date(2026, 12, 1), dt.date(2026, 12, 1))
@@ -137,7 +137,7 @@ def test_spaces_add_and_commas_narrow(declarations: Declarations, ledger: Ledger
     assert set(keys(declarations, ledger, *words)) == set().union(*alone)
     together = set(keys(declarations, ledger, ",".join(words)))
     assert together == set(keys(declarations, ledger, ",".join(reversed(words))))
-    # a date or a state moves a word to other days, so that only words of one kind of day may be compared
+    # a date or a state moves a filter to other days, so only filters for one kind of day can be compared
     if not any(word in {"state:failed", "today", "yesterday", "2026-11-13..20", "loop-a"} for word in words):
         assert together == set.intersection(*alone)
 
@@ -153,7 +153,7 @@ def test_spaces_add_and_commas_narrow(declarations: Declarations, ledger: Ledger
         ("endpoint:sora", ("no series fits 'endpoint:sora'", "bytedance/")),
     ],
 )
-def test_what_nothing_fits_is_named_with_what_there_is(
+def test_a_filter_that_matches_nothing_is_named_with_the_existing_values(
     declarations: Declarations, ledger: Ledger, word: str, said: tuple[str, ...]
 ) -> None:
     with pytest.raises(DailiesError) as refused:
@@ -178,7 +178,7 @@ def test_a_clip_with_a_failed_take_beside_a_delivered_one_has_failed_and_is_deli
         assert keys(declarations, ledger, "loop,state:new") == ["loop-b"]
 
 
-def test_the_same_words_choose_among_what_was_bought(declarations: Declarations, ledger: Ledger) -> None:
+def test_the_same_filters_choose_among_bought_clips(declarations: Declarations, ledger: Ledger) -> None:
     def chosen(*words: str) -> set[str]:
         return {a.subject_key for a in chosen_purchases(ledger, words, today=NOW.date())}
 

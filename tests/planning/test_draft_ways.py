@@ -1,4 +1,4 @@
-"""Both ways to a clip, in a plan: drafts with a share of finishes, and straight."""
+"""Both ways to a clip in a plan: drafts of which a share is finished, and direct purchases."""
 
 import datetime as dt
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_a_plan_compares_drafts_with_the_straight_way(tmp_path: Path) -> None:
         (None, "40%", "there is no straight way"),
     ],
 )
-def test_where_both_ways_cross(straight: int | None, share: str, said: str) -> None:
+def test_the_share_at_which_both_ways_cost_the_same(straight: int | None, share: str, said: str) -> None:
     whole = None if straight is None else straight * 1_000_000
     way = DraftWay("city", 2, 2_000_000, 2_000_000, 10_000_000, 20_000_000, whole, 4, 10)
     assert (way.expected, way.floor, way.ceiling) == (6_000_000, 2_000_000, 22_000_000)

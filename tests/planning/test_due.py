@@ -1,4 +1,4 @@
-"""Which clips a plan is about."""
+"""The clips that a plan is about."""
 
 import datetime as dt
 from pathlib import Path
@@ -49,11 +49,11 @@ def keys(
     return [one.clip.key for one in found]
 
 
-def test_what_is_due_today_is_what_schedules_come_to_in_their_own_time_zones(declarations):
+def test_todays_clips_follow_from_schedules_in_their_own_time_zones(declarations):
     assert keys(declarations) == ["daily-2026-11-20-a"]
 
 
-def test_what_is_due_in_a_range_is_every_tick_in_it(declarations):
+def test_a_range_covers_every_tick_in_it(declarations):
     assert keys(declarations, since="2026-11-26", until="2026-12-04") == [
         *(f"daily-2026-11-{day}-a" for day in range(26, 31)),
         *(f"daily-2026-12-0{day}-a" for day in range(1, 5)),
@@ -88,17 +88,17 @@ def test_clips_are_chosen_by_name_or_key(declarations):
         ((), {"since": "0001-01-01", "until": "9999-12-31"}, f"longer than {MAX_DAYS:,} days"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_planned_says_why(declarations, series, how, says):
+def test_an_impossible_plan_gives_the_reason(declarations, series, how, says):
     with pytest.raises(ConfigurationError) as refused:
         keys(declarations, *series, **how)
     assert says in str(refused.value)
 
 
-def test_more_clips_than_anybody_plans_are_refused_before_they_are_made(declarations, monkeypatch):
+def test_too_many_clips_are_refused_before_they_are_expanded(declarations, monkeypatch):
     monkeypatch.setattr("resources.planning.due.MAX_CLIPS", 100)
     with pytest.raises(ConfigurationError, match="more than 100 clips"):
         keys(declarations, "daily", since="2026-01-01", until="2026-12-31")
 
 
-def test_the_last_day_there_is_does_no_harm(declarations):
+def test_the_last_possible_day_raises_no_error(declarations):
     assert keys(declarations, "asked", since="9999-12-31") == ["asked-9999-12-31-a"]

@@ -1,4 +1,4 @@
-"""What changed between two prompts."""
+"""Differences between two prompts."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ TEXTS = st.lists(st.sampled_from(["a", "ferry", "at", "dawn", "dusk,"]), max_siz
 
 
 @given(TEXTS, TEXTS)
-def test_the_words_that_are_kept_and_gone_are_the_old_text_and_those_kept_and_new_the_new_one(
+def test_kept_and_removed_words_are_the_old_text_and_kept_and_added_words_the_new_one(
     before: str, after: str
 ) -> None:
     assume(before != after)

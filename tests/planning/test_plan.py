@@ -1,4 +1,4 @@
-"""Plans: they say what a decision then does, to the clip and to the cent, and change nothing."""
+"""Plans predict the effect of a decision, to the clip and to the cent, and change nothing."""
 
 import datetime as dt
 import json
@@ -77,7 +77,7 @@ def verbs(made: Plan) -> dict[str, str]:
 
 
 def bring(ledger: Ledger, declarations: Declarations, key: str, state: AttemptState, job: str) -> Attempt:
-    """A clip of which the newest purchase stands in a state."""
+    """A clip whose newest purchase is in a given state."""
     request = declarations.render(declarations.find(key))
     (decided,) = decide(ledger, [request], Decision(f"earlier:{key}"))
     attempt = decided.attempt
@@ -134,7 +134,7 @@ CAPS = st.builds(Caps, per_run=AMOUNT, per_day=AMOUNT, per_month=AMOUNT, total=s
     own=AMOUNT,
     stopped=st.sampled_from([None, "*", "wavespeed", "aimlapi"]),
 )
-def test_a_plan_says_what_the_decision_then_does(
+def test_a_plan_predicts_what_the_decision_does(
     sqlite_template, tmp_path_factory, history, changed, regenerate, everything, account, own, stopped
 ):
     folder = tmp_path_factory.mktemp("data")
@@ -210,7 +210,7 @@ def test_a_clip_that_waits_with_an_older_request_is_replaced_and_its_money_count
     assert (line.spent, line.floor, line.cap) == (usd("0.40"), usd("2.40"), usd("2.40"))
 
 
-def test_a_purchase_with_another_request_stands_in_the_way(tmp_path, ledger):
+def test_an_open_purchase_with_another_request_blocks_the_clip(tmp_path, ledger):
     bring(ledger, declared(tmp_path, CITY), "city-a", AttemptState.SUBMITTED, "job-1")
     made = plan(declared(tmp_path, CITY.replace("calm", "busy")), ledger)
     assert made.clips[0].verb is Verb.REFUSE
@@ -219,7 +219,7 @@ def test_a_purchase_with_another_request_stands_in_the_way(tmp_path, ledger):
     )
 
 
-def test_what_exceeds_a_cap_is_refused_with_the_ledgers_words(tmp_path, ledger):
+def test_a_clip_beyond_a_cap_is_refused_with_the_ledgers_reason(tmp_path, ledger):
     made = plan(declared(tmp_path, CITY + "budget: {per_day: 1}\n"), ledger)
     assert list(verbs(made).values()) == ["buy", "buy", *["refuse"] * 4]
     assert made.clips[2].reason == (
@@ -255,7 +255,7 @@ clips: [{name: a}]
 """
 
 
-def test_a_price_of_which_only_an_upper_bound_is_known_counts_in_the_ceiling_alone(tmp_path, ledger):
+def test_a_price_with_only_an_upper_bound_counts_in_the_ceiling_alone(tmp_path, ledger):
     made = plan(declared(tmp_path, UPPER_BOUND), ledger)
     assert (made.floor, made.ceiling) == (0, usd("2.00"))
 
@@ -266,7 +266,7 @@ def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
     made = plan(declarations, ledger)
     assert made.counts == {Verb.REFUSE: 6}
     assert "the price of openai/sora-2 with these parameters is unknown" in (made.clips[0].reason or "")
-    # nobody was asked yet, and a purchase would ask: the plan must not read as if nothing helped
+    # no quote was requested yet, and a purchase would request one: the plan must not read as if nothing helped
     assert "dailies plan --quote" in (made.clips[0].reason or "")
     found = due_clips(declarations, Selection(series=["city"]), now=NOON)
     (told,) = {clip.reason for clip in Planning(declarations, ledger, quotes={}).plan(found).clips}
@@ -277,7 +277,7 @@ def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
     assert Planning(declarations, ledger, quotes=quotes).plan(found).floor == 6 * 250_000
 
 
-def test_a_quote_narrows_a_price_of_which_only_an_upper_bound_is_known(tmp_path, ledger):
+def test_a_quote_replaces_an_upper_bound(tmp_path, ledger):
     declarations = declared(tmp_path, UPPER_BOUND)
     found = due_clips(declarations, Selection(series=["cards"]), now=NOON)
     (request,) = Planning(declarations, ledger).requests(found).values()
@@ -285,7 +285,7 @@ def test_a_quote_narrows_a_price_of_which_only_an_upper_bound_is_known(tmp_path,
     assert (made.floor, made.ceiling) == (usd("1.30"), usd("2.00"))
 
 
-def test_a_price_that_has_moved_is_told(tmp_path, ledger):
+def test_a_changed_price_is_shown(tmp_path, ledger):
     declarations = declared(tmp_path, CITY)
     found = due_clips(declarations, Selection(series=["city"], clips=["a"]), now=NOON)
     (request,) = Planning(declarations, ledger).requests(found).values()
@@ -294,7 +294,7 @@ def test_a_price_that_has_moved_is_told(tmp_path, ledger):
     assert (clip.floor, clip.ceiling) == (usd("0.40"), usd("0.50"))
 
 
-def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path, ledger):
+def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_as_a_whole(tmp_path, ledger):
     bad = "  - {name: last, prompt: '{% if x != 0 %}{{ y|weekday }}{% else %}z{% endif %}', variables: {y: no}}\n"
     many = "".join(f"  - {{name: c{n}}}\n" for n in range(1999))
     days = "".join(f"  12-{day:02}: {{x: a}}\n" for day in range(1, 31))
@@ -323,8 +323,8 @@ def test_a_line_of_caps_fits_eighty_columns(tmp_path, ledger, capsys, monkeypatc
 
 
 @pytest.mark.slow
-def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_path, ledger):
-    """How long it takes is in docs/performance.md; a look for each clip would make it minutes."""
+def test_ten_thousand_clips_are_planned_with_a_few_queries(tmp_path, ledger):
+    """The duration is in docs/performance.md; a query for each clip would make it minutes."""
     clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(100))
     head = CITY.split("matrix:", maxsplit=1)[0]
     texts = [
@@ -344,7 +344,7 @@ def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_pat
 
 
 @pytest.mark.slow
-def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_whole(tmp_path, ledger, capsys):
+def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_completely(tmp_path, ledger, capsys):
     from pipelines.cli.plan import document
     from pipelines.cli.plan_table import show
 
@@ -380,7 +380,7 @@ def test_a_clip_whose_character_was_not_made_is_refused(tmp_path, ledger):
     assert "is not made yet: run `dailies characters make mara`" in (made.clips[0].reason or "")
 
 
-def test_what_is_retired_or_soon_will_be_is_told(tmp_path, ledger):
+def test_retired_and_soon_retired_models_are_reported(tmp_path, ledger):
     made = plan(declared(tmp_path, CITY), ledger)
     (warning,) = made.warnings
     assert "openai/sora-2/text-to-video (city) is retired by its provider since 2026-09-24; use " in warning
@@ -388,7 +388,7 @@ def test_what_is_retired_or_soon_will_be_is_told(tmp_path, ledger):
     assert plan(declared(tmp_path, living), ledger).warnings == []
 
 
-def test_the_machines_form_of_a_plan_holds_everything(tmp_path, ledger):
+def test_the_json_of_a_plan_is_complete(tmp_path, ledger):
     from pipelines.cli.plan import document, exit_code
 
     text = (

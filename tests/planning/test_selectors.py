@@ -1,4 +1,4 @@
-"""The words that choose clips: how they are read, and what is said about one that is wrong."""
+"""The filters that choose clips: how they are read, and the error of a wrong one."""
 
 import contextlib
 import datetime as dt
@@ -31,19 +31,19 @@ WORDS = st.lists(st.lists(PARTS, min_size=1, max_size=4), max_size=4)
 
 
 @given(WORDS)
-def test_every_part_is_read_and_written_as_it_was(words: list[list[str]]) -> None:
+def test_every_filter_is_read_and_written_back_unchanged(words: list[list[str]]) -> None:
     found = parse([",".join(parts) for parts in words], today=TODAY)
     assert [[str(term) for term in selector] for selector in found] == words
 
 
 @given(WORDS, WORDS)
-def test_words_are_read_one_by_one(some: list[list[str]], others: list[list[str]]) -> None:
+def test_filters_are_read_one_by_one(some: list[list[str]], others: list[list[str]]) -> None:
     one, two = ([",".join(parts) for parts in words] for words in (some, others))
     assert parse([*one, *two], today=TODAY) == [*parse(one, today=TODAY), *parse(two, today=TODAY)]
 
 
 @given(st.text(alphabet="ab:.,*-20/= ", max_size=20))
-def test_whatever_is_written_is_read_or_refused_with_what_is_allowed(word: str) -> None:
+def test_any_text_is_a_filter_or_refused_with_the_allowed_ones(word: str) -> None:
     with contextlib.suppress(ConfigurationError):
         (selector,) = parse([word], today=TODAY)
         assert ",".join(map(str, selector)) == word
@@ -60,7 +60,7 @@ def test_whatever_is_written_is_read_or_refused_with_what_is_allowed(word: str) 
         ("yesterday..tomorrow", "2026-11-19", "2026-11-21"),
     ],
 )
-def test_dates(word: str, first: str, last: str) -> None:
+def test_dates_and_ranges_are_read(word: str, first: str, last: str) -> None:
     ((term,),) = parse([word], today=TODAY)
     assert term.kind is TermKind.DATE
     assert term.days == Days(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
@@ -90,7 +90,7 @@ def test_dates(word: str, first: str, last: str) -> None:
         ("owner=team:video", ("write owner:team:video",)),
     ],
 )
-def test_a_part_that_is_wrong_is_named_with_what_is_allowed(word: str, words: tuple[str, ...]) -> None:
+def test_a_wrong_filter_is_named_with_the_allowed_values(word: str, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse([word], today=TODAY)
     assert all(part in str(refused.value) for part in words), str(refused.value)

@@ -1,4 +1,4 @@
-"""What the sandbox's tests share: a clock that stands still, and a sandbox in this process with a client."""
+"""Shared by the sandbox's tests: a clock that a test moves, and a sandbox in this process with a client."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SORA = "openai/sora-2/text-to-video"
 
 
 class Bench:
-    """A sandbox in this process, its clock, and a client that has the key."""
+    """A sandbox in this process, its clock, and a client with the key."""
 
     def __init__(self, app: Starlette, clock: Clock) -> None:
         self.app, self.clock = app, clock

@@ -28,7 +28,7 @@ async def test_two_keys_are_two_accounts(make: Callable[..., Bench]) -> None:
     async with bench.client as first, bench.stranger({"Authorization": "Bearer sandbox.team-b"}) as second:
         one = await data(first, "POST", MODEL, json=BODY)
         two = await data(second, "POST", MODEL, json=BODY)
-        # the limit of the first is reached, and each has its own slot
+        # the first account's limit is reached, and each account has its own slots
         assert (await first.post(MODEL, json=BODY)).status_code == 429
         jobs = {job.id: job for job in bench.app.state.workshop.books.jobs()}
         assert jobs[one["id"]].starts_at == jobs[two["id"]].starts_at == jobs[one["id"]].received_at

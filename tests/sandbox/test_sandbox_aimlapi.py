@@ -1,4 +1,4 @@
-"""AI/ML API's side, as its pages say."""
+"""AI/ML API's side, by its pages."""
 
 import base64
 import re
@@ -40,7 +40,7 @@ def test_a_generation_is_submitted_fetched_and_downloaded(live: RunningSandbox) 
         assert httpx.get(done.json()["video"]["url"]).content[4:8] == b"ftyp"
 
 
-async def test_a_job_goes_from_queued_over_generating_to_completed(
+async def test_a_job_is_queued_then_generating_then_completed(
     make: Callable[..., Bench], clock: Clock
 ) -> None:
     bench = make(slots=1)
@@ -87,14 +87,14 @@ async def test_a_wrong_parameter_is_refused_in_the_provider_s_error_body(
     assert (await bench.books())["jobs"] == []
 
 
-async def test_what_is_left_out_is_bought_at_the_default(bench: Bench) -> None:
+async def test_omitted_parameters_are_bought_at_their_default(bench: Bench) -> None:
     await bench.generate()
     (job,) = (await bench.books())["jobs"]
     assert job["params"] == {"prompt": "a hill", "resolution": "1080p", "aspect_ratio": "16:9", "duration": 4}
     assert job["price_micros"] == 2_000_000
 
 
-async def test_a_request_id_with_other_characters_is_dropped_in_silence(bench: Bench, clock: Clock) -> None:
+async def test_a_request_id_with_other_characters_is_dropped_silently(bench: Bench, clock: Clock) -> None:
     for value in ("asset/key", "x" * 129):
         answer = await bench.generate(headers={"X-Client-Request-Id": value})
         assert answer.status_code == 200
@@ -108,7 +108,7 @@ async def test_a_request_id_with_other_characters_is_dropped_in_silence(bench: B
     ]
 
 
-async def test_only_what_completed_is_charged_and_what_runs_is_held(
+async def test_completed_jobs_are_charged_and_running_ones_reserve_money(
     make: Callable[..., Bench], clock: Clock
 ) -> None:
     bench = make(balance_usd=5)
@@ -230,11 +230,11 @@ async def test_unknown_generations_and_wrong_keys_are_refused(bench: Bench) -> N
     [(png(1280, 720), 200), (png(720, 1280), 400), (b"SECRET=hunter2", 400)],
     ids=["of the frame", "turned", "no picture"],
 )
-async def test_a_picture_inside_the_request_must_measure_what_the_video_will(
+async def test_a_picture_inside_the_request_must_have_the_videos_size(
     bench: Bench, picture: bytes, status: int
 ) -> None:
     inside = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     answer = await bench.generate("openai/sora-2-i2v", image_url=inside)
     assert answer.status_code == status, answer.text
-    # the books hold that there was one, and not its bytes
+    # the books record that there was a picture, without its bytes
     assert all(len(str(job["body"])) < 500 for job in (await bench.books())["jobs"])

@@ -1,4 +1,4 @@
-"""The finished files: real MP4s of the size that was asked for, and a CDN that serves ranges of them."""
+"""The finished files: real MP4s of the ordered size, and a CDN that serves ranges of them."""
 
 import array
 import hashlib
@@ -21,7 +21,7 @@ from resources.sandbox.media import ClipStore
 
 
 def measure(data: bytes) -> dict[str, Any]:
-    """What the file holds, by decoding it."""
+    """The facts of a file, measured by decoding it."""
     with av.open(io.BytesIO(data), format="mov") as container:
         video = container.streams.video[0]
         found: dict[str, Any] = {
@@ -50,13 +50,13 @@ def measure(data: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("width", "height", "fps", "seconds"), [(720, 1280, 30, 4), (1792, 1024, 30, 4), (1470, 630, 24, 5)]
 )
-def test_a_clip_is_what_was_asked_for_and_moves_and_sounds(
+def test_a_clip_matches_its_order_and_moves_and_has_sound(
     tmp_path: Path, width: int, height: int, fps: int, seconds: int
 ) -> None:
     clip = ClipStore(tmp_path).clip("job", Frame(width=width, height=height, fps=fps, seconds=seconds))
     found = measure(clip.read(0, clip.size))
     assert (found["size"], found["codec"], found["sound"]) == ((width, height), "h264", ["aac"])
-    # as models deliver: B frames between key frames
+    # models deliver such files: B frames between key frames
     assert found["profile"] == "High"
     assert found["kinds"].count("I") == 2 * seconds
     assert found["kinds"].count("B") > fps * seconds / 2
@@ -74,7 +74,7 @@ def test_every_job_s_bytes_differ_and_stay_the_same(tmp_path: Path) -> None:
     data = [clip.read(0, clip.size) for clip in clips]
     assert len({hashlib.sha256(d).digest() for d in data}) == 30
     assert len({clip.etag for clip in clips}) == 30
-    # colours are shared, so that thirty clips cost six encodings
+    # jobs share the encoded colours, so that thirty clips need only six encodings
     assert len(list(tmp_path.iterdir())) <= 6
     again = ClipStore(tmp_path).clip("job-7", frame)
     assert again.read(0, again.size) == data[7]
@@ -114,7 +114,7 @@ async def test_aimlapi_s_1080p_is_1792_by_1024(bench: Bench, clock: Clock) -> No
     assert measure((await bench.client.get(url)).content)["size"] == (1024, 1792)
 
 
-async def test_the_cdn_serves_ranges_to_anybody(bench: Bench, clock: Clock) -> None:
+async def test_the_cdn_serves_ranges_without_a_key(bench: Bench, clock: Clock) -> None:
     job_id = await bench.bought()
     clock.forward(8)
     url = (await bench.poll(job_id))["outputs"][0]
@@ -152,7 +152,7 @@ async def test_nothing_is_served_before_the_job_is_done(bench: Bench) -> None:
 
 
 def test_fetching_does_not_stop_other_requests(live: RunningSandbox) -> None:
-    """A new size takes a while to encode; polls go on meanwhile."""
+    """A new size takes a while to encode; polls are answered meanwhile."""
     clips = live.app.state.workshop._clips
     begun, go_on = Event(), Event()
     make = clips.clip

@@ -1,4 +1,4 @@
-"""fal's own Python client runs against the sandbox unchanged, addresses aside."""
+"""fal's own Python client works with the sandbox unchanged, except for the addresses."""
 
 import io
 from collections.abc import Iterator
@@ -34,9 +34,11 @@ def official(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> fal_cl
     return fal_client.SyncClient(key="sandbox")
 
 
-def test_it_submits_and_fetches(official: fal_client.SyncClient, sandbox: RunningSandbox) -> None:
+def test_the_official_client_submits_and_fetches(
+    official: fal_client.SyncClient, sandbox: RunningSandbox
+) -> None:
     handle = official.submit(MODEL, arguments=BODY)
-    # its own object needs the addresses of the answer, which lack the rest of the model's id
+    # the client's own object needs the addresses of the answer, which lack the rest of the model's id
     assert "/bytedance/seedance-2.0/requests/" in handle.status_url
     result: dict[str, Any] = handle.get()
     assert result["video"]["url"].startswith(f"{sandbox.url}/cdn/")
@@ -44,7 +46,7 @@ def test_it_submits_and_fetches(official: fal_client.SyncClient, sandbox: Runnin
     assert isinstance(handle.status(), fal_client.Completed)
 
 
-def test_it_subscribes_with_its_progress(official: fal_client.SyncClient) -> None:
+def test_the_official_client_subscribes_to_progress(official: fal_client.SyncClient) -> None:
     seen: list[str] = []
     result = official.subscribe(
         MODEL, arguments=BODY, on_queue_update=lambda update: seen.append(type(update).__name__)
@@ -53,13 +55,13 @@ def test_it_subscribes_with_its_progress(official: fal_client.SyncClient) -> Non
     assert seen[-1] == "Completed"
 
 
-def test_it_reads_a_refusal(official: fal_client.SyncClient) -> None:
+def test_the_official_client_reads_a_refusal(official: fal_client.SyncClient) -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as refused:
         official.submit(MODEL, arguments={**BODY, "duration": 5})
     assert refused.value.response.status_code == 422
 
 
-def test_an_upload_is_what_it_was(sandbox: RunningSandbox) -> None:
+def test_an_uploaded_file_is_served_unchanged(sandbox: RunningSandbox) -> None:
     key = {"Authorization": "Key sandbox"}
     asked = {"content_type": "image/png", "file_name": "boat.png"}
     place = f"{sandbox.url}/fal/storage/upload/initiate?storage_type=gcs"
@@ -68,18 +70,18 @@ def test_an_upload_is_what_it_was(sandbox: RunningSandbox) -> None:
     put = httpx.put(ticket["upload_url"], content=data, headers={"Content-Type": "image/png"})
     assert put.status_code == 200
     assert httpx.get(ticket["file_url"]).content == data
-    # a ticket is for one file, and its host is shown no key
+    # a ticket is for one file, and its host receives no key
     again = httpx.put(ticket["upload_url"], content=data, headers={"Content-Type": "image/png", **key})
     assert again.status_code == 403
 
 
-def test_the_bill_wants_an_admin_key(sandbox: RunningSandbox) -> None:
+def test_the_bill_requires_an_admin_key(sandbox: RunningSandbox) -> None:
     place = f"{sandbox.url}/fal/v1/models/billing-events"
     assert httpx.get(place, headers={"Authorization": "Key sandbox"}).status_code == 403
     assert httpx.get(place, headers={"Authorization": "Key sandbox:admin"}).status_code == 200
 
 
-def test_the_listing_wants_endpoints_and_shows_ended_requests_only(sandbox: RunningSandbox) -> None:
+def test_the_listing_requires_endpoints_and_shows_ended_requests_only(sandbox: RunningSandbox) -> None:
     key = {"Authorization": "Key sandbox.alone"}
     place = f"{sandbox.url}/fal/v1/models/requests/by-endpoint"
     assert httpx.get(place, headers=key).status_code == 422

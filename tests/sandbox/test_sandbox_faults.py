@@ -1,4 +1,4 @@
-"""Everything a fault script can make go wrong."""
+"""Every fault that a fault script can cause."""
 
 import io
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_a_lost_answer_is_a_closed_connection_without_a_byte(live: RunningSandbo
     assert len(books(live)["jobs"]) == (2 if operation == "submit" else 0)
 
 
-def test_a_dropped_request_is_not_carried_out(live: RunningSandbox) -> None:
+def test_a_dropped_request_has_no_effect(live: RunningSandbox) -> None:
     inject(live, {"do": "drop"}, operation="submit", times=1)
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         submit(live)
@@ -62,7 +62,7 @@ def test_a_cut_answer_promises_more_than_it_sends(live: RunningSandbox) -> None:
     assert len(books(live)["jobs"]) == 1
 
 
-def test_a_truncated_download_breaks_off_and_can_be_resumed(live: RunningSandbox) -> None:
+def test_a_truncated_download_ends_early_and_can_be_resumed(live: RunningSandbox) -> None:
     inject(live, {"do": "truncate", "share": 0.25}, times=1)
     job_id = submit(live).json()["data"]["id"]
     url = httpx.get(f"{live.url}/api/v3/predictions/{job_id}/result", headers=KEY).json()["data"]["outputs"][
@@ -103,7 +103,7 @@ async def test_an_error_after_acceptance_leaves_a_job_behind(bench: Bench, clock
     assert (await bench.books())["accounts"]["aimlapi"]["charged_micros"] == 2_000_000
 
 
-async def test_garbage_comes_with_a_job_behind_it(bench: Bench) -> None:
+async def test_a_garbage_answer_leaves_a_job_behind(bench: Bench) -> None:
     await bench.fault({}, {"do": "garbage"})
     answer = await bench.buy()
     assert answer.status_code == 200
@@ -112,7 +112,7 @@ async def test_garbage_comes_with_a_job_behind_it(bench: Bench) -> None:
     assert len((await bench.books())["jobs"]) == 1
 
 
-async def test_throttling_speaks_each_provider_s_words_or_a_gateway_s(bench: Bench) -> None:
+async def test_a_throttled_answer_has_the_providers_form_or_a_gateways(bench: Bench) -> None:
     await bench.fault({"number": 1}, {"do": "throttle", "retry_after": 7})
     await bench.fault({"number": 2}, {"do": "throttle"})
     await bench.fault({"number": 3}, {"do": "throttle", "envelope": False})
@@ -137,7 +137,7 @@ async def test_a_delay_answers_late_and_one_before_accepts_late(bench: Bench, cl
     assert [job["received_at"] - start for job in (await bench.books())["jobs"]] == [0, 65]
 
 
-async def test_polls_can_show_unknown_words_and_go_backward(bench: Bench, clock: Clock) -> None:
+async def test_polls_can_show_unknown_statuses_and_go_backward(bench: Bench, clock: Clock) -> None:
     await bench.fault({"operation": "poll", "number": 1}, {"do": "status", "word": "pondering"})
     await bench.fault({"operation": "poll", "number": 2}, {"do": "backward"})
     await bench.fault(
@@ -150,7 +150,7 @@ async def test_polls_can_show_unknown_words_and_go_backward(bench: Bench, clock:
     assert [len(state["outputs"]) for state in seen] == [0, 0, 1, 1]
 
 
-async def test_aimlapi_polls_can_show_unknown_words_and_go_backward(bench: Bench, clock: Clock) -> None:
+async def test_aimlapi_polls_can_show_unknown_statuses_and_go_backward(bench: Bench, clock: Clock) -> None:
     await bench.fault({"number": 1}, {"do": "backward"})
     await bench.fault({"number": 2}, {"do": "status", "word": "succeeded", "keep_outputs": True})
     job_id = (await bench.generate()).json()["id"]
@@ -170,7 +170,7 @@ async def test_a_stuck_job_never_ends_and_keeps_its_slot(make: Callable[..., Ben
     assert [(job["ends_at"], job["status"]) for job in jobs] == [(None, "working"), (None, "waiting")]
 
 
-async def test_a_job_can_complete_with_nothing(bench: Bench, clock: Clock) -> None:
+async def test_a_job_can_complete_without_an_output(bench: Bench, clock: Clock) -> None:
     await bench.fault({}, {"do": "empty_outputs"})
     wave, aiml = await bench.bought(), (await bench.generate()).json()["id"]
     clock.forward(8)
@@ -271,7 +271,7 @@ async def test_a_clip_can_be_black_or_frozen_or_silent_and_nothing_else(
     assert [kind for kind, is_so in found.items() if is_so] == ([flaw] if flaw else [])
 
 
-async def test_another_model_can_do_the_work(bench: Bench) -> None:
+async def test_another_model_can_serve_a_job(bench: Bench) -> None:
     await bench.fault(
         {"endpoint": SORA}, {"do": "substitute", "model": "bytedance/seedance-2.0/text-to-video"}
     )
@@ -281,7 +281,7 @@ async def test_another_model_can_do_the_work(bench: Bench) -> None:
     assert (job["endpoint"], job["fate"]["faults"]) == (SORA, ["test"])
 
 
-async def test_a_job_can_take_its_time_and_stay_off_the_lists(bench: Bench, clock: Clock) -> None:
+async def test_a_job_can_take_longer_and_stay_off_the_lists(bench: Bench, clock: Clock) -> None:
     await bench.fault({"number": 1}, {"do": "take", "seconds": 100})
     await bench.fault({"number": 1}, {"do": "unlisted", "seconds": 30})
     job_id = await bench.bought()
@@ -304,7 +304,7 @@ def rule(**fields: Any) -> FaultRule:
     return FaultRule.model_validate({"name": "test", "then": {"do": "stuck"}, **fields})
 
 
-def test_rules_pick_by_provider_endpoint_prompt_number_and_times() -> None:
+def test_rules_match_by_provider_endpoint_prompt_number_and_times() -> None:
     faults = Faults(
         [
             rule(
@@ -349,7 +349,7 @@ def test_probability_is_repeatable() -> None:
         ({"when": {"propmt": "x"}}, "propmt"),
     ],
 )
-def test_a_rule_that_means_nothing_is_refused(fields: dict[str, Any], word: str) -> None:
+def test_an_invalid_rule_is_refused(fields: dict[str, Any], word: str) -> None:
     with pytest.raises(ValidationError, match=word):
         rule(**fields)
 
@@ -367,7 +367,7 @@ async def test_the_admin_refuses_a_wrong_rule_and_clears_all(bench: Bench) -> No
     assert (await bench.buy()).status_code == 200
 
 
-def test_a_script_that_cannot_be_read_says_where(tmp_path: Path) -> None:
+def test_the_error_of_an_unreadable_script_names_the_place(tmp_path: Path) -> None:
     path = tmp_path / "faults.yaml"
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_faults(path)

@@ -1,4 +1,4 @@
-"""Replicate's own Python client runs against the sandbox unchanged, address aside."""
+"""Replicate's own Python client works with the sandbox unchanged, except for the address."""
 
 import io
 import time
@@ -29,29 +29,29 @@ def official(sandbox: RunningSandbox) -> replicate.Client:
     return replicate.Client(api_token="sandbox", base_url=f"{sandbox.url}/replicate")
 
 
-def test_it_creates_waits_and_reads(official: replicate.Client) -> None:
+def test_the_official_client_creates_waits_and_reads(official: replicate.Client) -> None:
     prediction = official.models.predictions.create(model=MODEL, input=INPUT)
     assert prediction.status == "starting"
     prediction.wait()
     assert prediction.status == "succeeded"
     assert prediction.input == INPUT
-    # a file wants the token
+    # reading a file requires the token
     assert httpx.get(str(prediction.output)).status_code == 401
     assert httpx.get(str(prediction.output), headers=KEY).content[4:8] == b"ftyp"
 
 
-def test_it_runs_a_model_by_its_name(official: replicate.Client) -> None:
+def test_the_official_client_runs_a_model_by_its_name(official: replicate.Client) -> None:
     output: Any = official.run(MODEL, input=INPUT, use_file_output=False)
     assert str(output).endswith(".mp4")
 
 
-def test_it_lists_what_still_runs_with_its_input(official: replicate.Client) -> None:
+def test_the_official_client_lists_running_predictions_with_their_input(official: replicate.Client) -> None:
     made = official.models.predictions.create(model=MODEL, input={**INPUT, "seed": 8})
     listed = {one.id: one for one in official.predictions.list()}
     assert listed[made.id].input == {**INPUT, "seed": 8}
 
 
-def test_it_reads_a_refusal(official: replicate.Client) -> None:
+def test_the_official_client_reads_a_refusal(official: replicate.Client) -> None:
     with pytest.raises(ReplicateError) as refused:
         official.models.predictions.create(model=MODEL, input={**INPUT, "duration": 99})
     assert refused.value.status == 422
@@ -65,7 +65,7 @@ def test_a_list_has_pages(sandbox: RunningSandbox, official: replicate.Client) -
     assert (len(first), first.next is not None) == (100, True)
     second = another.predictions.list(first.next)  # type: ignore[arg-type]
     assert len(second) == 1
-    # accounts do not see each other's
+    # accounts do not see each other's predictions
     assert len(official.predictions.list()) < 100
 
 
@@ -101,11 +101,11 @@ def test_an_uploaded_picture_is_the_input_of_its_own_account_only(
 ) -> None:
     file = official.files.create(io.BytesIO(png(1280, 720)), filename="boat.png")
     assert (file.content_type, file.size) == ("image/png", len(png(1280, 720)))
-    # it is read with the token alone, and what is read is not the picture
+    # the token alone reads the file's description, which is not the picture
     assert httpx.get(file.urls["get"]).status_code == 401
     assert official.files.get(file.id).checksums == file.checksums
 
-    # its client uploads a picture by itself
+    # replicate's client uploads a picture by itself
     output: Any = official.run(
         MODEL, input={**INPUT, "image": io.BytesIO(png(640, 480))}, use_file_output=False
     )
@@ -115,7 +115,7 @@ def test_an_uploaded_picture_is_the_input_of_its_own_account_only(
         stranger.models.predictions.create(model=MODEL, input={**INPUT, "image": file.urls["get"]})
 
 
-def test_a_file_is_gone_after_its_hour() -> None:
+def test_a_file_is_gone_after_an_hour() -> None:
     from starlette.testclient import TestClient
 
     from resources.sandbox import create_app

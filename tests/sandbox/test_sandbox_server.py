@@ -1,4 +1,4 @@
-"""The sandbox as a process, what it remembers, and who may ask it about itself."""
+"""The sandbox as a process, its stored state, and who may read its books."""
 
 import json
 import signal
@@ -64,7 +64,7 @@ def test_the_command_serves_until_sigterm_and_a_killed_one_forgets_nothing(tmp_p
 
 
 @pytest.mark.slow
-def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_wrong_setting_is_an_error_in_one_line(tmp_path: Path) -> None:
     wrong = tmp_path / "faults.yaml"
     wrong.write_text("faults: [{name: x, then: {do: explode}}]")
     for arguments, word in ((["--spread", "2"], "--spread"), (["--faults", str(wrong)], "faults.0.then")):
@@ -119,7 +119,7 @@ async def test_the_books_hold_every_request_and_job(bench: Bench, clock: Clock) 
     expected = {"id": job_id, "provider": "aimlapi", "submission_id": "sub-1", "polls": 2, "fetches": 1}
     assert {key: job[key] for key in expected} == expected
     assert (job["status"], job["charged_micros"]) == ("done", 2_000_000)
-    assert "sandbox" not in json.dumps(books["requests"]), "the key is in the books"
+    assert "sandbox" not in json.dumps(books["requests"]), "the books must not contain the key"
 
 
 async def test_the_admin_answers_this_machine_only(bench: Bench) -> None:

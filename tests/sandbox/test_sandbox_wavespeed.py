@@ -1,4 +1,4 @@
-"""WaveSpeed's side, as its pages say and as its own client expects."""
+"""WaveSpeed's side, by its pages and by the expectations of its own client."""
 
 import asyncio
 import hashlib
@@ -95,7 +95,7 @@ def test_an_upload_with_the_key_or_other_headers_is_refused(live: RunningSandbox
     assert httpx.get(url).content == b"abc"
 
 
-async def test_a_job_goes_from_created_over_processing_to_completed(
+async def test_a_job_is_created_then_processing_then_completed(
     make: Callable[..., Bench], clock: Clock
 ) -> None:
     bench = make(slots=1, job_seconds=10)
@@ -193,7 +193,7 @@ async def test_unknown_keys_are_dropped_and_the_default_is_billed(bench: Bench) 
     assert job["charged_micros"] == 1_200_000
 
 
-async def test_what_is_not_a_request_is_refused(bench: Bench) -> None:
+async def test_an_invalid_request_is_refused(bench: Bench) -> None:
     url = f"/api/v3/{SORA}"
     assert (await bench.client.post(url, content=b"[1]")).json() == {"error": "invalid request body"}
     assert (await bench.client.post(url, content=b"{")).status_code == 400
@@ -250,7 +250,7 @@ async def test_a_price_for_part_of_the_inputs_is_the_base_price(bench: Bench) ->
         assert price.json()["data"]["price"] == 1.2
 
 
-async def test_money_goes_at_once_and_a_failure_is_refunded_later(
+async def test_a_job_is_charged_at_once_and_a_failure_refunded_later(
     make: Callable[..., Bench], clock: Clock
 ) -> None:
     bench = make(balance_usd=1, refund_seconds=100)
@@ -364,7 +364,7 @@ async def handed_in(bench: Bench, name: str, data: bytes) -> str:
         ((900, 600), "1080p", [1536, 1024]),
     ],
 )
-async def test_the_frame_follows_an_image_that_was_handed_in(
+async def test_the_frame_follows_an_uploaded_image(
     bench: Bench, clock: Clock, size: tuple[int, int], resolution: str, frame: list[int]
 ) -> None:
     url = await handed_in(bench, "hill.png", png(*size))
@@ -379,7 +379,7 @@ async def test_the_frame_follows_an_image_that_was_handed_in(
         assert [video.width, video.height] == frame
 
 
-async def test_a_file_that_is_not_there_or_is_no_image_is_refused(bench: Bench) -> None:
+async def test_a_missing_file_or_a_file_that_is_no_image_is_refused(bench: Bench) -> None:
     url = await handed_in(bench, "hill.png", b"DB_PASSWORD=hunter2")
     for image in (url, f"{bench.client.base_url}/uploads/{'0' * 32}/a.png"):
         body = {"image": image, "prompt": "it moves"}
@@ -403,7 +403,7 @@ async def test_too_many_submits_in_a_minute_are_refused(make: Callable[..., Benc
     assert (await bench.buy()).status_code == 200
 
 
-async def test_models_carry_their_schema(bench: Bench) -> None:
+async def test_models_are_listed_with_their_schema(bench: Bench) -> None:
     models = {m["model_id"]: m for m in (await bench.client.get("/api/v3/models")).json()["data"]}
     assert set(models) == set(load_endpoints()["wavespeed"])
     schema = models[PRO]["api_schema"]["api_schemas"][0]["request_schema"]
@@ -412,7 +412,7 @@ async def test_models_carry_their_schema(bench: Bench) -> None:
 
 
 class Hook:
-    """A webhook's receiver: refuses the first call, takes the second."""
+    """A webhook's receiver: it refuses the first call and accepts the second."""
 
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
@@ -446,7 +446,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
     receiver.server.server_close()
 
 
-def test_a_webhook_is_signed_and_tried_again_until_it_is_taken(live: RunningSandbox, hook: Hook) -> None:
+def test_a_webhook_is_signed_and_repeated_until_it_is_accepted(live: RunningSandbox, hook: Hook) -> None:
     url = f"{live.url}/api/v3/{SORA}"
     httpx.post(url, params={"webhook": hook.url}, json={"prompt": "a hill"}, headers=KEY).raise_for_status()
     assert hook.taken.wait(60)
@@ -461,7 +461,7 @@ def test_a_webhook_is_signed_and_tried_again_until_it_is_taken(live: RunningSand
     assert headers["webhook-signature"] == f"v3,{expected}"
 
 
-def test_a_webhook_that_was_due_while_the_sandbox_was_down_comes_after_the_restart(
+def test_a_webhook_that_was_due_while_the_sandbox_was_down_is_sent_after_the_restart(
     hook: Hook, tmp_path: Path, clock: Clock
 ) -> None:
     settings = SandboxSettings(state_path=tmp_path, spread=0)
@@ -492,11 +492,11 @@ def test_no_webhook_leaves_this_machine(
     assert set(called) == {hook.url}
 
 
-async def test_an_answer_to_a_submit_takes_as_long_as_is_set(make: Callable[..., Bench]) -> None:
+async def test_an_answer_to_a_submit_takes_the_configured_time(make: Callable[..., Bench]) -> None:
     bench = make(post_seconds=0.2)
     began = time.monotonic()
     submit = asyncio.create_task(bench.bought())
-    while not bench.app.state.workshop.books.jobs():  # noqa: ASYNC110 - the books tell nobody
+    while not bench.app.state.workshop.books.jobs():  # noqa: ASYNC110 - the books have no event to wait for
         await asyncio.sleep(0.01)
     assert not submit.done(), "a job exists before its submit is answered"
     await bench.poll(await submit)

@@ -1,4 +1,4 @@
-"""A series' cast and its fallbacks: what is declared, what it becomes, and mistakes in their place."""
+"""A series' cast and fallbacks: their declarations, the resulting requests, and mistakes in their place."""
 
 import datetime as dt
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_each_fallback_is_rendered_and_checked_like_the_clip_itself(tmp_path):
     assert hero.accounts == {"wavespeed", "aimlapi"}
 
 
-def test_fallbacks_do_not_change_what_the_clip_is(tmp_path):
+def test_fallbacks_do_not_change_the_fingerprint(tmp_path):
     with_them = load(tmp_path, CITY).render(load(tmp_path, CITY).find("city-hero"))
     without = load(tmp_path, CITY.split("fallback:", maxsplit=1)[0])
     assert without.render(without.find("city-hero")).fingerprint == with_them.fingerprint
@@ -119,7 +119,7 @@ def test_a_mistake_in_a_fallback_names_its_place(tmp_path, wrong, right, says):
     assert [found for found in problems(declarations) if says in found], problems(declarations)
 
 
-def test_a_living_series_with_a_retired_fallback_is_told_before_it_is_needed(tmp_path):
+def test_a_retired_fallback_is_reported_before_it_is_needed(tmp_path):
     text = CITY.replace(
         "openai/sora-2/text-to-video\nallow_retired: true", "bytedance/seedance-2.0/text-to-video"
     )
@@ -136,7 +136,7 @@ def test_a_living_series_with_a_retired_fallback_is_told_before_it_is_needed(tmp
         ("openai/sora-2-t2v\n    provider: aimlapi\n    parameters: {duration: 8}", "bytedance/seedance-2.0/text-to-video", 12),
     ],
 )  # fmt: skip
-def test_a_fallback_that_buys_what_has_just_failed_is_refused(tmp_path, wrong, right, line):
+def test_a_fallback_that_repeats_the_failed_request_is_refused(tmp_path, wrong, right, line):
     assert wrong in CITY
     (found,) = problems(load(tmp_path, CITY.replace(wrong, right, 1)))
     assert (
@@ -146,7 +146,7 @@ def test_a_fallback_that_buys_what_has_just_failed_is_refused(tmp_path, wrong, r
     assert "max_attempts" in found
 
 
-def test_a_fallback_to_the_same_endpoint_with_other_parameters_is_one(tmp_path):
+def test_a_fallback_to_the_same_endpoint_with_other_parameters_is_allowed(tmp_path):
     text = CITY.replace(
         "  - endpoint: bytedance/seedance-2.0/text-to-video\n",
         "  - {endpoint: openai/sora-2/text-to-video, parameters: {duration: 8}}\n",
@@ -157,7 +157,7 @@ def test_a_fallback_to_the_same_endpoint_with_other_parameters_is_one(tmp_path):
 # Cast
 
 
-def test_each_clip_shows_its_own_cast(tmp_path):
+def test_each_clip_has_its_own_cast(tmp_path):
     declarations = load(tmp_path, CAST)
     assert problems(declarations) == []
     both, one, nobody = map(declarations.render, declarations.series["city"].clips())
@@ -181,7 +181,7 @@ def test_a_clip_whose_character_was_not_made_is_refused_and_the_others_are_not(t
     )
 
 
-def test_a_character_that_has_changed_since_it_was_made_is_not_shown_as_it_was(tmp_path):
+def test_a_clip_with_a_character_that_has_changed_since_it_was_made_is_refused(tmp_path):
     load(tmp_path, CAST)
     declarations = load(tmp_path, CAST)
     old = declarations.made()
@@ -191,9 +191,9 @@ def test_a_character_that_has_changed_since_it_was_made_is_not_shown_as_it_was(t
         changed.render(changed.find("city-both"))
 
 
-def test_nobody_asks_which_characters_there_are_for_a_clip_without_a_cast(tmp_path):
+def test_a_clip_without_a_cast_needs_no_list_of_characters(tmp_path):
     def never() -> dict[str, Made]:
-        raise AssertionError("the ledger was asked")
+        raise AssertionError("the ledger was queried")
 
     load(tmp_path, CAST)
     declarations = load_series(tmp_path, CATALOGUE, made=never)
@@ -232,7 +232,7 @@ def test_a_fallback_without_characters_buys_the_clip_without_its_cast(tmp_path):
     assert any("city.yaml:5: cast: " in one and "in the fallback to bytedance" in one for one in found), found
 
 
-def test_a_fallback_of_another_provider_is_told_how_to_do_without_characters(tmp_path):
+def test_the_error_of_a_fallback_at_another_provider_says_how_to_leave_the_characters_out(tmp_path):
     text = CAST + "fallback: [{endpoint: openai/sora-2-t2v, provider: aimlapi}]\n"
     found, joe = problems(load(tmp_path, text))
     assert "found 'joe'" in joe
@@ -250,7 +250,7 @@ def test_a_character_becomes_a_request(tmp_path):
     assert request.price_micros == 1000
 
 
-def test_a_character_may_be_a_film_of_the_data_folder(tmp_path):
+def test_a_character_may_be_made_from_a_film_in_the_data_folder(tmp_path):
     put(tmp_path, "characters/mara.mp4", mp4(seconds=3))
     found = load(tmp_path, CAST, mara=MARA.replace("https://example.com/", "characters/")).characters.found[
         "mara"
@@ -274,7 +274,7 @@ def test_a_character_may_be_a_film_of_the_data_folder(tmp_path):
         ("allow_retired: true", "endpoint: x", "mara.yaml:3: endpoint: found 'x', allowed: "),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_character_names_its_place_and_is_told_where_it_is_missed(
+def test_a_mistake_in_a_character_names_its_place_and_is_also_reported_where_it_is_cast(
     tmp_path, wrong, right, says
 ):
     declarations = load(tmp_path, CAST, made=(), mara=MARA.replace(wrong, right))

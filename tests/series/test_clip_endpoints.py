@@ -1,4 +1,4 @@
-"""A clip that names its own endpoint, account or fallbacks: a mixed day is one series."""
+"""A clip may name its own endpoint, account or fallbacks: one series covers a mixed day."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def load(folder: Path, text: str) -> Declarations:
 
 
 def rendered(folder: Path, text: str) -> dict[str, list[tuple[str, str, int | None]]]:
-    """Of each clip: what it is bought from, then its fallbacks; account, endpoint and price."""
+    """By clip: its endpoint, then its fallbacks, each with account, endpoint and price."""
     found = load(folder, text)
     assert found.problems == []
     requests = map(found.render, found.series["day"].clips())
@@ -68,7 +68,7 @@ def test_each_clip_has_the_endpoint_price_and_fallbacks_that_it_names(tmp_path):
     }
 
 
-def test_a_clip_that_names_nothing_keeps_its_fingerprints(tmp_path):
+def test_a_clip_without_its_own_endpoint_keeps_its_fingerprints(tmp_path):
     mixed = load(tmp_path, DAY)
     plain = mixed.render(mixed.find("day-plain"))
     before = load(tmp_path, DAY.split("  - name: fine", maxsplit=1)[0])
@@ -76,7 +76,7 @@ def test_a_clip_that_names_nothing_keeps_its_fingerprints(tmp_path):
     was = before.render(before.find("day-plain"))
     assert was == plain
     assert (was.fingerprint, was.order_fingerprint) == (plain.fingerprint, plain.order_fingerprint)
-    # as they were before clips could name an endpoint: another value would buy every delivered clip again
+    # the values from before clips could name an endpoint: others would buy every delivered clip again
     assert was.fingerprint == "5239b4d95095f0c06894a12a76a4c5dfc97172fb411540ecdbfea654d5caaab7"
     assert was.order_fingerprint == "4d53cae3159955c4a89409e04f367925ea594f24446bb4dca71315f3e5437f10"
 
@@ -108,7 +108,7 @@ def test_a_series_account_holds_for_a_clip_of_the_same_provider_and_a_clip_may_n
         ("allow_retired: true\n", "", "day.yaml:6: fallback[0].endpoint: found 'openai/sora-2-t2v' - is retired"),
     ],
 )  # fmt: skip
-def test_a_mistake_of_a_clip_names_its_place_and_keeps_the_series_out(tmp_path, wrong, right, says):
+def test_a_mistake_of_a_clip_names_its_place_and_excludes_the_series(tmp_path, wrong, right, says):
     assert DAY.count(wrong) == 1
     declarations = load(tmp_path, DAY.replace(wrong, right))
     assert [found for found in map(str, declarations.problems) if says in found], declarations.problems
@@ -116,7 +116,7 @@ def test_a_mistake_of_a_clip_names_its_place_and_keeps_the_series_out(tmp_path, 
 
 
 def test_an_endpoint_that_retires_stops_only_the_clips_that_use_it(tmp_path):
-    """Declarations are kept while a run lasts, and an endpoint may retire in between."""
+    """Declarations live as long as a run, and an endpoint may retire meanwhile."""
     text = DAY.replace("  - name: plain\n", "  - name: own\n    fallback: []\n")
     declarations = load(tmp_path, text.replace("fallback:\n  - endpoint: openai/sora-2-t2v\n", "", 1))
     series = declarations.series["day"]

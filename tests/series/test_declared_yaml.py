@@ -1,4 +1,4 @@
-"""The strict YAML reader: what it refuses, where, and what plain words mean."""
+"""The strict YAML reader: what it refuses, and where, and the meaning of plain words."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_plain_words_mean_what_people_expect(text, value):
         ("\ta: 1", 1, "a tab is not allowed"),
     ],
 )
-def test_what_is_not_allowed_is_refused_where_it_stands(text, line, says):
+def test_forbidden_yaml_is_refused_with_its_line(text, line, says):
     with pytest.raises(ProblemsError) as refused:
         parse_document(text, FILE)
     (problem,) = refused.value.problems
@@ -75,7 +75,7 @@ def test_what_is_not_allowed_is_refused_where_it_stands(text, line, says):
     assert says in str(problem)
 
 
-def test_a_lone_surrogate_never_gets_in():
+def test_a_lone_surrogate_is_refused():
     with pytest.raises(ProblemsError):
         parse_document('a: "\\ud800"', FILE)
 
@@ -99,7 +99,7 @@ def test_a_missing_file_is_a_problem_and_no_traceback(tmp_path):
         read_document(tmp_path / "no.yaml")
 
 
-def test_a_folder_where_a_file_is_expected_says_so(tmp_path):
+def test_a_folder_in_place_of_a_file_is_a_problem(tmp_path):
     with pytest.raises(ProblemsError, match="cannot be read: it is a folder, and a file is expected here"):
         read_document(tmp_path)
 

@@ -58,7 +58,7 @@ def request(folder: Path, text: str, clip: str = "hero") -> ClipRequest:
     return declarations.render(declarations.series["city"].clip(clip))
 
 
-def test_a_series_buys_its_draft_and_carries_the_finish(tmp_path: Path) -> None:
+def test_a_series_buys_its_draft_and_the_request_carries_the_finish(tmp_path: Path) -> None:
     made = request(tmp_path, SAME_DIRECTION, "wide")
     assert made.is_draft
     assert (made.body["duration"], made.body["aspect_ratio"], made.fallbacks) == ("4", "21:9", ())
@@ -73,7 +73,7 @@ def test_a_series_buys_its_draft_and_carries_the_finish(tmp_path: Path) -> None:
     assert [choice.endpoint for choice in finish.fallbacks] == ["bytedance/seedance-2.5/text-to-video"]
     assert finish.price_micros == usd("3.034")
     straight = request(tmp_path, SAME_DIRECTION[: SAME_DIRECTION.index("draft:")], "wide")
-    assert finish.fingerprint == straight.fingerprint, "a series that goes straight later finds the finish"
+    assert finish.fingerprint == straight.fingerprint, "a series without drafts later reuses the finish"
 
 
 @pytest.mark.parametrize(("seed", "sent"), [(7, 7), (None, None), (2**40, None)])
@@ -94,7 +94,7 @@ def test_a_declared_seed_is_not_replaced(tmp_path: Path) -> None:
     assert finish.body["seed"] == 5
 
 
-def test_a_draft_of_the_same_shot_is_what_its_provider_finishes(tmp_path: Path) -> None:
+def test_a_draft_of_the_same_shot_is_finished_by_its_provider(tmp_path: Path) -> None:
     made = request(tmp_path, SAME_SHOT)
     assert (made.body["draft"], made.body["resolution"], made.takes) == (True, "480p", 3)
     assert made.price_micros == usd("1.764")
@@ -108,7 +108,7 @@ def test_a_draft_of_the_same_shot_is_what_its_provider_finishes(tmp_path: Path) 
         8,
         "9:16",
     )
-    assert finish.prompt == made.prompt == "A street.", "it is shown, and not sent"
+    assert finish.prompt == made.prompt == "A street.", "the prompt is shown, and not sent"
     other = made.finishing("draft-2", draft_id="d-8", seed=3)
     assert other is not None
     assert other.fingerprint != finish.fingerprint
@@ -178,7 +178,7 @@ def test_a_finish_begins_with_the_first_frame_of_its_draft(tmp_path: Path) -> No
     assert "image" not in made.body
     assert made.finish is not None
     assert made.finish.first_frame
-    assert made.finishing("draft-1", draft_id=None, seed=3) is None, "without the picture nothing is bought"
+    assert made.finishing("draft-1", draft_id=None, seed=3) is None, "without the picture no finish is bought"
     frame = FileReference("frames/city-hero/a.png", "a" * 64, is_in_bucket=True)
     finish = made.finishing("draft-1", draft_id=None, seed=3, first_frame=frame)
     assert finish is not None
@@ -229,7 +229,7 @@ def bought_earlier(draft: ClipRequest, price: int) -> ClipRequest:
 
 
 @pytest.mark.parametrize("text", [SAME_DIRECTION, SAME_SHOT])
-def test_a_finish_has_the_price_of_today_whenever_its_draft_was_bought(tmp_path: Path, text: str) -> None:
+def test_a_finish_has_the_present_price_whenever_its_draft_was_bought(tmp_path: Path, text: str) -> None:
     declarations = load(tmp_path, text)
     draft = declarations.render(declarations.series["city"].clip("hero"))
     earlier = bought_earlier(draft, usd("0.01"))
@@ -238,7 +238,7 @@ def test_a_finish_has_the_price_of_today_whenever_its_draft_was_bought(tmp_path:
     assert declarations.renewed(earlier) == draft
 
 
-def test_a_request_and_its_fallbacks_have_the_prices_of_today(tmp_path: Path) -> None:
+def test_a_request_and_its_fallbacks_have_the_present_prices(tmp_path: Path) -> None:
     declarations = load(tmp_path, SAME_DIRECTION[: SAME_DIRECTION.index("draft:")])
     made = declarations.render(declarations.series["city"].clip("wide"))
     ways = [way.model_copy(update={"price_micros": usd("0.01")}) for way in made.fallbacks]
@@ -247,7 +247,7 @@ def test_a_request_and_its_fallbacks_have_the_prices_of_today(tmp_path: Path) ->
     assert declarations.renewed(earlier) == made
 
 
-def test_a_finish_that_is_in_no_catalogue_any_more_keeps_its_price(tmp_path: Path) -> None:
+def test_a_finish_that_has_left_the_catalogue_keeps_its_price(tmp_path: Path) -> None:
     declarations = load(tmp_path, SAME_SHOT)
     earlier = bought_earlier(declarations.render(declarations.series["city"].clip("hero")), usd("0.01"))
     assert replace(declarations, catalogue=Catalogue([])).renewed(earlier) == earlier

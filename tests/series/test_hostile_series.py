@@ -1,6 +1,6 @@
 """No series, however wrong or hostile, becomes a request that its page does not allow, hangs, or reads outside `data/`.
 
-What a page allows is asked of the sandbox's own table, which was written from the pages apart from the catalogue.
+The sandbox's own table says what a page allows; it was written from the pages, independently of the catalogue.
 """
 
 import json
@@ -85,7 +85,7 @@ def load(data: Path, text: str) -> Declarations:
 
 
 def check(data: Path, text: str) -> list[ClipRequest]:
-    """Load a file as the product does, hold everything that could be bought against the pages; returns that."""
+    """Load a file as the product does, compare every possible purchase with the pages, and return the purchases."""
     started = time.process_time()
     with opened_files() as opened:
         declarations = load(data, text)
@@ -119,7 +119,7 @@ def allowed_by_the_page(way: ClipRequest | Choice) -> None:
     ]
     assert body.keys() <= page.parameters.keys()
     read = page.read(body)
-    # everything is explicit: the page's defaults, which cost money, decide nothing
+    # every parameter is explicit: the page's defaults, which cost money, decide nothing
     assert {name for name, value in read.items() if value is not None} <= body.keys()
     assert body["prompt"].strip()
     json.dumps(way.model_dump(mode="json"), allow_nan=False)
@@ -221,11 +221,11 @@ USUAL = st.fixed_dictionaries(
 
 @settings(max_examples=examples(300))
 @given(series=USUAL)
-def test_a_series_that_is_nearly_right_becomes_only_what_its_page_allows(house, series):
+def test_an_almost_valid_series_becomes_only_requests_its_page_allows(house, series):
     check(house, json.dumps(series))
 
 
-def test_the_check_itself_sees_requests_files_and_secrets(house):
+def test_the_check_itself_notices_requests_files_and_secrets(house):
     right = {
         "name": "a",
         "endpoint": "openai/sora-2/text-to-video",
@@ -295,7 +295,7 @@ def test_no_file_outside_the_data_folder_is_ever_read(house, file):
     assert all(request.body["image"].startswith(("https://", "http://")) for request in requests)
 
 
-def test_the_longest_prompt_there_is_is_still_bounded(house):
+def test_the_longest_possible_prompt_is_still_bounded(house):
     text = (
         HEAD
         + "prompt: {scene: ['{{ x }}{{ x }}', '{{ x }}']}\nvariables: {x: "
@@ -310,8 +310,8 @@ def test_the_longest_prompt_there_is_is_still_bounded(house):
 @pytest.mark.parametrize(
     "escape", [r"\x1b[2J", r"\ud800", r"\x00", r"\x9b", r"\u202e", r"\uffff", r"\N{NULL}"]
 )
-def test_an_escape_of_a_template_does_not_go_round_the_rule_of_the_file(house, escape):
-    """Wherever it is written, and also where only one date's variable chooses it."""
+def test_an_escape_in_a_template_does_not_evade_the_rule_for_files(house, escape):
+    """This holds wherever the escape is written, and also if only one date's variable chooses it."""
     hostile = (
         f"{{{{ '{escape}' }}}} a hill",
         f"{{{{ x|default('{escape}') }}}}",
@@ -326,7 +326,7 @@ def test_an_escape_of_a_template_does_not_go_round_the_rule_of_the_file(house, e
             assert said[0].isprintable()
 
 
-def test_a_prompt_that_renders_to_what_no_file_may_hold_names_series_clip_file_and_field(house):
+def test_the_error_of_a_prompt_with_forbidden_characters_names_series_clip_file_and_field(house):
     declarations = load(house, HEAD + "prompt: 'a {{ x }}'\nvariables: {x: b}\nclips: [{name: one}]\n")
     series = declarations.series["a"]
     (clip,) = series.clips()

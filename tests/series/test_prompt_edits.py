@@ -1,4 +1,4 @@
-"""Other words for single clips, from `data/edits/`: read strictly, rendered like everything declared, and never lost in silence."""
+"""Edited words of single clips, from `data/edits/`: read strictly, rendered like everything declared, and never lost unnoticed."""
 
 from pathlib import Path
 
@@ -101,15 +101,15 @@ def test_without_the_edit_the_series_words_come_back(tmp_path: Path) -> None:
         ("bay", edits("  bay-dawn:\n    prompt: Fog.\n    by: mara\n    at: yesterday\n"), "a time with its zone"),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_told_and_keeps_only_its_own_series_out(
+def test_a_bad_file_is_reported_and_excludes_only_its_own_series(
     tmp_path: Path, name: str, text: str, says: str
 ) -> None:
     declared = load(tmp_path, **{name: text})
     assert says in "\n".join(map(str, declared.problems)).replace(f"{tmp_path}/", "")
-    assert set(declared.series) == {"bay", "city"} - {name}, "nothing is bought with words that nobody meant"
+    assert set(declared.series) == {"bay", "city"} - {name}, "nothing is bought with unintended words"
 
 
-def test_words_that_the_model_refuses_are_told_in_the_file_of_the_edit(tmp_path: Path) -> None:
+def test_words_that_the_model_refuses_are_reported_in_the_file_of_the_edit(tmp_path: Path) -> None:
     load(tmp_path)
     plain = PLAIN.replace("bytedance/seedance-2.0/text-to-video", "wan/v2.6/text-to-video")
     (tmp_path / "series" / "bay.yaml").write_text(plain)
@@ -119,7 +119,7 @@ def test_words_that_the_model_refuses_are_told_in_the_file_of_the_edit(tmp_path:
     assert "at most 800" in str(problem)
 
 
-def test_a_file_of_no_series_is_told(tmp_path: Path) -> None:
+def test_a_file_without_a_series_is_reported(tmp_path: Path) -> None:
     declared = load(tmp_path, citty=edits(f"  {HERO}:\n    prompt: Fog.\n    {SIGNED}"))
     (problem,) = declared.problems
     assert "citty.yaml: no series has this file's name; did you mean 'city'?" in str(problem)
@@ -127,7 +127,7 @@ def test_a_file_of_no_series_is_told(tmp_path: Path) -> None:
     (tmp_path / "series" / "bay.yaml").write_text("name: [")
     (tmp_path / "edits" / "citty.yaml").rename(tmp_path / "edits" / "bay.yaml")
     (only,) = load_series(tmp_path, CATALOGUE).problems
-    assert "series/bay.yaml" in str(only), "the series of the file is not known, and that is told once"
+    assert "series/bay.yaml" in str(only), "the file's series is not known, which is reported once"
 
 
 def test_an_edit_outside_of_the_data_folder_is_not_read(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_an_edit_outside_of_the_data_folder_is_not_read(tmp_path: Path) -> None:
     assert "is a link to a file outside" in str(load_series(data, CATALOGUE).problems[0])
 
 
-def test_what_the_series_says_by_now_is_shown_beside_what_was_replaced(tmp_path: Path) -> None:
+def test_the_series_present_words_are_shown_beside_the_replaced_ones(tmp_path: Path) -> None:
     text = edits(
         f"  {HERO}:\n    prompt: {{camera: A pan., scene: Night.}}\n    {SIGNED}    instead_of: {{camera: Handheld., scene: ''}}\n"
     )
@@ -167,7 +167,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
 
 @given(text=WORDS, other=WORDS, who=WORDS)
 @settings(max_examples=examples(300), deadline=None)
-def test_what_is_written_reads_back_or_is_refused(text: str, other: str, who: str) -> None:
+def test_a_written_edit_reads_back_unchanged_or_is_refused(text: str, other: str, who: str) -> None:
     said = EditDeclaration(
         prompt=PromptFields(camera=text, dialogue=[text, other]),
         by=who,
@@ -193,7 +193,7 @@ def test_ordinary_words_are_kept_as_they_are(text: str) -> None:
     assert read.of_clips["bay-dawn"].declared.prompt == text
 
 
-def test_a_file_is_replaced_whole_and_goes_with_its_last_edit(tmp_path: Path) -> None:
+def test_a_file_is_replaced_as_a_whole_and_removed_with_its_last_edit(tmp_path: Path) -> None:
     file = tmp_path / "edits" / "bay.yaml"
     write_edits(tmp_path, file, "clips: {}\n")
     assert [one.name for one in file.parent.iterdir()] == ["bay.yaml"]

@@ -1,4 +1,4 @@
-"""Prompt templates: what they can do, what they refuse, and that no template can grow or hang."""
+"""Prompt templates: what they can do, what they refuse, and that none can grow without bound or hang."""
 
 import contextlib
 import copy
@@ -96,7 +96,7 @@ def test_a_template_renders(template, prompt):
         ("x" * (MAX_TEMPLATE + 1), "is longer than 20000 characters"),
     ],
 )
-def test_what_a_prompt_may_not_use_is_refused_before_it_runs(template, says):
+def test_forbidden_parts_of_a_template_are_refused_before_it_runs(template, says):
     with pytest.raises(PromptError) as refused:
         PromptTemplate(template)
     assert says in str(refused.value)
@@ -112,7 +112,7 @@ def test_what_a_prompt_may_not_use_is_refused_before_it_runs(template, says):
         ("{{ x|default('a') }}{{ x }}", "'x' is undefined"),
     ],
 )
-def test_what_cannot_be_rendered_says_why(template, says):
+def test_a_failed_rendering_gives_its_reason(template, says):
     with pytest.raises(PromptError) as refused:
         render(template)
     assert says in str(refused.value)
@@ -142,7 +142,7 @@ def test_many_long_variables_end_at_the_cap():
 
 @settings(max_examples=examples(200))
 @given(st.text(alphabet="{}%#-+*~|()[].,:'\"= \nabcity019_ifnotelsr", max_size=200))
-def test_any_text_is_a_template_that_renders_briefly_or_a_problem(text):
+def test_any_text_is_a_quickly_rendered_template_or_a_problem(text):
     started = time.process_time()
     with contextlib.suppress(PromptError):
         assert len(render(text)) <= MAX_PROMPT
@@ -186,15 +186,15 @@ def test_a_number_reaches_the_prompt_as_its_file_writes_it(written: str) -> None
 
 
 @pytest.mark.parametrize("written", ["True", "FALSE", "Null", "NULL"])
-def test_a_word_that_may_be_text_or_a_truth_value_is_asked_about(written: str) -> None:
+def test_a_word_that_may_be_text_or_a_truth_value_is_a_problem(written: str) -> None:
     with pytest.raises(ProblemsError, match=rf"{written} is ambiguous: write {written.lower()}, or put text"):
         parse_document(f"sign: {written}", Path("words.yaml"))
     assert parse_document(f"sign: '{written}'", Path("words.yaml")).value == {"sign": written}
 
 
 @given(st.characters(codec=None))
-def test_a_rendered_prompt_holds_only_what_a_file_may_hold(char: str) -> None:
-    """Whatever came into a variable: the same rule as for what stands in the file."""
+def test_a_rendered_prompt_contains_only_characters_that_a_file_may_contain(char: str) -> None:
+    """Whatever a variable contains: the same rule as for the file's text."""
     refused = ""
     with contextlib.suppress(UnicodeError):
         try:
@@ -206,7 +206,7 @@ def test_a_rendered_prompt_holds_only_what_a_file_may_hold(char: str) -> None:
 
 @pytest.mark.parametrize("text", ["Dawn over {place}", "Dawn over ${place}.", "{{ sky }}\nover { place }"])
 def test_a_variable_in_single_braces_is_refused_and_not_sent_as_written(text):
-    """It was bought with the braces in the prompt."""
+    """Such a prompt was once bought with the braces in it."""
     with pytest.raises(
         PromptError, match=r"\{place\} would be sent as it is written; a variable is written \{\{ place \}\}"
     ) as refused:

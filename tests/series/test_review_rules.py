@@ -1,4 +1,4 @@
-"""The reasons to reject a take and people's rights, as a team writes them."""
+"""The reasons to reject a take and people's rights, as a team declares them."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from resources.errors import ConfigurationError
 from resources.series.review_rules import DEFAULT_REASONS, Right, load_review_rules
 
 
-def test_without_a_file_there_are_reasons_and_others_may_only_look(tmp_path: Path) -> None:
+def test_without_a_file_there_are_default_reasons_and_others_may_only_look(tmp_path: Path) -> None:
     rules = load_review_rules(tmp_path)
     assert tuple(rules.reasons) == DEFAULT_REASONS
     assert rules.right_of("anybody") is Right.LOOK
 
 
-def test_a_team_writes_its_own(tmp_path: Path) -> None:
+def test_a_team_declares_its_own_reasons_and_rights(tmp_path: Path) -> None:
     (tmp_path / "review.yaml").write_text(
         "reasons:\n  - {name: off-brand, letter: o, title: Off brand}\npeople:\n  mara: buy\n  '*': judge\n"
     )

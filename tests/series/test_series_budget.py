@@ -1,4 +1,4 @@
-"""The budget of a series: amounts as people write them, and what becomes of them."""
+"""The budget of a series: amounts as people write them, and the resulting caps."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_an_amount_is_read_as_it_is_written(tmp_path: Path, amount: str) -> None
     assert caps(load(tmp_path, f"{{per_day: {amount}}}")) == Caps(per_day=usd("12.50"))
 
 
-def test_every_period_has_its_own(tmp_path: Path) -> None:
+def test_every_period_has_its_own_cap(tmp_path: Path) -> None:
     declarations = load(tmp_path, "{per_run: 1, per_day: 0.1, per_month: 30, total: 100}")
     assert caps(declarations) == Caps(per_run=usd(1), per_day=usd("0.10"), per_month=usd(30), total=usd(100))
 
@@ -44,7 +44,7 @@ def test_every_period_has_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "amount", ["-1", "true", "ten", "$10", ".nan", ".inf", "1e99", "[1]", '""', "0.0000001"]
 )
-def test_what_is_no_amount_is_refused_in_its_place(tmp_path: Path, amount: str) -> None:
+def test_an_invalid_amount_is_refused_in_its_place(tmp_path: Path, amount: str) -> None:
     (problem,) = load(tmp_path, f"{{per_day: {amount}}}").problems
     assert "city.yaml:6" in str(problem)
     assert "budget.per_day" in str(problem)
@@ -56,7 +56,7 @@ def test_an_unknown_period_is_refused_with_the_nearest(tmp_path: Path) -> None:
     assert "per_day" in str(problem)
 
 
-def test_a_budget_does_not_change_what_the_clip_is(tmp_path: Path) -> None:
+def test_a_budget_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     declarations = load(tmp_path, "{per_day: 1}")
     (clip,) = declarations.series["city"].clips()
     request = declarations.render(clip)

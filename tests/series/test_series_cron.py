@@ -1,4 +1,4 @@
-"""Cron expressions: what passes here, Dagster accepts; what makes no sense is refused with the reason."""
+"""Cron expressions: Dagster accepts all that pass here; invalid ones are refused with the reason."""
 
 import datetime as dt
 import zoneinfo
@@ -66,7 +66,7 @@ def test_a_cron_expression_that_dagster_runs_is_accepted(cron):
         ("0 0 * * " + "1," * 200 + "1", "needs five fields"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(cron, says):
+def test_an_invalid_cron_expression_is_refused_with_the_reason(cron, says):
     assert says in (cron_mistake(cron) or "")
 
 
@@ -80,7 +80,7 @@ CRON = st.one_of(
 
 
 @given(CRON)
-def test_whatever_passes_here_dagster_accepts_too(cron):
+def test_dagster_accepts_every_expression_that_passes_here(cron):
     if cron_mistake(cron) is None:
         assert accepted_by_dagster(cron)
 
@@ -98,11 +98,11 @@ PART = st.sampled_from(["*", "*/2", "1", "2", "1-5", "1-5/2", "3,5", "1,2,3"])
     ),
     st.dates(dt.date(2026, 1, 1), dt.date(2028, 3, 1)),
 )
-def test_the_days_of_a_cron_expression_are_dagsters(parts, day):
+def test_the_days_of_a_cron_expression_equal_dagsters(parts, day):
     cron = "30 5 " + " ".join(parts)
     if cron_mistake(cron) is not None:
         return
-    # from the year's beginning: asked in the March of a leap year for the next 29th, Dagster finds a past one and stops
+    # from the year's beginning: asked in March of a leap year for the next 29th of February, Dagster finds a past one and stops
     start = dt.datetime(day.year, 1, 1, tzinfo=dt.UTC)
     ticks = (tick.date() for tick in cron_string_iterator(start.timestamp(), cron, "UTC"))
     coming = next(tick for tick in ticks if tick >= day)
@@ -119,7 +119,7 @@ def test_the_days_of_a_cron_expression_are_dagsters(parts, day):
     st.sampled_from(["UTC", "Europe/Oslo", "America/New_York", "Pacific/Kiritimati"]),
     st.integers(1_767_225_600, 1_830_000_000),
 )
-def test_the_next_tick_is_dagsters(cron: str, zone: str, moment: int) -> None:
+def test_the_next_tick_equals_dagsters(cron: str, zone: str, moment: int) -> None:
     after = dt.datetime.fromtimestamp(moment, zoneinfo.ZoneInfo(zone))
     tick = next_tick(cron, after)
     assert tick is not None

@@ -145,7 +145,7 @@ def test_a_clip_key_that_would_be_too_long_is_refused(tmp_path):
     assert "would be longer than 80 characters" in only_problem(load(tmp_path, city=long))
 
 
-def test_all_mistakes_of_a_file_are_told_at_once(tmp_path):
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path):
     declarations = load(tmp_path, city=CITY.replace("duration: 4", "duration: 5\n  sise: x"))
     assert [problem.field for problem in declarations.problems] == ["parameters.sise", "parameters.duration"]
 
@@ -159,8 +159,8 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path):
         ("    variables:", "    varables:", "varables: is not known here; did you mean 'variables'", "mod"),
     ],
 )
-def test_a_mistake_of_the_shape_hides_none_of_the_prompts(tmp_path, wrong, right, first, hidden):
-    """The misspelt variable was named only after the first mistake was mended."""
+def test_a_structural_mistake_hides_no_mistake_in_a_prompt(tmp_path, wrong, right, first, hidden):
+    """The misspelt variable was once named only after the first mistake was corrected."""
     assert wrong in CITY
     declarations = load(tmp_path, city=CITY.replace(wrong, right, 1).replace("{{ mood }}", "{{ mod }}"))
     said = [str(problem) for problem in declarations.problems]
@@ -177,14 +177,14 @@ def test_a_mistake_of_the_shape_hides_none_of_the_prompts(tmp_path, wrong, right
         ("owner:", "schedule: daily\nowner:"),
     ],
 )
-def test_an_unclear_mistake_of_the_shape_makes_up_no_others(tmp_path, wrong, right):
-    """Negative control: what the prompts need is unknown here, so nothing is said about them."""
+def test_an_unclear_structural_mistake_causes_no_invented_ones(tmp_path, wrong, right):
+    """Negative control: the prompts' variables are unknown here, so nothing is reported about them."""
     assert wrong in CITY
     said = [str(one) for one in load(tmp_path, city=CITY.replace(wrong, right, 1)).problems]
     assert ["is not a variable" in one for one in said] == [False], said
 
 
-def test_a_list_without_entries_is_told_as_empty(tmp_path):
+def test_an_empty_list_is_reported_as_empty(tmp_path):
     text = CITY.partition("clips:")[0] + "clips:\n"
     assert "`clips` is empty" in only_problem(load(tmp_path, city=text))
 
@@ -222,7 +222,7 @@ def test_two_series_whose_clips_have_the_same_key_are_a_problem_of_the_later_fil
     assert "as a clip of the series city" in only_problem(declarations)
 
 
-def test_a_series_whose_name_begins_with_anothers_is_fine_while_keys_differ(tmp_path):
+def test_a_series_whose_name_begins_with_anothers_is_valid_while_keys_differ(tmp_path):
     declarations = load(
         tmp_path,
         a=undated("city", "hero"),
@@ -248,7 +248,7 @@ NAME = st.from_regex(r"\A[a-z0-9]{1,6}(-[a-z0-9]{1,4}){0,3}\Z")
         NAME, st.tuples(st.booleans(), st.lists(NAME, min_size=1, max_size=3, unique=True)), max_size=4
     )
 )
-def test_every_key_finds_its_own_clip_again(tmp_path_factory, series):
+def test_every_key_leads_to_its_own_clip(tmp_path_factory, series):
     files = {
         f"f{i}": undated(name, *clips) + ("\ndated: true\n" if dated else "")
         for i, (name, (dated, clips)) in enumerate(series.items())
@@ -279,14 +279,14 @@ def test_every_key_finds_its_own_clip_again(tmp_path_factory, series):
         ("../../etc/passwd", "no series declares this clip"),
     ],
 )
-def test_an_unknown_key_says_what_is_nearest(tmp_path, key, says):
+def test_the_error_of_an_unknown_key_suggests_the_nearest(tmp_path, key, says):
     declarations = load(tmp_path, a=CITY, b=undated("stills", "hero"))
     with pytest.raises(DailiesError) as refused:
         declarations.find(key)
     assert says in str(refused.value)
 
 
-def test_an_unknown_key_names_the_problems_that_keep_series_out(tmp_path):
+def test_the_error_of_an_unknown_key_names_the_problems_of_excluded_series(tmp_path):
     declarations = load(
         tmp_path, a=CITY, b=CITY.replace("name: city\n", "name: town\n").replace("Oslo}", "Osslo}")
     )
@@ -351,7 +351,7 @@ def test_a_matrix_is_counted_before_it_is_expanded(tmp_path, variables, values, 
     assert time.process_time() - started < 2
 
 
-def test_a_clip_of_a_broken_series_is_told_what_broke_it(tmp_path):
+def test_the_error_of_a_clip_of_a_broken_series_names_the_problem(tmp_path):
     declarations = load(
         tmp_path,
         **{
@@ -368,7 +368,7 @@ def test_a_clip_of_a_broken_series_is_told_what_broke_it(tmp_path):
         declarations.find("zzz")
 
 
-def test_a_series_that_was_taken_out_cannot_be_rendered(tmp_path):
+def test_a_removed_series_cannot_be_rendered(tmp_path):
     declarations = load(tmp_path, a=CITY)
     clip = declarations.find("city-2026-11-20-hero")
     declarations.series.clear()
@@ -376,7 +376,7 @@ def test_a_series_that_was_taken_out_cannot_be_rendered(tmp_path):
         declarations.render(clip)
 
 
-def test_a_file_that_is_wrong_thousands_of_times_is_refused_briefly(tmp_path):
+def test_a_file_with_thousands_of_mistakes_is_refused_quickly(tmp_path):
     unknown = "".join(f"unknown_{i}: 1\n" for i in range(8000))
     parameters = "".join(f"  sise{i}: 1\n" for i in range(45))
     wrong = CITY.replace("parameters:\n", f"parameters:\n{parameters}", 1).split("  - name: wide")[0]
@@ -416,7 +416,7 @@ def test_every_endpoint_that_does_not_exist_is_named_at_once(tmp_path: Path) -> 
     assert found == ["'openai/sora-9/text-to-video'", "'a/b'", "'c/d'", "'e/f'"]
 
 
-def test_a_file_with_very_many_mistakes_says_how_many_are_not_named(tmp_path: Path) -> None:
+def test_a_file_with_very_many_mistakes_says_how_many_are_not_listed(tmp_path: Path) -> None:
     clips = "".join(f"  - {{name: c{i}, parameters: {{duration: {i}}}}}\n" for i in range(100, 130))
     last = load(tmp_path, a=CITY.split("  - name: hero", maxsplit=1)[0] + clips).problems[-1]
     assert last.message == "has mistakes in 20 clips; 10 more are checked when these are corrected"
@@ -438,7 +438,7 @@ def test_a_file_with_very_many_mistakes_says_how_many_are_not_named(tmp_path: Pa
         ("owner:", "dates: {soon: {a: b}}\nowner:", "or a weekday as monday"),
     ],
 )
-def test_advice_fits_what_was_found(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+def test_the_suggestion_fits_the_mistake(tmp_path: Path, right: str, wrong: str, says: str) -> None:
     said = [str(problem) for problem in load(tmp_path, city=CITY.replace(right, wrong)).problems]
     assert any(one.endswith(says) for one in said), said
 
@@ -453,7 +453,7 @@ def test_a_link_to_nothing_is_a_mistake_and_not_a_missing_file(tmp_path: Path) -
     assert "is a link to a file that does not exist, or back to itself" in str(declarations.problems[0])
 
 
-def test_prompts_that_take_too_long_together_are_refused(tmp_path, monkeypatch):
+def test_prompts_that_together_render_too_slowly_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("resources.series.declarations.MAX_SECONDS", -1)
     assert "to render for all clips; make it simpler" in only_problem(load(tmp_path, a=CITY))
 
@@ -488,7 +488,7 @@ FIELDS = [
 
 @settings(max_examples=examples(150))
 @given(st.sampled_from(FIELDS), YAML_VALUE)
-def test_no_value_of_any_field_makes_more_than_problems(tmp_path_factory, field, value):
+def test_no_value_of_any_field_raises_anything_but_problems(tmp_path_factory, field, value):
     import json
 
     kept = "\n".join(line for line in CITY.splitlines() if not line.startswith(f"{field}:"))
@@ -501,7 +501,7 @@ def test_no_value_of_any_field_makes_more_than_problems(tmp_path_factory, field,
     st.integers(0, 12),
     st.text(alphabet="{}[]:-|>&*!%'\"\n \tab0,", max_size=12),
 )
-def test_no_broken_file_makes_more_than_problems(tmp_path_factory, start, length, text):
+def test_no_broken_file_raises_anything_but_problems(tmp_path_factory, start, length, text):
     broken = CITY[:start] + text + CITY[start + length :]
     good = CITY.replace("name: city\n", "name: other\n")
     assert "other" in load(tmp_path_factory.mktemp("data"), a=broken, b=good).series
@@ -529,6 +529,6 @@ def test_a_thousand_clips_load_and_ten_thousand_render_quickly(tmp_path):
     ]
     rendered = time.process_time() - started
     assert len({request.clip for request in requests}) == 10_000
-    # about a fifth of this on an idle machine
+    # this takes about a fifth of the limit on an idle machine
     assert loaded < 1
     assert rendered < 3

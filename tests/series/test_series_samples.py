@@ -40,7 +40,7 @@ SCHEMA_OF_FOLDER = {"series": "series", "models": "model", "prompts": "include",
 
 @functools.cache
 def validator(name: str) -> jsonschema.Draft202012Validator:
-    """The validator of a schema file, which is checked itself: a second of CPU for the schema of a series."""
+    """The validator of a schema file, whose schema is checked too: a second of CPU for the schema of a series."""
     schema = json.loads((DATA / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
@@ -69,7 +69,7 @@ def test_the_sample_character_can_be_made(declarations):
     assert all(not series.cast for series in declarations.series.values())
 
 
-def test_the_samples_are_on_models_that_live_and_one_on_a_retired_family(declarations):
+def test_the_samples_use_live_models_and_one_a_retired_family(declarations):
     used = {name: series.endpoints.of_series[0].endpoint for name, series in declarations.series.items()}
     retired = {name for name, endpoint in used.items() if endpoint.lifecycle.retired(dt.date(2026, 11, 29))}
     assert retired == {"recipe-cards"}
@@ -117,7 +117,7 @@ def test_every_file_obeys_its_schema_and_names_it(file):
         {"cast": ["Mara"]},
     ],
 )
-def test_the_schema_finds_what_the_loader_refuses(change):
+def test_the_schema_finds_mistakes_that_the_loader_refuses(change):
     declared = read_document(DATA / "series" / "city-sunset.yaml").value
     with pytest.raises(jsonschema.ValidationError):
         validator("series").validate({**declared, **change})

@@ -88,14 +88,14 @@ def test_every_field_has_its_place(tmp_path):
     ]
 
 
-def test_an_empty_field_takes_an_inherited_one_away(tmp_path):
+def test_an_empty_field_removes_an_inherited_one(tmp_path):
     text = FIELDS.replace("camera: Locked off.", 'camera: "", dialogue: ""')
     assert prompts(load(tmp_path, text))["wet"] == (
         "A tram in Lisbon\nScene: A quiet lane\nSound: rain on glass\nAvoid: signs, logos"
     )
 
 
-def test_a_clip_can_have_a_text_of_its_own(tmp_path):
+def test_a_clip_can_have_its_own_prompt(tmp_path):
     text = HEAD + "prompt: A street.\nclips: [{name: a}, {name: b, prompt: 'The harbor on {{ date }}.'}]\n"
     assert prompts(load(tmp_path, text)) == {"a": "A street.", "b": "The harbor on 2026-11-20."}
 
@@ -149,7 +149,7 @@ def test_a_mistake_names_the_field_of_the_prompt(tmp_path, change, says):
         ("prompt: {scene: '{{ x }}'}\nvariables: {x: " + "y" * 2000 + "}\nclips: [{name: a}]\n", None),
     ],
 )  # fmt: skip
-def test_a_prompt_that_says_nothing_is_refused_in_its_place(tmp_path, text, says):
+def test_an_empty_prompt_is_refused_in_its_place(tmp_path, text, says):
     declarations = load(tmp_path, HEAD + text)
     assert (
         [found for found in problems(declarations) if says in found] if says else not problems(declarations)
@@ -192,7 +192,7 @@ clips:
         (dt.date(2027, 11, 20), "candles", "birds"),
     ],
 )
-def test_the_nearer_word_about_a_date_goes_over_the_farther(tmp_path, day, light, sound):
+def test_the_more_specific_rule_of_a_date_wins(tmp_path, day, light, sound):
     assert prompts(load(tmp_path, DATES), day) == {"a": f"{light} and {sound}", "own": f"moon and {sound}"}
 
 
@@ -228,7 +228,7 @@ HOUSE = (
 )
 
 
-def test_an_include_gives_what_the_series_does_not_say(tmp_path):
+def test_an_include_fills_in_what_the_series_does_not_declare(tmp_path):
     text = (
         HEAD
         + "include: [house-style]\nprompt: {subject: 'A lane in {{ city }}'}\nvariables: {city: Lisbon}\nclips: [{name: a}, {name: b, prompt: {avoid: ''}}]\n"
@@ -239,7 +239,7 @@ def test_an_include_gives_what_the_series_does_not_say(tmp_path):
     }
 
 
-def test_a_later_include_goes_over_an_earlier_one(tmp_path):
+def test_a_later_include_overrides_an_earlier_one(tmp_path):
     text = HEAD + "include: [a, b]\nprompt: {subject: '{{ x }}{{ y }}'}\nclips: [{name: a}]\n"
     first, second = (
         "variables: {x: 1, y: 1}\nprompt: {scene: one}\n",
@@ -248,7 +248,7 @@ def test_a_later_include_goes_over_an_earlier_one(tmp_path):
     assert prompts(load(tmp_path, text, a=first, b=second)) == {"a": "12\nScene: two"}
 
 
-def test_a_plain_prompt_does_not_lose_the_fields_of_an_include_in_silence(tmp_path):
+def test_a_plain_prompt_that_would_drop_an_includes_fields_is_refused(tmp_path):
     text = HEAD + "include: [house-style]\nprompt: A lane.\nclips: [{name: a}]\n"
     (found,) = problems(load(tmp_path, text, house_style=HOUSE))
     assert "0.yaml:6: prompt: is plain text, which would drop the fields of house-style.yaml" in found
@@ -261,7 +261,7 @@ def test_a_plain_prompt_uses_the_variables_of_an_include(tmp_path):
     }
 
 
-def test_a_broken_include_is_told_where_it_is_and_keeps_out_only_those_who_need_it(tmp_path):
+def test_a_broken_include_is_reported_in_its_place_and_excludes_only_series_that_use_it(tmp_path):
     needs = HEAD + "include: [house]\nprompt: {subject: x}\nclips: [{name: a}]\n"
     other = HEAD.replace("name: city", "name: other") + "prompt: x\nclips: [{name: a}]\n"
     declarations = load(tmp_path, needs, other, house="prompt: {scene: '{{ x'}\n", Bad_name="variables: {}")
@@ -302,7 +302,7 @@ def test_a_link_inside_the_folder_is_read(tmp_path):
     assert list(load_series(tmp_path, CATALOGUE).series) == ["city"]
 
 
-# Whatever is written
+# any input
 
 
 YAML = st.recursive(
@@ -319,7 +319,7 @@ YAML = st.recursive(
     include=YAML,
     rules=st.dictionaries(st.sampled_from([*WEEKDAYS, "12-24", "x"]), YAML, max_size=3),
 )
-def test_no_prompt_makes_more_than_problems(tmp_path_factory, prompt, own, include, rules):
+def test_no_prompt_raises_anything_but_problems(tmp_path_factory, prompt, own, include, rules):
     head = HEAD.replace(
         "dated: true\n",
         f"dated: true\ninclude: [house]\nvariables: {{city: Oslo}}\ndates: {json.dumps(rules)}\n",
@@ -334,7 +334,7 @@ def test_no_prompt_makes_more_than_problems(tmp_path_factory, prompt, own, inclu
 
 
 @pytest.mark.slow
-def test_thousands_of_prompts_of_their_own_are_read_briefly_or_refused(tmp_path):
+def test_thousands_of_clips_with_own_prompts_are_read_quickly_or_refused(tmp_path):
     clips = "".join(f"  - {{name: c{n}, prompt: '{{{{ city }}}} {n} {{{{ city }}}}'}}\n" for n in range(2000))
     started = time.process_time()
     declarations = load(tmp_path, f"{HEAD}variables: {{city: Oslo}}\nclips:\n{clips}")

@@ -1,4 +1,4 @@
-"""What a person reads about a file that is not YAML: the line, and the cure."""
+"""Errors of a file that is not YAML: the line, and how to correct it."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_file_that_is_not_yaml_is_told_with_its_line_and_the_cure(text: str) -> None:
+def test_the_error_of_a_file_that_is_not_yaml_names_the_line_and_the_correction(text: str) -> None:
     line, *words = MISTAKES[text]
     with pytest.raises(ProblemsError) as refused:
         parse_document(text, Path("bay.yaml"))
@@ -63,7 +63,7 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line_and_the_cure(text: str) -
         "dates:\n  from: 2026-11-20 #the first day\n",
     ],
 )
-def test_a_comment_of_a_prompt_is_a_comment(text: str) -> None:
+def test_a_valid_comment_stays_a_comment(text: str) -> None:
     assert parse_document(text, Path("bay.yaml")).value
 
 
@@ -76,7 +76,7 @@ def test_a_comment_of_a_prompt_is_a_comment(text: str) -> None:
         (b"name: b\x00y\n", "bay.yaml:1: is not text"),
     ],
 )
-def test_a_file_in_another_encoding_says_which_line_and_what_to_do(
+def test_the_error_of_a_file_in_another_encoding_names_the_line_and_the_correction(
     tmp_path: Path, data: bytes, says: str
 ) -> None:
     (tmp_path / "bay.yaml").write_bytes(data)

@@ -1,4 +1,4 @@
-"""The digest of a data folder, its archive, and archives of strangers."""
+"""The digest of a data folder, its archive, and archives from outside."""
 
 import errno
 import gzip
@@ -54,7 +54,7 @@ def stored(tmp_path: Path, data: bytes) -> Path:
     return file
 
 
-def test_the_digest_is_that_of_paths_and_contents_alone(folder: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_on_paths_and_contents_alone(folder: Path, tmp_path: Path) -> None:
     other = written(tmp_path / "elsewhere", order=-1)
     (other / "schemas").mkdir()
     (other / "schemas" / "series.schema.json").write_text("{}")
@@ -74,7 +74,7 @@ def test_the_digest_is_that_of_paths_and_contents_alone(folder: Path, tmp_path: 
     assert take_snapshot(other).digest != first.digest
 
 
-def test_a_folder_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+def test_a_missing_folder_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"there is no data folder .*gone\. Run this in the folder"):
         take_snapshot(tmp_path / "gone")
 
@@ -89,7 +89,7 @@ def test_an_empty_folder_of_pushed_models_hides_no_model(folder: Path) -> None:
     assert models_beside(folder) == folder / "shipped-models"
 
 
-def test_a_link_counts_as_what_it_leads_to_and_one_that_leads_out_is_not_stored(
+def test_a_link_counts_as_its_target_and_one_that_leads_out_is_not_stored(
     folder: Path, tmp_path: Path
 ) -> None:
     plain = take_snapshot(folder).digest
@@ -100,7 +100,9 @@ def test_a_link_counts_as_what_it_leads_to_and_one_that_leads_out_is_not_stored(
         packed(folder)
 
 
-def test_the_same_files_make_the_same_bytes_and_come_back_as_they_were(folder: Path, tmp_path: Path) -> None:
+def test_the_same_files_make_the_same_archive_and_are_unpacked_unchanged(
+    folder: Path, tmp_path: Path
+) -> None:
     data = packed(folder)
     assert packed(written(tmp_path / "elsewhere", order=-1)) == data
     target, digest = tmp_path / "cache" / "unpacked", take_snapshot(folder).digest
@@ -165,7 +167,9 @@ def test_a_file_that_is_edited_meanwhile_is_not_stored(folder: Path) -> None:
         write_archive(folder, before, io.BytesIO(), secrets=())
 
 
-def test_a_folder_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_has_a_largest_size_and_number_of_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(snapshots, "MOST_BYTES", 1_000)
     with pytest.raises(ConfigurationError, match="more than 5000 files or 0 MB"):
         take_snapshot(folder)
@@ -183,7 +187,7 @@ def test_an_empty_folder_and_one_that_does_not_exist_are_refused(tmp_path: Path)
             take_snapshot(place)
 
 
-# Archives of strangers
+# archives from outside
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
@@ -227,7 +231,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_an_archive_that_is_not_the_one_leaves_nothing_behind(
+def test_an_archive_with_another_digest_leaves_nothing_behind(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (archives, snapshots):
@@ -240,8 +244,8 @@ def test_an_archive_that_is_not_the_one_leaves_nothing_behind(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data.tar.gz"]
 
 
-def test_a_full_disk_says_nothing_about_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken archive fails the clips whose pictures are in it; they wait where only this machine has no room."""
+def test_a_full_disk_is_not_blamed_on_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken archive fails the clips with pictures in it; if only this machine's disk is full, they must wait."""
 
     def full(_archive: Path, _folder: Path) -> Snapshot:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

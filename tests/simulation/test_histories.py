@@ -1,6 +1,6 @@
 """The short form of the simulation: a crash at each kind of point of one clip, pairs and random histories by sample.
 
-`make prove` carries out the long form, with a crash at every single point; `python -m proof.simulation --replay NAME` shows what a name did.
+`make prove` runs the long form, with a crash at every single point; `python -m proof.simulation --replay NAME` shows one history again.
 """
 
 import json
@@ -31,7 +31,7 @@ from proof.simulation.runner import carry_out
 ROOT = Path(__file__).parents[2]
 RANDOMS = 12
 POINTS_OF_ONE_CLIP = 40
-"""Distinct points of a quiet history with one clip: fewer would mean that something is no longer interposed on."""
+"""Number of distinct points of a quiet history with one clip: fewer would mean that the models no longer replace a part of the product."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_crash_at_every_kind_of_point_is_survived(
     tally = singles(base, before.first.values(), database)
     nothing_is_wrong(tally)
     assert tally.histories[SINGLE] == len(before.passed)
-    assert set(tally.crashed) == set(before.passed), "a process has died at every point there is"
+    assert set(tally.crashed) == set(before.passed), "a process has died at every point"
     assert len(tally.crashed) >= POINTS_OF_ONE_CLIP
 
 
@@ -86,7 +86,7 @@ def test_random_histories_end_with_equal_books(database: HistoryDatabase) -> Non
     nothing_is_wrong(tally)
     assert tally.states["delivered"] > RANDOMS / 2
     assert sum(tally.crashed.values()) > RANDOMS / 4
-    assert len(tally.struck) > 20, "most kinds of faults were met"
+    assert len(tally.struck) > 20, "most kinds of faults occurred"
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_drafts_are_finished_once_whatever_happens(database: HistoryDatabase) ->
         rows = database.rows("SELECT state FROM attempts WHERE finishes IS NOT NULL")
         finishes.update(row["state"] for row in rows)
     nothing_is_wrong(tally)
-    assert finishes["delivered"] >= 3, "people have circled drafts, and their finishes came"
+    assert finishes["delivered"] >= 3, "people circled drafts, and their finishes were delivered"
     assert plan_of("3+drafts").drafts
 
 
@@ -117,7 +117,7 @@ def test_random_histories_where_the_list_shows_requests_end_with_equal_books(
 
 
 @pytest.mark.slow
-def test_a_history_is_the_same_every_time_in_whatever_process(database: HistoryDatabase) -> None:
+def test_a_history_is_the_same_in_every_process(database: HistoryDatabase) -> None:
     seed = 8
     here = carry_out(drawn(seed), database, trace=True).points.trace
     program = (
@@ -145,10 +145,10 @@ def test_a_history_is_found_again_by_its_name() -> None:
 
 
 @pytest.mark.slow
-def test_a_failing_history_is_reduced_to_what_it_needs_to_fail(
+def test_a_failing_history_is_reduced_to_the_parts_it_needs_to_fail(
     database: HistoryDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bucket that forgets every clip is enough, whatever else goes wrong."""
+    """A bucket that forgets every clip is sufficient, whatever else fails."""
     monkeypatch.setattr(
         "proof.simulation.bucket.Store.put_file", lambda self, key, path, **_: self._put_nothing(key, path)
     )

@@ -1,4 +1,4 @@
-"""Variants of the product with one rule of money broken: the simulation must see each of them."""
+"""Variants of the product with one rule of money broken: the simulation must notice each of them."""
 
 from collections.abc import Iterator
 
@@ -22,13 +22,13 @@ def database() -> Iterator[HistoryDatabase]:
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 def test_a_broken_variant_is_caught(database: HistoryDatabase, control: Control) -> None:
     outcome = caught(control, database, histories=WITHIN_HISTORIES)
-    assert outcome is not None, "the simulation does not see this mistake"
-    assert carry_out(outcome.plan, database).violations == [], "the product itself stands the same history"
+    assert outcome is not None, "the simulation does not notice this mistake"
+    assert carry_out(outcome.plan, database).violations == [], "the product itself passes the same history"
 
 
-def test_the_index_wins_the_race_that_is_lost_without_it(database: HistoryDatabase) -> None:
+def test_the_index_prevents_the_second_purchase_of_the_race(database: HistoryDatabase) -> None:
     assert caught(SPLIT, database, histories=6) is None
 
 
-def test_all_controls_are_there() -> None:
+def test_no_control_is_missing() -> None:
     assert len({control.name for control in CONTROLS}) == len(CONTROLS) >= 14

@@ -1,4 +1,4 @@
-"""Collectors that are down, slow or lying: they cost spans, and never time, memory or a purchase."""
+"""Collectors that are down, slow or hostile: they cost spans, and never time, memory or a purchase."""
 
 import contextlib
 import logging
@@ -50,7 +50,7 @@ def collector_at(url: str, monkeypatch: pytest.MonkeyPatch) -> Collector:
 
 
 def work() -> None:
-    """What a purchase says of itself."""
+    """The spans of a purchase."""
     one = facts()
     with spans.run("run-1"):
         spans.decided(one, 1)
@@ -82,7 +82,7 @@ def test_neither_work_nor_its_end_waits_for_a_collector_that_never_answers(
     try:
         work()
         assert asked.wait(60)
-        # more than its queue holds
+        # more spans than the queue holds
         for _ in range(1000):
             work()
         made.close()
@@ -91,7 +91,7 @@ def test_neither_work_nor_its_end_waits_for_a_collector_that_never_answers(
         answer.set()
 
 
-def test_a_process_that_ends_does_not_wait_for_a_collector_that_takes_nothing(
+def test_a_process_that_ends_does_not_wait_for_a_collector_that_accepts_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = collector_at("http://127.0.0.1:9", monkeypatch)
@@ -102,7 +102,7 @@ def test_a_process_that_ends_does_not_wait_for_a_collector_that_takes_nothing(
     assert shut == []
 
 
-# Collectors that answer something else
+# unexpected answers
 
 
 def endless(connection: socket.socket, sent: list[int]) -> None:
@@ -112,7 +112,7 @@ def endless(connection: socket.socket, sent: list[int]) -> None:
 
 
 def test_the_body_of_an_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of 1 GB would fill the memory of the process that buys."""
+    """An answer of 1 GB would fill the memory of the buying process."""
     sent, hung_up = [0], threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -146,10 +146,10 @@ def test_the_body_of_an_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
     ],
     ids=["nothing", "no HTTP", "500", "much later", "401", "too many headers"],
 )
-def test_whatever_it_answers_costs_spans_alone_and_is_said_once(
+def test_any_answer_costs_only_spans_and_is_logged_once(
     answer: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # for how long it tries again
+    # the time during which the exporter tries again
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
     with answering(answer) as server, caplog.at_level(logging.DEBUG):
         made = collector_at(server.origin, monkeypatch)
@@ -176,10 +176,10 @@ def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert elsewhere.bodies == []
 
 
-# Our own mistakes, and the library's
+# errors of our own and of the library
 
 
-def test_an_error_in_a_trace_reaches_nobody(
+def test_an_error_in_a_trace_is_not_raised(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = collector_at("http://127.0.0.1:9", monkeypatch)
@@ -195,7 +195,7 @@ def test_an_error_in_a_trace_reaches_nobody(
     ]
 
 
-def test_an_error_of_a_step_passes_and_its_text_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_step_is_raised_and_its_text_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     with receiving() as collector:
         made = collector_at(collector.url, monkeypatch)
         with pytest.raises(ValueError, match="canary"), spans.span("POST", facts()):
@@ -206,10 +206,10 @@ def test_an_error_of_a_step_passes_and_its_text_is_not_sent(monkeypatch: pytest.
         assert b"canary" not in b"".join(collector.bodies)
 
 
-# What the standard variables say
+# the standard variables
 
 
-def test_what_cannot_be_spoken_is_said_and_nothing_is_sent(
+def test_an_unsupported_protocol_is_reported_and_nothing_is_sent(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
@@ -237,7 +237,7 @@ def test_a_missing_package_is_named(
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-def test_nothing_is_sent_where_nothing_is_wanted(
+def test_nothing_is_sent_without_a_collector(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -246,14 +246,12 @@ def test_nothing_is_sent_where_nothing_is_wanted(
     assert spans._collector() is None
 
 
-def test_the_variables_may_stand_in_the_file_of_settings(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_the_variables_may_be_in_the_settings_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     with receiving() as collector:
         file = tmp_path / ".env"
         file.write_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={collector.url}\nOTEL_SERVICE_NAME=bay\n")
         monkeypatch.setenv("DAILIES_ENV_FILE", str(file))
-        # restored afterwards, since the collector puts them into the environment
+        # restored afterwards, since the collector's settings are put into the environment
         for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"):
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
@@ -265,7 +263,7 @@ def test_the_variables_may_stand_in_the_file_of_settings(
 
 
 @pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
-def test_a_trace_is_kept_whole_or_not_at_all_and_in_the_wanted_share(
+def test_a_trace_is_kept_completely_or_not_at_all_and_in_the_configured_share(
     sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
@@ -283,8 +281,8 @@ def test_a_trace_is_kept_whole_or_not_at_all_and_in_the_wanted_share(
     assert 50 <= len(kept) <= 160
 
 
-def test_an_attempts_own_id_would_be_no_trace_id_to_sample_by() -> None:
-    """The negative control: the bits that a sampler compares are never below a half in a UUID."""
+def test_an_attempts_own_id_would_not_work_as_a_trace_id() -> None:
+    """The negative control: in a UUID, the bits that a sampler compares are never below a half."""
     low = (1 << 64) - 1
     assert min(uuid.uuid4().int & low for _ in range(400)) >= 1 << 63
     assert min(trace_id(uuid.uuid4().hex) & low for _ in range(400)) < 1 << 63

@@ -1,4 +1,4 @@
-"""An answer compared with the documentation: what is missing, of another kind, or new, and nothing that is not."""
+"""An answer compared with the documentation: missing fields, other types, new fields, and no false difference."""
 
 from datetime import date
 from pathlib import Path
@@ -60,11 +60,11 @@ def said(document: Any, call: str = "result") -> set[tuple[str, str, str]]:
         ({"outputs": "https://x.example/a.mp4"}, {("result: data.outputs", "text", "differs")}),
     ],
 )  # fmt: skip
-def test_a_difference_is_told_once_and_where_it_is(changes: Any, says: Any) -> None:
+def test_a_difference_is_reported_once_with_its_place(changes: Any, says: Any) -> None:
     assert said(answer(**changes)) == says
 
 
-def test_every_item_of_a_list_counts_and_an_empty_list_says_nothing() -> None:
+def test_every_item_of_a_list_counts_and_an_empty_list_proves_nothing() -> None:
     item = {**DONE, "executionTime": 5}
     odd = {name: value for name, value in item.items() if name != "created_at"}
     page = {"code": 200, "message": "success", "data": {"page": 1, "items": []}}
@@ -88,7 +88,7 @@ def test_every_item_of_a_list_counts_and_an_empty_list_says_nothing() -> None:
         max_leaves=15,
     )
 )
-def test_no_answer_makes_the_comparison_stumble(document: Any) -> None:
+def test_no_answer_raises_an_error_in_the_comparison(document: Any) -> None:
     for spec in registered().values():
         for call in spec.documented.fields:
             for finding in compare(spec.documented, call, document):
@@ -96,7 +96,7 @@ def test_no_answer_makes_the_comparison_stumble(document: Any) -> None:
 
 
 class Quotes:
-    """An account that quotes what it is told to."""
+    """An account with given quotes."""
 
     def __init__(self, name: str, quote: int | Exception | None) -> None:
         self.name, self._quote = name, quote
@@ -120,11 +120,11 @@ async def test_the_cheapest_clip_from_text_alone_is_chosen() -> None:
     offer = await offered(
         "wavespeed", 1_300_000, endpoint="openai/sora-2-pro/text-to-video", allow_retired=True
     )
-    # what it quotes is more than the page says: that is reserved
+    # the quote is above the page's price: the quote is reserved
     assert (offer.listed_micros, offer.micros) == (1_200_000, 1_300_000)
 
 
-async def test_what_no_page_prices_is_quoted_or_not_bought() -> None:
+async def test_an_endpoint_without_a_price_is_quoted_or_not_bought() -> None:
     offer = await offered("aimlapi", 700_000, endpoint="bytedance/seedance-2-0")
     assert (offer.endpoint.id, offer.listed_micros, offer.micros) == ("bytedance/seedance-2-0", None, 700_000)
     for quote in (None, UnavailableError("down")):
@@ -132,7 +132,7 @@ async def test_what_no_page_prices_is_quoted_or_not_bought() -> None:
             await offered("aimlapi", quote)
 
 
-async def test_what_is_retired_or_needs_an_image_is_not_chosen() -> None:
+async def test_a_retired_endpoint_or_one_that_needs_an_image_is_not_chosen() -> None:
     with pytest.raises(
         ConfigurationError, match=r"use 'bytedance/seedance-2.0/text-to-video', or add --allow-retired"
     ):
@@ -141,7 +141,7 @@ async def test_what_is_retired_or_needs_an_image_is_not_chosen() -> None:
         await offered("wavespeed", None, endpoint="bytedance/seedance-2.0/image-to-video")
 
 
-async def test_an_exchange_is_kept_without_key_and_signatures() -> None:
+async def test_an_exchange_is_recorded_without_key_and_signatures() -> None:
     def service(request: httpx.Request) -> httpx.Response:
         body = {
             "data": {"url": "https://x.example/a?X-Signature=sssh", "echo": request.headers["authorization"]}
@@ -172,13 +172,13 @@ LITE = "bytedance/seedance-2.0-lite/text-to-video"
         ("wavespeed", 960_000, 550_000, JobStatus.SUCCEEDED, "differs"),
         ("wavespeed", 960_000, 960_001, JobStatus.SUCCEEDED, "differs"),
         ("wavespeed", None, 950_000, JobStatus.SUCCEEDED, "differs"),
-        # what was quoted for this very job counts, whatever the catalogue says
+        # the quote for this very job counts, whatever the catalogue says
         ("wavespeed", 500_000, 500_000, JobStatus.SUCCEEDED, "as documented"),
         ("aimlapi", 700_000, 0, JobStatus.FAILED, "as documented"),
         ("aimlapi", 700_000, 0, JobStatus.SUCCEEDED, "differs"),
     ],
 )
-async def test_any_other_charge_than_the_one_that_was_quoted_differs(
+async def test_a_charge_other_than_the_quote_is_a_difference(
     name: str, quote: int | None, charged: int, status: JobStatus, verdict: str
 ) -> None:
     offer = await offered(name, quote)
@@ -188,7 +188,7 @@ async def test_any_other_charge_than_the_one_that_was_quoted_differs(
     assert (found.about, found.verdict) == ("the charge on the bill", verdict)
 
 
-async def test_a_charge_below_a_price_that_is_only_a_bound_is_as_documented() -> None:
+async def test_a_charge_below_an_upper_bound_is_as_documented() -> None:
     offer = await offered("aimlapi", None, endpoint="openai/sora-2-t2v", allow_retired=True)
     (found,) = bill_of(offer, Charge("a1", 100_000, "charge", 0.0))[1:]
     assert (found.documented, found.verdict) == ("$0.40", "as documented")
@@ -198,7 +198,7 @@ async def test_a_charge_below_a_price_that_is_only_a_bound_is_as_documented() ->
     ("model", "verdicts"),
     [(LITE, ["differs"]), ("Bytedance/Seedance-2.0/text-to-video", ["as documented"]), (None, [])],
 )
-async def test_another_model_on_the_bill_differs(model: str | None, verdicts: list[str]) -> None:
+async def test_another_model_on_the_bill_is_a_difference(model: str | None, verdicts: list[str]) -> None:
     offer = await offered("wavespeed", 960_000)
     found = bill_of(offer, Charge("a1", 960_000, "charge", 0.0, model))
     assert [f.verdict for f in found if f.about == "the model on the bill"] == verdicts

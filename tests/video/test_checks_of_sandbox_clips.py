@@ -1,4 +1,4 @@
-"""The sandbox's clips are good clips: with the default checks the demo is never kept apart for how its clips look."""
+"""The sandbox's clips are good clips: with the default checks, no clip of the demo is quarantined for its look."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A decoder that was taken over: what it can reach of this machine, layer by layer, as the kernel offers them."""
+"""What a decoder that an attacker controls can reach on this machine, layer by layer, as far as the kernel offers the layers."""
 
 import ctypes
 import json
@@ -87,7 +87,7 @@ class Listening:
         self.port = socket.create_server(("127.0.0.1", 0))
 
     def tried(self, *layers: str) -> dict[str, str]:
-        """What became of each act in a child that is in these layers."""
+        """The result of each act in a child that is confined by these layers."""
         ran = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(CHILD), json.dumps(layers), str(self.port.getsockname()[1]), str(ctypes.addressof(self.secret)), str(self.file)],
             capture_output=True,
@@ -113,7 +113,7 @@ REACHED = ("environment", "read", "write", "connect", "socket", "fork", "memory"
 
 
 def test_the_acts_are_possible_without_a_layer(victim: Listening) -> None:
-    """The control: what is refused below is refused by the layer."""
+    """The control: only the layers refuse the acts below."""
     said = victim.tried()
     assert {said[act] for act in ("environment", "read", "write", "connect", "socket", "fork", "signal", "list", "remove")} == {"done"}  # fmt: skip
 
@@ -126,19 +126,21 @@ def test_the_acts_are_possible_without_a_layer(victim: Listening) -> None:
         (SECCOMP, (*REACHED, "exec")),
     ],
 )
-def test_each_layer_holds_by_itself(victim: Listening, layer: str, refused: tuple[str, ...]) -> None:
+def test_each_layer_refuses_its_acts_by_itself(
+    victim: Listening, layer: str, refused: tuple[str, ...]
+) -> None:
     said = victim.tried(NO_NEW_PRIVILEGES, layer)
     assert {act: said[act] for act in refused if said.get(act) == "done"} == {}
     assert layer == NO_NETWORK or victim.file.read_text() == "canary"
     assert layer == NO_NETWORK or not victim.file.with_name("secret.txt.new").exists()
 
 
-def test_all_layers_hold_together(victim: Listening) -> None:
+def test_all_layers_together_refuse_every_act(victim: Listening) -> None:
     said = victim.tried(*LAYERS)
     assert {act for act in (*REACHED, "exec") if said.get(act) == "done"} == set()
 
 
-def test_a_worker_is_in_every_layer_that_is_offered_and_still_looks_at_clips(clip: Path) -> None:
+def test_a_worker_uses_every_offered_layer_and_still_inspects_clips(clip: Path) -> None:
     with VideoInspector() as looking:
         found = looking.inspect(clip)
         layers = looking.confinement()
@@ -156,8 +158,8 @@ def test_a_worker_is_in_every_layer_that_is_offered_and_still_looks_at_clips(cli
     assert found.poster_webp is not None
 
 
-def test_a_layer_that_is_not_offered_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old kernel, or a container that forbids it: nothing raises, and the layer is not claimed."""
+def test_a_missing_layer_does_not_disable_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old kernel, or a container that forbids a layer: nothing raises, and the layer is not reported as active."""
 
     class Refusing:
         def __getattr__(self, name: str) -> "Refusing":
@@ -173,8 +175,8 @@ def test_a_layer_that_is_not_offered_leaves_the_others(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_filter_judges_every_call(machine: str) -> None:
-    """The program itself, carried out here: on an architecture that is not this one, too."""
+def test_the_filter_decides_about_every_call(machine: str) -> None:
+    """The filter program itself, interpreted here, also for other architectures."""
     import struct
 
     program = [struct.unpack("HBBI", confinement._program(machine)[at : at + 8]) for at in range(0, len(confinement._program(machine)), 8)]  # fmt: skip

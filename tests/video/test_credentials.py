@@ -1,4 +1,4 @@
-"""Content credentials: valid, invalid, absent; a verifier that a file crashes ends nobody's delivery."""
+"""Content credentials: valid, invalid, absent; a file that crashes the verifier ends no delivery."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_credentials_are_valid_invalid_or_absent(plain: Path, signed: Path, tmp_
         )
         assert [uri.rpartition("/")[2] for uri in found.source_types] == ["trainedAlgorithmicMedia"]
         assert str(found) == "valid, signed by Provider Inc"
-        assert verifier.verify(longer).state == "valid", "C2PA leaves free boxes out"
+        assert verifier.verify(longer).state == "valid", "C2PA ignores free boxes"
         changed = verifier.verify(flip_last_byte_of_picture(signed))
         assert (changed.state, changed.problems) == ("invalid", ["assertion.bmffHash.mismatch"])
         empty = verifier.verify(with_c2pa(make_mp4(tmp_path / "c.mp4", seconds=0.3)))
@@ -67,7 +67,7 @@ def test_the_verifier_is_confined_like_the_decoder(signed: Path) -> None:
         assert verifier.verify(signed).state == "valid"
 
 
-def test_an_inspection_brings_the_credentials_and_starts_no_verifier_without_some(
+def test_an_inspection_reads_the_credentials_and_starts_no_verifier_without_any(
     plain: Path, inspected: Inspection
 ) -> None:
     assert inspected.video.c2pa
@@ -106,7 +106,7 @@ def test_a_verifier_that_fails_makes_credentials_invalid_and_nothing_else(
     assert says in found.problems[0]
 
 
-def test_what_a_certificate_says_is_bounded_and_legible() -> None:
+def test_texts_of_a_certificate_are_bounded_and_legible() -> None:
     kept = ContentCredentials(state="valid", signed_by="Bay\u202e" + "x" * 5000)
     assert kept.signed_by is not None
     assert "\u202e" not in kept.signed_by
@@ -141,7 +141,7 @@ def _check(inspected: Inspection, credentials: ContentCredentials | None, level:
         (None, "fail", "skipped"),
     ],
 )
-def test_the_check_minds_only_invalid_credentials(
+def test_the_check_warns_only_about_invalid_credentials(
     inspected: Inspection, state: str | None, level: Level, outcome: str
 ) -> None:
     found = (

@@ -1,4 +1,4 @@
-"""The first frame of a video: whole, turned as a player turns it, with the colours that a player shows."""
+"""The first frame of a video: complete, rotated and coloured as a player shows it."""
 
 import io
 from collections.abc import Callable
@@ -26,17 +26,17 @@ def pixels(data: bytes) -> tuple[int, int, Callable[[int, int], tuple[int, ...]]
     )
 
 
-def test_it_is_the_first_and_not_the_poster(inspector: VideoInspector, tmp_path: Path) -> None:
-    """The poster leaves dark frames out; what a finish begins with must not."""
+def test_the_first_frame_is_not_the_poster(inspector: VideoInspector, tmp_path: Path) -> None:
+    """The poster skips dark frames; the first frame of a finish must not."""
     path = make_mp4(tmp_path / "dark.mp4", black_seconds=0.5, audio=None)
     width, height, at = pixels(inspector.first_frame_of(path))
     assert (width, height) == (320, 180)
     assert max(at(160, 90)) <= 4
-    assert inspector.first_frame_of(path) == inspector.first_frame_of(path), "its digest names it"
+    assert inspector.first_frame_of(path) == inspector.first_frame_of(path), "the digest is part of its name"
 
 
 @pytest.mark.parametrize(("turn", "darkest"), [(0, "top"), (-90, "right"), (180, "bottom"), (90, "left")])
-def test_it_is_turned_as_a_player_turns_it(
+def test_the_first_frame_is_rotated_as_a_player_does(
     inspector: VideoInspector, tmp_path: Path, turn: int, darkest: str
 ) -> None:
     """The picture grows brighter downwards."""
@@ -57,10 +57,10 @@ def test_it_is_turned_as_a_player_turns_it(
     ("height", "named", "red"),
     [(720, None, 173), (480, None, 165), (480, "bt709", 173), (720, "smpte170m", 165)],
 )
-def test_its_colours_are_those_of_a_player(
+def test_the_first_frame_has_the_colours_of_a_player(
     inspector: VideoInspector, tmp_path: Path, height: int, named: str | None, red: int
 ) -> None:
-    """Y 100, Cb 110, Cr 170: which matrix the file means changes the red by a visible step."""
+    """Y 100, Cb 110, Cr 170: the file's matrix changes the red by a visible step."""
     import av
 
     path = tmp_path / "red.mp4"
@@ -81,7 +81,7 @@ def test_its_colours_are_those_of_a_player(
     assert abs(at(320, 200)[0] - red) <= 2
 
 
-def test_a_file_that_is_no_video_has_none(inspector: VideoInspector, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_has_no_first_frame(inspector: VideoInspector, tmp_path: Path) -> None:
     path = tmp_path / "text.mp4"
     path.write_bytes(b"no video at all" * 100)
     with pytest.raises(UnreadableVideoError):

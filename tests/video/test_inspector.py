@@ -1,4 +1,4 @@
-"""Inspection: true facts and a poster of good clips, a plain word for bad ones, and a worker that survives both."""
+"""Inspection: true facts and a poster of good clips, a clear reason for bad ones, and a worker that survives both."""
 
 import os
 import random
@@ -24,7 +24,7 @@ def pid_of(inspector: VideoInspector) -> int:
     return inspector.idle.queue[-1]._process.pid
 
 
-def test_a_good_clip_is_described_and_shown(inspector: VideoInspector, clip: Path) -> None:
+def test_a_good_clip_is_described_and_has_a_poster(inspector: VideoInspector, clip: Path) -> None:
     found = inspector.inspect(clip)
     video = found.video
     assert (video.width, video.height, video.fps, video.duration) == (320, 180, 24.0, 2.0)
@@ -57,7 +57,7 @@ def size_of_webp(data: bytes) -> tuple[int, int]:
         ({"audio": None}, "h264", None),
     ],
 )
-def test_other_codecs_are_named_and_shown(
+def test_other_codecs_are_named_and_have_a_poster(
     inspector: VideoInspector, tmp_path: Path, how: dict[str, Any], codec: str, audio: str | None
 ) -> None:
     path = make_mp4(tmp_path / "c.mp4", seconds=0.5, **{"audio": "aac", **how})
@@ -79,7 +79,7 @@ def test_a_poster_is_scaled_down_and_keeps_its_shape(inspector: VideoInspector, 
 
 
 @pytest.mark.parametrize("gop", [6, 1000], ids=["a later key frame", "a later frame"])
-def test_a_poster_is_not_of_the_black_beginning(inspector: VideoInspector, tmp_path: Path, gop: int) -> None:
+def test_a_poster_skips_a_black_beginning(inspector: VideoInspector, tmp_path: Path, gop: int) -> None:
     path = make_mp4(tmp_path / "b.mp4", seconds=2, black_seconds=0.4, audio=None, gop=gop)
     assert light_of_webp(inspector.inspect(path).poster_webp) > 40
     black = make_mp4(tmp_path / "bb.mp4", seconds=1, black_seconds=9, audio=None, gop=gop)
@@ -97,7 +97,7 @@ def light_of_webp(data: bytes | None) -> float:
     return sum(plane) / len(plane)
 
 
-def test_where_the_index_is_and_content_credentials_are_seen(
+def test_the_place_of_the_index_and_content_credentials_are_noticed(
     inspector: VideoInspector, tmp_path: Path
 ) -> None:
     path = with_c2pa(make_mp4(tmp_path / "c.mp4", seconds=0.3, faststart=False))
@@ -126,17 +126,17 @@ def test_a_cut_file_is_noticed_at_every_tenth(
         try:
             found = inspector.inspect(cut)
         except UnreadableVideoError as error:
-            assert str(error).startswith(f"{end}.mp4: ")  # noqa: PT017  # either way of noticing is right
+            assert str(error).startswith(f"{end}.mp4: ")  # noqa: PT017  # both ways of noticing are right
         else:
             assert found.video.truncated
 
 
-def test_samples_beyond_the_end_are_noticed_where_the_boxes_hide_them(
+def test_samples_beyond_the_end_are_noticed_even_if_the_boxes_hide_them(
     inspector: VideoInspector, tmp_path: Path, clip: Path
 ) -> None:
     data = bytearray(clip.read_bytes())
     at = data.index(b"mdat") - 4
-    data[at : at + 4] = bytes(4)  # length 0: to the end, wherever that is
+    data[at : at + 4] = bytes(4)  # length 0: to the end of the file
     path = tmp_path / "open.mp4"
     path.write_bytes(data)
     assert not inspector.inspect(path).video.truncated
@@ -156,7 +156,7 @@ def test_samples_beyond_the_end_are_noticed_where_the_boxes_hide_them(
         (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x10moov\0\0\0\x08mvhd", "no picture"),
     ],
 )
-def test_what_is_not_a_video_is_said(
+def test_a_file_that_is_no_video_is_an_error(
     inspector: VideoInspector, tmp_path: Path, data: bytes, sentence: str
 ) -> None:
     path = tmp_path / "bad.mp4"
@@ -165,7 +165,7 @@ def test_what_is_not_a_video_is_said(
         inspector.inspect(path)
 
 
-def test_a_file_that_is_not_there_is_said(inspector: VideoInspector, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(inspector: VideoInspector, tmp_path: Path) -> None:
     with pytest.raises(UnreadableVideoError, match="No such file"):
         inspector.inspect(tmp_path / "gone.mp4")
 
@@ -185,7 +185,7 @@ def test_random_damage_never_ends_the_inspector(
         try:
             inspector.inspect(path)
         except UnreadableVideoError as error:
-            assert len(str(error)) < 400  # noqa: PT017  # not every damage is one that shows
+            assert len(str(error)) < 400  # noqa: PT017  # some damage does not show
     assert inspector.inspect(clip).video.width == 320
 
 
@@ -241,7 +241,7 @@ def test_a_worker_has_no_secrets_in_its_environment(clip: Path, monkeypatch: pyt
 
 
 class Misbehaving:
-    """Starts a worker of the test's own making instead of the real one."""
+    """Starts a worker written by the test instead of the real one."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, *, ready: bool = True
@@ -280,7 +280,7 @@ def test_a_decoder_that_hangs_is_killed(clip: Path, tmp_path: Path, monkeypatch:
         ("sys.stdin.readline(); print(json.dumps({'error': 'x' * 5000}))", "x{300}$"),
     ],
 )
-def test_a_worker_that_was_taken_over_is_not_believed(
+def test_answers_of_a_worker_under_attack_are_checked(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, sentence: str
 ) -> None:
     Misbehaving(monkeypatch, tmp_path, body)
@@ -288,7 +288,7 @@ def test_a_worker_that_was_taken_over_is_not_believed(
         inspector.inspect(clip)
 
 
-def test_a_worker_that_does_not_start_says_why(
+def test_the_error_of_a_worker_that_does_not_start_has_its_reason(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Misbehaving(monkeypatch, tmp_path, "raise ImportError('no PyAV here')", ready=False)
@@ -300,7 +300,7 @@ def test_a_worker_that_does_not_start_says_why(
 
 
 def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path) -> None:
-    """Memory: a picture so large that its frames do not fit into what the worker may have is an error, not a swap storm."""
+    """A picture whose frames do not fit into the worker's memory must be an error, not a swap storm."""
     import subprocess
     import sys
 
@@ -322,7 +322,7 @@ def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path
     assert done.returncode == -signal.SIGXCPU
 
 
-def test_closing_while_a_clip_is_looked_at_ends_its_worker_too(clip: Path) -> None:
+def test_closing_during_an_inspection_ends_the_worker_too(clip: Path) -> None:
     inspector = VideoInspector()
     inspector.inspect(clip)
     worker = inspector.idle.queue[-1]

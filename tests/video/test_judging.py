@@ -1,4 +1,4 @@
-"""What differs from the request is said in sentences, what was not promised is not compared, and the series says what it is worth."""
+"""Differences from the order are sentences, nothing unpromised is compared, and the series decides the effect of a check."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def minded(found: list[Check]) -> dict[str, str]:
     return {check.name: check.outcome for check in found if check.outcome in {"warned", "failed"}}
 
 
-def test_a_clip_as_asked_for_passes_and_what_was_not_promised_is_skipped() -> None:
+def test_a_clip_as_ordered_passes_and_unpromised_properties_are_skipped() -> None:
     found = judge(inspection(), a_request())
     assert minded(found) == {}
     assert {c.name for c in found if c.outcome == "skipped"} == {
@@ -105,7 +105,7 @@ def test_each_difference_is_one_sentence(
         ("3:4", (834, 1112)),
     ],
 )
-def test_a_frame_of_unknown_pixels_is_held_to_its_shape(shape: str, frame: tuple[int, int]) -> None:
+def test_a_frame_of_unknown_pixels_is_compared_by_shape(shape: str, frame: tuple[int, int]) -> None:
     width, height = frame
     (size,) = [
         c
@@ -118,7 +118,7 @@ def test_a_frame_of_unknown_pixels_is_held_to_its_shape(shape: str, frame: tuple
     assert minded(judge(inspection(), a_request(shape="9:16", width=1280, height=720))) == {}
 
 
-def test_tolerances_are_kept() -> None:
+def test_differences_within_the_tolerances_pass() -> None:
     assert minded(judge(inspection(), a_request(duration=4))) == {}
     assert minded(judge(inspection(), a_request({"duration_seconds": 0.03}, duration=4))) == {
         "duration": "failed"
@@ -131,7 +131,7 @@ def test_tolerances_are_kept() -> None:
     ("name", "seen", "most"),
     [("black", "black", 2.0), ("frozen", "frozen", 3.0), ("silence", "silent", 5.0)],
 )
-def test_a_stretch_may_last_so_long_and_no_longer(name: str, seen: str, most: float) -> None:
+def test_a_stretch_may_last_up_to_its_limit(name: str, seen: str, most: float) -> None:
     facts = {"duration": 12.0}
     at = {"seconds": 12.0}
     assert minded(judge(inspection(facts=facts, **at, **{seen: (1.0, 1.0 + most)}), a_request())) == {}
@@ -160,7 +160,7 @@ def test_silence_can_be_allowed_and_a_clip_without_sound_is_not_silent() -> None
 
 
 @pytest.mark.parametrize("level", ["off", "warn", "fail"])
-def test_the_series_says_what_each_check_is_worth(level: str) -> None:
+def test_the_series_decides_the_effect_of_each_check(level: str) -> None:
     wrong = inspection(
         facts={"width": 8, "fps": 5, "duration": 40.0, "video_codec": "mpeg4"},
         seconds=40.0,
@@ -196,7 +196,7 @@ def test_a_broken_file_fails_whatever_the_series_says() -> None:
     assert unreadable("x.mp4: nonsense") == [Check(name="whole", outcome="failed", detail="x.mp4: nonsense")]
 
 
-def test_what_was_not_looked_at_is_not_called_good() -> None:
+def test_uninspected_parts_are_not_called_good() -> None:
     found = judge(inspection(facts={"duration": 60.0}, seconds=20.0), a_request())
     assert minded(found) == {"black": "warned", "frozen": "warned", "silence": "warned"}
     assert "only the first 20 s of 60 s were looked at" in found[-5].detail
@@ -224,7 +224,7 @@ def test_a_track_may_be_missing_for_a_second(span: tuple[float, float]) -> None:
     ],
     ids=["ends early", "begins late", "has a hole", "has holes", "is one frame"],
 )
-def test_a_track_that_is_missing_for_longer_is_said_with_its_place(
+def test_a_track_that_is_missing_for_longer_is_reported_with_its_place(
     track: dict[str, Any], missing: str
 ) -> None:
     whole = {"start": 0, "end": 8}
@@ -260,7 +260,7 @@ def test_bytes_after_the_end_are_a_warning_and_never_hide_a_damage() -> None:
     assert minded(judge(damaged, a_request())) == {"whole": "failed"}
 
 
-def test_another_model_than_was_bought_is_said() -> None:
+def test_another_model_than_ordered_is_reported() -> None:
     found = judge(inspection(), a_request(), served="openai/sora-2-lite")
     (said,) = [c for c in found if c.outcome == "failed"]
     assert said.detail == "openai/sora-2-lite made it, and openai/sora-2/text-to-video was bought"
@@ -281,7 +281,7 @@ def test_another_model_than_was_bought_is_said() -> None:
     stretch=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)),
     nsfw=st.none() | st.booleans(),
 )
-def test_every_clip_gets_one_verdict_a_check(
+def test_every_clip_gets_one_outcome_per_check(
     facts: dict[str, Any], stretch: tuple[float, float], nsfw: bool | None
 ) -> None:
     found = judge(inspection(facts=facts, black=stretch, silent=stretch), a_request(duration=4), nsfw=nsfw)

@@ -1,4 +1,4 @@
-"""Where key frames are close, frames are left out; what counts is seen as if they were not."""
+"""If key frames are close, the inspection skips frames; the result must be the same as with all frames."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def still_between(start: int, end: int) -> Callable[[int, int], int]:
 
 
 def both(inspector: VideoInspector, path: Path) -> tuple[Inspection, Inspection]:
-    """What is seen with all frames, and with those that are needed."""
+    """The results with all frames, and with the necessary ones."""
     return inspector.inspect(path), inspector.inspect(path, shortest_seconds=SHORTEST)
 
 
@@ -57,20 +57,22 @@ CODECS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("how", CODECS)
-def test_the_same_is_seen(inspector: VideoInspector, tmp_path: Path, how: str) -> None:
+def test_the_result_is_the_same_as_with_all_frames(
+    inspector: VideoInspector, tmp_path: Path, how: str
+) -> None:
     """A clip that moves, stands still from 2.1 s to 4.6 s, and moves on."""
     path = make_mp4(tmp_path / "c.mp4", seconds=7, paint=still_between(50, 110), audio=None, **CODECS[how])
     every, needed = both(inspector, path)
     assert every.looked is not None
     assert needed.looked is not None
-    # AV1 lets the picture go before it moves
+    # AV1 changes the picture before it moves
     assert needed.looked.frozen == pytest.approx((50 / 24, 111 / 24), abs=0.4 if how == "AV1" else 0.06)
     assert needed.looked == every.looked
     assert (needed.poster_webp, needed.strip_webp) == (every.poster_webp, every.strip_webp)
     assert needed.video == every.video
 
 
-def test_black_is_seen_to_the_frame(inspector: VideoInspector, tmp_path: Path) -> None:
+def test_black_is_found_to_the_frame(inspector: VideoInspector, tmp_path: Path) -> None:
     path = make_mp4(tmp_path / "b.mp4", seconds=6, black_seconds=2.25, paint=still_between(0, 0))
     every, needed = both(inspector, path)
     assert needed.looked is not None
@@ -79,20 +81,18 @@ def test_black_is_seen_to_the_frame(inspector: VideoInspector, tmp_path: Path) -
     assert needed.poster_webp == every.poster_webp, "the first frame that is not dark, wherever it is"
 
 
-def test_only_what_may_stand_still_is_decoded_completely(tmp_path: Path) -> None:
+def test_only_parts_that_may_stand_still_are_decoded_completely(tmp_path: Path) -> None:
     moving = make_mp4(tmp_path / "m.mp4", seconds=6, paint=still_between(0, 0))
     assert whole_parts(moving) == [False] * 6
-    # from 2.1 s to 4.6 s: the key frames at 3 and 4 s look alike; the stretch begins and ends in the parts beside
+    # from 2.1 s to 4.6 s: the key frames at 3 and 4 s look alike; the stretch begins and ends in the neighbouring parts
     still = make_mp4(tmp_path / "s.mp4", seconds=7, paint=still_between(50, 110))
     assert whole_parts(still) == [False, False, True, True, True, False, False]
     black = make_mp4(tmp_path / "b.mp4", seconds=6, black_seconds=1.5, paint=still_between(0, 0))
     assert whole_parts(black) == [True, True, True, False, False, False]
 
 
-def test_a_picture_that_drifts_is_not_taken_for_one_that_moves(
-    inspector: VideoInspector, tmp_path: Path
-) -> None:
-    """Its key frames differ by more than is still, and each is as near to its first frame as still frames are."""
+def test_a_drifting_picture_is_not_taken_for_a_moving_one(inspector: VideoInspector, tmp_path: Path) -> None:
+    """Its key frames differ by more than still ones may, and each frame is as near to its part's first frame as still frames are."""
     path = make_mp4(
         tmp_path / "d.mp4",
         seconds=6,
@@ -109,7 +109,7 @@ def test_a_picture_that_drifts_is_not_taken_for_one_that_moves(
     [(6, 48, SHORTEST), (6, 24, 0.0), (6, 24, 1.5), (2, 24, SHORTEST)],
     ids=["key frames two seconds apart", "every stretch counts", "a shorter one counts", "a short clip"],
 )
-def test_nothing_is_left_out_where_a_stretch_could_be_missed(
+def test_no_frame_is_skipped_where_a_stretch_could_be_missed(
     tmp_path: Path, seconds: int, gop: int, shortest: float
 ) -> None:
     line = line_of(make_mp4(tmp_path / "c.mp4", seconds=seconds, gop=gop))
@@ -117,14 +117,14 @@ def test_nothing_is_left_out_where_a_stretch_could_be_missed(
     assert line.keys == pytest.approx([*range(0, seconds, gop // 24)])
 
 
-def test_nothing_is_left_out_where_the_picture_ends_before_the_sound(tmp_path: Path) -> None:
+def test_no_frame_is_skipped_if_the_picture_ends_before_the_sound(tmp_path: Path) -> None:
     """The last frame stays for two seconds, and no key frame shows it."""
     made = make_mp4(tmp_path / "c.mp4", seconds=6)
     path = mux(tmp_path / "e.mp4", (made, "video", 0, lambda at: at < 4), (made, "audio", 0, None))
     assert not are_close(line_of(path), SHORTEST)
 
 
-def test_the_shortest_stretch_is_that_of_the_checks_that_are_made() -> None:
+def test_the_shortest_stretch_is_that_of_the_enabled_checks() -> None:
     assert Checks().shortest_stretch_seconds == 2.0
     assert Checks(black="off").shortest_stretch_seconds == 3.0
     assert Checks(frozen_seconds=0.5, frozen="warn").shortest_stretch_seconds == 0.5

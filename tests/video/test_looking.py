@@ -1,4 +1,4 @@
-"""What is seen and heard: real clips through the real worker, and the hashes by which copies are found."""
+"""Findings in picture and sound: real clips through the real worker, and the hashes by which copies are found."""
 
 import itertools
 from pathlib import Path
@@ -22,7 +22,7 @@ def looked(inspector: VideoInspector, path: Path) -> Looked:
     return found
 
 
-def test_a_good_clip_is_seen_to_its_end_with_nothing_to_say(inspector: VideoInspector, clip: Path) -> None:
+def test_a_good_clip_is_inspected_to_its_end_without_findings(inspector: VideoInspector, clip: Path) -> None:
     found = looked(inspector, clip)
     assert found.seconds == pytest.approx(2.0, abs=0.05)
     assert (found.black, found.frozen, found.silent, found.broken) == (None, None, None, None)
@@ -30,21 +30,21 @@ def test_a_good_clip_is_seen_to_its_end_with_nothing_to_say(inspector: VideoInsp
 
 
 @pytest.mark.parametrize("gop", [6, 1000], ids=["many key frames", "one key frame"])
-def test_a_black_stretch_is_seen_with_its_place(inspector: VideoInspector, tmp_path: Path, gop: int) -> None:
+def test_a_black_stretch_is_found_with_its_place(inspector: VideoInspector, tmp_path: Path, gop: int) -> None:
     found = looked(inspector, make_mp4(tmp_path / "b.mp4", black_seconds=1.25, gop=gop))
     assert found.black == pytest.approx((0.0, 1.25), abs=0.1)
-    assert found.frozen is None, "what is black is not called frozen too"
+    assert found.frozen is None, "a black stretch is not called frozen too"
 
 
 @pytest.mark.parametrize("gop", [6, 1000], ids=["many key frames", "one key frame"])
-def test_a_picture_that_stands_still_is_seen_with_its_place(
+def test_a_frozen_stretch_is_found_with_its_place(
     inspector: VideoInspector, tmp_path: Path, gop: int
 ) -> None:
     path = make_mp4(tmp_path / "f.mp4", paint=lambda number, height: 60 + min(number, 12) * 5, gop=gop)
     assert looked(inspector, path).frozen == pytest.approx((0.5, 2.0), abs=0.1)
 
 
-def test_silence_is_heard_and_the_quietest_tone_is_not_silence(
+def test_silence_is_found_and_the_quietest_tone_is_not_silence(
     inspector: VideoInspector, tmp_path: Path
 ) -> None:
     assert looked(inspector, make_mp4(tmp_path / "s.mp4", silent=True)).silent == pytest.approx(
@@ -62,26 +62,24 @@ def test_the_strip_shows_six_frames_side_by_side(inspector: VideoInspector, tmp_
     assert len(strip) < 60_000
 
 
-def test_a_clip_of_a_frame_or_two_is_looked_at_too(inspector: VideoInspector, tmp_path: Path) -> None:
+def test_a_clip_of_one_or_two_frames_is_inspected_too(inspector: VideoInspector, tmp_path: Path) -> None:
     found = inspector.inspect(make_mp4(tmp_path / "one.mp4", seconds=0.05, audio=None))
     assert found.poster_webp is not None
     assert found.strip_webp is not None
 
 
-def test_looking_ends_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long clip is not looked at to its end, and what was seen so far is told."""
+def test_an_inspection_ends_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long clip is not inspected to its end, and the findings so far are returned."""
     path = make_mp4(tmp_path / "long.mp4", seconds=20, audio=None, gop=1000)
     second = itertools.count()
-    # each packet takes a second of the processor
+    # each packet takes a second of CPU
     monkeypatch.setattr(viewer.time, "process_time", lambda: float(next(second)))
     with path.open("rb") as file:
         found = worker.inspect(file, 320, 0.5, 100)["looked"]
     assert 0 < found["seconds"] < 19
 
 
-def test_a_file_whose_frames_are_damaged_is_said_to_be_broken_or_looked_at(
-    inspector: VideoInspector, tmp_path: Path
-) -> None:
+def test_a_file_with_damaged_frames_is_broken_or_inspected(inspector: VideoInspector, tmp_path: Path) -> None:
     path = make_mp4(
         tmp_path / "d.mp4", codec="libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8"}, audio=None
     )
@@ -117,7 +115,7 @@ def test_a_copy_looks_the_same(
     assert same(mine, copy, bits=6)
 
 
-def test_another_picture_does_not(inspector: VideoInspector, clip: Path, tmp_path: Path) -> None:
+def test_another_picture_looks_different(inspector: VideoInspector, clip: Path, tmp_path: Path) -> None:
     mine, other = looked(inspector, clip).look, looked(inspector, make_mp4(tmp_path / "c.mp4", bars=7)).look
     assert mine is not None
     assert other is not None

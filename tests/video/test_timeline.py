@@ -1,4 +1,4 @@
-"""What a viewer sees and hears: files whose tracks do not simply begin at zero and end together, through the real worker."""
+"""What a viewer sees and hears in files whose tracks do not simply begin at zero and end together, through the real worker."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ EDITED = "+faststart"
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five seconds with sound, as asked for below."""
+    """Five seconds with sound, as ordered below."""
     return make_mp4(tmp_path_factory.mktemp("five") / "five.mp4", seconds=5)
 
 
@@ -58,7 +58,7 @@ def between(start: float, end: float) -> Callable[[float], bool]:
     ],
     ids=["ends early", "begins late", "has a hole", "is one frame"],
 )
-def test_sound_that_is_not_there_is_silence(
+def test_missing_sound_is_silence(
     inspector: VideoInspector,
     tmp_path: Path,
     five: Path,
@@ -74,7 +74,7 @@ def test_sound_that_is_not_there_is_silence(
     assert minded(found) == {"coverage": "failed", "silence": "failed"}
 
 
-def test_many_short_holes_are_one_long_one(inspector: VideoInspector, tmp_path: Path, five: Path) -> None:
+def test_many_short_gaps_count_as_one_long_gap(inspector: VideoInspector, tmp_path: Path, five: Path) -> None:
     path = mux(
         tmp_path / "c.mp4", (five, "video", 0, None), (five, "audio", 0, lambda at: int(at * 2) % 2 == 0)
     )
@@ -84,7 +84,9 @@ def test_many_short_holes_are_one_long_one(inspector: VideoInspector, tmp_path: 
     assert minded(found) == {"coverage": "failed"}
 
 
-def test_a_short_pause_in_the_sound_is_none(inspector: VideoInspector, tmp_path: Path, five: Path) -> None:
+def test_a_short_gap_in_the_sound_does_not_count(
+    inspector: VideoInspector, tmp_path: Path, five: Path
+) -> None:
     path = mux(
         tmp_path / "p.mp4",
         (five, "video", 0, None),
@@ -93,7 +95,7 @@ def test_a_short_pause_in_the_sound_is_none(inspector: VideoInspector, tmp_path:
     assert minded(inspector.inspect(path)) == {}
 
 
-def test_a_fragmented_file_without_a_sample_of_sound_has_none(
+def test_a_fragmented_file_without_a_sample_of_sound_has_no_sound(
     inspector: VideoInspector, tmp_path: Path, five: Path
 ) -> None:
     path = mux(
@@ -128,7 +130,7 @@ def test_nothing_is_shown_before_the_picture_begins(
     assert minded(found) == {"duration": "failed", "coverage": "failed", "black": "failed"}
 
 
-def test_both_tracks_may_begin_late_and_that_is_seen(
+def test_a_late_beginning_of_both_tracks_is_noticed(
     inspector: VideoInspector, tmp_path: Path, five: Path
 ) -> None:
     found = inspector.inspect(mux(tmp_path / "b.mp4", (five, "video", 2, None), (five, "audio", 2, None)))
@@ -136,19 +138,17 @@ def test_both_tracks_may_begin_late_and_that_is_seen(
     assert minded(found) == {"duration": "failed", "coverage": "failed"}
 
 
-def test_what_an_edit_list_leaves_out_does_not_count(
+def test_parts_that_an_edit_list_skips_do_not_count(
     inspector: VideoInspector, tmp_path: Path, nine: Path
 ) -> None:
-    """Cut without encoding: the file holds nine seconds from the last key frame on, and plays five of them."""
+    """Cut without encoding: the file contains nine seconds from the last key frame on, and plays five of them."""
     found = inspector.inspect(mux(tmp_path / "t.mp4", (nine, "video", -4, None), (nine, "audio", -4, None)))
     assert found.video.duration == pytest.approx(5, abs=0.1)
     assert found.video.fps == 24
     assert minded(found) == {}
 
 
-def test_recorders_let_fragments_begin_at_any_time(
-    inspector: VideoInspector, tmp_path: Path, five: Path
-) -> None:
+def test_fragments_may_begin_at_any_time(inspector: VideoInspector, tmp_path: Path, five: Path) -> None:
     path = mux(tmp_path / "r.mp4", (five, "video", 500, None), (five, "audio", 500, None), movflags=FRAGMENTS)
     found = inspector.inspect(path)
     assert found.video.duration == pytest.approx(5, abs=0.1)
@@ -186,7 +186,7 @@ WHOLE: list[Edit] = [(5, 0, 1)]
     ],
     ids=["two edits", "a loop", "a trim", "empty, then a trim", "empty in the middle", "a hole in the sound", "sound of a second", "twice as fast", "one frame stays"],
 )  # fmt: skip
-def test_an_edit_list_is_played(
+def test_an_edit_list_is_applied(
     inspector: VideoInspector,
     tmp_path: Path,
     picture: list[Edit],
@@ -204,14 +204,14 @@ def test_an_edit_list_without_end_is_refused(inspector: VideoInspector, tmp_path
         inspector.inspect(path)
 
 
-# What is shown
+# the shown picture
 
 
 @pytest.mark.parametrize("where", ["in a box", "in the codec's header"])
 @pytest.mark.parametrize(
     ("stored", "aspect", "shown"), [((240, 180), "4/3", (320, 180)), ((320, 180), "81/256", (101, 180))]
 )
-def test_the_shape_of_the_pixels_counts(
+def test_the_pixel_aspect_ratio_counts(
     inspector: VideoInspector,
     tmp_path: Path,
     where: str,
@@ -239,10 +239,10 @@ def size_of_webp(data: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("rotation", "turned", "lightest"), [(-90, 90, "left"), (180, 180, "top"), (90, 270, "right")]
 )
-def test_a_turned_picture_is_judged_and_pictured_as_it_is_shown(
+def test_a_rotated_picture_is_judged_and_shown_as_a_player_shows_it(
     inspector: VideoInspector, tmp_path: Path, five: Path, rotation: int, turned: int, lightest: str
 ) -> None:
-    """The picture grows brighter downwards: turned clockwise by 90 degrees, its bright side is on the left."""
+    """The picture grows brighter downwards: rotated clockwise by 90 degrees, its bright side is on the left."""
     path = mux(tmp_path / "r.mp4", (five, "video", 0, None), (five, "audio", 0, None), rotation=rotation)
     found = inspector.inspect(path)
     assert found.video.rotation == turned
@@ -293,7 +293,7 @@ def test_the_largest_of_several_pictures_is_judged_where_no_flag_decides(
     assert inspector.inspect(path).video.width == 320
 
 
-# More than was expected
+# unexpected extras
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_bytes_after_the_last_box_are_a_warning(
     assert minded(found, duration=2) == {"whole": "warned"}
 
 
-def test_a_fragment_that_is_cut_off_is_none_of_them(inspector: VideoInspector, tmp_path: Path) -> None:
+def test_a_cut_fragment_is_not_just_a_warning(inspector: VideoInspector, tmp_path: Path) -> None:
     path = make_mp4(tmp_path / "f.mp4", container_options={"movflags": FRAGMENTS})
     data = path.read_bytes()
     last = data.rindex(b"moof") - 4
@@ -338,11 +338,11 @@ def test_sound_that_is_not_decoded_is_named_and_left_to_the_codecs(
     assert minded(found, duration=2) == {"codecs": "warned"}
 
 
-def test_sound_that_is_damaged_is_said_to_be_the_sound(
+def test_damaged_sound_is_reported_as_damaged_sound(
     inspector: VideoInspector, tmp_path: Path, five: Path
 ) -> None:
     data = bytearray(make_mp4(tmp_path / "d.mp4", seconds=5, audio="flac", faststart=False).read_bytes())
-    # each frame of FLAC begins with its mark
+    # each FLAC frame begins with its mark
     marks = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xf8"]
     for at in marks[len(marks) // 2 :]:
         data[at : at + 8] = bytes(8)
@@ -352,16 +352,16 @@ def test_sound_that_is_damaged_is_said_to_be_the_sound(
     assert found.looked is not None
     assert found.looked.broken is not None
     assert "decoding its sound stops after" in found.looked.broken
-    assert found.looked.seconds == pytest.approx(5, abs=0.1), "the picture is looked at all the same"
+    assert found.looked.seconds == pytest.approx(5, abs=0.1), "the picture is still inspected"
     assert found.poster_webp is not None
 
 
-def test_covers_are_left_out(inspector: VideoInspector, tmp_path: Path, clip: Path) -> None:
+def test_attached_covers_are_ignored(inspector: VideoInspector, tmp_path: Path, clip: Path) -> None:
     assert inspector.inspect(with_cover(clip, tmp_path / "c.mp4")).video.width == 320
 
 
 def with_cover(clip: Path, path: Path) -> Path:
-    """The clip with a picture attached to it, larger than its own and in a codec that is not decoded."""
+    """The clip with an attached picture, larger than its own and in a codec that is not decoded."""
     from fractions import Fraction
 
     import av

@@ -1,4 +1,4 @@
-"""Callbacks: what is believed, what is refused, and what a lost answer gains by them."""
+"""Callbacks: what is accepted, what is refused, and how they settle lost answers."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ RUNNING = JobState(JobStatus.RUNNING, "processing", model="sora")
 
 
 class Asked:
-    """A provider that is only asked about jobs."""
+    """A provider that only answers polls."""
 
     name = "wavespeed"
 
@@ -81,7 +81,7 @@ def a_request(clip: str = "city-sunset") -> ClipRequest:
 
 
 class Desk:
-    """A receiver in this process, its ledger with one POST, and who calls."""
+    """A receiver in this process, its ledger with one POST, and a caller."""
 
     def __init__(self, folder: Path) -> None:
         self.now = NOW
@@ -148,7 +148,7 @@ async def test_a_callback_settles_a_lost_answer(desk: Desk) -> None:
     assert desk.owners() == {"job-1": attempt.id}
 
 
-async def test_the_lines_of_a_callback_name_the_clip_that_its_address_belongs_to(desk: Desk) -> None:
+async def test_the_log_lines_of_a_callback_name_the_clip_of_its_address(desk: Desk) -> None:
     with lines_of_dailies() as lines:
         assert await desk.call(**{"webhook-signature": "v3,00"}) == 401
         desk.provider.poll = failing
@@ -170,11 +170,11 @@ async def failing(job_id: str, *, age_seconds: float) -> PollFailed:
     raise UnavailableError("it is away")
 
 
-async def test_a_callback_that_names_a_part_of_the_job_is_completed_by_what_its_post_ordered(
+async def test_a_callback_that_names_a_part_of_the_job_id_is_completed_from_the_order(
     desk: Desk,
 ) -> None:
     class Partly:
-        """As fal's: the callback names a request, and the job is its path, which begins with the model's owner and app."""
+        """As at fal: the callback names a request, and the job is its path, which begins with the model's owner and app."""
 
         async def read(
             self, headers: Any, body: bytes, *, endpoint: str | None, now: float
@@ -192,7 +192,7 @@ async def test_a_callback_that_names_a_part_of_the_job_is_completed_by_what_its_
     assert desk.provider.asked == ["openai/sora-2/requests/job-1"]
 
 
-async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> None:
+async def test_a_proxy_may_keep_or_remove_its_own_path(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     passed_on = desk.address.replace("http://hooks.test", "http://hooks.test/dailies/live")
     assert [await desk.call(url=url) for url in (passed_on, desk.address)] == [200, 200]
@@ -200,7 +200,7 @@ async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> No
     assert await desk.call(url=passed_on[:-1]) == 404
 
 
-async def test_a_callback_settles_what_was_held(desk: Desk) -> None:
+async def test_a_callback_settles_a_held_purchase(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.transaction(who="test", run_id=None) as tx:
         closures.hold(tx, desk.attempt, "nothing tells", [])
@@ -215,7 +215,7 @@ async def test_a_callback_is_a_hint_to_poll_now_and_never_the_truth(desk: Desk) 
     assert (desk.attempt.state, desk.attempt.next_poll_at) == (S.SUBMITTED, NOW + 5)
 
 
-async def test_a_callback_that_overtakes_the_answer_leaves_the_poster_its_word(desk: Desk) -> None:
+async def test_a_callback_before_the_answer_does_not_replace_the_posters_outcome(desk: Desk) -> None:
     assert await desk.call() == 200
     assert desk.attempt.state is S.SUBMITTING
     desk.answered(Accepted("job-1", None, {}))
@@ -223,9 +223,7 @@ async def test_a_callback_that_overtakes_the_answer_leaves_the_poster_its_word(d
 
 
 @pytest.mark.parametrize("answer", ["lost", "never"])
-async def test_a_callback_that_overtakes_an_answer_which_never_comes_is_believed(
-    desk: Desk, answer: str
-) -> None:
+async def test_a_callback_settles_a_post_whose_answer_never_comes(desk: Desk, answer: str) -> None:
     assert await desk.call() == 200
     if answer == "lost":
         desk.answered(Unknown("read timed out"))
@@ -236,7 +234,7 @@ async def test_a_callback_that_overtakes_an_answer_which_never_comes_is_believed
     assert settle.unsettled(desk.ledger) == []
 
 
-async def test_a_job_of_a_closed_attempt_is_a_take_to_spare(desk: Desk) -> None:
+async def test_a_job_of_a_closed_attempt_is_a_spare_take(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.transaction(who="test", run_id=None) as tx:
         closures.close_absent(tx, desk.attempt, desk.submission.id, why="-", again=0)
@@ -254,7 +252,7 @@ async def test_a_job_of_a_closed_attempt_is_a_take_to_spare(desk: Desk) -> None:
         JobState(JobStatus.GONE, "HTTP 404", failure=FailureKind.GONE),
     ],
 )
-async def test_nothing_is_believed_that_the_provider_does_not_confirm(
+async def test_a_callback_counts_only_if_the_provider_confirms_it(
     desk: Desk, says: JobState | PollFailed
 ) -> None:
     desk.answered(Unknown("read timed out"))
@@ -263,7 +261,7 @@ async def test_nothing_is_believed_that_the_provider_does_not_confirm(
     assert desk.attempt.state is S.UNKNOWN
     assert desk.owners() == {}
     desk.provider.says = RUNNING
-    assert await desk.call() == 200  # it comes again
+    assert await desk.call() == 200  # the provider repeats the callback
     assert desk.attempt.state is S.SUBMITTED
 
 
@@ -273,7 +271,7 @@ async def test_a_repeated_callback_is_answered_without_work(desk: Desk) -> None:
     assert desk.provider.asked == ["job-1"]
 
 
-async def test_an_address_of_another_submission_or_ledger_is_not_known(desk: Desk, tmp_path: Path) -> None:
+async def test_an_address_of_another_submission_or_ledger_is_unknown(desk: Desk, tmp_path: Path) -> None:
     desk.answered(Unknown("read timed out"))
     key = webhook_key(desk.ledger)
     other = token(key, "wavespeed", "another")
@@ -312,12 +310,12 @@ async def test_another_attempts_job_is_not_taken_over(desk: Desk) -> None:
     assert desk.owners() == {"job-1": claimed.attempt.id}
 
 
-# What is bounded before a request is one
+# bounds before a request is complete
 
 
 @contextlib.contextmanager
 def listening(**how: Any) -> Iterator[int]:
-    """The server as it is served, with an application that takes everything; its port."""
+    """The server as it is served, with an application that accepts everything; yields its port."""
     import uvicorn
 
     async def take(_: Any) -> PlainTextResponse:
@@ -336,7 +334,7 @@ def listening(**how: Any) -> Iterator[int]:
 
 
 def said(port: int, *pieces: bytes) -> bytes:
-    """What is answered to pieces, which are sent until nobody takes them any more."""
+    """The answer to pieces that are sent until the server accepts no more."""
     with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         with contextlib.suppress(OSError):
             for piece in pieces:
@@ -378,7 +376,7 @@ def test_a_connection_that_never_ends_its_head_is_closed() -> None:
         assert b"taken" in said(port, POST + b"\r\n")
 
 
-async def test_a_body_that_drips_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.answered(Unknown("read timed out"))
     monkeypatch.setattr(receiver, "BODY_SECONDS", 0.05)
 
@@ -392,8 +390,8 @@ async def test_a_body_that_drips_is_given_up(desk: Desk, monkeypatch: pytest.Mon
     assert desk.attempt.state is S.UNKNOWN
 
 
-async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_path: Path) -> None:
-    """Everything real: the sandbox signs and calls, the receiver confirms, the engine goes on."""
+async def test_a_job_that_the_sandbox_hides_is_found_by_its_callback_alone(tmp_path: Path) -> None:
+    """Everything is real: the sandbox signs and calls, the receiver confirms, and the engine continues."""
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""A made-up provider as somebody else's package would add it, written by docs/adding-a-provider.md: it takes an idempotency key."""
+"""An invented provider in another package, written by docs/adding-a-provider.md: it accepts an idempotency key."""
 
 import hashlib
 import hmac

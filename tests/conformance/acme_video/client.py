@@ -2,9 +2,9 @@
 
 | answer of a submit | outcome | because |
 |---|---|---|
-| 2xx with an id | Accepted | it is the job's |
+| 2xx with an id | Accepted | the id is the job's |
 | 4xx but 408, 409 with `error.code` | Rejected, by its code | the API itself refuses |
-| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | nobody to charge |
+| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | there is no account to charge |
 | anything else | Unknown | nothing is stated |
 """
 
