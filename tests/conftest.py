@@ -15,6 +15,7 @@ from typing import Any
 
 import botocore.hooks
 import botocore.session
+import compiled
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -47,6 +48,7 @@ from tests.postgres_server import PostgresServer
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of other modules."""
+    config.pluginmanager.register(compiled)
     config.pluginmanager.register(tiers)
     # pytest collects garbage twice at its end, for half a second each: the second time it finds nothing
     config.add_cleanup(gc.freeze)
