@@ -1,6 +1,7 @@
 """The command `dailies`, in this process or in a separate one."""
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import main
+from resources.home import UMASK
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 1200
@@ -18,10 +20,15 @@ PATIENCE_SECONDS = 1200
 def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in this process: a separate process costs two CPU seconds."""
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["dailies", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
+    # `main` sets the umask of its process
+    umask = os.umask(UMASK)
+    try:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", ["dailies", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+    finally:
+        os.umask(umask)
     code = ended.value.code
     return subprocess.CompletedProcess(arguments, int(code or 0), out.getvalue(), err.getvalue())
 

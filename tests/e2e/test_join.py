@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import dagster as dg
 import pytest
 import theirs
-from commandkit import ROOT, run_apart
+from commandkit import ROOT, run_apart, run_here
 from pydantic import SecretStr
 
 from bench.machine import is_ours
@@ -52,9 +54,13 @@ class Joined:
     theirs: Path
     environment: dict[str, str]
 
-    def dailies(self, *arguments: str) -> Any:
+    def dailies(self, *arguments: str, as_process: bool = False) -> Any:
         """The JSON of a command that runs in our folder."""
-        done = run_apart(*arguments, "--json", environment=self.environment, folder=self.ours)
+        if as_process:
+            done = run_apart(*arguments, "--json", environment=self.environment, folder=self.ours)
+        else:
+            with contextlib.chdir(self.ours), mock.patch.dict(os.environ, self.environment, clear=True):
+                done = run_here(*arguments, "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -89,13 +95,8 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
         theirs_environment = environment | {"DAGSTER_HOME": str(home)}
         python = [sys.executable, "-m"]
         # an existing Dagster has its tables; of two processes that create them at once, one fails
-        subprocess.run(
-            [*python, "dagster", "instance", "migrate"],
-            check=True,
-            env=theirs_environment,
-            capture_output=True,
-            timeout=SECONDS,
-        )
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            instance.upgrade()
         (serve,) = re.findall(
             rf"^    cd {THEIR_FOLDER} && \.venv/bin/(dagster code-server .*)", PAGE, re.MULTILINE
         )
@@ -155,7 +156,7 @@ def until(true: Any, what: str, logs: Path | None = None) -> None:
 
 
 def test_clips_are_produced_beside_assets_of_the_same_names(joined: Joined) -> None:
-    done = joined.dailies("produce", "morning-light", "--wait", "--yes")
+    done = joined.dailies("produce", "morning-light", "--wait", "--yes", as_process=True)
     assert {clip["state"] for clip in done["results"]} == {"delivered"}
     colours = joined.api.colours()
     assert colours["video/uploaded_videos"].green == set(done["clips"])

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
-from browserkit import browser
+from browserkit import Browser, browser
 from commandkit import ROOT, run_apart, run_here
 from hostile_page import ADD, BUY, LAUNCH, ask_from, page_elsewhere, try_everything
 from ports import answers, listening
@@ -188,11 +188,19 @@ def collected(running: Running, first: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def second(running: Running, first: dict[str, Any], collected: None) -> dict[str, Any]:
     """The output of two concurrent processes: a retry of failed clips, and another order of green ones."""
-    document = functools.partial(running.document, as_process=True)
     with ThreadPoolExecutor() as pool:
-        retried = pool.submit(document, "retry", "--series", "bay", "--wait", "--yes")
-        green = pool.submit(document, "produce", "city", "--clip", "hero", "--wait", "--yes")
-        return {"retried": retried.result(), "green": green.result()}
+        retry = functools.partial(running.document, "retry", "--series", "bay", "--wait", "--yes")
+        retried = pool.submit(retry, as_process=True)
+        green = running.document("produce", "city", "--clip", "hero", "--wait", "--yes")
+        return {"retried": retried.result(), "green": green}
+
+
+@pytest.fixture(scope="module")
+def tab(running: Running) -> Iterator[Browser]:
+    """A browser for which the name evil.test leads to Dagster. Only the last tests use it: no asyncio loop runs beside it."""
+    rebound = f"--host-resolver-rules=MAP evil.test {running.stack.dagster_url.removeprefix('http://')}"
+    with browser(flags=[rebound]) as found:
+        yield found
 
 
 def test_clips_are_requested_in_one_run_and_left(first: dict[str, Any]) -> None:
@@ -283,26 +291,6 @@ def test_the_error_of_a_wrong_filter_suggests_the_right_one(
     assert all(word in done.stderr for word in words), done.stderr
 
 
-def test_the_daemons_sensor_keeps_a_gallery_that_plays(running: Running, second: dict[str, Any]) -> None:
-    delivered = {clip["clip"] for clip in running.document("status") if clip["state"] == "delivered"}
-    page = running.file("s3://dailies/gallery/index.html")
-    until(
-        lambda: page.exists() and all(clip in page.read_text() for clip in delivered),
-        "the gallery of every clip",
-    )
-    said = running.document("gallery")
-    assert said["file"] == str(page)
-    with browser() as tab:
-        tab.open(page.as_uri())
-        for poster in tab.page.locator("article img").all():
-            poster.scroll_into_view_if_needed()
-        tab.page.wait_for_function("() => [...document.images].every(image => image.naturalWidth > 0)")
-        assert tab.page.locator("article img").count() == len(delivered)
-        tab.page.get_by_label("Play city, hero").click()
-        tab.page.wait_for_function("() => document.querySelector('video').readyState >= 3")
-        assert tab.complaints == []
-
-
 def test_doctor_finds_the_remaining_faults_and_makes_a_lost_manifest_again(
     running: Running, second: dict[str, Any]
 ) -> None:
@@ -343,8 +331,29 @@ def test_no_other_user_of_the_machine_can_read_the_home_or_reach_the_code(
     assert listening() == {int(str(url).rpartition(":")[2]) for url in known}
 
 
+def test_the_daemons_sensor_keeps_a_gallery_that_plays(
+    running: Running, second: dict[str, Any], tab: Browser
+) -> None:
+    delivered = {clip["clip"] for clip in running.document("status") if clip["state"] == "delivered"}
+    page = running.file("s3://dailies/gallery/index.html")
+    until(
+        lambda: page.exists() and all(clip in page.read_text() for clip in delivered),
+        "the gallery of every clip",
+    )
+    said = running.document("gallery")
+    assert said["file"] == str(page)
+    tab.open(page.as_uri())
+    for poster in tab.page.locator("article img").all():
+        poster.scroll_into_view_if_needed()
+    tab.page.wait_for_function("() => [...document.images].every(image => image.naturalWidth > 0)")
+    assert tab.page.locator("article img").count() == len(delivered)
+    tab.page.get_by_label("Play city, hero").click()
+    tab.page.wait_for_function("() => document.querySelector('video').readyState >= 3")
+    assert tab.complaints == []
+
+
 def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
-    running: Running, second: dict[str, Any]
+    running: Running, second: dict[str, Any], tab: Browser
 ) -> None:
     jobs, url = len(running.books()), running.stack.dagster_url
     here = int(url.rpartition(":")[2])
@@ -358,9 +367,8 @@ def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    rebound = f"--host-resolver-rules=MAP evil.test 127.0.0.1:{here}"
     try:
-        with page_elsewhere() as port, browser(flags=[rebound]) as tab:
+        with page_elsewhere() as port:
             for name in ("127.0.0.1", "localhost"):
                 tab.open(f"http://{name}:{port}/")
                 said = try_everything(tab.page, url)

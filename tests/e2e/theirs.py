@@ -64,7 +64,8 @@ FILES = {
         @dg.definitions
         def defs() -> dg.Definitions:
             own = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
-            return dg.Definitions.merge(own, dg.Definitions(assets=[prompts]))
+            # Dagster's default starts a process for each step
+            return dg.Definitions.merge(own, dg.Definitions(assets=[prompts], executor=dg.in_process_executor))
         ''',
 }
 

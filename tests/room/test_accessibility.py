@@ -5,7 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from browserkit import chromium
+from browserkit import FLAGS, chromium
+from playwright.sync_api import Browser as ChromiumBrowser
 from playwright.sync_api import Page, sync_playwright
 from roomkit import FakeShop, Studio, an_editor
 from verdictkit import a_verdict
@@ -21,7 +22,12 @@ pytestmark = pytest.mark.slow
 PATIENCE_MS = 120_000
 FAULTS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .flatMap(fault => fault.nodes.map(node => `${fault.impact} ${fault.id}: ${node.target.join(" ")}`))"""
-SCREENS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+SCREENS = [
+    (1280, "light"),
+    (390, "dark"),
+    pytest.param(1280, "dark", marks=pytest.mark.night),
+    pytest.param(390, "light", marks=pytest.mark.night),
+]
 DIALOGS = {
     "x": "#reject-dialog",
     "n": "#note-dialog",
@@ -61,35 +67,36 @@ def judged(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("width", "scheme"), SCREENS)
-def test_room_and_gallery_are_accessible(judged: Path, server: RoomServer, width: int, scheme: str) -> None:
+@pytest.fixture(scope="module")
+def window() -> Iterator[ChromiumBrowser]:
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        running = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_room_and_gallery_are_accessible(
+    judged: Path, server: RoomServer, window: ChromiumBrowser, width: int, scheme: str
+) -> None:
+    # the pages' policy blocks the script axe-core
+    with window.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+        bypass_csp=True,
+    ) as context:
+        page = context.new_page()
+        page.goto(f"{server.url}?series=bay&show=all")
+        page.locator(".take").first.wait_for(timeout=PATIENCE_MS)
+        assert faults(page) == []
+        for key, dialog in DIALOGS.items():
+            page.keyboard.press(key)
+            page.locator(dialog).wait_for(timeout=PATIENCE_MS)
+            assert faults(page) == [], dialog
+            page.keyboard.press("Escape")
+        page.goto(judged.as_uri())
+        assert faults(page) == []
+        page.evaluate(
+            "() => document.querySelector('h2').setAttribute('style', 'color: #ccc; background: #ddd')"
         )
-        try:
-            # the pages' policy blocks the script axe-core
-            context = running.new_context(
-                viewport={"width": width, "height": 900},
-                color_scheme="dark" if scheme == "dark" else "light",
-                bypass_csp=True,
-            )
-            page = context.new_page()
-            page.goto(f"{server.url}?series=bay&show=all")
-            page.locator(".take").first.wait_for(timeout=PATIENCE_MS)
-            assert faults(page) == []
-            for key, dialog in DIALOGS.items():
-                page.keyboard.press(key)
-                page.locator(dialog).wait_for(timeout=PATIENCE_MS)
-                assert faults(page) == [], dialog
-                page.keyboard.press("Escape")
-            page.goto(judged.as_uri())
-            assert faults(page) == []
-            page.evaluate(
-                "() => document.querySelector('h2').setAttribute('style', 'color: #ccc; background: #ddd')"
-            )
-            assert {fault.split(":")[0] for fault in faults(page)} == {"serious color-contrast"}, (
-                "the control"
-            )
-        finally:
-            running.close()
+        assert {fault.split(":")[0] for fault in faults(page)} == {"serious color-contrast"}, "the control"
