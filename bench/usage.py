@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.processes import ProcessState, descendants, read_process
+from resources.processes import RUN_WORKER_TITLE
 
 LOOK_SECONDS = 0.2
 
@@ -95,6 +96,8 @@ def role_of(process: ProcessState, others: Mapping[int, ProcessState]) -> str | 
         return "child"
     if b"bench.plain" in command:
         return "worker"
+    if _title(process.pid) == RUN_WORKER_TITLE:
+        return "worker"
     if b"spawn_main" not in command:
         return None
     parent = others.get(process.parent)
@@ -105,6 +108,12 @@ def _command(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path("/proc", str(pid), "cmdline").read_bytes()
     return b""
+
+
+def _title(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc", str(pid), "comm").read_text().strip()
+    return ""
 
 
 def _high_water_mb(pid: int) -> float:

@@ -24,7 +24,7 @@ from bench.history import write_history
 from bench.machine import is_ours, machine
 from bench.sold_series import SERIES
 from bench.ui import asking
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from pipelines.sensors import completion_name
 from resources.dagster_resources import Production
 

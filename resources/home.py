@@ -18,8 +18,8 @@ SOCKETS = "run"
 ROOM_PORT = 3030
 ROOM_PORT_FILE = "room-port"
 """Below the home: the port of the room of `dailies up`."""
-SOCKET_FOLDER_BYTES = 91
-"""A socket's path has 103 bytes on macOS and 107 on Linux (sys/un.h); Dagster names one `tmp` and eight letters."""
+SOCKET_FOLDER_BYTES = 85
+"""A socket's path has 103 bytes on macOS and 107 on Linux (sys/un.h); the fork server names one `listener-` and eight letters."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+")
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from resources.variables import STACK
 
+RUN_WORKER_TITLE = "dailies-run"
+"""The title of a forked run worker, whose arguments are those of its parent."""
 _PR_SET_PDEATHSIG = 1
 _PROC = Path("/proc")
 
@@ -40,6 +42,18 @@ def child_setup() -> Callable[[], None]:
     return set_up
 
 
+def end_with_parent() -> None:
+    """Let the kernel end this process with SIGTERM when its parent's thread ends (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def set_title(title: str) -> None:
+    """Name this process for people and for `of_home`; at most 15 bytes (Linux)."""
+    with contextlib.suppress(OSError):
+        (_PROC / "self" / "comm").write_text(title)
+
+
 @dataclass(frozen=True)
 class Process:
     """A process that carries a stack's mark."""
@@ -52,6 +66,8 @@ class Process:
     """The id of its `dailies up`."""
     command: tuple[str, ...]
     """Its arguments."""
+    title: str
+    """Its program's name, or the title that it gave itself."""
 
 
 def of_home(home: Path) -> list[Process]:
@@ -128,9 +144,10 @@ def _read(pid: int, home: Path) -> Process | None:
             return None
         parent = int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
         command = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        title = (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
     except OSError:
         return None
-    return Process(pid, parent, stack, tuple(os.fsdecode(part) for part in command if part))
+    return Process(pid, parent, stack, tuple(os.fsdecode(part) for part in command if part), title)
 
 
 def _has_our_files(pid: int, home: Path) -> bool:

@@ -14,7 +14,7 @@ from resources.file_lock import FileLockedError, lock_file
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger, machine_name
-from resources.processes import Process, end, is_living, of_home, started_at
+from resources.processes import RUN_WORKER_TITLE, Process, end, is_living, of_home, started_at
 from resources.program_files import program_file
 from resources.settings import Settings, open_ledger
 
@@ -106,11 +106,14 @@ def pid_of(owner: str) -> int | None:
 
 def name_of(process: Process) -> str:
     """The name of a process of a stack, for a person."""
+    if process.title == RUN_WORKER_TITLE:
+        return "run worker"
     command = " ".join(process.command)
     for words, name in (
         ("code-server start", "code server"),
         ("api grpc", "process that holds the code"),
         ("spawn_main", "run worker"),
+        ("multiprocessing.forkserver", "fork server"),
         ("pipelines.webserver", "webserver"),
         ("pipelines.daemon", "daemon"),
         ("resources.sandbox", "sandbox"),

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from proof.clock import FastClock
 from proof.faults.worker import SUBMIT_SECONDS, client, shorten_waits
 from resources.dagster_resources import Production

@@ -40,6 +40,7 @@ SERIES = {"waited": "produce_clips", "left": "submit_clips"}
 KINDS = {
     "up",
     "run worker",
+    "fork server",
     "daemon",
     "code server",
     "process that holds the code",

@@ -133,6 +133,7 @@ def test_a_containers_process_whose_home_has_our_path_is_not_ended(
         (proc / name / "environ").write_bytes(f"{STACK}=a:{home}".encode())
         (proc / name / "stat").write_text(f"{name} (python) S 1 1 1")
         (proc / name / "cmdline").write_bytes(b"python\0")
+        (proc / name / "comm").write_text("python\n")
 
     container = tmp_path / "container"
     (container / home.relative_to("/")).mkdir(parents=True)

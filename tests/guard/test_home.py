@@ -151,7 +151,7 @@ def test_a_home_whose_path_is_too_long_for_sockets_gets_a_private_folder_elsewhe
         assert elsewhere
         assert mode(folder) == 0o700
         with socket.socket(socket.AF_UNIX) as one:
-            one.bind(str(folder / "tmp12345678"))
+            one.bind(str(folder / "listener-12345678"))
     finally:
         for left in folder.iterdir():
             left.unlink()

@@ -21,7 +21,7 @@ import yaml
 
 from pipelines.assets.clips import produce
 from pipelines.assets.prompts import prompts
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from pipelines.partitions import add_clips, range_tags
 from resources.dagster_resources import Production
 from resources.ledger.records import Attempt

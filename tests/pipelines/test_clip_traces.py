@@ -16,7 +16,7 @@ import sys
 import dagster as dg
 import pytest
 from pipelinekit import QUIET, ImpatientProduction, poll_soon
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from pipelines.partitions import range_tags
 from resources.production import poller
 

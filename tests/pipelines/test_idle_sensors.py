@@ -24,7 +24,7 @@ from grpc import _common as grpc_common
 from pipelinekit import House, nothing_bought
 
 from pipelines import code_server, code_watch, daemon
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from pipelines.sensors import COMPLETION_SECONDS, completion_name
 from resources import dagster_resources
 from resources.errors import UnavailableError
@@ -247,6 +247,9 @@ def test_dagster_and_grpc_read_how_often_the_code_server_wakes(monkeypatch: pyte
     for module, constant in ((client, "CLIENT_HEARTBEAT_INTERVAL"), (grpc_common, "MAXIMUM_WAIT_TIMEOUT")):
         monkeypatch.setattr(module, constant, getattr(module, constant))
     monkeypatch.setattr(code_server, "main", lambda: None)
+    # how it starts run workers: test_run_workers.py
+    monkeypatch.setattr(code_server, "fork_run_workers", lambda: None)
+    monkeypatch.setattr(code_server.server, "get_python_environment_entry_point", None)
     code_server.run()
     assert client.CLIENT_HEARTBEAT_INTERVAL == code_server.HEARTBEAT_SECONDS
     assert grpc_common.MAXIMUM_WAIT_TIMEOUT == code_server.WAKE_SECONDS

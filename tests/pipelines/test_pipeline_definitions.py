@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 
 from pipelines.clip_batch import BACKFILL_TAG
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from pipelines.lineage import (
     CODE_VERSION,
     DATA_VERSION,

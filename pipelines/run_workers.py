@@ -1,0 +1,120 @@
+"""Run workers as forks of one process that has imported everything, the fork server (`multiprocessing.forkserver`).
+
+Dagster starts a new Python for each run, which imports Dagster and all of dailies: more than one CPU second. A fork has them.
+The fork server starts with the first run, has one thread and no connection (`pipelines.worker_imports`), and ends when
+it has had no worker for ten minutes, or with the process that holds the code. A run still sees what a new Python would see: after an edit of our code
+or a change of the environment, runs start as Dagster starts them.
+"""
+
+import atexit
+import functools
+import logging
+import os
+import tempfile
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnProcess
+from multiprocessing.process import BaseProcess, current_process
+from typing import Any
+
+from dagster._grpc.server import DagsterApiServer
+
+from resources.dagster_names import dagster_names
+from resources.errors import ConfigurationError
+from resources.processes import RUN_WORKER_TITLE, end_with_parent, set_title
+from resources.program_files import program_root
+
+IMPORTS = "pipelines.worker_imports"
+"""The module that the fork server imports."""
+PACKAGES = ("pipelines", "resources")
+"""The packages whose edits the next run must see."""
+
+logger = logging.getLogger("dailies")
+
+
+class RunWorker(ForkServerProcess):
+    """The process of one run: a fork, or a new Python if the fork server cannot be reached."""
+
+    @staticmethod
+    def _Popen(worker: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
+        try:
+            return ForkServerProcess._Popen(worker)  # noqa: SLF001
+        except OSError as error:
+            # nothing was forked: a fork whose id we did not get would be an EOFError, and Dagster starts that run again
+            logger.warning("the fork server cannot be reached (%s), so this run starts slowly", error)
+            return SpawnProcess._Popen(worker)  # noqa: SLF001
+
+    def run(self) -> None:
+        """Run in the child."""
+        if forkserver.get_inherited_fds() is None:
+            super().run()
+            return
+        # without the fork server nobody would tell Dagster how this run ends, so it hands over and is retried
+        end_with_parent()
+        set_title(RUN_WORKER_TITLE)
+        try:
+            super().run()
+        finally:
+            # a fork ends with `os._exit`, which forgets them
+            atexit._run_exitfuncs()  # noqa: SLF001
+
+
+class RunWorkers(ForkServerContext):
+    """The way in which Dagster's code server starts run workers.
+
+    Its queues and events serve forks and new processes alike.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._imported = _importable()
+        # a folder of its own would make the path of the fork server's socket too long in some homes
+        current_process()._config["tempdir"] = tempfile.gettempdir()  # type: ignore[attr-defined]  # noqa: SLF001
+        self.set_forkserver_preload([IMPORTS])
+
+    def Process(self, *args: Any, **options: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802 - multiprocessing's name
+        """A process that is not started yet."""
+        kind = RunWorker if _importable() == self._imported else SpawnProcess
+        return kind(*args, **options)
+
+
+def fork_run_workers() -> None:
+    """Let Dagster's code server start its run workers in this way."""
+    begin = DagsterApiServer.__init__
+
+    @functools.wraps(begin)
+    def begin_with_forks(self: Any, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        # made last, since Dagster has now put its variables into the environment
+        self._mp_ctx = RunWorkers()
+
+    DagsterApiServer.__init__ = begin_with_forks  # type: ignore[method-assign]
+
+
+def _importable() -> object:
+    """What decides what our modules are when they are imported: the source files, the environment and our names in Dagster."""
+    files = [
+        (file.path, file.stat().st_mtime_ns, file.stat().st_size)
+        for package in PACKAGES
+        for file in _sources(str(program_root() / package))
+    ]
+    try:
+        names = dagster_names.__wrapped__()
+    except ConfigurationError:
+        names = None
+    return sorted(files), _environment(), names
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def _sources(folder: str) -> "list[os.DirEntry[str]]":
+    """The Python files of a package."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += _sources(entry.path)
+            elif entry.name.endswith(".py"):
+                found.append(entry)
+    return found
