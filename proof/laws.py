@@ -54,7 +54,7 @@ class Violation:
     """One broken law."""
 
     kind: str
-    """One word of `KINDS_OF_VIOLATION`."""
+    """One of `KINDS_OF_VIOLATION`."""
     text: str
     """A description for a person."""
     micros: int = 0

@@ -1,4 +1,4 @@
-"""Clips made on purpose, good ones and bad ones, to measure what the checks of `resources.video` say of them.
+"""Clips made on purpose, good ones and bad ones, to measure the checks of `resources.video`.
 
-It belongs here if it makes or lists clips; how they are judged is the product's business.
+Code belongs here if it makes or lists clips; the product judges them.
 """

@@ -1,4 +1,4 @@
-"""Makes MP4s from FFmpeg's own test sources, with what can be wrong with a generated clip."""
+"""Makes MP4s from FFmpeg's own test sources, with the faults that generated clips can have."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,25 +20,25 @@ class Film:
     """One clip to make."""
 
     name: str
-    """What it is called."""
+    """Name of the clip."""
     source: Filter
     """The filter that makes the picture, with its arguments."""
     filters: tuple[Filter, ...] = ()
-    """What is done to the picture."""
+    """Filters applied to the picture."""
     sound: tuple[Filter, ...] = (("sine", "f=330"),)
-    """The filters that make the sound; none for no sound track."""
+    """Filters that make the sound; none for no sound track."""
     heard: tuple[tuple[float, float], ...] = ((0.0, 3600.0),)
-    """From when to when there is sound at all, in seconds, one stretch or several."""
+    """Stretches with sound, as start and end in seconds."""
     seconds: float = 5.0
-    """How long it lasts."""
+    """Duration in seconds."""
     size: tuple[int, int] = (480, 270)
-    """Pixels."""
+    """Width and height in pixels."""
     fps: int = 24
-    """Frames a second."""
+    """Frames per second."""
     codec: str = "libx264"
-    """The encoder."""
+    """Name of the encoder."""
     quality: int = 23
-    """Its constant rate factor."""
+    """The encoder's constant rate factor."""
     options: dict[str, str] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Which clips are made: good ones that no check may mind, and bad ones with the check that must."""
+"""The sample clips: good ones that must pass every check, and bad ones with the check that must fail."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ WIDE = "s=480x270:r=24"
 
 @dataclass(frozen=True)
 class Shot:
-    """A clip and what is to be said of it."""
+    """A clip and the expected finding."""
 
     film: Film
-    """How it is made."""
+    """The clip to make."""
     wrong: str | None = None
-    """The check that must mind it; None for a good clip."""
+    """The check that must fail; None for a good clip."""
 
 
 SOURCES: dict[str, Filter] = {
@@ -50,7 +50,7 @@ OTHERS: dict[str, Filter] = {
     "other automaton": ("cellauto", "s=160x90:r=24:rule=30:seed=8"),
     "triangle": ("sierpinski", "s=480x270:r=24:seed=15:type=triangle"),
 }
-"""Others, which no threshold was chosen by."""
+"""Further sources; no threshold was chosen by them."""
 
 STILL: Filter = ("testsrc2", f"{WIDE}:d=0.04")
 HOLD: Filter = ("tpad", "stop_mode=clone:stop_duration=60")
@@ -77,7 +77,7 @@ FALLS_SILENT: tuple[Filter, ...] = (("sine", "f=330:d=4"), ("apad", "pad_dur=60"
 
 
 def good(sources: dict[str, Filter]) -> Iterator[Shot]:
-    """Clips that are as they should be, also those that come near to what is not."""
+    """Good clips, some of them close to a fault."""
     for (name, source), (how, filters) in product(sources.items(), TREATMENTS.items()):
         yield Shot(Film(f"{name}, {how}", source, filters))
     card = Film("card", SOURCES["card"])
@@ -124,7 +124,7 @@ def good(sources: dict[str, Filter]) -> Iterator[Shot]:
 
 
 def bad(sources: dict[str, Filter]) -> Iterator[Shot]:
-    """Clips in which one thing is wrong."""
+    """Clips with one fault each."""
     for name, source in sources.items():
         held = (("trim", "end=1.4"), ("tpad", "stop_mode=clone:stop_duration=60"))
         yield Shot(Film(f"{name}, stands still after 1.4 s", source, held), "frozen")
@@ -167,4 +167,4 @@ COPIES: dict[str, dict[str, object]] = {
     "a little brighter": {"filters": (("lutyuv", "y=val+6"),)},
     "with grain": {"filters": TREATMENTS["grain"]},
 }
-"""What is done to a clip so that it is another file and looks the same."""
+"""Changes that make another file of a clip with the same look."""

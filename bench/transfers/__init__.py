@@ -1,4 +1,4 @@
-"""Moving files from an HTTPS server into a bucket, dailies' way and others', on this machine.
+"""Files moved from an HTTPS server into a bucket, by dailies and by other programs, on this machine.
 
-It belongs here if it serves, slows down or moves files for `bench/transfer`.
+Code belongs here if it serves, slows down or moves files for `bench/transfer`.
 """

@@ -1,7 +1,7 @@
-"""A line that carries so many bytes a second and connection: `python -m bench.transfers.lines PORT BYTES`.
+"""A relay that limits the bytes per second of each connection: `python -m bench.transfers.lines PORT BYTES`.
 
-It listens on a free port of 127.0.0.1, prints it, and passes on what it is sent to PORT, in a process of its own so that
-what is measured pays nothing for it.
+It listens on a free port of 127.0.0.1, prints the port, and forwards all data to PORT. It is a separate process, so that the
+measured process does not pay for it.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ import time
 
 PIECE = 64 << 10
 BUFFER = 256 << 10
-"""Of the kernel, each way: what fits in there is not slowed down."""
+"""Size of the kernel's buffers in each direction, in bytes; data that fits in them is not slowed down."""
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rate: float) -> None:
-    """Pass on one way, at no more than `rate` bytes a second."""
+    """Forward one direction, at no more than `rate` bytes per second."""
     began, carried = time.monotonic(), 0
     with contextlib.suppress(ConnectionError):
         while piece := await reader.read(PIECE):
@@ -27,14 +27,14 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rat
             if ahead > 0:
                 await asyncio.sleep(ahead)
             elif ahead < -0.1:
-                # a pause is not made up for
+                # a pause does not permit a burst afterwards
                 began, carried = time.monotonic(), 0
     with contextlib.suppress(ConnectionError, OSError):
         writer.write_eof()
 
 
 async def serve(port: int, rate: float) -> None:
-    """Listen, say where, and carry until the process is ended."""
+    """Listen, print the port, and forward until the process is ended."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_in, there_out = await asyncio.open_connection("127.0.0.1", port, limit=BUFFER)

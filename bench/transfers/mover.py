@@ -1,7 +1,7 @@
-"""The product's transfers in a process of their own: `python -m bench.transfers.mover`.
+"""The product's transfers in a separate process: `python -m bench.transfers.mover`.
 
-It reads one JSON object a line, `{"files": [[url, key], ...], "at_once": 4, "endpoint": ..., ...}`, moves the files, and
-answers with seconds, processor seconds and its peak memory. What a delivery does besides (decoding, manifests) is left out.
+It reads one JSON object per line, `{"files": [[url, key], ...], "at_once": 4, "endpoint": ..., ...}`, moves the files, and
+answers with seconds, CPU seconds and its peak memory. The other parts of a delivery (decoding, manifests) are left out.
 """
 
 import json
@@ -68,7 +68,7 @@ def _peak_bytes() -> int:
 
 
 def main() -> None:
-    """Move what is asked for until the pipe is closed."""
+    """Move the files of each order until the pipe is closed."""
     with tempfile.TemporaryDirectory(prefix="dailies-mover-") as name:
         for line in sys.stdin:
             print(json.dumps(move(json.loads(line), Path(name))), flush=True)

@@ -1,4 +1,4 @@
-"""The servers of the benchmark: files over HTTPS, a bucket, and slow lines to both."""
+"""The servers of the benchmark: files over HTTPS, a bucket, and slow connections to both."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ HEAD = b"\x00\x00\x00\x18ftypisom"
 
 @dataclass(frozen=True)
 class TransferSite:
-    """Where files come from and go to."""
+    """The source and the destination of the files."""
 
     files: str
     """Address of the HTTPS server."""
@@ -30,9 +30,9 @@ class TransferSite:
     s3: EmbeddedS3
     """The bucket's server."""
     authority: Path
-    """The certificate that signs the HTTPS server's."""
+    """The certificate that signs the HTTPS server's certificate."""
     rclone: str
-    """The program."""
+    """The rclone program."""
 
 
 @contextlib.contextmanager
@@ -40,9 +40,9 @@ def staged(folder: Path, sizes: dict[str, int], *, rate: float | None) -> Iterat
     """Serve files of these sizes over HTTPS, and an empty bucket.
 
     Args:
-        folder: For everything.
+        folder: Folder for all files.
         sizes: Bytes by name.
-        rate: Bytes a second that one connection carries, to either of them; None for all there is.
+        rate: Bytes per second of one connection to either server; None for no limit.
     """
     served = folder / "served"
     served.mkdir(exist_ok=True)

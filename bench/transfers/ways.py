@@ -1,4 +1,4 @@
-"""The ways that are compared: dailies' own, `curl | curl`, and `rclone copyurl`."""
+"""The compared ways: dailies' own transfers, `curl | curl`, and `rclone copyurl`."""
 
 import csv
 import json
@@ -19,23 +19,23 @@ from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
 
 Files = list[tuple[str, str]]
-"""Name of the served file, and the key it goes to."""
+"""Name of the served file, and the key for it."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What it took to move some files."""
+    """The cost of moving some files."""
 
     seconds: float
-    """By the clock."""
+    """Real seconds."""
     cpu_seconds: float
-    """Of the client, servers left out."""
+    """CPU seconds of the client, without the servers."""
     peak_mb: float | None = None
-    """Of the client's memory, where it was measured."""
+    """Peak memory of the client in megabytes, if it was measured."""
 
 
 class Dailies:
-    """The product's transfers, in one process that is there already, as a run worker is."""
+    """The product's transfers, in one process that runs already, as a run worker does."""
 
     name = "dailies: transfer with SHA-256 and MD5, kept in a file too"
 
@@ -63,7 +63,7 @@ class Dailies:
             self._process.stdout.close()
 
     def __call__(self, files: Files, at_once: int) -> Moved:
-        """Move files, so many at once."""
+        """Move files, up to a number at once."""
         settings = self._stage.s3.settings
         order = {
             "files": [(f"{self._stage.files}/{name}", key) for name, key in files],
@@ -87,7 +87,7 @@ class Dailies:
 
 
 def curl(stage: TransferSite, folder: Path) -> Callable[[Files, int], Moved]:
-    """`curl | curl` into presigned addresses, a pair of processes for each file."""
+    """`curl | curl` to presigned addresses, a pair of processes for each file."""
     store = ObjectStore(stage.s3.settings.model_copy(update={"endpoint_url": stage.bucket}))
 
     def move(files: Files, at_once: int) -> Moved:
@@ -161,7 +161,7 @@ def _timed(command: list[str], environment: dict[str, str]) -> Moved:
 
 
 def startup_seconds() -> float:
-    """How long the product's process needs before it can move anything: what a run worker has behind it."""
+    """Seconds until the product's process can move a file; a run worker has them behind it."""
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-c", "import bench.transfers.mover, boto3"],

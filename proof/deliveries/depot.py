@@ -43,7 +43,7 @@ class Depot:
     scratch: Path
     """The workers' folder for incomplete files."""
     origin: str
-    """Of the stand-in's process."""
+    """Id of the stand-in's process."""
     place: Path
     """The file with these values for a worker."""
     digests: dict[str, str] = field(default_factory=dict)

@@ -178,7 +178,7 @@ def _stopped(pid: int) -> Iterator[None]:
 
 
 class InTurn:
-    """Makes outages one after the other, each in a thread so that the storm goes on.
+    """Makes outages one after the other, each in a thread so that the storm continues.
 
     Args:
         kinds: The outages to make.

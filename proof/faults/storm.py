@@ -180,7 +180,7 @@ class Storm:
         self.storm_seconds = time.monotonic() - self.began
 
     def _release(self, clips: list[str], decision: str) -> None:
-        """Let a batch be produced, in some cases by two independent runs."""
+        """Start the production of a batch, in some cases by two independent runs."""
         mode = self.random.choice(["wait", "leave"])
         self._open.append({"mode": mode, "clips": clips, "decision": decision})
         if self.random.random() < self.scale.twice:

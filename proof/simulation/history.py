@@ -301,7 +301,7 @@ class SimulatedHistory:
         return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
 
     def _call_back(self, job: SoldJob) -> None:
-        """Let the provider call back when a job has ended. A receiver that dies meanwhile is not called again."""
+        """Make the provider call back when a job has ended. A receiver that dies meanwhile is not called again."""
         if not self.plan.callbacks or job.fate.end == "vanished":
             return
         self._planned += 1

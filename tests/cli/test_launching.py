@@ -32,7 +32,7 @@ URL = "http://127.0.0.1:3000"
         httpx.RemoteProtocolError("cut"),
     ],
 )
-def test_a_lost_answer_to_a_launch_is_not_said_to_have_bought_nothing(lost: Any) -> None:
+def test_the_error_of_a_lost_answer_to_a_launch_does_not_claim_that_nothing_was_bought(lost: Any) -> None:
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(**_as_mock(lost))
         with pytest.raises(UnavailableError) as caught:

@@ -34,7 +34,7 @@ class Dagster:
         if "stopRunningSchedule" in sent["query"]:
             assert sent["variables"]["id"] == "state-1"
             if self.status == "STOPPED" or self.failure:
-                # dagster's form of a failed mutation
+                # Dagster's form of a failed mutation
                 failed = {"__typename": "PythonError", "message": self.failure or "it was off"}
                 return httpx.Response(500, json={"data": {"stopRunningSchedule": failed}})
             self.status = "STOPPED"

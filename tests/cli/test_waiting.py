@@ -115,7 +115,7 @@ def test_a_decision_without_purchases_is_reported_from_the_ledger(settings: Sett
     assert bought_so_far(settings, "produce:other") == "Nothing was bought."
 
 
-def test_a_ledger_that_cannot_be_read_is_not_said_to_have_bought_nothing(
+def test_the_message_without_a_readable_ledger_does_not_claim_that_nothing_was_bought(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buy(settings, ACCEPTED)

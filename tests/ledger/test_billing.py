@@ -70,7 +70,7 @@ def ended(ledger: Ledger, clock: Clock, state: AttemptState) -> Attempt:
         *((state, "0", "0", M.CONFIRMED, "0") for state in (S.SUCCEEDED, S.DELIVERED, S.QUARANTINED, S.LOST)),
     ],
 )
-def test_what_a_finished_job_costs_is_what_the_bill_says(
+def test_a_finished_job_costs_what_the_bill_says(
     ledger: Ledger,
     clock: Clock,
     state: AttemptState,
@@ -96,7 +96,7 @@ def test_what_a_finished_job_costs_is_what_the_bill_says(
         (False, "0", "0", M.RELEASED, "0"),
     ],
 )
-def test_what_a_failed_job_costs(
+def test_a_failed_job_costs_its_charge_less_its_refund(
     ledger: Ledger,
     refunds_failures: bool,
     charged: str,
@@ -365,7 +365,7 @@ def test_an_answer_outside_of_the_band_is_not_booked_either(ledger: Ledger, told
 
 @pytest.mark.parametrize("state", [S.SUCCEEDED, S.DELIVERED, S.QUARANTINED])
 @pytest.mark.parametrize(("refunded", "left"), [("0.40", "0"), ("0.10", "0.30")])
-def test_a_refund_of_what_was_delivered_frees_no_cap_until_a_person_has_seen_it(
+def test_a_refund_of_a_delivered_clip_frees_no_cap_until_a_person_has_seen_it(
     ledger: Ledger, clock: Clock, state: AttemptState, refunded: str, left: str
 ) -> None:
     attempt = billed(ledger, ended(ledger, clock, state), QUOTE, usd(refunded))

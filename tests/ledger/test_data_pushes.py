@@ -26,7 +26,7 @@ def test_the_last_push_is_current_and_every_push_is_kept(ledger: Ledger, clock: 
     assert [one.digest[0] for one in data_pushes.pushes(ledger)] == ["a", "b", "a"]
 
 
-def test_nobody_changes_or_deletes_a_push(ledger: Ledger) -> None:
+def test_a_push_cannot_be_changed_or_deleted(ledger: Ledger) -> None:
     push(ledger, "a" * 64)
     for change in (sa.update(table).values(digest="c" * 64), sa.delete(table)):
         with pytest.raises(sa.exc.DBAPIError, match="append-only"), ledger.write() as connection:

@@ -253,7 +253,7 @@ def test_one_step_polls_only_a_few_late_jobs(ledger: Ledger, clock: Clock) -> No
     assert [len(claim_late(ledger, ACCOUNT)) for _ in range(3)] == [late_jobs.AT_ONCE, 3, 0]
 
 
-def test_a_callback_brings_the_next_poll_forward_and_ends_nothing(ledger: Ledger, clock: Clock) -> None:
+def test_a_callback_makes_the_next_poll_due_and_ends_no_job(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, FAILED)
     assert claim_late(ledger, ACCOUNT) == []
     post = ledger.submission_of(ACCOUNT, attempt.job_id or "")

@@ -99,7 +99,7 @@ def test_a_job_outside_the_posts_time_is_a_strangers_and_prevents_every_proof(at
     assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
-def test_a_stranger_who_buys_the_same_model_keeps_even_a_single_job_from_being_adopted() -> None:
+def test_a_stranger_who_buys_the_same_model_prevents_adopting_even_the_only_job() -> None:
     read = evidence(job("a", 100.5), job("stranger", -500.0))
     found = only([post("s", 100)], read)
     assert found.finding is Proof.HOLD

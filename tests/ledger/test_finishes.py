@@ -149,7 +149,7 @@ def claimed_seed(ledger: Ledger, draft: Attempt) -> int:
     return seed
 
 
-def test_a_circle_by_a_judge_leaves_the_finish_to_somebody_who_may_buy(ledger: Ledger) -> None:
+def test_a_circle_by_a_judge_leaves_the_finish_to_a_person_who_may_buy(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     judge(ledger, a_verdict(draft, who="judge"))
     (wait,) = waits(ledger)

@@ -84,7 +84,7 @@ def at_once(work: Callable[..., list[T]], url: str, arguments: list[float]) -> l
         return [answer.result(600) for answer in running]
 
 
-def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledger_url: str) -> None:
+def test_four_processes_with_the_same_clips_buy_each_once_and_in_order(ledger_url: str) -> None:
     start = time.time()
     with Ledger(ledger_url, budget=Budget()) as ledger:
         told = [

@@ -77,7 +77,7 @@ def test_the_order_of_a_batch_is_the_order_of_its_verdicts_and_of_the_queue(ledg
 @pytest.mark.parametrize("decision", ["monday", "tuesday"])
 @pytest.mark.parametrize("regenerate", [False, True])
 @pytest.mark.parametrize("state", sorted(OPEN))
-def test_an_open_purchase_of_the_same_request_is_adopted_whoever_asks(
+def test_an_open_purchase_of_the_same_request_is_adopted_by_any_decision(
     ledger: Ledger, clock: Clock, state: AttemptState, decision: str, regenerate: bool
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
@@ -95,7 +95,7 @@ def test_a_run_that_adopts_a_purchase_and_waits_watches_it(ledger: Ledger) -> No
     assert read(ledger, attempt).watched_by == "run-2"
 
 
-def test_a_changed_prompt_replaces_what_is_queued(ledger: Ledger) -> None:
+def test_a_changed_prompt_replaces_a_queued_purchase(ledger: Ledger) -> None:
     old = queued(ledger)
     ruling = decided(ledger, a_request(prompt=CHANGED))
     assert ruling.ruling is Ruling.NEW

@@ -190,7 +190,7 @@ def test_a_model_named_at_the_submit_is_kept_when_the_poll_names_none(ledger: Le
         (CHARGED_FIRST, JobStatus.GONE, S.VANISHED, MoneyState.INDETERMINATE),
     ],
 )
-def test_what_a_failure_does_to_the_money(
+def test_the_money_of_a_failed_job_follows_from_the_providers_billing(
     ledger: Ledger,
     clock: Clock,
     capabilities: Capabilities,

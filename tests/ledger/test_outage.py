@@ -402,6 +402,6 @@ def test_timeouts_in_the_address_are_used() -> None:
     assert (used.query["connect_timeout"], used.query["keepalives_idle"]) == ("3", "60")
 
 
-def test_a_schema_in_the_address_is_refused_in_words() -> None:
+def test_a_schema_in_the_address_is_refused_with_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match=r"names a schema.*search_path"):
         open_database("postgresql://me:secret123@h/db?schema=ledger")

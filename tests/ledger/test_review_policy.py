@@ -132,7 +132,7 @@ def test_the_policy_circles_the_take_with_the_best_checks(
     assert current(ledger) == takes[best].id
 
 
-def test_a_held_clip_goes_on_waiting_for_a_person(ledger: Ledger, clock: Clock) -> None:
+def test_a_held_clip_keeps_waiting_for_a_person(ledger: Ledger, clock: Clock) -> None:
     first = take(ledger, a_policy("hold"))
     clock.forward(2 * DAY)
     assert [one.verdict.word for one in decide_due(ledger)] == [Word.NOTED]

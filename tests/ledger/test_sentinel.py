@@ -51,9 +51,7 @@ def watched(ledger: Ledger, *charges: Charge, ahead: float = 0.0) -> list[StopKi
     return [stop.kind for stop in stops.stops(ledger)]
 
 
-def test_charges_of_jobs_that_nobody_ordered_stop_a_key_of_our_own(
-    ledger: Ledger, clock: Clock, bought: str
-) -> None:
+def test_charges_without_an_order_stop_a_dedicated_key(ledger: Ledger, clock: Clock, bought: str) -> None:
     assert watched(ledger, charge(bought, "0.40", clock.now), charge("stranger", "40500", clock.now)) == [
         StopKind.OVERCHARGED
     ]

@@ -226,7 +226,7 @@ def test_a_charge_beyond_the_cap_is_still_counted(ledger: Ledger) -> None:
     assert "is $0.40" in reason
 
 
-def test_a_cap_that_is_lowered_below_what_is_spent_only_refuses(ledger: Ledger) -> None:
+def test_a_cap_that_is_lowered_below_the_spent_money_only_refuses(ledger: Ledger) -> None:
     bought(ledger, 3)
     allow(ledger, per_day="0.50")
     assert decided(ledger, a_request("another")).ruling is REFUSED

@@ -103,7 +103,7 @@ def produces_the_same(
     return carry(url, sandbox, clock, Limits(), number, order)
 
 
-def test_eight_processes_told_to_produce_the_same_fifty_clips_send_fifty_posts(ledger_url: str) -> None:
+def test_eight_processes_that_produce_the_same_fifty_clips_send_fifty_posts(ledger_url: str) -> None:
     clock = Faster(time.time(), 20)
     Ledger(ledger_url, budget=Budget()).close()
     with running_sandbox(SandboxSettings(job_seconds=0)) as sandbox, children() as run:

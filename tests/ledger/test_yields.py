@@ -74,7 +74,7 @@ def test_a_select_costs_what_all_takes_cost(judged: Ledger) -> None:
     assert (total.spent_micros, total.each_micros) == (2_200_000, 2_200_000)
 
 
-def test_lines_are_by_model_or_by_day_and_only_of_what_was_asked_for(judged: Ledger) -> None:
+def test_lines_are_by_model_or_by_day_and_only_of_the_requested_part(judged: Ledger) -> None:
     models = {line.name: line.spent_micros for line in read_yield(judged, YieldBy.MODEL)}
     assert models == {
         "openai/sora-2/text-to-video": 1_200_000,

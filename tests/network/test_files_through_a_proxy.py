@@ -120,7 +120,9 @@ def test_plain_http_to_an_allowed_origin_is_forwarded(
         "http://cdn.example/clip.mp4",
     ],
 )
-def test_a_proxy_is_not_asked_for_forbidden_addresses(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forbidden_addresses_are_not_requested_from_a_proxy(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolving(monkeypatch, {})
     with pytest.raises(UnsafeAddressError):
         locate(url, DownloadPolicy(network=PROXY))

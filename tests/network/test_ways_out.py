@@ -190,7 +190,7 @@ def test_the_settings_file_counts_where_the_environment_has_no_value(
     network = load_settings().network
     assert str(network.proxy_to("https://api.example.com")) == "http://of-environment:3"
     assert str(network.proxy_to("http://api.example.com")) == "http://of-file:2"
-    # dagster's commands put the file over the environment: the values that `dailies up` has seen override both
+    # Dagster's commands put the file over the environment: the values that `dailies up` has seen override both
     monkeypatch.setenv("DAILIES_PINNED", pinned({"https_proxy": "http://of-up:4", "OTHER": "x"}))
     assert str(load_settings().network.proxy_to("https://api.example.com")) == "http://of-up:4"
     monkeypatch.setenv("DAILIES_PINNED", pinned({"https_proxy": ""}))

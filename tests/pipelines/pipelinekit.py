@@ -256,7 +256,7 @@ class House:
         return run.run_id
 
     def watched_by(self, run_id: str, keys: Collection[str]) -> None:
-        """Let a run watch clips."""
+        """Make a run watch clips."""
         with self.production.ledger() as ledger, ledger.write() as connection:
             connection.execute(
                 sa.update(attempts).where(attempts.c.subject_key.in_(list(keys))).values(watched_by=run_id)

@@ -314,7 +314,7 @@ def test_a_ledger_that_stays_locked_is_an_error(world: World, monkeypatch: pytes
         (Unknown("read timed out"), S.HELD),
     ],
 )
-def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
+def test_a_poster_that_slept_beyond_its_lease_still_records_its_answer(
     world: World, late: SubmitOutcome, state: AttemptState
 ) -> None:
     """SIGSTOP: meanwhile the sensor has given the POST up."""

@@ -286,7 +286,7 @@ def test_a_clip_shown_as_submitted_stays_so_when_its_second_purchase_is_refused(
 # existing purchases
 
 
-def test_a_mixed_batch_buys_only_what_is_missing(world: World) -> None:
+def test_a_mixed_batch_buys_only_the_missing_clips(world: World) -> None:
     carry(world, Stage.DELIVERED, "green")
     carry(world, Stage.SUBMITTED, "flying", decision="tuesday")
     world.provider.answers["rejected"] = [rejects(FailureKind.INVALID)]

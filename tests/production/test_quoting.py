@@ -98,7 +98,7 @@ async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_u
         assert "unknown" in str(refused.reason)
 
 
-async def test_each_account_is_asked_for_its_own_price() -> None:
+async def test_each_account_quotes_its_own_price() -> None:
     cheap, dear = Shop(100_000), Shop(900_000)
     mine, theirs = request("clip-one"), request("clip-two", account="aimlapi-team")
     priced = await quoted([mine, theirs], {"aimlapi": cheap, "aimlapi-team": dear})

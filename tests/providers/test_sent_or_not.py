@@ -387,7 +387,7 @@ def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
     return made.server(), made.file
 
 
-async def test_a_certificate_nobody_signed_is_not_sent(
+async def test_an_untrusted_certificate_means_not_sent(
     listen: Any, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     server = await listen(reads_all_and_resets, certificate[0])

@@ -105,7 +105,7 @@ def test_an_uploaded_picture_is_the_input_of_its_own_account_only(
     assert httpx.get(file.urls["get"]).status_code == 401
     assert official.files.get(file.id).checksums == file.checksums
 
-    # replicate's client uploads a picture by itself
+    # Replicate's client uploads a picture by itself
     output: Any = official.run(
         MODEL, input={**INPUT, "image": io.BytesIO(png(640, 480))}, use_file_output=False
     )

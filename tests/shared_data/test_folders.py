@@ -122,7 +122,7 @@ def test_a_key_of_this_host_in_a_file_is_not_stored(folder: Path) -> None:
     assert "wsk-0123456789" not in str(said.value)
 
 
-def test_a_private_key_is_not_stored_whoever_uses_it(folder: Path) -> None:
+def test_a_private_key_is_never_stored(folder: Path) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "images" / "sign.pem").write_bytes(pem)
