@@ -20,7 +20,7 @@ from bench.machine import (
     sandbox_options,
 )
 from bench.processes import ending_all_children
-from bench.series_files import SERIES, RoundFiles, declare
+from bench.series_files import OFFERS, SERIES, RoundFiles, declare
 from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import clips_of, declarations_of
@@ -55,6 +55,13 @@ class RoundScale:
     """Seconds that the provider takes to answer a POST."""
     places: int | None
     """Jobs that the account may have at once; None for no limit."""
+    provider: str
+    """The provider, a key of `OFFERS`."""
+
+    @property
+    def seconds_in_turn(self) -> float:
+        """Seconds that each POST waits for the one before it; 0 if POSTs are sent at once."""
+        return 0 if OFFERS[self.provider].takes_posts_at_once else self.post_seconds
 
     @property
     def patience(self) -> float:
@@ -71,6 +78,8 @@ class Round:
     """Until the last clip was delivered."""
     ideal_seconds: float
     """See `bench.machine.ideal_seconds`."""
+    longest_job_seconds: float
+    """Time of the longest job."""
     runs: int
     """Number of started runs."""
     requests_per_clip: float
@@ -96,7 +105,7 @@ def run_round(way: str, scale: RoundScale) -> Round:
     """
     with tempfile.TemporaryDirectory(prefix="dailies-bench-") as place, ending_all_children():
         folder = Path(place)
-        declared = declare(folder, clips=scale.clips, fail=scale.fail)
+        declared = declare(folder, provider=scale.provider, clips=scale.clips, fail=scale.fail)
         home = folder / "home"
         variables = {"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}
         with environment({**variables, **places_variables(scale.places)}):
@@ -142,7 +151,8 @@ def _measure(stack: Stack, settings: Settings, declared: RoundFiles, way: str, s
     dagster = asking + sum(seconds[name] for name in DAGSTER)
     return Round(
         wall_seconds=round(max((a.delivered_at or 0 for a in attempts), default=0) - asked_at, 1),
-        ideal_seconds=round(ideal_seconds(books, scale.places), 1),
+        ideal_seconds=round(ideal_seconds(books, scale.places, post_seconds=scale.seconds_in_turn), 1),
+        longest_job_seconds=round(ideal_seconds(books, None), 1),
         runs=len(runs),
         requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
         cpu_per_clip=round(dagster / scale.clips, 3),

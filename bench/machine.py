@@ -85,17 +85,19 @@ def requests_of(books: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def ideal_seconds(books: Mapping[str, Any], places: int | None) -> float:
-    """Seconds that the jobs need if each place is filled again the moment it is free: no pipeline can be faster.
+def ideal_seconds(books: Mapping[str, Any], places: int | None, *, post_seconds: float = 0) -> float:
+    """Seconds until the last job's end if each place is filled again the moment it is free: no pipeline can be faster.
 
     Args:
         books: The sandbox's record.
         places: Jobs that work at once; None if all do.
+        post_seconds: Seconds of a POST to a provider that receives one at a time; 0 if all are sent at once.
     """
     jobs = sorted(books["jobs"], key=lambda job: float(job["starts_at"]))
     free_at = [0.0] * min(places or len(jobs), len(jobs))
-    for job in jobs:
-        heapq.heapreplace(free_at, free_at[0] + float(job["ends_at"]) - float(job["starts_at"]))
+    for number, job in enumerate(jobs, 1):
+        began = max(free_at[0], number * post_seconds)
+        heapq.heapreplace(free_at, began + float(job["ends_at"]) - float(job["starts_at"]))
     return max(free_at)
 
 

@@ -9,7 +9,9 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +31,71 @@ from resources.video.judge import judge
 POLL_SECONDS = 5
 
 
+@dataclass(frozen=True)
+class Wire:
+    """How the script talks to a provider."""
+
+    submit: Callable[[ClipRequest], tuple[str, dict[str, Any]]]
+    """Path and body of the POST."""
+    poll: Callable[[str], str]
+    """Path of a job, by its id."""
+    output: Callable[[dict[str, Any]], str]
+    """Address of a finished job's clip."""
+    failed: str
+    """Status of a failed job."""
+
+
+WIRES = {
+    "aimlapi": Wire(
+        submit=lambda request: ("v2/video/generations", {"model": request.endpoint, **request.body}),
+        poll=lambda job: f"v2/video/generations?generation_id={job}",
+        output=lambda seen: str(seen["video"]["url"]),
+        failed="error",
+    ),
+    "wavespeed": Wire(
+        submit=lambda request: (f"api/v3/{request.endpoint}", request.body),
+        poll=lambda job: f"api/v3/predictions/{job}/result",
+        output=lambda seen: str(seen["outputs"][0]),
+        failed="failed",
+    ),
+}
+
+
 class Script:
     """Produces clips.
 
     Args:
+        wire: How to talk to the provider.
         provider: Address of the provider.
         folder: Folder for the files.
     """
 
-    def __init__(self, provider: str, store: ObjectStore, inspector: VideoInspector, folder: Path) -> None:
-        self._client = httpx.Client(
-            base_url=f"{provider}/api/v3/", headers={"Authorization": "Bearer sandbox"}, timeout=60
-        )
+    def __init__(
+        self, wire: Wire, provider: str, store: ObjectStore, inspector: VideoInspector, folder: Path
+    ) -> None:
+        self._wire = wire
+        headers = {"Authorization": "Bearer sandbox"}
+        self._client = httpx.Client(base_url=provider, headers=headers, timeout=60)
         self._policy = DownloadPolicy(allowed_origins=frozenset({provider}), network=Network.of(os.environ))
         self._store, self._inspector, self._folder = store, inspector, folder
 
     def produce(self, request: ClipRequest) -> float | None:
         """Buy one clip, wait for it, check it and store it; returns the time of its storage, or None if its job failed."""
-        answer = self._client.post(request.endpoint, json=request.body).raise_for_status()
-        job = answer.json()["data"]["id"]
+        job = self._ask("POST", *self._wire.submit(request))["id"]
         while True:
             time.sleep(POLL_SECONDS)
-            seen = self._client.get(f"predictions/{job}/result").raise_for_status().json()["data"]
-            if seen["status"] == "failed":
+            seen = self._ask("GET", self._wire.poll(job))
+            if seen["status"] == self._wire.failed:
                 return None
             if seen["status"] == "completed":
                 break
-        self._keep(request, seen["outputs"][0])
+        self._keep(request, self._wire.output(seen))
         return time.time()
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        answer = self._client.request(method, path, json=body).raise_for_status().json()
+        # WaveSpeed puts its answers into an envelope
+        return dict(answer.get("data", answer))
 
     def _keep(self, request: ClipRequest, url: str) -> None:
         name = f"videos/{request.clip}"
@@ -96,7 +135,7 @@ def main() -> None:
         VideoInspector(workers=INSPECTORS) as inspector,
         ThreadPoolExecutor(len(requests)) as pool,
     ):
-        script = Script(order["provider"], store, inspector, Path(folder))
+        script = Script(WIRES[order["wire"]], order["provider"], store, inspector, Path(folder))
         print(json.dumps(list(pool.map(script.produce, requests))), flush=True)
 
 

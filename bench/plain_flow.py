@@ -34,7 +34,7 @@ def run_plain(scale: RoundScale) -> Round:
     """
     with tempfile.TemporaryDirectory(prefix="plain-bench-") as place, ending_all_children():
         folder = Path(place)
-        declared = declare(folder, clips=scale.clips, fail=scale.fail)
+        declared = declare(folder, provider=scale.provider, clips=scale.clips, fail=scale.fail)
         options = sandbox_options(
             job_seconds=scale.job_seconds,
             post_seconds=scale.post_seconds,
@@ -60,7 +60,7 @@ def run_plain(scale: RoundScale) -> Round:
 def _measure(
     meter: Meter, declared: RoundFiles, s3: EmbeddedS3, url: str, scale: RoundScale, folder: Path
 ) -> Round:
-    order = json.dumps(_order(s3, url))
+    order = json.dumps({**_order(s3, url), "wire": scale.provider})
     asked_at = time.time()
     with _process("bench.plain", [], folder / "plain.log") as script:
         if script.stdin is not None:
@@ -76,7 +76,9 @@ def _measure(
     expected = scale.clips - declared.doomed
     return Round(
         wall_seconds=round(max(delivered, default=asked_at) - asked_at, 1),
+        # the script sends its POSTs at once, whatever the provider
         ideal_seconds=round(ideal_seconds(books, None), 1),
+        longest_job_seconds=round(ideal_seconds(books, None), 1),
         runs=0,
         requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
         cpu_per_clip=round(used / scale.clips, 3),

@@ -49,10 +49,11 @@ LINES = (
     ),
     Figure(
         "ideal_seconds",
-        "ideal wall, s: the longest job, or the rounds of jobs that fill the places",
+        "ideal wall, s: the last job's end, with POSTs as the provider takes them",
         lambda r, _: r.ideal_seconds,
         1,
     ),
+    Figure("longest_job_seconds", "the longest job, s", lambda r, _: r.longest_job_seconds, 1),
     Figure("wall_by_ideal", "wall by the ideal", lambda r, _: r.wall_seconds / r.ideal_seconds, 2),
     Figure("runs", "runs started", lambda r, _: r.runs, 0),
     Figure("requests_per_clip", "requests a clip, CDN included", lambda r, _: r.requests_per_clip, 2),

@@ -1,13 +1,49 @@
 """The files of a round: a data folder with one series, and its fault script."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 SERIES = "throughput"
-MODEL = "bytedance/seedance-2.0/text-to-video"
-MODEL_FILE = Path(__file__).parents[1] / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
+MODELS = Path(__file__).parents[1] / "data" / "models"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An endpoint that the bench buys from."""
+
+    endpoint: str
+    """Its id."""
+    file: str
+    """Its file below `data/models/`."""
+    takes_posts_at_once: bool
+    """Whether dailies sends it several POSTs at once (docs/reliability.md, One POST at a time)."""
+    pricing: dict[str, Any] | None = None
+    """The sandbox's price, if the file names none: a clip without a price is not bought."""
+
+
+OFFERS = {
+    "aimlapi": Offer(
+        "bytedance/seedance-2-0",
+        "aimlapi-seedance-2-0.yaml",
+        takes_posts_at_once=True,
+        pricing={
+            "basis": "upper_bound",
+            "source": "the sandbox",
+            "by": "resolution",
+            "rates": {"720p": "0.24"},
+        },
+    ),
+    "wavespeed": Offer(
+        "bytedance/seedance-2.0/text-to-video",
+        "wavespeed-seedance-2.0-text-to-video.yaml",
+        takes_posts_at_once=False,
+    ),
+}
+"""The offers by provider."""
 DOOMED = "a storm breaks the lantern"
 """Text in the prompts of the clips whose job fails."""
 
@@ -26,8 +62,9 @@ class RoundFiles:
     """Number of clips that fail at the provider."""
 
 
-def declare(folder: Path, *, clips: int, fail: float) -> RoundFiles:
-    """Write a series with a number of clips, of which a share fails, evenly spread."""
+def declare(folder: Path, *, provider: str, clips: int, fail: float) -> RoundFiles:
+    """Write a series with a number of clips of a provider, of which a share fails, evenly spread."""
+    offer = OFFERS[provider]
     prompts = {
         f"clip-{number:04}": f"A lighthouse on cliff {number} at dusk"
         + (f"; {DOOMED}." if is_doomed(number, fail) else ", waves far below.")
@@ -36,12 +73,15 @@ def declare(folder: Path, *, clips: int, fail: float) -> RoundFiles:
     data = folder / "data"
     (data / "series").mkdir(parents=True)
     (data / "models").mkdir()
-    shutil.copy(MODEL_FILE, data / "models")
+    model = yaml.safe_load((MODELS / offer.file).read_text())
+    if offer.pricing is not None:
+        model["pricing"] = offer.pricing
     # JSON is YAML too
+    (data / "models" / offer.file).write_text(json.dumps(model, default=str))
     series = {
         "name": SERIES,
         "title": "Throughput",
-        "endpoint": MODEL,
+        "endpoint": offer.endpoint,
         "parameters": {"duration": 5},
         "prompt": "{{ text }}",
         "dated": True,

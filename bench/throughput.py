@@ -23,6 +23,7 @@ from bench.machine import machine
 from bench.plain_flow import run_plain
 from bench.processes import adopt_orphans
 from bench.report import TARGETS, TARGETS_WITH_PLACES, markdown, summary
+from bench.series_files import OFFERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +46,7 @@ def main() -> int:
         "job_seconds": options.job_seconds,
         "spread": options.spread,
         "fail": options.fail,
+        "provider": options.provider,
         "places": options.places,
         "post_seconds": options.post_seconds,
         "machine": machine(),
@@ -58,6 +60,7 @@ def main() -> int:
         seed=0,
         post_seconds=options.post_seconds,
         places=options.places,
+        provider=options.provider,
     )
     rounds: dict[str, list[Round]] = {way: [] for way in (*options.ways, "plain")}
     for seed in range(options.rounds):
@@ -116,6 +119,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--places", type=_whole, metavar="N", help="jobs at once (default: no limit); not of the plain script"
+    )
+    parser.add_argument(
+        "--provider",
+        choices=list(OFFERS),
+        default="aimlapi",
+        help="aimlapi takes POSTs at once (default); wavespeed receives one at a time",
     )
     parser.add_argument("--ways", nargs="*", choices=list(JOBS), default=list(JOBS), help="default: both")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON there as well")

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from bench.machine import ideal_seconds
 from bench.processes import read_process
 from bench.series_files import is_doomed
 from bench.usage import Meter
@@ -119,3 +120,12 @@ def test_the_share_of_failing_clips_is_exact_and_spread_evenly(fail: float, expe
     assert len(doomed) == expected
     gaps = {b - a for a, b in itertools.pairwise(doomed)}
     assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_the_ideal_waits_for_posts_that_go_one_at_a_time() -> None:
+    books = {
+        "jobs": [{"starts_at": at, "ends_at": at + 20} for at in range(5)] + [{"starts_at": 9, "ends_at": 35}]
+    }
+    assert ideal_seconds(books, None) == 26
+    assert ideal_seconds(books, None, post_seconds=0.5) == 6 * 0.5 + 26
+    assert ideal_seconds(books, 3) == 20 + 26
