@@ -32,7 +32,7 @@ POLL_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Wire:
+class PlainWire:
     """How the script talks to a provider."""
 
     submit: Callable[[ClipRequest], tuple[str, dict[str, Any]]]
@@ -46,13 +46,13 @@ class Wire:
 
 
 WIRES = {
-    "aimlapi": Wire(
+    "aimlapi": PlainWire(
         submit=lambda request: ("v2/video/generations", {"model": request.endpoint, **request.body}),
         poll=lambda job: f"v2/video/generations?generation_id={job}",
         output=lambda seen: str(seen["video"]["url"]),
         failed="error",
     ),
-    "wavespeed": Wire(
+    "wavespeed": PlainWire(
         submit=lambda request: (f"api/v3/{request.endpoint}", request.body),
         poll=lambda job: f"api/v3/predictions/{job}/result",
         output=lambda seen: str(seen["outputs"][0]),
@@ -71,7 +71,7 @@ class Script:
     """
 
     def __init__(
-        self, wire: Wire, provider: str, store: ObjectStore, inspector: VideoInspector, folder: Path
+        self, wire: PlainWire, provider: str, store: ObjectStore, inspector: VideoInspector, folder: Path
     ) -> None:
         self._wire = wire
         headers = {"Authorization": "Bearer sandbox"}

@@ -12,7 +12,7 @@ MODELS = Path(__file__).parents[1] / "data" / "models"
 
 
 @dataclass(frozen=True)
-class Offer:
+class SeriesOffer:
     """An endpoint that the bench buys from."""
 
     endpoint: str
@@ -26,7 +26,7 @@ class Offer:
 
 
 OFFERS = {
-    "aimlapi": Offer(
+    "aimlapi": SeriesOffer(
         "bytedance/seedance-2-0",
         "aimlapi-seedance-2-0.yaml",
         takes_posts_at_once=True,
@@ -37,7 +37,7 @@ OFFERS = {
             "rates": {"720p": "0.24"},
         },
     ),
-    "wavespeed": Offer(
+    "wavespeed": SeriesOffer(
         "bytedance/seedance-2.0/text-to-video",
         "wavespeed-seedance-2.0-text-to-video.yaml",
         takes_posts_at_once=False,
