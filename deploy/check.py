@@ -3,12 +3,12 @@
 | file | what checks it |
 |---|---|
 | Dockerfile | hadolint |
-| compose.yaml | the compose specification's schema, and our own rules: limits, health, order, rights, secrets, time to end |
+| compose.yaml | the schema of the compose specification, and our own rules: limits, health checks, start order, rights, secrets, time to stop |
 | values of Helm | the values' schema of Dagster's chart (deploy/helm/schemas, Apache-2.0, copied 2026-06) |
-| dagster.yaml, and what the values say of it | Dagster's own configuration of an instance |
+| dagster.yaml, and the one that the chart makes of the values | Dagster's own schema of an instance's configuration |
 | Kubernetes objects | kubernetes-validate, and the same rules |
 | the systemd unit | systemd-analyze verify, where it is installed, and the same rules |
-| the Grafana dashboard, the alarms of Prometheus | every metric and label that they name is one of ours, and the dashboard shows each |
+| the Grafana dashboard, the alarms of Prometheus | dailies exports every metric and label that they name, and the dashboard shows every metric |
 """
 
 import copy
@@ -32,13 +32,13 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|LEDGER_URL|HEADER$")
 
 
 def dockerfile(file: Path = DEPLOY / "image" / "Dockerfile") -> Iterator[str]:
-    """What hadolint says."""
-    yield from _said(["hadolint", "--no-color", str(file)])
+    """The findings of hadolint."""
+    yield from _findings_of(["hadolint", "--no-color", str(file)])
 
 
 def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
-    """What the compose specification says, and what an operator misses: limits, health, order, rights, secrets, time to end."""
-    yield from _said(["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)])
+    """Violations of the compose specification, and of our own rules: limits, health checks, start order, rights, secrets, time to stop."""
+    yield from _findings_of(["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)])
     services = yaml.safe_load(file.read_text())["services"]
     for name, service in services.items():
         once = name == "migrate"
@@ -47,7 +47,7 @@ def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
             f"{file}: {name} has no {key}" for key in wanted_of_all[: 3 if once else 4] if key not in service
         )
         if "no-new-privileges:true" not in service.get("security_opt", ()):
-            yield f"{file}: {name} may get more rights than it starts with"
+            yield f"{file}: {name} may gain rights: no-new-privileges:true is missing in security_opt"
         for variable, value in service.get("environment", {}).items():
             if SECRET.search(variable) and value and not str(value).startswith("${"):
                 yield f"{file}: {name}: {variable} is written in the file"
@@ -80,7 +80,7 @@ def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
 
 
 def _login_in_clear(environment: dict[str, Any], what: str) -> Iterator[str]:
-    """A login of the proxy that a service inherits although it asks Dagster without TLS: its settings refuse that."""
+    """A proxy's login that a service inherits although it reaches Dagster without TLS: its settings refuse that."""
     url = str(environment.get("DAILIES_DAGSTER_URL") or "")
     if url.startswith("http://") and not url.startswith("http://127.0.0.1"):
         logins = ("DAILIES_DAGSTER_TOKEN", "DAILIES_DAGSTER_HEADER")
@@ -88,7 +88,7 @@ def _login_in_clear(environment: dict[str, Any], what: str) -> Iterator[str]:
 
 
 def _too_short(seconds: int, what: str) -> Iterator[str]:
-    """A time to end that is shorter than the hand-over of the runs inside."""
+    """A time to stop, in seconds, that is shorter than the hand-over of the service's runs."""
     from pipelines.cli.takeover import HANDOVER_SECONDS
 
     if seconds < HANDOVER_SECONDS + 30:
@@ -96,7 +96,7 @@ def _too_short(seconds: int, what: str) -> Iterator[str]:
 
 
 def values(*files: Path) -> Iterator[str]:
-    """What the chart's schema says of values, merged as Helm merges them."""
+    """Violations of the chart's schema by the files' values, merged as Helm merges them."""
     import jsonschema
 
     merged: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def values(*files: Path) -> Iterator[str]:
 
 
 def _pods_of(merged: dict[str, Any]) -> Iterator[str]:
-    """What is missing in the pods that the chart makes of our values."""
+    """Rules that the pods break which the chart makes of our values."""
     launcher = merged["runLauncher"]["config"].get("k8sRunLauncher", {})
     pods = {
         "dagsterDaemon": merged["dagsterDaemon"],
@@ -169,7 +169,7 @@ def rendered(merged: dict[str, Any]) -> dict[str, Any]:
 
 
 def instance(document: dict[str, Any], name: str) -> Iterator[str]:
-    """What Dagster says of a dagster.yaml, and of the configuration of each class that it names."""
+    """Dagster's errors about a dagster.yaml, and about the configuration of each class that it names."""
     from dagster._config import process_config, resolve_to_config_type
     from dagster._core.instance.config import dagster_instance_config_schema
     from dagster._serdes import ConfigurableClassData
@@ -190,7 +190,7 @@ def instance(document: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def objects(file: Path) -> Iterator[str]:
-    """What Kubernetes says of objects, and what an operator misses in our pods."""
+    """Violations of Kubernetes' own schemas, and of our rules for pods."""
     import kubernetes_validate
 
     for document in yaml.safe_load_all(file.read_text()):
@@ -219,7 +219,7 @@ def objects(file: Path) -> Iterator[str]:
 
 
 def unit(file: Path = DEPLOY / "systemd" / "dailies.service") -> Iterator[str]:
-    """What an operator misses, and what systemd says; its command and its user are not on this machine."""
+    """Missing settings, and systemd's errors except that the unit's command and user are not on this machine."""
     text = file.read_text()
     yield from (
         f"{file.name}: {key} is missing"
@@ -233,13 +233,13 @@ def unit(file: Path = DEPLOY / "systemd" / "dailies.service") -> Iterator[str]:
     absent = re.compile(r"is not executable|not installed|Unknown user|Unknown group|No such file")
     yield from (
         line
-        for line in _said(["systemd-analyze", "verify", str(file)])
+        for line in _findings_of(["systemd-analyze", "verify", str(file)])
         if not absent.search(line) and str(file.name) in line
     )
 
 
 def dashboard(file: Path = DEPLOY / "grafana" / "dailies.json") -> Iterator[str]:
-    """Metrics of the Grafana dashboard that we do not have, and of ours that it does not show."""
+    """Metrics of the Grafana dashboard that dailies does not export, and exported ones that it does not show."""
     expressions = [
         target["expr"] for panel in json.loads(file.read_text())["panels"] for target in panel["targets"]
     ]
@@ -249,7 +249,7 @@ def dashboard(file: Path = DEPLOY / "grafana" / "dailies.json") -> Iterator[str]
 
 
 def alarms(file: Path = DEPLOY / "grafana" / "alarms.yaml") -> Iterator[str]:
-    """Rules that Prometheus could not use, and metrics that we do not have: such an alarm never rings."""
+    """Rules that Prometheus cannot use, and metrics that dailies does not export: such an alarm never rings."""
     for group in yaml.safe_load(file.read_text())["groups"]:
         for rule in group["rules"]:
             name = rule.get("alert", "?")
@@ -273,7 +273,7 @@ def _unknown(file: Path, expressions: list[str]) -> Iterator[str]:
 
 
 def _metrics() -> dict[str, set[str]]:
-    """The labels of each metric, but for the version, which nobody draws."""
+    """The labels of each metric, without the version, which no dashboard draws."""
     from resources.metrics import METRICS, VERSION
 
     return {metric.name: set(metric.labels) for metric in METRICS if metric is not VERSION}
@@ -295,7 +295,8 @@ def everything() -> list[str]:
     return [*found, *dashboard(), *alarms(), *unit()]
 
 
-def _said(command: list[str]) -> list[str]:
+def _findings_of(command: list[str]) -> list[str]:
+    """The lines that a failed check prints."""
     program = shutil.which(command[0], path=f"{BIN}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         return [f"{command[0]} is not installed: make install-dev"]
@@ -314,7 +315,7 @@ def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _partial(schema: Any) -> Any:
-    """The schema of values as people write them: what they leave out is the chart's, and nothing is looked up in other files."""
+    """The schema for a part of the values: nothing is required, since the chart has defaults, and no other file is looked up."""
     if isinstance(schema, list):
         return [_partial(one) for one in schema]
     if not isinstance(schema, dict):
@@ -329,7 +330,7 @@ def _partial(schema: Any) -> Any:
 
 
 def _without_environment(value: Any) -> Any:
-    """A document with a word in the place of each variable."""
+    """The document with a placeholder for each environment variable."""
     if isinstance(value, list):
         return [_without_environment(one) for one in value]
     if not isinstance(value, dict):
