@@ -13,13 +13,9 @@ def _refuse_foreign_resources() -> None:
         SystemExit: In a process of ours, after the same text.
     """
     ours = Path(__file__).resolve().parents[1] / "resources" / "__init__.py"
-    found = find_spec("resources")
+    spec = find_spec("resources")
     where = (
-        []
-        if found is None
-        else [found.origin]
-        if found.origin
-        else list(found.submodule_search_locations or ())
+        [] if spec is None else [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
     )
     if where and Path(str(where[0])).resolve() == ours:
         return

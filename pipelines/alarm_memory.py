@@ -108,5 +108,5 @@ def _plain(pending: Pending) -> dict[str, Any]:
     }
 
 
-def _newest(found: dict[str, Any], at: Any) -> dict[str, Any]:
-    return dict(sorted(found.items(), key=lambda item: at(item[1]))[-MOST:])
+def _newest(entries: dict[str, Any], at: Any) -> dict[str, Any]:
+    return dict(sorted(entries.items(), key=lambda item: at(item[1]))[-MOST:])

@@ -247,8 +247,8 @@ class _Teller:
             .order_by(attempts.c.seq)
         )
         with self._ledger.read() as connection:
-            found = [Attempt.from_row(row) for row in connection.execute(query)]
-        return list({attempt.take_slot: attempt for attempt in found}.values())
+            bought = [Attempt.from_row(row) for row in connection.execute(query)]
+        return list({attempt.take_slot: attempt for attempt in bought}.values())
 
     def _has_active_runs(self, decision: str) -> bool:
         instance = self._context.instance
@@ -293,19 +293,19 @@ class _Teller:
     def _run_failed(self, decision: str, pending: Pending, clips: list[Attempt]) -> Alarm:
         run = self._context.instance.get_run_by_id(pending.runs[-1])
         job = run.job_name if run is not None else "a run"
-        wanted = fixed_clips(self._ledger, decision)
+        ordered = fixed_clips(self._ledger, decision)
         return Alarm(
             id=f"{decision}:{pending.runs[-1]}",
             kind=Kind.RUN_FAILED,
             title=f"{job} failed"
-            + (f" and bought none of its clips ({len(wanted)})" if wanted and not clips else ""),
+            + (f" and bought none of its clips ({len(ordered)})" if ordered and not clips else ""),
             details=[
-                *([f"clips: {', '.join(sorted(wanted)[:10])}"] if wanted else []),
+                *([f"clips: {', '.join(sorted(ordered)[:10])}"] if ordered else []),
                 self._why(pending.runs[-1]),
             ],
             todo=f"{purchases_of(self._ledger, decision)} See the run's page for details.",
             batch=decision,
-            total=len(wanted) or len(clips),
+            total=len(ordered) or len(clips),
             open=sum(a.state.is_open for a in clips),
             spent_micros=sum(a.cost_micros for a in clips),
             runs=self._urls(pending.runs),

@@ -150,7 +150,7 @@ def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvalua
 
     They are repeated until the next hourly inventory, since making them after each batch would cost more than the batch itself.
     """
-    found: dict[str, dg.AssetCheckEvaluation] = {}
+    results: dict[str, dg.AssetCheckEvaluation] = {}
     for check in (*OF_BUCKET, *OF_EVENTS, *OF_COPIES):
         key = dg.AssetCheckKey(our_asset(check.asset), check.name)
         record = instance.get_latest_asset_check_evaluation_record(key)
@@ -158,7 +158,7 @@ def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvalua
             continue
         last = record.evaluation
         looked_at = last.metadata.get(LOOKED_AT, dg.MetadataValue.timestamp(record.create_timestamp))
-        found[check.name] = dg.AssetCheckEvaluation(
+        results[check.name] = dg.AssetCheckEvaluation(
             asset_key=last.asset_key,
             check_name=last.check_name,
             passed=last.passed,
@@ -166,7 +166,7 @@ def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvalua
             severity=last.severity,
             description=last.description,
         )
-    return found
+    return results
 
 
 def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:

@@ -72,10 +72,10 @@ class Collection:
 
 def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
     """Group attempts, ended or not, by the batch they were bought in."""
-    found: dict[str, list[Attempt]] = {}
+    by_batch: dict[str, list[Attempt]] = {}
     for attempt in unreported:
-        found.setdefault(attempt.batch or attempt.decision, []).append(attempt)
-    return found
+        by_batch.setdefault(attempt.batch or attempt.decision, []).append(attempt)
+    return by_batch
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ class WithoutPartition:
 
 
 def without_partition(
-    found: Mapping[str, Sequence[Attempt]], *, order: Sequence[str], watched: frozenset[str]
+    by_batch: Mapping[str, Sequence[Attempt]], *, order: Sequence[str], watched: frozenset[str]
 ) -> WithoutPartition:
     """The ended attempts whose clip is no longer a partition, so that no run can be requested for them."""
-    there = set(order)
+    partitions = set(order)
     ended = [
         a
-        for attempts in found.values()
+        for attempts in by_batch.values()
         for a in attempts
-        if a.state.is_ended and a.clip not in there and a.watched_by not in watched
+        if a.state.is_ended and a.clip not in partitions and a.watched_by not in watched
     ]
     free = {MoneyState.RELEASED, MoneyState.REFUNDED}
     return WithoutPartition(
@@ -110,7 +110,7 @@ def without_partition(
 
 
 def plan(
-    found: Mapping[str, Sequence[Attempt]],
+    by_batch: Mapping[str, Sequence[Attempt]],
     *,
     order: Sequence[str],
     past: Mapping[str, Sequence[PastRun]],
@@ -121,7 +121,7 @@ def plan(
     """Plan the runs to request now.
 
     Args:
-        found: Attempts whose end Dagster does not know, by batch.
+        by_batch: Attempts whose end Dagster does not know, by batch.
         order: All partitions in Dagster's order.
         past: The runs that collected each batch before.
         watched: Living runs, which report the clips they watch themselves.
@@ -130,7 +130,7 @@ def plan(
     """
     position = {key: index for index, key in enumerate(order)}
     collections: list[Collection] = []
-    for batch, attempts in found.items():
+    for batch, attempts in by_batch.items():
         mine = [a for a in attempts if a.watched_by not in watched]
         ended = [a for a in mine if a.state.is_ended]
         runs = past.get(batch, ())
@@ -193,8 +193,8 @@ def takes_to_collect(
     """
     unsent = [a for a in takes if a.state is AttemptState.WITHDRAWN and a.clip in current]
     sent = [a for a in takes if a not in unsent]
-    there = {a.clip for a in sent if a.state.is_ended}
-    kept = [a for a in sent if not ended or a.state.is_ended or a.clip not in there]
+    finished = {a.clip for a in sent if a.state.is_ended}
+    kept = [a for a in sent if not ended or a.state.is_ended or a.clip not in finished]
     followed = {a.clip for a in kept}
     instead = {a.clip: current[a.clip] for a in unsent if a.clip not in followed}
     return unsent, [*kept, *instead.values()]

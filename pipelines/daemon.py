@@ -92,8 +92,8 @@ def _file_of(url: str) -> object:
     """The identity of a ledger: its address and, if it is a file, the file."""
     place = sa.make_url(url).database
     with contextlib.suppress(OSError):
-        found = os.stat(place or "")  # noqa: PTH116 - each question asks
-        return url, found.st_dev, found.st_ino
+        status = os.stat(place or "")  # noqa: PTH116 - each question asks
+        return url, status.st_dev, status.st_ino
     return url
 
 
@@ -135,13 +135,13 @@ class AccountQuestion:
 
 
 def stretch_idle_intervals(
-    production: Production, asked: dict[str, Question], monotonic: Callable[[], float] = time.monotonic
+    production: Production, has_work: dict[str, Question], monotonic: Callable[[], float] = time.monotonic
 ) -> None:
     """Let sensors without work tick every `IDLE_SECONDS`, and check each for work at its own interval.
 
     Args:
         production: The resource for the checks.
-        asked: The checks, by the sensor's name.
+        has_work: The checks, by the sensor's name.
         monotonic: A monotonic clock, in seconds.
     """
     is_under = sensor_daemon.is_under_min_interval
@@ -150,7 +150,7 @@ def stretch_idle_intervals(
     def is_under_or_idle(state: Any, remote_sensor: Any, *args: Any, **options: Any) -> bool:
         if is_under(state, remote_sensor, *args, **options):
             return True
-        question, elapsed = asked.get(remote_sensor.name), sensor_daemon.get_elapsed(state)
+        question, elapsed = has_work.get(remote_sensor.name), sensor_daemon.get_elapsed(state)
         if question is None or elapsed is None or elapsed >= IDLE_SECONDS:
             return False
         checked_at = idle_at.get(remote_sensor.name)

@@ -134,10 +134,10 @@ _INHERITED: list[Any] = []
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - a thousand times a run
+        status = os.stat(path)  # noqa: PTH116 - a thousand times a run
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class KeptEventLog(SqliteEventLogStorage):

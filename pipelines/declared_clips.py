@@ -57,8 +57,8 @@ def declared_clips(
     """Add new clips, and request runs that render changed prompts."""
     try:
         files = _digests(production)
-        seen = DataCursor.read(context.cursor)
-        is_seen = files == seen.files and seen.upto is None
+        before = DataCursor.read(context.cursor)
+        is_seen = files == before.files and before.upto is None
         if is_seen and files == _followed.files:
             told = _followed.follow(context, production, files, None)
             return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, told])))
@@ -74,12 +74,12 @@ def declared_clips(
             order = add_clips(context.instance, ledger, undated)
     except DailiesError as error:
         return dg.SkipReason(str(error))
-    keys = clips_to_compare(order, _edited_series(declarations, seen.changed_in(files)))
+    keys = clips_to_compare(order, _edited_series(declarations, before.changed_in(files)))
     looked = find_edited_clips(
         context.instance,
         declarations,
         keys,
-        after=seen.upto if files == seen.toward else None,
+        after=before.upto if files == before.toward else None,
         seconds=BUDGET_SECONDS,
     )
     requests = [
@@ -92,7 +92,7 @@ def declared_clips(
     cursor = (
         DataCursor(files, broken=broken)
         if looked.upto is None
-        else DataCursor(seen.files, files, looked.upto, broken)
+        else DataCursor(before.files, files, looked.upto, broken)
     )
     missing = (
         "" if looked.upto is None else f"; clips back to {looked.upto} are done, the next tick continues"
@@ -110,8 +110,8 @@ def declared_clips(
 
 def has_work(production: Production, cursor: str | None) -> bool:
     """Whether the data folder has changed since the last tick, or a comparison is not finished."""
-    seen = DataCursor.read(cursor)
-    return seen.upto is not None or _digests(production) != seen.files
+    before = DataCursor.read(cursor)
+    return before.upto is not None or _digests(production) != before.files
 
 
 @dataclass(frozen=True)
@@ -171,21 +171,21 @@ def clips_to_compare(order: Sequence[str], series: Collection[Series], *, past: 
     """
     undated = {clip.key for one in series if not one.dated for clip in one.clips()}
     first_day = {one.name: "" if past else _today(one).isoformat() for one in series if one.dated}
-    found = []
+    keys = []
     for key in reversed(order):
         if key in undated:
-            found.append(key)
+            keys.append(key)
         elif (match := _DATE_IN_KEY.search(key)) is not None:
             first = first_day.get(key[: match.start()])
             if first is not None and match[1] >= first:
-                found.append(key)
-    return found
+                keys.append(key)
+    return keys
 
 
 def date_of(key: str) -> str | None:
     """The date in a clip's key, `YYYY-MM-DD`; None if the clip has none."""
-    found = _DATE_IN_KEY.search(key)
-    return None if found is None else found[1]
+    match = _DATE_IN_KEY.search(key)
+    return None if match is None else match[1]
 
 
 def find_edited_clips(
@@ -250,8 +250,8 @@ def _cut(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -> str:
     """A key that is new for every change, even for one that undoes another, since Dagster never accepts a key twice."""
-    what = json.dumps([files, [(key, shown[key]) for key in stretch]], sort_keys=True)
-    return f"prompts:{stretch[0]}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    content = json.dumps([files, [(key, shown[key]) for key in stretch]], sort_keys=True)
+    return f"prompts:{stretch[0]}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def _digests(production: Production) -> dict[str, str]:

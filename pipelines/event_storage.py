@@ -69,8 +69,8 @@ def forget_partitions(
             with connect() as connection:
                 of_runs = sa.select(_EVENTS.c.run_id).where(which, _IS_PLAN).distinct()
                 planned_by = connection.execute(of_runs).scalars().all()
-            there = instance.get_run_ids(dg.RunsFilter(run_ids=planned_by)) if planned_by else []
-            which = sa.and_(which, sa.or_(~_IS_PLAN, _EVENTS.c.run_id.not_in(there)))
+            planned = instance.get_run_ids(dg.RunsFilter(run_ids=planned_by)) if planned_by else []
+            which = sa.and_(which, sa.or_(~_IS_PLAN, _EVENTS.c.run_id.not_in(planned)))
             with connect() as connection:
                 ids = sa.select(_EVENTS.c.id).where(which)
                 connection.execute(sa.delete(_TAGS).where(_TAGS.c.event_id.in_(ids)))

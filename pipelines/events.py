@@ -83,14 +83,14 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     A failing run turns red every key of its range that it does not log.
     """
     selected = context.run.asset_selection
-    wanted = list(keys)
+    clips_to_show = list(keys)
     try:
         with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
             repeat_unrecorded(heartbeats.check, ledger, context.run.run_id)
             # if one take of several has failed, a delivered one keeps its clip green
             newest, current = (
-                repeat_unrecorded(ledger.latest, wanted),
-                repeat_unrecorded(ledger.shown, wanted),
+                repeat_unrecorded(ledger.latest, clips_to_show),
+                repeat_unrecorded(ledger.shown, clips_to_show),
             )
     except DailiesError as error:
         context.log.warning("the green clips cannot be logged again and turn red: %s", error)

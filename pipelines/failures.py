@@ -25,13 +25,13 @@ def bought_by(production: Production, run: dg.DagsterRun) -> str:
         return "What was bought so far is not known, because the ledger cannot be read."
 
 
-def clips_failed(reasons: Mapping[str, str], total: int, what: str, *, bought: str = "") -> dg.Failure:
+def clips_failed(reasons: Mapping[str, str], total: int, nouns: str, *, bought: str = "") -> dg.Failure:
     """The one failure of a batch.
 
     Args:
         reasons: The reason for each failed clip.
         total: How many clips the batch has.
-        what: The verb, e.g. `failed`.
+        nouns: The verb, e.g. `failed`.
         bought: From `bought_by`, for a batch that failed before it could buy.
     """
     first = "\n".join(f"- {clip}: {reason}" for clip, reason in list(reasons.items())[:SHOWN])
@@ -41,7 +41,7 @@ def clips_failed(reasons: Mapping[str, str], total: int, what: str, *, bought: s
         schema=dg.TableSchema([dg.TableColumn("clip"), dg.TableColumn("reason")]),
     )
     return dg.Failure(
-        description=f"{len(reasons)} of {total} clips {what}:\n{first}{more}\n{bought}".rstrip(),
+        description=f"{len(reasons)} of {total} clips {nouns}:\n{first}{more}\n{bought}".rstrip(),
         metadata={"failed_clips": table},
         allow_retries=False,
     )
@@ -61,9 +61,9 @@ def explained(
         yield
     except DailiesError as error:
         before_failing()
-        said, money = str(error), bought()
+        sentence, money = str(error), bought()
         # the text of a refused purchase contains it already
-        description = said if money in said else f"{said} {money}"
+        description = sentence if money in sentence else f"{sentence} {money}"
         raise dg.Failure(description=description, allow_retries=False) from None
     except Exception:
         # an unforeseen error must not turn green clips red either

@@ -36,7 +36,7 @@ class FollowedFiles:
     """The schedules and sensors whose declaration differs from the loaded one."""
     asked: set[tuple[str, ...]] = field(default_factory=set)
     """The reloads that the webserver was asked for."""
-    said: str = ""
+    problem: str = ""
     """The result of the last one, for a person."""
 
     def follow(
@@ -72,9 +72,9 @@ class FollowedFiles:
             return ""
         if self.outdated not in self.asked:
             self.asked.add(self.outdated)
-            self.said = _load_anew(production.settings(), origin.location_name, self.outdated)
-            context.log.warning("%s", self.said)
-        return self.said
+            self.problem = _load_anew(production.settings(), origin.location_name, self.outdated)
+            context.log.warning("%s", self.problem)
+        return self.problem
 
 
 def outdated(
@@ -91,22 +91,22 @@ def outdated(
         for one in declarations.series.values()
         if one.schedule is not None
     }
-    found = [
+    names = [
         f"{name} ({' '.join(filter(None, when))})"
         for name, when in declared.items()
         if loaded.get(name) != when
     ]
     if not declarations.problems:
-        found += [f"{name} (removed)" for name in loaded.keys() - declared.keys()]
+        names += [f"{name} (removed)" for name in loaded.keys() - declared.keys()]
     sensors = {sensor.name for sensor in repository.sensor_defs}
-    return sorted([*found, *({completion_name(name) for name in accounts} - sensors)])
+    return sorted([*names, *({completion_name(name) for name in accounts} - sensors)])
 
 
 def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str:
     """Ask the webserver to reload the code location; returns the result, for a person."""
-    what = f"{', '.join(names)}: the declaration differs from what Dagster has loaded"
+    reason = f"{', '.join(names)}: the declaration differs from what Dagster has loaded"
     if STACK in os.environ:
-        return f"{what}; `dailies up` loads it within a minute"
+        return f"{reason}; `dailies up` loads it within a minute"
     url = settings.dagster_url.rstrip("/")
     try:
         with client(settings.network, url, timeout_seconds=RELOAD_SECONDS) as http:
@@ -120,5 +120,5 @@ def _load_anew(settings: Settings, location: str, names: Collection[str]) -> str
             f"{url} did not answer ({type(error).__name__}); DAILIES_DAGSTER_URL says where the webserver is"
         )
     if not why:
-        return f"{what}; {url} was asked once to reload the code location {location}. If this message stays, restart its code server"
-    return f"{what}, and it could not be loaded: {why}. Reload the code location {location} (Deployment, Code locations)"
+        return f"{reason}; {url} was asked once to reload the code location {location}. If this message stays, restart its code server"
+    return f"{reason}, and it could not be loaded: {why}. Reload the code location {location} (Deployment, Code locations)"

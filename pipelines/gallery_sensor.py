@@ -59,12 +59,12 @@ class GalleryCursor:
 
 def has_work(production: Production, cursor: str | None) -> bool:
     """Whether the ledger or the pages' look has changed since the pages were written, or a time for review is over."""
-    seen = GalleryCursor.read(cursor)
+    before = GalleryCursor.read(cursor)
     with production.ledger() as ledger:
         change = newest_change(ledger)
         if waiting_clips.due(ledger, most=1) or has_ordered(ledger) or unshown(ledger, most=1):
             return True
-    return change != 0 and (change, look()) != (seen.change, seen.look)
+    return change != 0 and (change, look()) != (before.change, before.look)
 
 
 @dg.sensor(
@@ -81,18 +81,18 @@ def gallery_pages(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
     """Make due decisions, and write changed selects and pages."""
-    seen = GalleryCursor.read(context.cursor)
+    before = GalleryCursor.read(context.cursor)
     try:
         with production.ledger() as ledger:
             _decide(context, production, ledger)
             for clip in show_selects(context.instance, ledger):
                 context.log.info("%s: its select has changed", clip)
             change = newest_change(ledger)
-            if change == 0 or (change, look()) == (seen.change, seen.look):
+            if change == 0 or (change, look()) == (before.change, before.look):
                 return dg.SkipReason("the gallery shows everything")
             store = _impatient(production.store())
             bind_bucket(ledger, store, buying=False)
-            written = write_pages(production, ledger, store, seen.pages)
+            written = write_pages(production, ledger, store, before.pages)
     except DailiesError as error:
         return dg.SkipReason(str(error))
     event = dg.AssetMaterialization(GALLERY, metadata=metadata_of(written, store))

@@ -63,7 +63,7 @@ class Inventory:
         self._is_copied_here = is_copied_here
         self.stock: Stock | None = None
 
-    def take(self, wanted: Sequence[Audit] = CHECKS) -> list[Finding]:
+    def take(self, selected: Sequence[Audit] = CHECKS) -> list[Finding]:
         """Make the wanted checks, in the order of `CHECKS`."""
         made: dict[str, Finding] = {}
         for checks, look in (
@@ -72,9 +72,9 @@ class Inventory:
             (OF_EVENTS, self._look_at_events),
             (OF_COPIES, self._look_at_copies),
         ):
-            if any(check in wanted for check in checks):
+            if any(check in selected for check in checks):
                 made |= {finding.check.name: finding for finding in _tried(checks, look)}
-        return [made[check.name] for check in CHECKS if check in wanted]
+        return [made[check.name] for check in CHECKS if check in selected]
 
     def _look_at_bucket(self) -> list[Finding]:
         self.stock = take_stock(self._ledger, self._store())
@@ -88,12 +88,12 @@ class Inventory:
     def _look_at_events(self) -> list[Finding]:
         if self._instance is None:
             raise DailiesError("Dagster was never started here, or DAGSTER_HOME is not set")
-        there = set(self._instance.get_dynamic_partitions(clips.name or "clips"))
+        partitions = set(self._instance.get_dynamic_partitions(clips.name or "clips"))
         deleted = ", and its partition was deleted; the completion sensor adds it again"
         lost = [
             (
                 a.subject_key,
-                f"{a.state.value}, and no run has reported it{'' if a.clip in there else deleted}",
+                f"{a.state.value}, and no run has reported it{'' if a.clip in partitions else deleted}",
             )
             for a in untold(self._ledger)
         ]
@@ -108,12 +108,12 @@ def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
 
     Clips without a partition that were delivered more than `MIN_KEPT_DAYS` ago are left out: the retention removed them.
     """
-    there = set(instance.get_dynamic_partitions(clips.name or "clips"))
+    partitions = set(instance.get_dynamic_partitions(clips.name or "clips"))
     expected_since = ledger.clock() - MIN_KEPT_DAYS * 86_400
     delivered = {
         clip: attempt
         for clip, attempt, delivered_at in reported_deliveries(ledger)
-        if clip in there or delivered_at > expected_since
+        if clip in partitions or delivered_at > expected_since
     }
     status = instance.get_status_by_partition(UPLOADED_VIDEOS, list(delivered), clips) if delivered else {}
     shown = {clip for clip, word in (status or {}).items() if word is not None and word.value != "FAILED"}

@@ -67,20 +67,20 @@ def data_versions(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Seque
     """
     if not clips:
         return {}
-    found = instance.event_log_storage.get_latest_tags_by_partition(
+    tags_of = instance.event_log_storage.get_latest_tags_by_partition(
         asset, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], asset_partitions=clips
     )
-    return {clip: tags[DATA_VERSION] for clip, tags in found.items()}
+    return {clip: tags[DATA_VERSION] for clip, tags in tags_of.items()}
 
 
 def storage_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Sequence[str]) -> dict[str, int]:
     """The number of each clip's newest materialization, in one query; see `data_versions`."""
     if not clips:
         return {}
-    found = instance.event_log_storage.get_latest_storage_id_by_partition(
+    ids = instance.event_log_storage.get_latest_storage_id_by_partition(
         asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(clips)
     )
-    return dict(found)
+    return dict(ids)
 
 
 class ShownEvents:
@@ -116,10 +116,10 @@ class ShownEvents:
             return {clip: latest(self.instance, asset, clip) for clip in clips}
         numbers = storage_ids(self.instance, asset, clips)
         versions = data_versions(self.instance, asset, clips)
-        found = {one: Shown(versions.get(one), numbers[one]) if one in numbers else None for one in clips}
+        shown = {one: Shown(versions.get(one), numbers[one]) if one in numbers else None for one in clips}
         # number and version belong to the same event, unless another event was logged between the two queries
         later = storage_ids(self.instance, asset, clips)
-        return found | {
+        return shown | {
             one: latest(self.instance, asset, one) for one in clips if later.get(one) != numbers.get(one)
         }
 
@@ -189,10 +189,12 @@ def input_pointer(
     instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str, parent: dg.AssetKey
 ) -> str | None:
     """The number of the input's event that an asset's newest materialization was made from; None if it records no input."""
-    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
-    for record in instance.fetch_materializations(wanted, limit=1).records:
-        made = record.asset_materialization
-        return ((made and made.tags) or {}).get(f"{INPUT_EVENT_POINTER}/{parent.to_user_string()}")
+    query = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
+    for record in instance.fetch_materializations(query, limit=1).records:
+        materialization = record.asset_materialization
+        return ((materialization and materialization.tags) or {}).get(
+            f"{INPUT_EVENT_POINTER}/{parent.to_user_string()}"
+        )
     return None
 
 
@@ -214,10 +216,10 @@ def _pointer(shown: ShownEvents, parent: dg.AssetKey, clip: str, version: str) -
 
 
 def _newest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str, limit: int) -> list[Shown]:
-    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
-    found = []
-    for record in instance.fetch_materializations(wanted, limit=limit).records:
+    query = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
+    records = []
+    for record in instance.fetch_materializations(query, limit=limit).records:
         materialization = record.asset_materialization
         tags = (materialization.tags or {}) if materialization else {}
-        found.append(Shown(tags.get(DATA_VERSION), record.storage_id))
-    return found
+        records.append(Shown(tags.get(DATA_VERSION), record.storage_id))
+    return records

@@ -81,14 +81,14 @@ def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS
         longest: The most keys in a stretch.
     """
     position = {key: index for index, key in enumerate(order)}
-    found: list[list[str]] = []
+    lists: list[list[str]] = []
     last = -2
     for index in sorted(position[key] for key in set(keys) if key in position):
-        if index != last + 1 or len(found[-1]) >= longest:
-            found.append([])
-        found[-1].append(order[index])
+        if index != last + 1 or len(lists[-1]) >= longest:
+            lists.append([])
+        lists[-1].append(order[index])
         last = index
-    return found
+    return lists
 
 
 def range_tags(stretch: Sequence[str]) -> dict[str, str]:

@@ -92,13 +92,13 @@ def show_prompts_again(
 
 def shown_prompts(instance: dg.DagsterInstance, keys: Iterable[str]) -> dict[str, dg.AssetMaterialization]:
     """The newest event of each clip's prompt, by clip, to be logged again; a clip without one is left out."""
-    found = {}
+    shown = {}
     for key in keys:
-        wanted = dg.AssetRecordsFilter(asset_key=PROMPTS, asset_partitions=[key])
-        for record in instance.fetch_materializations(wanted, limit=1).records:
+        query = dg.AssetRecordsFilter(asset_key=PROMPTS, asset_partitions=[key])
+        for record in instance.fetch_materializations(query, limit=1).records:
             if record.asset_materialization is not None:
-                found[key] = record.asset_materialization
-    return found
+                shown[key] = record.asset_materialization
+    return shown
 
 
 def _address(production: Production, request: ClipRequest) -> str | None:

@@ -174,8 +174,8 @@ def carry_over(instance: dg.DagsterInstance, run_id: str, keys: Collection[str])
     carried: set[str] = set()
     for asset in STAGES:
         for key in keys:
-            wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key])
-            for record in instance.fetch_materializations(wanted, limit=1).records:
+            query = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key])
+            for record in instance.fetch_materializations(query, limit=1).records:
                 shown = record.asset_materialization
                 # a select has no run, but points to an event that is removed
                 is_select = asset == SELECTS and key in carried
@@ -235,13 +235,13 @@ def _remove_partitions(
 
 def _shown_since(instance: dg.DagsterInstance, keys: Collection[str], since: float) -> set[str]:
     """The clips whose video was logged after `since`, as by `dailies partitions restore`."""
-    found = set()
+    shown = set()
     for key in keys:
-        wanted = dg.AssetRecordsFilter(asset_key=UPLOADED_VIDEOS, asset_partitions=[key])
-        for record in instance.fetch_materializations(wanted, limit=1).records:
+        query = dg.AssetRecordsFilter(asset_key=UPLOADED_VIDEOS, asset_partitions=[key])
+        for record in instance.fetch_materializations(query, limit=1).records:
             if record.timestamp > since:
-                found.add(key)
-    return found
+                shown.add(key)
+    return shown
 
 
 def _of_active_runs(instance: dg.DagsterInstance) -> set[str]:

@@ -125,15 +125,15 @@ def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None
 
 def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[str]:
     """End dead runs in Dagster with a reason, so that their places are free and their retries begin; returns the reasons."""
-    said = []
+    ended = []
     for run in dead_runs(instance, ledger, location):
         try:
             # a run that cannot be ended must not block the others
             with in_our_words(f"the run {run.run_id}, whose process has died, could not be ended"):
-                said.append(f"{run.job_name} {run.run_id}: {_end(instance, ledger, run)}")
+                ended.append(f"{run.job_name} {run.run_id}: {_end(instance, ledger, run)}")
         except DailiesError as error:
-            said.append(str(error))
-    return said
+            ended.append(str(error))
+    return ended
 
 
 def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> str:
@@ -183,9 +183,9 @@ def dead_runs_sensor(context: dg.SensorEvaluationContext, production: Production
     origin = context.code_location_origin
     try:
         with production.ledger() as ledger:
-            said = end_dead_runs(context.instance, ledger, origin.location_name if origin else None)
+            ended = end_dead_runs(context.instance, ledger, origin.location_name if origin else None)
     except DailiesError as error:
         return dg.SkipReason(str(error))
-    for line in said:
+    for line in ended:
         context.log.warning("%s", line)
-    return dg.SkipReason("; ".join(said) or "every active run has a heartbeat")
+    return dg.SkipReason("; ".join(ended) or "every active run has a heartbeat")

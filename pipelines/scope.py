@@ -79,9 +79,11 @@ def scope_of(
     )
 
 
-def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted: Iterable[str]) -> RunScope:
+def scope_of_list(
+    context: dg.OpExecutionContext, production: Production, keys_listed: Iterable[str]
+) -> RunScope:
     """The scope of a run with a list of keys: the keys that belong to its decision."""
-    keys = list(dict.fromkeys(wanted))
+    keys = list(dict.fromkeys(keys_listed))
     with production.ledger() as ledger:
         if not repeat_unrecorded(fixed_clips, ledger, decision_of(context.run)):
             _refuse_unknown_approval(context.run)
@@ -257,10 +259,10 @@ def _show_as_before(
     asset, key = plan.asset_key, plan.partition
     if asset is None or key is None:
         return
-    wanted = dg.EventRecordsFilter(
+    query = dg.EventRecordsFilter(
         dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=asset, asset_partitions=[key]
     )
-    plans = instance.event_log_storage.get_event_records(wanted, limit=EVENTS_LOOKED_AT)
+    plans = instance.event_log_storage.get_event_records(query, limit=EVENTS_LOOKED_AT)
     if (
         not plans
         or plans[0].event_log_entry.run_id != run_id

@@ -23,16 +23,16 @@ from resources.money import to_usd
 
 def select_event(shown: ShownEvents, select: Select) -> dg.AssetMaterialization:
     """The materialization of a select."""
-    attempt, said = select.take.attempt, select.circle.verdict
+    attempt, verdict = select.take.attempt, select.circle.verdict
     delivery = attempt.delivery or {}
     video = shown.latest(UPLOADED_VIDEOS, attempt.clip)
     metadata = {
         **pictures_of(attempt),
         "take": select.take.number,
         "attempt": attempt.id,
-        "circled_by": said.who,
+        "circled_by": verdict.who,
         "circled_at": dg.MetadataValue.timestamp(select.circle.at),
-        "why": said.note or None,
+        "why": verdict.note or None,
         "cost_usd": float(to_usd(attempt.cost_micros)),
         "clip_cost_usd": float(to_usd(select.spent_micros)),
         "endpoint": attempt.endpoint,
@@ -54,17 +54,19 @@ def show_selects(instance: dg.DagsterInstance, ledger: Ledger) -> list[str]:
 
     If the process dies, this is repeated, and changes nothing twice.
     """
-    told = unshown(ledger)
-    if not told:
+    unshown_selects = unshown(ledger)
+    if not unshown_selects:
         return []
-    there = set(instance.get_dynamic_partitions(clips.name or "clips"))
-    known = [clip for clip in told if clip in there]
+    partitions = set(instance.get_dynamic_partitions(clips.name or "clips"))
+    known = [clip for clip in unshown_selects if clip in partitions]
     selects = selects_of(ledger, known)
     # the event of its video comes first, since the select refers to it
     early = {clip for clip, select in selects.items() if select.take.attempt.reported_run_id is None}
     changed = report_selects(instance, ledger, [clip for clip in known if clip not in early])
     changed += _take_away(instance, [clip for clip in known if clip not in selects])
-    mark_shown(ledger, [verdict for clip, given in told.items() if clip not in early for verdict in given])
+    mark_shown(
+        ledger, [verdict for clip, given in unshown_selects.items() if clip not in early for verdict in given]
+    )
     return changed
 
 

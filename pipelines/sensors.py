@@ -102,25 +102,27 @@ def _ask_for_runs(
 ) -> dg.SensorResult:
     instance = context.instance
     unreported = deliveries.unreported(ledger, account)
-    found = batches(a for a in unreported if a.subject_kind != CHARACTER)
-    made = _characters_left(instance, ledger, account, unreported)
+    to_collect = batches(a for a in unreported if a.subject_kind != CHARACTER)
+    characters = _characters_left(instance, ledger, account, unreported)
     past = {
         batch: past_runs(instance, ledger, batch)
-        for batch, attempts in found.items()
+        for batch, attempts in to_collect.items()
         if any(a.state.is_ended for a in attempts)
     }
-    watchers = {a.watched_by for attempts in found.values() for a in attempts if a.watched_by is not None}
+    watchers = {
+        a.watched_by for attempts in to_collect.values() for a in attempts if a.watched_by is not None
+    }
     watched = living(instance, ledger, watchers)
-    order, added = _order_with_all_that_is_paid(instance, ledger, found, watched)
+    order, added = _order_with_paid_clips(instance, ledger, to_collect, watched)
     collections = plan(
-        found,
+        to_collect,
         order=order,
         past=past,
         watched=watched,
         now=ledger.clock(),
         linger=production.settings().linger_seconds,
     )
-    going = sum(not a.state.is_ended for attempts in found.values() for a in attempts)
+    going = sum(not a.state.is_ended for attempts in to_collect.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
     if step.orphans:
         message = (
@@ -148,15 +150,15 @@ def _ask_for_runs(
             for attempt in step.submitted
             if attempt.subject_kind != CHARACTER
         ]
-        + [character_event(instance, attempt.subject_key, attempt) for attempt in made],
+        + [character_event(instance, attempt.subject_key, attempt) for attempt in characters],
         skip_reason=None if collections else dg.SkipReason(message),
     )
 
 
-def _order_with_all_that_is_paid(
+def _order_with_paid_clips(
     instance: dg.DagsterInstance,
     ledger: Ledger,
-    found: Mapping[str, Sequence[Attempt]],
+    paid: Mapping[str, Sequence[Attempt]],
     watched: frozenset[str],
 ) -> tuple[list[str], str]:
     """All partitions, after adding those again that were deleted while their paid clips were open, and a text about that.
@@ -164,7 +166,7 @@ def _order_with_all_that_is_paid(
     A run can only be requested for existing partitions, so a clip without one would never be fetched.
     """
     order = list(instance.get_dynamic_partitions(clips.name or "clips"))
-    gone = without_partition(found, order=order, watched=watched)
+    gone = without_partition(paid, order=order, watched=watched)
     if gone.unpaid:
         deliveries.mark_reported(ledger, [a.id for a in gone.unpaid], NO_PARTITION)
     if not gone.paid:

@@ -25,7 +25,7 @@ def tick_times(instance: dg.DagsterInstance, location: str) -> list[TickTime]:
             for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
             if state.is_running and state.origin.location_name == location
         ]
-        found = {
+        ticks_of = {
             state.instigator_name: instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2)
             for state in sensors
         }
@@ -34,7 +34,7 @@ def tick_times(instance: dg.DagsterInstance, location: str) -> list[TickTime]:
         return []
     now = time.time()
     times = []
-    for name, ticks in sorted(found.items()):
+    for name, ticks in sorted(ticks_of.items()):
         ended = [tick.end_timestamp - tick.timestamp for tick in ticks if tick.end_timestamp is not None]
         if ticks:
             age = max(0.0, now - max(tick.timestamp for tick in ticks))

@@ -18,5 +18,5 @@ class EditedWords(BaseModel):
     """The prompt's fields that have other words; empty where the whole text has."""
 
     def __str__(self) -> str:
-        what = ", ".join(self.fields) or "the whole text"
-        return f"{what} by {shown(self.by, longest=200)} on {self.at:%Y-%m-%d at %H:%M} UTC"
+        scope = ", ".join(self.fields) or "the whole text"
+        return f"{scope} by {shown(self.by, longest=200)} on {self.at:%Y-%m-%d at %H:%M} UTC"

@@ -46,9 +46,9 @@ class FileReference:
     @classmethod
     def of(cls, body: dict[str, Any]) -> "list[FileReference]":
         """Every file in a request body, each content once."""
-        found: dict[str, FileReference] = {}
-        cls.replaced(body, lambda reference: str(found.setdefault(reference.sha256, reference)))
-        return list(found.values())
+        references: dict[str, FileReference] = {}
+        cls.replaced(body, lambda reference: str(references.setdefault(reference.sha256, reference)))
+        return list(references.values())
 
 
 FIRST_FRAME = FileReference("frames/first-frame-of-the-draft", "0" * 64, is_in_bucket=True)

@@ -98,8 +98,8 @@ class Authority:
     @classmethod
     def parse(cls, text: str) -> "Authority | None":
         """Read `name` or `name:port`; None for every other form, e.g. with a user, a path or a dot at the end."""
-        found = _AUTHORITY.fullmatch(text.lower())
-        return None if found is None else cls(found[1], int(found[2]) if found[2] else None)
+        match = _AUTHORITY.fullmatch(text.lower())
+        return None if match is None else cls(match[1], int(match[2]) if match[2] else None)
 
     def covers(self, other: "Authority") -> bool:
         """Whether this setting allows another authority."""
@@ -176,72 +176,72 @@ class Guard:
     silent: bool = False
     """Whether a refusal is only "not found", for a server that gives strangers no information."""
 
-    def refusal(self, asked: GuardedRequest) -> Refusal | None:
+    def refusal(self, request: GuardedRequest) -> Refusal | None:
         """Why a request is refused, None if it may be carried out."""
-        refusal = self._refusal(asked)
+        refusal = self._refusal(request)
         return Refusal(404, "not found") if refusal is not None and self.silent else refusal
 
-    def _refusal(self, asked: GuardedRequest) -> Refusal | None:
-        if asked.is_websocket and not self.websockets:
+    def _refusal(self, request: GuardedRequest) -> Refusal | None:
+        if request.is_websocket and not self.websockets:
             return Refusal(403, "no WebSocket is served here")
-        if not asked.is_websocket and asked.method not in self.methods:
+        if not request.is_websocket and request.method not in self.methods:
             return Refusal(405, f"this server takes {', '.join(sorted(self.methods))}")
-        return self._of_sender(asked) or self._of_content(asked)
+        return self._of_sender(request) or self._of_content(request)
 
-    def _of_sender(self, asked: GuardedRequest) -> Refusal | None:
-        if self.users is not None and asked.user not in {None, ROOT, os.geteuid(), *self.users}:
+    def _of_sender(self, request: GuardedRequest) -> Refusal | None:
+        if self.users is not None and request.user not in {None, ROOT, os.geteuid(), *self.users}:
             return Refusal(
                 403,
                 "another user of this machine sent the request; the user who runs dailies can allow it with DAILIES_ALLOWED_USERS",
             )
-        host = self._host(asked)
+        host = self._host(request)
         if host is None:
             return Refusal(
                 403,
                 "the request's Host is not a name of this server: use 127.0.0.1 or localhost with its port, or name "
                 "the host of your proxy in DAILIES_ALLOWED_HOSTS",
             )
-        if not self._is_ours(asked.all("origin"), host, asked.port or 80):
+        if not self._is_ours(request.all("origin"), host, request.port or 80):
             return Refusal(403, "another page's request (its Origin is not this server)")
-        return None if _is_from_here(asked) else Refusal(403, "another page's request (Sec-Fetch-Site)")
+        return None if _is_from_here(request) else Refusal(403, "another page's request (Sec-Fetch-Site)")
 
-    def _host(self, asked: GuardedRequest) -> Authority | None:
+    def _host(self, request: GuardedRequest) -> Authority | None:
         """The request's host, None unless it is exactly one of ours."""
-        values = asked.all("host")
+        values = request.all("host")
         host = Authority.parse(values[0]) if len(values) == 1 else None
         if host is None or any(name.covers(host) for name in self.names):
             return host
-        return host if host.name in LOOPBACK and (host.port or 80) == (asked.port or 80) else None
+        return host if host.name in LOOPBACK and (host.port or 80) == (request.port or 80) else None
 
     def _is_ours(self, origins: list[str], host: Authority, port: int) -> bool:
         """Whether no other server's page sent it: programs, and browsers that read, send no Origin."""
         if not origins:
             return True
-        found = _ORIGIN.fullmatch(origins[0].lower()) if len(origins) == 1 else None
-        if found is None:
+        match = _ORIGIN.fullmatch(origins[0].lower()) if len(origins) == 1 else None
+        if match is None:
             return False
-        default = _DEFAULT_PORTS[found[1]]
-        origin = Authority(found[2], int(found[3]) if found[3] else None)
+        default = _DEFAULT_PORTS[match[1]]
+        origin = Authority(match[2], int(match[3]) if match[3] else None)
         if any(
             name.name == origin.name and (origin.port or default) == (name.port or default)
             for name in self.names
         ):
             return True
         # another name or address of this machine with the same port may be another server
-        is_here = found[1] == "http" and origin.name == host.name and (origin.port or 80) == port
+        is_here = match[1] == "http" and origin.name == host.name and (origin.port or 80) == port
         return is_here and host.name in LOOPBACK
 
-    def _of_content(self, asked: GuardedRequest) -> Refusal | None:
-        if not asked.path.startswith("/"):
+    def _of_content(self, request: GuardedRequest) -> Refusal | None:
+        if not request.path.startswith("/"):
             return Refusal(400, "the request's target is not a path")
-        if not asked.changes:
-            last = unquote(asked.path).rstrip("/").rpartition("/")[2].lower()
-            carries = last in self.operations and asked.query
+        if not request.changes:
+            last = unquote(request.path).rstrip("/").rpartition("/")[2].lower()
+            carries = last in self.operations and request.query
             return Refusal(403, "an operation comes in the body of a POST") if carries else None
-        if not self.query_of_change.fullmatch(asked.query):
+        if not self.query_of_change.fullmatch(request.query):
             return Refusal(403, "a request that changes something carries nothing in its address")
-        kind = asked.one("content-type")
-        has_no_body = asked.is_websocket or (kind is None and asked.method == "DELETE")
+        kind = request.one("content-type")
+        has_no_body = request.is_websocket or (kind is None and request.method == "DELETE")
         if has_no_body or (kind is not None and _JSON.fullmatch(kind)):
             return None
         return Refusal(403, "a request that changes something comes as application/json")
@@ -253,13 +253,13 @@ def hosts(setting: str) -> frozenset[Authority]:
     Raises:
         ValueError: A part is no host with an optional port; wildcards are not allowed.
     """
-    found = set()
+    names = set()
     for text in filter(None, (part.strip() for part in setting.split(","))):
         host = Authority.parse(text)
         if host is None:
             raise ValueError("not names of hosts such as dailies.example.com or studio.example.com:8443")
-        found.add(host)
-    return frozenset(found)
+        names.add(host)
+    return frozenset(names)
 
 
 def check_listening(host: str, names: frozenset[Authority]) -> None:
@@ -281,18 +281,18 @@ def check_listening(host: str, names: frozenset[Authority]) -> None:
         )
 
 
-def _is_from_here(asked: GuardedRequest) -> bool:
+def _is_from_here(request: GuardedRequest) -> bool:
     """Whether the browser says that no other site caused it. For a browser, another port of this machine is `same-site`.
 
     A link that a person follows, e.g. in an alarm, comes from another site; it opens a page of its own and only reads.
     """
-    site = asked.one("sec-fetch-site")
+    site = request.one("sec-fetch-site")
     if site is None or site == "same-origin":
         return True
-    if asked.changes:
+    if request.changes:
         return False
-    opens_page = (asked.one("sec-fetch-mode"), asked.one("sec-fetch-dest")) == ("navigate", "document")
-    return site == "none" or (opens_page and asked.method == "GET")
+    opens_page = (request.one("sec-fetch-mode"), request.one("sec-fetch-dest")) == ("navigate", "document")
+    return site == "none" or (opens_page and request.method == "GET")
 
 
 class Guarded:
@@ -313,11 +313,11 @@ class Guarded:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        asked = GuardedRequest.of(scope)
+        request = GuardedRequest.of(scope)
         if self._guard.users is not None:
-            asked = replace(asked, user=user_of(scope.get("client"), scope.get("server")))
-        refusal = self._guard.refusal(asked)
-        if refusal is None and scope["type"] == "http" and asked.changes:
+            request = replace(request, user=user_of(scope.get("client"), scope.get("server")))
+        refusal = self._guard.refusal(request)
+        if refusal is None and scope["type"] == "http" and request.changes:
             try:
                 async with asyncio.timeout(self._seconds):
                     receive = await _whole(receive)
@@ -329,7 +329,7 @@ class Guarded:
                 refusal = Refusal(413, str(error))
         if refusal is None:
             await self._app(scope, receive, _with_headers(send))
-        elif asked.is_websocket:
+        elif request.is_websocket:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.why})
         else:
             await _refuse(refusal, send)

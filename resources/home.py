@@ -34,9 +34,9 @@ def make_private(home: Path, *, whole: bool = False) -> None:
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = home.stat()
-        shared = _is_shared(home, found)
-        was_open = bool(found.st_mode & UMASK)
+        status = home.stat()
+        shared = _is_shared(home, status)
+        was_open = bool(status.st_mode & UMASK)
         if was_open:
             home.chmod(0o700)
         if (was_open or whole) and not shared:
@@ -47,7 +47,7 @@ def make_private(home: Path, *, whole: bool = False) -> None:
         ) from None
 
 
-def _is_shared(home: Path, found: os.stat_result) -> bool:
+def _is_shared(home: Path, status: os.stat_result) -> bool:
     """Whether the home is the user's home folder or the project's, whose other files keep their rights.
 
     Raises:
@@ -55,9 +55,9 @@ def _is_shared(home: Path, found: os.stat_result) -> bool:
     """
     # unlike Path.home() it also answers without a home, as for a container's nameless user
     place, more = home.resolve(), {Path.cwd(), Path(os.path.expanduser("~")).resolve()}  # noqa: PTH111
-    if found.st_mode & stat.S_ISVTX or any(place in folder.parents for folder in more):
+    if status.st_mode & stat.S_ISVTX or any(place in folder.parents for folder in more):
         why = "is a folder that others need"
-    elif os.geteuid() not in {found.st_uid, 0}:
+    elif os.geteuid() not in {status.st_uid, 0}:
         why = "belongs to another user of this machine"
     else:
         return place in more

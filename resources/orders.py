@@ -209,11 +209,11 @@ class ClipRequest(Choice):
         """The same clip from the next fallback; None if there is none."""
         if not self.fallbacks:
             return None
-        asked = self.asked or Asked(
+        original = self.asked or Asked(
             provider=self.provider, endpoint=self.endpoint, fingerprint=self.fingerprint
         )
         choice = {name: getattr(self.fallbacks[0], name) for name in Choice.model_fields}
-        following = self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": asked})
+        following = self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": original})
         return following if self.take_seed is None else following.seeded(self.take_seed)
 
     @property
@@ -234,7 +234,7 @@ class ClipRequest(Choice):
         Args:
             drawn_from: Names the decision; for a purchase among those of all installations.
         """
-        found = []
+        requests = []
         for slot in range(1, self.takes + 1):
             request = self.model_copy(update={"slot": slot})
             drawn = self.takes > 1 and not self.has_seed
@@ -243,8 +243,8 @@ class ClipRequest(Choice):
                     f"{self.clip} {self.fingerprint} {drawn_from} {slot}".encode()
                 ).digest()
                 request = request.seeded(int.from_bytes(digest[:6]))
-            found.append(request)
-        return found
+            requests.append(request)
+        return requests
 
     @property
     def has_seed(self) -> bool:
@@ -294,7 +294,7 @@ class ClipRequest(Choice):
             way if frame is None else _beginning_with(frame, way) for way in (order.choice, *order.fallbacks)
         ]
         choice = {name: getattr(ways[0], name) for name in Choice.model_fields}
-        found = self.model_copy(
+        request = self.model_copy(
             update={
                 **choice,
                 "fallbacks": tuple(ways[1:]),
@@ -311,9 +311,11 @@ class ClipRequest(Choice):
             }
         )
         if order.draft_id is not None:
-            return found.model_copy(update={"body": {**found.body, order.draft_id: draft_id}})
-        same = seed is not None and found.seed is not None and found.seed.fits(seed) and not found.has_seed
-        return found.taken_as(self.slot, seed if same else None)
+            return request.model_copy(update={"body": {**request.body, order.draft_id: draft_id}})
+        same = (
+            seed is not None and request.seed is not None and request.seed.fits(seed) and not request.has_seed
+        )
+        return request.taken_as(self.slot, seed if same else None)
 
     def as_bought(self, provider: str, endpoint: str) -> "ClipRequest | None":
         """The request to an endpoint: this one or one of its fallbacks; None if neither has the endpoint."""

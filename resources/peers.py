@@ -45,15 +45,15 @@ def users(setting: str) -> frozenset[int]:
     Raises:
         ValueError: A user does not exist on this machine.
     """
-    found = set()
+    numbers = set()
     for text in filter(None, (part.strip() for part in setting.split(","))):
         try:
-            found.add(int(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid)
+            numbers.add(int(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid)
         except KeyError:
             raise ValueError(
                 f"no user {text!r} on this machine; names or numbers, separated by commas"
             ) from None
-    return frozenset(found)
+    return frozenset(numbers)
 
 
 def _written(address: tuple[str, int | None] | None) -> str | None:

@@ -72,12 +72,12 @@ class Process:
 
 def of_home(home: Path) -> list[Process]:
     """The living processes of every stack of a home, without this one; none if the system does not show marks."""
-    found = []
+    processes = []
     for folder in _PROC.glob("[0-9]*"):
         process = _read(int(folder.name), home)
         if process is not None and process.pid != os.getpid():
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def end(processes: Iterable[Process], home: Path, *, seconds: float) -> list[Process]:

@@ -79,17 +79,17 @@ class _Literal:
     def replaced(self, text: str, instead: str, *, escaped: bool) -> str:
         beginning, rest = (self._escaped, self._escaped_rest) if escaped else (self._beginning, self._rest)
         pieces: list[str] = []
-        done = 0
-        while (found := beginning.search(text, done)) is not None:
-            end = found.end()
+        position = 0
+        while (match := beginning.search(text, position)) is not None:
+            end = match.end()
             for unit in rest:
                 more = unit.match(text, end)
                 if more is None:
                     break
                 end = more.end()
-            pieces += [text[done : found.start()], instead]
-            done = end
-        return "".join([*pieces, text[done:]]) if pieces else text
+            pieces += [text[position : match.start()], instead]
+            position = end
+        return "".join([*pieces, text[position:]]) if pieces else text
 
 
 def _literals(secret: str) -> list[_Literal]:
@@ -98,13 +98,13 @@ def _literals(secret: str) -> list[_Literal]:
     Characters of base64 that depend on the neighbours are left out.
     """
     data = secret.encode("utf-8", "replace")
-    found = [_Literal(secret), _Literal(data.hex(), data.hex().upper())]
+    literals = [_Literal(secret), _Literal(data.hex(), data.hex().upper())]
     for before, changed in ((0, 0), (1, 2), (2, 3)):
         whole = bytes(before) + data
         last = len(whole) * 8 // 6
         plain, for_addresses = base64.b64encode(whole).decode(), base64.urlsafe_b64encode(whole).decode()
-        found.append(_Literal(plain[changed:last], for_addresses[changed:last]))
-    return found
+        literals.append(_Literal(plain[changed:last], for_addresses[changed:last]))
+    return literals
 
 
 def _units(text: str) -> list[str]:

@@ -19,14 +19,14 @@ class UnforeseenError(DailiesError):
 
 
 @contextlib.contextmanager
-def in_our_words(what: str) -> Iterator[None]:
+def in_our_words(step: str) -> Iterator[None]:
     """Turn an error that nobody foresaw into an `UnforeseenError`, and log its traceback.
 
     Each such block does the work of one clip or of one part of an account, so the error belongs to it alone: a chunk of
     size `-c` in the answer for one clip once ended its batch of 50.
 
     Args:
-        what: What failed, with its clip or account, e.g. `clip-a could not be fetched`.
+        step: What failed, with its clip or account, e.g. `clip-a could not be fetched`.
 
     Raises:
         UnforeseenError: In place of every error that is no `DailiesError`. Interruptions pass.
@@ -37,7 +37,7 @@ def in_our_words(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - the one place that catches every exception
         unforeseen = UnforeseenError(
-            f"{what}: an error nobody foresaw ({type(error).__name__}). Its traceback is in the log of this process; "
+            f"{step}: an error nobody foresaw ({type(error).__name__}). Its traceback is in the log of this process; "
             "please report it"
         )
         trace = without_queries("".join(traceback.format_exception(error))[-_LONGEST:])

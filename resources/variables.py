@@ -59,20 +59,20 @@ INTERNAL = frozenset(
 """Our variables that are no settings: for the processes of a stack, and for tests."""
 
 
-def refuse_misspelt(given: Iterable[str], where: str, *, known: frozenset[str]) -> None:
+def refuse_misspelt(names: Iterable[str], where: str, *, known: frozenset[str]) -> None:
     """Refuse a variable that looks like a setting and is none: a misspelt cap is no cap.
 
     Upper and lower case are the same, as when a value is read.
 
     Args:
-        given: Names of variables.
+        names: Names of variables.
         where: Their source, for a person.
         known: The names of all settings.
 
     Raises:
         ConfigurationError: A variable is misspelt or given twice.
     """
-    spelt = Counter(name.upper() for name in given)
+    spelt = Counter(name.upper() for name in names)
     wrong = [
         "; ".join(filter(None, (f"{name} is no setting", nearest(_in_full(name, known), known))))
         for name in sorted(spelt)
@@ -89,11 +89,11 @@ def refuse_misspelt(given: Iterable[str], where: str, *, known: frozenset[str]) 
 
 def merged(*environments: Mapping[str, str | None]) -> dict[str, str]:
     """Variables by name in upper case. The first environment that names one decides it; None there removes it."""
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for environment in environments:
         named = {name.upper(): value for name, value in environment.items()}
-        found = {**named, **found}
-    return {name: value for name, value in found.items() if value is not None}
+        values = {**named, **values}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def of_process() -> dict[str, str]:
@@ -107,13 +107,15 @@ def of_process() -> dict[str, str]:
     return merged(pinned, os.environ, in_file)
 
 
-def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str]:
+def misspelt_keys(names: Collection[str], *, known: Collection[str]) -> list[str]:
     """Warnings about variables that look like a variable we read, while that one is not set."""
-    others = [name for name in known if not name.startswith(PREFIX) and name not in given]
-    found = {name: difflib.get_close_matches(name.upper(), others, n=1, cutoff=ALIKE_OTHER) for name in given}
+    others = [name for name in known if not name.startswith(PREFIX) and name not in names]
+    similar = {
+        name: difflib.get_close_matches(name.upper(), others, n=1, cutoff=ALIKE_OTHER) for name in names
+    }
     return [
         f"dailies does not read {name}: should it be {near[0]}, which is not set?"
-        for name, near in sorted(found.items())
+        for name, near in sorted(similar.items())
         if near and name not in known
     ]
 

@@ -26,16 +26,16 @@ def waiting(settings: Settings, clip: str | None) -> list[Attempt]:
         return in_quarantine(ledger, clip=clip)
 
 
-def chosen(found: list[Attempt], clip: str, take: str | None) -> Attempt:
+def chosen(quarantined: list[Attempt], clip: str, take: str | None) -> Attempt:
     """Choose the named take, or else the clip's newest; a spare take only if it is named or the only one.
 
     Raises:
         ConfigurationError: No such take is in quarantine.
     """
-    named = [attempt for attempt in found if take is None or attempt.id.startswith(take)]
+    named = [attempt for attempt in quarantined if take is None or attempt.id.startswith(take)]
     if not named:
         what = f"take {take} of {clip}" if take else clip
-        known = f"; its takes there are {', '.join(a.id for a in found)}" if found else ""
+        known = f"; its takes there are {', '.join(a.id for a in quarantined)}" if quarantined else ""
         raise ConfigurationError(
             f"{what} is not in quarantine{known}. Nothing was changed. `dailies accept` lists the takes in quarantine."
         )
@@ -65,9 +65,9 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
         return accepted
 
 
-def table(found: list[Attempt], *, now: float, long: bool = False) -> Table:
+def table(quarantined: list[Attempt], *, now: float, long: bool = False) -> Table:
     """One line per take with the reason of its quarantine; with `long`, also the address of its poster."""
-    made = table_of(
+    listing = table_of(
         "clip",
         "take",
         "age",
@@ -76,18 +76,18 @@ def table(found: list[Attempt], *, now: float, long: bool = False) -> Table:
         right={"age"},
         wraps=() if long else {"why"},
     )
-    for attempt in found:
-        made.add_row(
+    for attempt in quarantined:
+        listing.add_row(
             attempt.clip,
             attempt.id[:8],
             age(now - (attempt.finished_at or now)),
             Text(attempt.reason or "", style="red"),
             *((Text(str((attempt.delivery or {}).get("poster_uri") or "")),) if long else ()),
         )
-    return made
+    return listing
 
 
-def document(found: list[Attempt]) -> dict[str, Any]:
+def document(quarantined: list[Attempt]) -> dict[str, Any]:
     """The takes as JSON."""
     return {
         "quarantined": [
@@ -97,6 +97,6 @@ def document(found: list[Attempt]) -> dict[str, Any]:
                 "checks": (attempt.delivery or {}).get("checks", {}),
                 "poster": (attempt.delivery or {}).get("poster_uri"),
             }
-            for attempt in found
+            for attempt in quarantined
         ]
     }

@@ -66,8 +66,8 @@ def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
     if settings.s3_bucket and not running.get("s3_url"):
         yield Bucket(ObjectStore(settings.s3()), None)
         return
-    with _embedded_of(settings.home, _read(secret)) as found:
-        yield Bucket(ObjectStore(found), folder / found.bucket)
+    with _embedded_of(settings.home, _read(secret)) as embedded:
+        yield Bucket(ObjectStore(embedded), folder / embedded.bucket)
 
 
 def refusal_of_bucket(settings: Settings, ledger: "Ledger") -> str | None:

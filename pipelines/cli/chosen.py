@@ -31,17 +31,17 @@ def chosen_clips(
     """
     days = None
     if since is not None or until is not None:
-        given = [when.date() for when in (since, until) if when is not None]
-        days = Days(given[0], given[-1])
+        dates = [when.date() for when in (since, until) if when is not None]
+        days = Days(dates[0], dates[-1])
         if days.last < days.first:
             raise ConfigurationError(f"the range ends on {days.last}, before it begins on {days.first}")
     with open_ledger(settings) as ledger:
-        found = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(words)
-    known = dict.fromkeys(name for clip in found for name in (clip.name, clip.key))
+        clips = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(words)
+    known = dict.fromkeys(name for clip in clips for name in (clip.name, clip.key))
     for name in names:
         if name not in known:
-            there = ", ".join(dict.fromkeys(clip.name for clip in found)) or "none"
+            all_names = ", ".join(dict.fromkeys(clip.name for clip in clips)) or "none"
             raise ConfigurationError(
-                f"{' '.join(words)} has no clip {name!r}; it has: {there}{suggestion(name, known)}"
+                f"{' '.join(words)} has no clip {name!r}; it has: {all_names}{suggestion(name, known)}"
             )
-    return [clip for clip in found if not names or clip.name in names or clip.key in names]
+    return [clip for clip in clips if not names or clip.name in names or clip.key in names]

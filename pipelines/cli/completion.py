@@ -46,9 +46,9 @@ class _File(NamedTuple):
 
         with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            found = yaml.load(self.text, loader)  # noqa: S506 - it is a safe one
-            if isinstance(found, dict):
-                return found
+            document = yaml.load(self.text, loader)  # noqa: S506 - it is a safe one
+            if isinstance(document, dict):
+                return document
         return {}
 
 
@@ -81,24 +81,24 @@ def complete_key_or_series(incomplete: str) -> list[str]:
 def complete_clip_words(ctx: typer.Context, incomplete: str) -> list[str]:
     """Words that choose clips and begin like a word; after a comma the next term of the same word."""
     before, comma, term = incomplete.rpartition(",")
-    done = before + comma
+    finished = before + comma
     prefix, colon, value = term.partition(":")
     if colon:
-        done += prefix + colon
+        finished += prefix + colon
     else:
         # bash makes three words of `series:bay`
         *_, prefix, colon = ["", "", *_words_before(ctx)]
         prefix, value = prefix.rpartition(",")[2] if colon == ":" and not comma else "", term
     files = list(_files())
     if prefix:
-        return [done + word for word in _offered(value, _values(prefix, files))]
-    found = _offered(term, [*(file.name for file in files), *WHOLE_WORDS])
+        return [finished + word for word in _offered(value, _values(prefix, files))]
+    offered = _offered(term, [*(file.name for file in files), *WHOLE_WORDS])
     for prefix in (prefix for prefix in PREFIXES if prefix.startswith(term)):
         # a shell adds a space after the only match, so a prefix is offered together with its values
-        found += [prefix + word for word in _offered("", _values(prefix[:-1], files))] if term else [prefix]
-    if not found or term in found or term.startswith(tuple(f"{file.start}-" for file in files)):
-        found += _offered(term, itertools.chain(_declared(term, files), _bought(term)))
-    return [done + word for word in dict.fromkeys(found)]
+        offered += [prefix + word for word in _offered("", _values(prefix[:-1], files))] if term else [prefix]
+    if not offered or term in offered or term.startswith(tuple(f"{file.start}-" for file in files)):
+        offered += _offered(term, itertools.chain(_declared(term, files), _bought(term)))
+    return [finished + word for word in dict.fromkeys(offered)]
 
 
 def _words_before(ctx: typer.Context) -> list[str]:
@@ -118,11 +118,11 @@ def _values(prefix: str, files: Iterable[_File]) -> Iterator[str]:
         yield from (file.name for file in files)
     elif prefix in {"tag", "owner", "endpoint"}:
         for file in files:
-            found = file.declared().get("tags" if prefix == "tag" else prefix)
-            if isinstance(found, str):
-                yield found
-            elif isinstance(found, dict):
-                yield from itertools.chain.from_iterable((str(key), str(found[key])) for key in found)
+            values = file.declared().get("tags" if prefix == "tag" else prefix)
+            if isinstance(values, str):
+                yield values
+            elif isinstance(values, dict):
+                yield from itertools.chain.from_iterable((str(key), str(values[key])) for key in values)
 
 
 def _files() -> Iterator[_File]:
@@ -133,9 +133,9 @@ def _files() -> Iterator[_File]:
                 if not file.is_file() or (left := left - file.stat().st_size) < 0:
                     continue
                 text = file.read_text(encoding="utf-8")
-                found: dict[str, str] = dict(_NAMED.findall(text))
-                name = found.get("name") or file.stem
-                yield _File(name, found.get("keys") or name, text)
+                names: dict[str, str] = dict(_NAMED.findall(text))
+                name = names.get("name") or file.stem
+                yield _File(name, names.get("keys") or name, text)
 
 
 def _data_folder() -> Path:

@@ -274,18 +274,18 @@ class DagsterApi:
                 answer, buys=buys, is_direct=self._proxy is None, has_login=self._has_login
             )
         except (httpx.HTTPError, ValueError, TypeError, RecursionError) as error:
-            what, is_unsent = (
+            why, is_unsent = (
                 (str(error), False) if isinstance(error, _WebPageError) else cause_of(error, self._proxy)
             )
             if buys and not is_unsent:
                 raise UnavailableError(
-                    f"Dagster's answer at {self.url} was lost ({what}). The run may have started: look at "
+                    f"Dagster's answer at {self.url} was lost ({why}). The run may have started: look at "
                     f"{self.url}/runs before you try again. A clip that was bought already is not bought again."
                 ) from None
             # says nothing about earlier runs, whose purchases only the ledger knows
             bought = " Nothing was bought by asking: the request has not left." if buys else ""
             raise UnavailableError(
-                f"Dagster does not answer at {self.url} ({what}).{bought} Start it with "
+                f"Dagster does not answer at {self.url} ({why}).{bought} Start it with "
                 "`dailies up`, or set DAILIES_DAGSTER_URL to where it is."
             ) from None
         if wrong:
@@ -357,10 +357,10 @@ class DagsterApi:
     def other_location(self) -> str | None:
         """The reason if no code location of Dagster has our name; None if one has, or if Dagster does not list them."""
         try:
-            found = self.query(_LOCATIONS).get("locationStatusesOrError", {}).get("entries", [])
+            locations = self.query(_LOCATIONS).get("locationStatusesOrError", {}).get("entries", [])
         except DailiesError:
             return None
-        names, ours = [str(entry["name"]) for entry in found], dagster_names().location
+        names, ours = [str(entry["name"]) for entry in locations], dagster_names().location
         if not names or ours in names:
             return None
         return (
@@ -412,9 +412,9 @@ class DagsterApi:
         if result["__typename"] != "LaunchRunSuccess":
             why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
             # an error inside Dagster may have happened after the run was created
-            made = result["__typename"] == "PythonError"
+            error = result["__typename"] == "PythonError"
             bought = (
-                f"Look at {self.url}/runs before you try again." if made else "This request bought nothing."
+                f"Look at {self.url}/runs before you try again." if error else "This request bought nothing."
             )
             raise DailiesError(f"Dagster did not start the run: {why or result['__typename']}. {bought}")
         return str(result["run"]["runId"])
@@ -482,7 +482,7 @@ class DagsterApi:
     def why_failed(self, run_id: str) -> str:
         """The error of a failed run: its step's text, or Dagster's."""
         run = self.query(_FAILURE, id=run_id)["runOrError"]
-        said = ""
+        reason = ""
         for event in (run.get("eventConnection") or {}).get("events", []):
             if event["__typename"] == "ExecutionStepFailureEvent":
                 described = (event.get("failureMetadata") or {}).get("description")
@@ -491,10 +491,10 @@ class DagsterApi:
                     longest=LONGEST_REASON,
                 )
             if event["__typename"] == "RunFailureEvent":
-                said = shown(
+                reason = shown(
                     str((event.get("error") or {}).get("message") or event["message"]), longest=LONGEST_REASON
                 )
-        return said or "it does not say why"
+        return reason or "it does not say why"
 
     def colours(self) -> dict[str, Colours]:
         """The colours of each asset, by its name, from the query of the UI."""

@@ -35,16 +35,16 @@ def push(
     from resources.settings import open_ledger
 
     settings = running_settings()
-    made = push_folder(settings, note=note)
+    pushed = push_folder(settings, note=note)
     with open_ledger(settings) as ledger:
         refusal = in_force(ledger).refusal
     if refusal is not None:
         terminal.note(refusal)
     if as_json:
-        print_json(push_document(made))
+        print_json(push_document(pushed))
     else:
         tell(
-            f"{made.digest[:12]} is current on every host: {counted(made.files, 'file')}, {made.bytes / 1e6:.2f} MB"
+            f"{pushed.digest[:12]} is current on every host: {counted(pushed.files, 'file')}, {pushed.bytes / 1e6:.2f} MB"
         )
 
 
@@ -56,11 +56,11 @@ def log(as_json: Json = False) -> None:
     from resources.settings import load_settings, open_ledger
 
     with open_ledger(load_settings()) as ledger:
-        found = pushes(ledger)
+        pushed = pushes(ledger)
     if as_json:
-        print_json([push_document(one) for one in found])
+        print_json([push_document(one) for one in pushed])
     else:
-        show_pushes(found)
+        show_pushes(pushed)
 
 
 @data_app.command("diff")
@@ -73,9 +73,9 @@ def diff(before: Digest = None, after: Digest = None, as_json: Json = False) -> 
     from pipelines.cli.data_table import show_difference
     from pipelines.cli.stack_settings import running_settings
 
-    found = compare(running_settings(), before, after)
+    difference = compare(running_settings(), before, after)
     if as_json:
-        print_json(found.document())
+        print_json(difference.document())
     else:
-        show_difference(found)
-    raise typer.Exit(1 if found.changes else 0)
+        show_difference(difference)
+    raise typer.Exit(1 if difference.changes else 0)

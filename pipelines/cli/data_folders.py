@@ -140,11 +140,11 @@ def _find(known: list[DataPush], start: str | None) -> str:
         raise ConfigurationError("no data folder was pushed yet; `dailies data push` stores this host's")
     if start is None:
         return known[-1].digest
-    found = {push.digest for push in known if push.digest.startswith(start)}
-    if len(found) != 1:
-        what = "begins several digests" if found else "is not the digest of a pushed folder"
-        raise ConfigurationError(f"{start!r} {what}; `dailies data log` shows them")
-    return found.pop()
+    digests = {push.digest for push in known if push.digest.startswith(start)}
+    if len(digests) != 1:
+        why = "begins several digests" if digests else "is not the digest of a pushed folder"
+        raise ConfigurationError(f"{start!r} {why}; `dailies data log` shows them")
+    return digests.pop()
 
 
 def _changes(before: Snapshot, after: Snapshot) -> dict[str, str]:

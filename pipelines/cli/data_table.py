@@ -33,18 +33,18 @@ def show_pushes(pushes: Sequence[DataPush]) -> None:
 def push_document(push: DataPush) -> dict[str, Any]:
     """A push as JSON."""
     at = dt.datetime.fromtimestamp(push.at, dt.UTC).isoformat(timespec="seconds")
-    found = push._asdict()
-    del found["seq"]
-    return {**found, "at": at}
+    fields = push._asdict()
+    del fields["seq"]
+    return {**fields, "at": at}
 
 
-def show_difference(found: "FolderDifference") -> None:
+def show_difference(difference: "FolderDifference") -> None:
     """Print the files that differ, and the changed lines of text files."""
-    if not found.changes:
-        tell(f"{found.after} is the data folder {found.before}")
+    if not difference.changes:
+        tell(f"{difference.after} is the data folder {difference.before}")
         return
-    tell(f"from {found.before} to {found.after}:")
-    for name, what in found.changes.items():
-        tell(f"{what:8} {name}")
-    for line in found.lines:
+    tell(f"from {difference.before} to {difference.after}:")
+    for name, change in difference.changes.items():
+        tell(f"{change:8} {name}")
+    for line in difference.lines:
         console.print(Text(legible(line), style=STYLES.get(line[:1], "")), soft_wrap=True)

@@ -46,12 +46,12 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
     return stretches(order, changed, longest=RENDERED_PER_RUN)
 
 
-def request_renders(api: DagsterApi, found: Sequence[Sequence[str]]) -> list[str]:
+def request_renders(api: DagsterApi, changed: Sequence[Sequence[str]]) -> list[str]:
     """Request one run for each stretch; returns the runs' ids. The runs wait behind all runs that buy.
 
     Raises:
         DailiesError: Dagster does not accept a run.
     """
     return [
-        api.launch("render_prompts", tags={**range_tags(keys), **RENDER_TAGS}, config={}) for keys in found
+        api.launch("render_prompts", tags={**range_tags(keys), **RENDER_TAGS}, config={}) for keys in changed
     ]

@@ -64,33 +64,33 @@ def disclose(settings: Settings, words: Sequence[str], *, every: bool) -> list[D
     return [DisclosedTake(take, stored_credentials(take.attempt.delivery or {})) for take in chosen.takes]
 
 
-def table(found: Sequence[DisclosedTake]) -> Table:
+def table(takes: Sequence[DisclosedTake]) -> Table:
     """One line per take."""
     made = table_of(
         "clip", "take", "credentials", "signed by", "stated", right={"take"}, wraps={"signed by", "stated"}
     )
-    for one in found:
-        said = one.credentials
+    for one in takes:
+        credentials = one.credentials
         made.add_row(
             one.take.attempt.clip,
             str(one.take.number),
             Text(one.state, style=STYLES.get(one.state, "dim")),
-            Text((said.signed_by if said else None) or "-"),
+            Text((credentials.signed_by if credentials else None) or "-"),
             Text(
-                ", ".join(uri.rpartition("/")[2] for uri in said.source_types)
-                if said and said.source_types
+                ", ".join(uri.rpartition("/")[2] for uri in credentials.source_types)
+                if credentials and credentials.source_types
                 else "-"
             ),
         )
     return made
 
 
-def document(found: Sequence[DisclosedTake]) -> list[dict[str, Any]]:
+def document(takes: Sequence[DisclosedTake]) -> list[dict[str, Any]]:
     """The lines as JSON, with more fields."""
-    return [_line(one) for one in found]
+    return [_line(one) for one in takes]
 
 
-def write_csv(found: Sequence[DisclosedTake], place: str) -> int:
+def write_csv(takes: Sequence[DisclosedTake], place: str) -> int:
     """Write the lines as CSV; returns how many there were.
 
     Args:
@@ -104,13 +104,13 @@ def write_csv(found: Sequence[DisclosedTake], place: str) -> int:
             "; ".join(value) if isinstance(value, list) else None if value is None else str(value)
             for value in line.values()
         ]
-        for line in document(found)
+        for line in document(takes)
     ]
     return write_file(place, COLUMNS, rows)
 
 
 def _line(one: DisclosedTake) -> dict[str, Any]:
-    attempt, said = one.take.attempt, one.credentials
+    attempt, credentials = one.take.attempt, one.credentials
     delivery = attempt.delivery or {}
     values = (
         attempt.clip,
@@ -118,11 +118,11 @@ def _line(one: DisclosedTake) -> dict[str, Any]:
         f"{title_of(attempt.provider)} {attempt.served_model or attempt.endpoint}",
         TRAINED_ALGORITHMIC_MEDIA,
         one.state,
-        said.problems if said else [],
-        said.signed_by if said else None,
-        said.signed_at if said else None,
-        said.made_with if said else None,
-        said.source_types if said else [],
+        credentials.problems if credentials else [],
+        credentials.signed_by if credentials else None,
+        credentials.signed_at if credentials else None,
+        credentials.made_with if credentials else None,
+        credentials.source_types if credentials else [],
         delivery.get("sha256"),
         delivery.get("uri"),
     )

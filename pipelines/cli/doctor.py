@@ -88,7 +88,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
     ):
         store = _opened(settings, ledger, opened)
         inventory = Inventory(ledger, lambda: _given(store), instance, is_copied_here=settings.ledger_backups)
-        done = Examination(
+        examination = Examination(
             inventory.take(),
             ledger=ledger.whereabouts(),
             decoder=_decoder(),
@@ -96,17 +96,17 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
             key_documents=key_use.documents(settings, ledger),
         )
         if mend and not isinstance(store, DailiesError):
-            done.mended = _mend(settings, ledger, store, instance, inventory)
-            if done.mended:
-                done.findings = inventory.take()
-        done.ways, done.certificates = ways_out(settings), str(settings.network.trust)
-        done.findings.append(open_ways(done.ways))
-        done.findings.append(undeclared(ledger, settings.account_names))
+            examination.mended = _mend(settings, ledger, store, instance, inventory)
+            if examination.mended:
+                examination.findings = inventory.take()
+        examination.ways, examination.certificates = ways_out(settings), str(settings.network.trust)
+        examination.findings.append(open_ways(examination.ways))
+        examination.findings.append(undeclared(ledger, settings.account_names))
         if (living := vitals(settings, ledger, instance)) is not None:
-            done.findings.append(living)
+            examination.findings.append(living)
         if inventory.stock is not None:
-            done.objects, done.size = inventory.stock.objects, inventory.stock.size
-        return done
+            examination.objects, examination.size = inventory.stock.objects, inventory.stock.size
+        return examination
 
 
 def _decoder() -> list[str] | str:
@@ -153,16 +153,18 @@ def _mend(
     instance: dg.DagsterInstance | None,
     inventory: Inventory,
 ) -> list[Mended]:
-    done: list[Mended] = []
+    repairs: list[Mended] = []
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     if inventory.stock is not None:
-        done += Mender(ledger, store, policy=settings.download_policy, scratch=scratch).mend(inventory.stock)
+        repairs += Mender(ledger, store, policy=settings.download_policy, scratch=scratch).mend(
+            inventory.stock
+        )
     if waiting := near_their_end(ledger):
-        done += _fetch(_as_runs_have_it(settings, store), ledger, store, waiting)
+        repairs += _fetch(_as_runs_have_it(settings, store), ledger, store, waiting)
     if instance is not None:
-        done += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, instance)]
-    return done
+        repairs += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, instance)]
+    return repairs
 
 
 def _as_runs_have_it(settings: Settings, store: ObjectStore) -> Production:
@@ -184,17 +186,17 @@ def _fetch(
     """Fetch finished generations as a run would; the claim keeps a sensor from doing the same."""
 
     async def fetch() -> list[Mended]:
-        found = []
+        repairs = []
         async with production.engine(ledger, {a.account for a in waiting}) as engine:
             with production.deliverer(engine, store) as deliverer:
                 for attempt in waiting:
                     try:
                         await deliverer.deliver(attempt, run_id=DOCTOR)
                     except DailiesError as error:
-                        found.append(Mended(attempt.subject_key, False, str(error)))
+                        repairs.append(Mended(attempt.subject_key, False, str(error)))
                     else:
-                        found.append(Mended(attempt.subject_key, True, "fetched"))
-        return found
+                        repairs.append(Mended(attempt.subject_key, True, "fetched"))
+        return repairs
 
     try:
         return asyncio.run(fetch())
@@ -202,23 +204,25 @@ def _fetch(
         return [Mended(a.subject_key, False, str(error)) for a in waiting]
 
 
-def show(done: Examination) -> None:
+def show(examination: Examination) -> None:
     """Print the result for a person."""
-    for mended in done.mended:
+    for mended in examination.mended:
         mark = ("repaired", "green") if mended.done else ("cannot be repaired", "red")
         console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
-    _show_findings(done.findings)
-    if done.objects is not None:
-        tell(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
-    tell(f"the ledger is in {done.ledger}")
-    tell(_of_the_decoder(done.decoder))
-    for line in done.keys:
+    _show_findings(examination.findings)
+    if examination.objects is not None:
+        tell(
+            f"{counted(examination.objects, 'object')} of takes in the bucket, {examination.size / 1e6:,.1f} MB"
+        )
+    tell(f"the ledger is in {examination.ledger}")
+    tell(_of_the_decoder(examination.decoder))
+    for line in examination.keys:
         tell(line)
-    console.print(_way_table(done.ways))
-    tell(f"trusted certificates: {done.certificates}")
-    left = [finding for finding in done.findings if not finding.is_fine]
+    console.print(_way_table(examination.ways))
+    tell(f"trusted certificates: {examination.certificates}")
+    left = [finding for finding in examination.findings if not finding.is_fine]
     if left:
-        complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
+        complain(f"{counted(len(left), 'check')} of {len(examination.findings)} need you")
 
 
 def _way_table(ways: list[Way]) -> Table:
@@ -235,21 +239,23 @@ def _of_the_decoder(layers: list[str] | str) -> str:
     if isinstance(layers, str):
         return layers
     missing = [layer for layer in LAYERS if layer not in layers]
-    said = (
+    sentence = (
         f"videos are decoded in a process of its own, confined by {', '.join(layers) or 'its limits alone'}"
     )
-    return said + (f"; this system does not offer {', '.join(missing)} (docs/delivery.md)" if missing else "")
+    return sentence + (
+        f"; this system does not offer {', '.join(missing)} (docs/delivery.md)" if missing else ""
+    )
 
 
 def _show_findings(findings: list[Finding]) -> None:
-    said: set[str] = set()
+    shown: set[str] = set()
     for finding in findings:
-        if finding.unread is not None and finding.unread in said:
+        if finding.unread is not None and finding.unread in shown:
             # one reason, such as another ledger's bucket, may prevent several checks
             text = Text.assemble(("?   ", "yellow"), f"{finding.check.name}: could not be checked either")
             console.print(text)
             continue
-        said |= {finding.unread} if finding.unread is not None else set()
+        shown |= {finding.unread} if finding.unread is not None else set()
         _show_finding(finding)
 
 
@@ -266,10 +272,10 @@ def _show_finding(finding: Finding) -> None:
         tell(f"      and {finding.number - len(finding.sample)} more")
 
 
-def document(done: Examination) -> dict[str, Any]:
+def document(examination: Examination) -> dict[str, Any]:
     """The result as JSON, with every key."""
     return {
-        "fine": done.is_fine,
+        "fine": examination.is_fine,
         "checks": [
             {
                 "check": finding.check.name,
@@ -282,19 +288,19 @@ def document(done: Examination) -> dict[str, Any]:
                 "todo": "" if finding.is_fine else finding.check.todo,
                 "unread": finding.unread,
             }
-            for finding in done.findings
+            for finding in examination.findings
         ],
-        "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in done.mended],
-        "objects": done.objects,
-        "size_bytes": done.size,
-        "ledger": done.ledger,
-        "decoder_confined_by": done.decoder,
-        "keys": done.key_documents,
+        "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in examination.mended],
+        "objects": examination.objects,
+        "size_bytes": examination.size,
+        "ledger": examination.ledger,
+        "decoder_confined_by": examination.decoder,
+        "keys": examination.key_documents,
         "ways_out": [
             {"client": w.client, "host": w.host, "through": w.how, "problem": w.problem or None}
-            for w in done.ways
+            for w in examination.ways
         ],
-        "certificates": done.certificates,
+        "certificates": examination.certificates,
     }
 
 

@@ -23,19 +23,19 @@ from resources.providers.registry import spec_of
 from resources.settings import Settings
 
 
-def compare(settings: Settings, catalogue: Catalogue, wanted: str | None) -> tuple[list[Drift], int]:
+def compare(settings: Settings, catalogue: Catalogue, only: str | None) -> tuple[list[Drift], int]:
     """Compare the catalogue with the lists and quotes of one or all providers; returns the differences and the number of endpoints.
 
     Raises:
         DailiesError: No account has a key, or a provider does not answer.
     """
-    found: list[Drift] = []
+    differences: list[Drift] = []
     checked = 0
-    for name, account in _with_keys(settings, wanted).items():
+    for name, account in _with_keys(settings, only).items():
         mine = [endpoint for endpoint in catalogue if endpoint.provider == name]
-        found += asyncio.run(_drifts(settings, account, mine))
+        differences += asyncio.run(_drifts(settings, account, mine))
         checked += len(mine)
-    return found, checked
+    return differences, checked
 
 
 def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None) -> None:
@@ -65,25 +65,25 @@ def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None)
     tell(f"drafted {path}; read the provider's page, set the prices, then `dailies check`")
 
 
-def show_endpoint(found: Endpoint, today: dt.date) -> None:
+def show_endpoint(endpoint: Endpoint, today: dt.date) -> None:
     """Print every parameter of an endpoint, its price, and its doubtful facts."""
-    tell(f"{found.id}  {found.title}, sold by {found.provider}")
+    tell(f"{endpoint.id}  {endpoint.title}, sold by {endpoint.provider}")
     shown = table_of("parameter", "default", "allowed", "what it does", wraps={"allowed", "what it does"})
-    for name, parameter in {**found.parameters, **found.common_words}.items():
-        said = "required" if parameter.required else "" if parameter.sent is None else str(parameter.sent)
-        what = parameter.description or ""
-        if name not in found.parameters:
-            what = "a common word"
-        shown.add_row(name, said, Text(parameter.allows), Text(what))
+    for name, parameter in {**endpoint.parameters, **endpoint.common_words}.items():
+        default = "required" if parameter.required else "" if parameter.sent is None else str(parameter.sent)
+        description = parameter.description or ""
+        if name not in endpoint.parameters:
+            description = "a common word"
+        shown.add_row(name, default, Text(parameter.allows), Text(description))
     print_table(shown)
-    tell(f"price    {price_in_words(found)} ({found.pricing.source})")
-    if found.usual_seconds is not None:
-        tell(f"takes    usually {found.usual_seconds} s")
-    tell(f"state    {found.lifecycle.warning(today) or 'live'}")
-    lost = spec_of(found.provider).capabilities.lost_answer
+    tell(f"price    {price_in_words(endpoint)} ({endpoint.pricing.source})")
+    if endpoint.usual_seconds is not None:
+        tell(f"takes    usually {endpoint.usual_seconds} s")
+    tell(f"state    {endpoint.lifecycle.warning(today) or 'live'}")
+    lost = spec_of(endpoint.provider).capabilities.lost_answer
     tell(f"lost     a POST without an answer is {lost} (docs/providers.md)")
-    tell(f"source   {found.source}, checked {found.checked}")
-    for doubt in found.doubts:
+    tell(f"source   {endpoint.source}, checked {endpoint.checked}")
+    for doubt in endpoint.doubts:
         tell(f"doubt    {doubt}")
 
 
@@ -163,19 +163,19 @@ def refuse_unknown(provider: str | None) -> None:
         spec_of(provider)
 
 
-def _with_keys(settings: Settings, wanted: str | None) -> dict[str, str]:
+def _with_keys(settings: Settings, only: str | None) -> dict[str, str]:
     """An account with a key for each provider that has one."""
-    refuse_unknown(wanted)
+    refuse_unknown(only)
     # the list is the same for every account of a provider
-    found: dict[str, str] = {}
+    providers: dict[str, str] = {}
     for one in settings.accounts_with_key:
-        if wanted in {None, one.provider} and one.unusable is None:
-            found.setdefault(one.provider, one.name)
-    if not found:
+        if only in {None, one.provider} and one.unusable is None:
+            providers.setdefault(one.provider, one.name)
+    if not providers:
         raise ConfigurationError(
-            f"no account has a key, so no provider can be asked. Set {settings.key_variables(wanted)}, or use the sandbox's key."
+            f"no account has a key, so no provider can be asked. Set {settings.key_variables(only)}, or use the sandbox's key."
         )
-    return found
+    return providers
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
@@ -208,8 +208,8 @@ def _seconds(endpoint: Endpoint) -> str:
         words = [str(value) for value, seconds in read.items() if seconds < 1]
         lengths = sorted({seconds for seconds in read.values() if seconds > 0})
         is_run = len(lengths) > 2 and lengths == list(range(lengths[0], lengths[-1] + 1))
-        said = f"{lengths[0]} to {lengths[-1]}" if is_run else " ".join(map(str, lengths))
-        return ", ".join(filter(None, [*words, said]))
+        text = f"{lengths[0]} to {lengths[-1]}" if is_run else " ".join(map(str, lengths))
+        return ", ".join(filter(None, [*words, text]))
     return f"{parameter.min} to {parameter.max}" if parameter.min is not None else ""
 
 
@@ -244,9 +244,9 @@ def _print_endpoints_of(endpoints: list[Endpoint], today: dt.date, *, long: bool
     for endpoint in endpoints:
         warning = endpoint.lifecycle.warning(today)
         retired = endpoint.lifecycle.retired(today)
-        said = (warning or "live").removeprefix("is ").replace(" by its provider", "")
+        label = (warning or "live").removeprefix("is ").replace(" by its provider", "")
         state = Text(
-            said if long else "retired" if retired else said.partition(";")[0],
+            label if long else "retired" if retired else label.partition(";")[0],
             style="red" if retired else "yellow" if warning else "green",
         )
         cells = (endpoint.id, price_in_words(endpoint), _seconds(endpoint), state)
@@ -254,12 +254,12 @@ def _print_endpoints_of(endpoints: list[Endpoint], today: dt.date, *, long: bool
     print_table(listed)
 
 
-def print_drifts(found: list[Drift], checked: int) -> None:
+def print_drifts(differences: list[Drift], checked: int) -> None:
     """Print the differences, serious ones first."""
-    serious = sum(drift.matters for drift in found)
-    if found:
+    serious = sum(drift.matters for drift in differences)
+    if differences:
         listed = table_of("endpoint", "what", "catalogue", "provider", wraps={"catalogue", "provider"})
-        for drift in sorted(found, key=lambda d: (not d.matters, d.endpoint)):
+        for drift in sorted(differences, key=lambda d: (not d.matters, d.endpoint)):
             style = "" if drift.matters else "dim"
             row = (drift.endpoint, drift.field, drift.ours, drift.theirs)
             listed.add_row(*(Text(word, style=style) for word in row))

@@ -55,9 +55,9 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
     They are the failed runs of the last day whose clips were not bought since, and the runs of commands and schedules that have not
     bought yet.
     """
-    found: list[BarrenRun] = []
+    barren: list[BarrenRun] = []
     if running_stack(settings.home) is None and "dagster_url" not in settings.model_fields_set:
-        return found
+        return barren
     from pipelines.cli.dagster_api import DagsterApi
 
     with DagsterApi.of(settings) as api:
@@ -68,17 +68,17 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
                 newest = ledger.latest(clips)
                 waiting = [key for key in clips if key not in newest or newest[key].created_at < started_at]
                 if waiting and purchases_of(ledger, decision).is_nothing:
-                    found.append(
+                    barren.append(
                         BarrenRun(f"{api.url}/runs/{run_id}", waiting, api.why_failed(run_id).strip())
                     )
             for run_id, decision, _started_at in _newest_runs(answer["waiting"], only=DECISION_TAGS[0]):
                 clips = sorted(fixed_clips(ledger, decision))
                 if clips and purchases_of(ledger, decision).is_nothing:
-                    found.append(BarrenRun(f"{api.url}/runs/{run_id}", clips))
+                    barren.append(BarrenRun(f"{api.url}/runs/{run_id}", clips))
         except DailiesError:
             # the command still shows the clips if Dagster does not answer
-            return found
-    return found
+            return barren
+    return barren
 
 
 def _newest_runs(runs: dict[str, Any], *, only: str | None = None) -> Iterator[tuple[str, str, float]]:
@@ -88,15 +88,15 @@ def _newest_runs(runs: dict[str, Any], *, only: str | None = None) -> Iterator[t
         runs: Dagster's answer.
         only: A tag; runs without it are left out.
     """
-    seen = set()
+    roots = set()
     for run in runs.get("results", []):
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         decision = next((tags[tag] for tag in DECISION_TAGS if tag in tags), run["rootRunId"] or run["runId"])
         if (
             run["jobName"] in BUYING_JOBS
             and tags.get("dagster/will_retry") != "true"
-            and decision not in seen
+            and decision not in roots
             and (only is None or only in tags)
         ):
-            seen.add(decision)
+            roots.add(decision)
             yield run["runId"], decision, float(run["startTime"] or run["creationTime"])

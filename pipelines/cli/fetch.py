@@ -117,9 +117,9 @@ def _write(
             _add_sheets(store, folder, arriving, result)
             if extras.timelines:
                 selects = [one for one in result.takes if one.take.attempt.id in chosen.selects]
-                made = write_timelines(title, selects, folder.path)
-                result.notes += made.left_out
-                for name, data in made.files.items():
+                timelines = write_timelines(title, selects, folder.path)
+                result.notes += timelines.left_out
+                for name, data in timelines.files.items():
                     _add(folder, arriving, result, name, data)
         finally:
             folder.write_sums(arriving)
@@ -169,21 +169,21 @@ def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, 
         ConfigurationError: No clip fits the words.
     """
     keys = _keys(ledger, words, declarations)
-    chosen, found = Chosen(), takes_of(ledger, keys)
+    chosen, takes = Chosen(), takes_of(ledger, keys)
     for clip in keys:
-        wanted = wanted_takes(found[clip], every=every)
-        chosen.takes += wanted.takes
-        if wanted.select is not None:
-            chosen.selects.add(wanted.select.attempt.id)
-        if wanted.left_out:
-            chosen.left_out[clip] = wanted.left_out
+        chosen_takes = wanted_takes(takes[clip], every=every)
+        chosen.takes += chosen_takes.takes
+        if chosen_takes.select is not None:
+            chosen.selects.add(chosen_takes.select.attempt.id)
+        if chosen_takes.left_out:
+            chosen.left_out[clip] = chosen_takes.left_out
     return chosen
 
 
 def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> list[str]:
     """The bought clips that some words choose, in the order of the words, then by series, day, and place in the series' file."""
     today = dt.datetime.now(dt.UTC).date()
-    found: dict[str, tuple[int, str, str, int]] = {}
+    keys: dict[str, tuple[int, str, str, int]] = {}
     places: dict[tuple[str, dt.date | None], dict[str, int]] = {}
     for place, word in enumerate(words or [None]):
         for one in chosen_purchases(ledger, [word] if word else [], today=today):
@@ -193,11 +193,11 @@ def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> l
                 clips = series.clips(day) if series and series.dated == (day is not None) else []
                 places[one.series, day] = {clip.key: number for number, clip in enumerate(clips)}
             number = places[one.series, day].get(key, LAST)
-            found.setdefault(key, (place, one.series, "" if day is None else day.isoformat(), number))
-    if not found:
+            keys.setdefault(key, (place, one.series, "" if day is None else day.isoformat(), number))
+    if not keys:
         named = f"fits {' '.join(words)!r}" if words else "is in the ledger"
         raise ConfigurationError(f"no clip that was bought {named}; `dailies status --all` shows every clip")
-    return sorted(found, key=found.__getitem__)
+    return sorted(keys, key=keys.__getitem__)
 
 
 def declared_or_none(settings: Settings) -> Declarations:
@@ -220,9 +220,9 @@ def show(result: Fetched) -> None:
     for problem in result.problems:
         complain(problem)
     copies = f", {counted(len(result.copies), 'marked copy')}" if result.copies else ""
-    there = sum(one.was_there for one in result.takes)
+    kept = sum(one.was_there for one in result.takes)
     tell(
-        f"{counted(len(result.takes), 'take')} in {result.folder}: {len(result.takes) - there} fetched, {there} there before{copies}"
+        f"{counted(len(result.takes), 'take')} in {result.folder}: {len(result.takes) - kept} fetched, {kept} there before{copies}"
         f"{''.join(f', {name}' for name in result.extras)}"
     )
 

@@ -83,13 +83,13 @@ def price_of_circle(ledger: Ledger, settings: Settings, draft: Attempt, *, yes: 
     return offer.ceiling, limits
 
 
-def order_all(ledger: Ledger, wanted: Sequence[Offered], limits: Limits, *, yes: bool) -> list[FinishOrdered]:
+def order_all(ledger: Ledger, offers: Sequence[Offered], limits: Limits, *, yes: bool) -> list[FinishOrdered]:
     """Ask once for all of these finishes, and order them.
 
     Raises:
         typer.Exit: The answer is no, or no terminal can ask. Nothing was bought.
     """
-    may = [one for one in wanted if one.offer.refusal is None]
+    may = [one for one in offers if one.offer.refusal is None]
     if not may:
         return []
     floor, ceiling = (sum(getattr(one.offer, bound) for one in may) for bound in ("floor", "ceiling"))
@@ -102,7 +102,7 @@ def order_all(ledger: Ledger, wanted: Sequence[Offered], limits: Limits, *, yes:
     ]
 
 
-def table(wanted: Sequence[Offered], *, now: float) -> Table:
+def table(offers: Sequence[Offered], *, now: float) -> Table:
     """One line for each circled draft."""
     made = table_of(
         "clip",
@@ -115,7 +115,7 @@ def table(wanted: Sequence[Offered], *, now: float) -> Table:
         right={"price", "waits"},
         wraps={"why"},
     )
-    for one in wanted:
+    for one in offers:
         offer, waits = one.offer, one.waits
         ordered = f"ordered by {waits.ordered_by}: " if waits.decision is not None else ""
         why = (
@@ -153,18 +153,20 @@ def document(one: Offered) -> dict[str, Any]:
     }
 
 
-def ordered_document(done: FinishOrdered) -> dict[str, Any]:
+def ordered_document(ordered: FinishOrdered) -> dict[str, Any]:
     """The result of an order as JSON."""
     return {
-        "clip": done.draft.clip,
-        "draft": done.draft.id,
-        "finish": None if done.finish is None else as_document(done.finish),
-        "waits": done.why,
+        "clip": ordered.draft.clip,
+        "draft": ordered.draft.id,
+        "finish": None if ordered.finish is None else as_document(ordered.finish),
+        "waits": ordered.why,
     }
 
 
-def ordered_words(done: FinishOrdered) -> str:
+def ordered_words(ordered: FinishOrdered) -> str:
     """The result of an order, in a sentence."""
-    if done.finish is not None:
-        return f"the finish of {done.draft.clip} is on its way, for {show_usd(done.finish.quoted_micros)}"
-    return f"the finish of {done.draft.clip} is ordered and waits: {done.why}"
+    if ordered.finish is not None:
+        return (
+            f"the finish of {ordered.draft.clip} is on its way, for {show_usd(ordered.finish.quoted_micros)}"
+        )
+    return f"the finish of {ordered.draft.clip} is ordered and waits: {ordered.why}"

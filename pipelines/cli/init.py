@@ -50,11 +50,11 @@ def _make_folder(folder: Path) -> None:
 def _refuse(folder: Path, files: dict[str, str]) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"{folder} is not a folder. Nothing was written.")
-    there = [path for path in files if (folder / path).exists() or (folder / path).is_symlink()]
-    if there:
-        more = f" and {len(there) - 5} more" if len(there) > 5 else ""
+    existing = [path for path in files if (folder / path).exists() or (folder / path).is_symlink()]
+    if existing:
+        more = f" and {len(existing) - 5} more" if len(existing) > 5 else ""
         raise ConfigurationError(
-            f"{folder} has {', '.join(there[:5])}{more} already, and nothing is overwritten. Choose another folder. Nothing was written."
+            f"{folder} has {', '.join(existing[:5])}{more} already, and nothing is overwritten. Choose another folder. Nothing was written."
         )
     for name in FOREIGN:
         if (folder / name / "__init__.py").exists() or (folder / f"{name}.py").exists():
@@ -67,9 +67,9 @@ def _refuse(folder: Path, files: dict[str, str]) -> None:
 def _files(names: DagsterNames) -> dict[str, str]:
     """The text of each file, by its path below the folder."""
     settings = program_file(".env.example").read_text(encoding="utf-8")
-    given = [f"{name}={value}" for name, value in named(names).items() if value != _DEFAULTS[name]]
+    changed = [f"{name}={value}" for name, value in named(names).items() if value != _DEFAULTS[name]]
     files = {
-        ".env": "\n".join([settings.rstrip("\n"), *given]) + "\n",
+        ".env": "\n".join([settings.rstrip("\n"), *changed]) + "\n",
         ".gitignore": _template("gitignore"),
         ".github/workflows/dailies.yml": _template("dailies-checks.yml"),
         "dagster.yaml": program_file("dagster.yaml").read_text(encoding="utf-8"),

@@ -51,12 +51,12 @@ def request_for(
     """
     expected = Expected(duration=duration, audio=audio, fps=fps)
     if size is not None:
-        found = re.fullmatch(r"([1-9]\d{0,4})(x|:)([1-9]\d{0,4})", size)
-        if found is None:
+        match = re.fullmatch(r"([1-9]\d{0,4})(x|:)([1-9]\d{0,4})", size)
+        if match is None:
             raise ConfigurationError(
                 f"--size {size!r}: allowed are pixels such as 1280x720, or a shape such as 16:9"
             )
-        wide, sign, high = found.groups()
+        wide, sign, high = match.groups()
         known = {"width": int(wide), "height": int(high)} if sign == "x" else {"shape": size}
         expected = Expected.model_validate(expected.model_dump() | known)
     return ClipRequest(
@@ -66,50 +66,50 @@ def request_for(
 
 def inspect_files(paths: Sequence[Path], request: ClipRequest) -> list[Inspected]:
     """Inspect files one after the other, and check them against one request."""
-    found = []
+    results = []
     with VideoInspector() as inspector:
         for path in paths:
             try:
                 shortest = request.checks.shortest_stretch_seconds
                 inspection = inspector.inspect(path, shortest_seconds=shortest)
             except UnreadableVideoError as error:
-                found.append(Inspected(path, None, unreadable(str(error))))
+                results.append(Inspected(path, None, unreadable(str(error))))
             else:
-                found.append(Inspected(path, inspection, judge(inspection, request)))
-    return found
+                results.append(Inspected(path, inspection, judge(inspection, request)))
+    return results
 
 
-def show(found: Inspected) -> None:
+def show(inspected: Inspected) -> None:
     """Print the result for a person."""
-    console.print(Text(legible(str(found.path)), style="bold"))
-    if found.inspection is not None:
+    console.print(Text(legible(str(inspected.path)), style="bold"))
+    if inspected.inspection is not None:
         table = Table(box=None, show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
-        for name, value in _facts(found.inspection):
+        for name, value in _facts(inspected.inspection):
             table.add_row(name, Text(value))
         console.print(table)
     table = Table(box=None)
     for column in ("check", "outcome", "numbers", "what it says"):
         table.add_column(column, overflow="fold")
-    for check in found.checks:
+    for check in inspected.checks:
         numbers = ", ".join(f"{name} {value:g}" for name, value in check.measured.items())
-        said = legible(check.detail)
-        table.add_row(check.name, Text(check.outcome, style=COLOURS[check.outcome]), numbers, Text(said))
+        detail = legible(check.detail)
+        table.add_row(check.name, Text(check.outcome, style=COLOURS[check.outcome]), numbers, Text(detail))
     console.print(table)
     console.print()
 
 
-def document(found: Inspected) -> dict[str, Any]:
+def document(inspected: Inspected) -> dict[str, Any]:
     """The result as JSON; times are in seconds."""
-    inspection = found.inspection
+    inspection = inspected.inspection
     looked = inspection.looked if inspection else None
     return {
-        "file": str(found.path),
-        "failed": found.failed,
+        "file": str(inspected.path),
+        "failed": inspected.failed,
         "facts": inspection.video.model_dump(mode="json") if inspection else None,
         "looked": looked.model_dump(mode="json") if looked else None,
-        "checks": [check.model_dump(mode="json") for check in found.checks],
+        "checks": [check.model_dump(mode="json") for check in inspected.checks],
     }
 
 

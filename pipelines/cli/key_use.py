@@ -26,7 +26,7 @@ def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
     """
     given = settings.account(account).dedicated
     with open_ledger(settings) as ledger:
-        keys.decide(ledger, account, dedicated, who=getpass.getuser())
+        keys.decide(ledger, account, dedicated=dedicated, who=getpass.getuser())
         tell(sentence(settings, ledger, account))
         if dedicated and given is False:
             complain(
@@ -54,7 +54,7 @@ def documents(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
         {
             "account": name,
             "dedicated": use.dedicated,
-            "said": use.said,
+            "said": use.declared,
             "since": use.since or None,
             "by": use.by,
             "hosts_disagree": use.disagrees_with(settings.account(name).dedicated),
@@ -65,7 +65,7 @@ def documents(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
 
 
 def _source(use: KeyUse) -> str:
-    if use.said is None:
+    if use.declared is None:
         return "nobody has said otherwise"
     since = f" since {dt.datetime.fromtimestamp(use.since, dt.UTC):%Y-%m-%d %H:%M} UTC" if use.since else ""
     return f"said by {use.by}{since}"

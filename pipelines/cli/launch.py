@@ -186,20 +186,20 @@ def launch(
     def labels(clips: Sequence[str]) -> dict[str, str]:
         return run_labels(" ".join(filter(None, (command, series))), clips, sum(map(most.__getitem__, clips)))
 
-    found = stretches(order, keys)
-    wanted: dict[str, object] = ({"regenerate": True} if regenerate else {}) | (
+    lists = stretches(order, keys)
+    options: dict[str, object] = ({"regenerate": True} if regenerate else {}) | (
         {"takes": takes} if takes else {}
     )
-    if scattered and len(found) > 1:
-        config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), **wanted}}}}
+    if scattered and len(lists) > 1:
+        config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), **options}}}}
         with reported_on_interrupt(settings, launched.decision):
             launched.runs.append(
                 api.launch("produce_scattered_clips", tags={**tags, **labels(keys)}, config=config)
             )
         return launched
-    config = {"ops": {"produce": {"config": wanted}}} if wanted else {}
+    config = {"ops": {"produce": {"config": options}}} if options else {}
     with reported_on_interrupt(settings, launched.decision):
-        for stretch in found:
+        for stretch in lists:
             try:
                 labelled = {**tags, **labels(stretch), **range_tags(stretch)}
                 launched.runs.append(api.launch(job, tags=labelled, config=config))
@@ -207,7 +207,7 @@ def launch(
                 if not launched.runs:
                     raise
                 raise type(error)(
-                    f"only {len(launched.runs)} of {counted(len(found), 'run')} were started "
+                    f"only {len(launched.runs)} of {counted(len(lists), 'run')} were started "
                     f"({', '.join(launched.runs)}); the next one: {error}\n"
                     f"{bought_so_far(settings, launched.decision)}\n"
                     "Run the command again for the rest: clips that were bought are not bought again."

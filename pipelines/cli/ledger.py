@@ -81,14 +81,14 @@ def migrate(
 
     url = load_settings().ledger_url
     state = schema_state(url)
-    found = "there is no ledger yet" if state.revision is None else f"the ledger has schema {state.revision}"
+    before = "there is no ledger yet" if state.revision is None else f"the ledger has schema {state.revision}"
     if not check:
         open_database(url).dispose()
-        done = f"it has {SCHEMA_REVISION} now" if state.is_behind else "nothing had to be done"
-        tell(f"{found}; {done}")
+        after = f"it has {SCHEMA_REVISION} now" if state.is_behind else "nothing had to be done"
+        tell(f"{before}; {after}")
         return
     oldest = f"; programs from schema {state.oldest_reader} on may work on it" if state.oldest_reader else ""
-    tell(f"{found}, this program knows {SCHEMA_REVISION}{oldest}")
+    tell(f"{before}, this program knows {SCHEMA_REVISION}{oldest}")
     if state.is_behind:
         raise typer.Exit(1)
 
@@ -143,24 +143,24 @@ def backups(
     from resources.production.ledger_copies import copies, fetch_copy
 
     with bucket_of(running_settings()) as bucket:
-        found = copies(bucket.store)[::-1]
+        stored = copies(bucket.store)[::-1]
         if to is not None:
-            wanted = [one for one in found if one.is_verified and copy in {None, one.name}]
-            if not wanted:
+            usable = [one for one in stored if one.is_verified and copy in {None, one.name}]
+            if not usable:
                 raise ConfigurationError(
                     f"there is no verified copy {copy or ''} in {bucket.store.uri('')}. `dailies ledger backups` lists them."
                 )
-            fetch_copy(bucket.store, wanted[0], to)
-            tell(f"{wanted[0].name} is in {to}")
+            fetch_copy(bucket.store, usable[0], to)
+            tell(f"{usable[0].name} is in {to}")
             return
     if as_json:
-        print_json([dataclasses.asdict(one) for one in found])
+        print_json([dataclasses.asdict(one) for one in stored])
         return
-    if not found:
+    if not stored:
         tell("there is no copy of the ledger in the bucket; `dailies ledger backup` makes one")
         return
     table = table_of("copy", "age", "bytes", "verified", right={"age", "bytes"})
-    for one in found:
+    for one in stored:
         table.add_row(
             one.name, age(time.time() - one.at), f"{one.size:,}", "yes" if one.is_verified else "no"
         )
@@ -198,13 +198,13 @@ def rebuild(
 
     settings = running_settings()
     _refuse_beside_stack(settings)
-    done = asyncio.run(_rebuild(settings, take_over=take_over, quiet=as_json))
+    rebuilt = asyncio.run(_rebuild(settings, take_over=take_over, quiet=as_json))
     if as_json:
-        print_json({**dataclasses.asdict(done), "may_buy": done.may_buy})
+        print_json({**dataclasses.asdict(rebuilt), "may_buy": rebuilt.may_buy})
     else:
-        for line in report(done):
+        for line in report(rebuilt):
             tell(line)
-    if not done.may_buy:
+    if not rebuilt.may_buy:
         raise typer.Exit(1)
 
 
@@ -230,7 +230,7 @@ def disputed(
     from resources.settings import load_settings, open_ledger
 
     with open_ledger(load_settings()) as ledger:
-        found = [
+        open_ones = [
             one
             for one in disputes.open_disputes(ledger)
             if which is None or one.attempt.subject_key == which or one.attempt.id.startswith(which)
@@ -238,16 +238,16 @@ def disputed(
         if accept:
             if which is None:
                 raise ConfigurationError("name the clip or purchase to settle. Nothing was changed.")
-            if len(found) != 1:
+            if len(open_ones) != 1:
                 raise DailiesError(
-                    f"{len(found)} disputes are about {which}; nothing was changed. `dailies ledger disputed` lists all of them "
+                    f"{len(open_ones)} disputes are about {which}; nothing was changed. `dailies ledger disputed` lists all of them "
                     "with their ids."
                 )
             if not yes:
-                confirm(f"{found[0]}. Accept it as true?")
+                confirm(f"{open_ones[0]}. Accept it as true?")
             word = why or "a person says that it is true"
             settled = disputes.accept(
-                ledger, found[0].attempt.id, who=f"person {getpass.getuser()}", why=word
+                ledger, open_ones[0].attempt.id, who=f"person {getpass.getuser()}", why=word
             )
             if as_json:
                 print_json(as_document(settled))
@@ -266,12 +266,12 @@ def disputed(
                     "refunded_usd": str(to_usd(one.refunded_micros)),
                     "since": one.at,
                 }
-                for one in found
+                for one in open_ones
             ]
         )
-    elif not found:
+    elif not open_ones:
         tell("nothing is disputed")
-    for one in [] if as_json else found:
+    for one in [] if as_json else open_ones:
         tell(str(one))
 
 
@@ -282,27 +282,27 @@ def show_orphans(as_json: Json = False) -> None:
     from resources.settings import load_settings, open_ledger
 
     with open_ledger(load_settings()) as ledger:
-        found = orphans(ledger)
+        listed = orphans(ledger)
         now = ledger.clock()
     if as_json:
-        print_json([dataclasses.asdict(orphan) for orphan in found])
+        print_json([dataclasses.asdict(orphan) for orphan in listed])
         return
-    if not found:
+    if not listed:
         tell("all jobs seen at the providers were ordered here")
         return
     table = table_of("account", "job", "seen in", "age", right={"age"})
-    for orphan in found:
+    for orphan in listed:
         table.add_row(orphan.account, Text(orphan.job_id), orphan.source, age(now - orphan.seen_at))
     print_table(table)
 
 
-def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
+def orphans_in_words(listed: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
     """A sentence for each account about jobs that nobody ordered."""
     from resources.ledger import keys
     from resources.production.orphan_sweep import in_words
 
     jobs: dict[str, list[str]] = {}
-    for orphan in found:
+    for orphan in listed:
         jobs.setdefault(orphan.account, []).append(orphan.job_id)
     return [
         in_words(account, ids, dedicated=keys.look_up(ledger, account).dedicated)

@@ -45,9 +45,9 @@ def show_log(settings: Settings, name: str, lines: int) -> None:
     known = sorted(file.stem for file in folder.glob("*.log")) if folder.is_dir() else []
     file = folder / f"{NAMES.get(name, name)}.log"
     if file.stem not in known:
-        there = ", ".join(known) or "none yet; `dailies up` starts them"
+        names = ", ".join(known) or "none yet; `dailies up` starts them"
         raise ConfigurationError(
-            f"there is no log of {name!r} in {folder}; there are: {there}, and `run ID`"
+            f"there is no log of {name!r} in {folder}; there are: {names}, and `run ID`"
             + suggestion(name, [*known, *NAMES]).removesuffix(".")
         )
     for line in _tail(file, lines):
@@ -61,12 +61,14 @@ def _readable(line: str) -> str:
     if not line.startswith('{"time"'):
         return line
     try:
-        found = {name: str(value) for name, value in json.loads(line).items()}
-        head = f"{found.pop('time')} {found.pop('level'):<8} {found.pop('logger')}: {found.pop('message')}"
+        fields = {name: str(value) for name, value in json.loads(line).items()}
+        head = (
+            f"{fields.pop('time')} {fields.pop('level'):<8} {fields.pop('logger')}: {fields.pop('message')}"
+        )
     except (ValueError, KeyError, AttributeError):
         return line
-    trace = found.pop("exception", "").rstrip()
-    rest = " ".join(f"{name}={value}" for name, value in found.items())
+    trace = fields.pop("exception", "").rstrip()
+    rest = " ".join(f"{name}={value}" for name, value in fields.items())
     return "".join([head, f"  [{rest}]" if rest else "", f"\n{trace}" if trace else ""])
 
 
@@ -93,12 +95,14 @@ def show_run(settings: Settings, run_id: str, lines: int) -> None:
             run = api.query(_RUN, id=run_id, after=after)["runOrError"]
             if "eventConnection" not in run:
                 raise ConfigurationError(f"Dagster knows no run {run_id!r}; {url}/runs lists them")
-            found = run["eventConnection"]
-            events.extend(event for event in found["events"] if event.get("message"))
-            status, after, more = run["status"], found["cursor"], found["hasMore"]
+            connection = run["eventConnection"]
+            events.extend(event for event in connection["events"] if event.get("message"))
+            status, after, more = run["status"], connection["cursor"], connection["hasMore"]
     for event in events:
         at = dt.datetime.fromtimestamp(float(event["timestamp"]) / 1000, dt.UTC)
         style = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}.get(event["level"], "")
-        said = shown(event["message"], longest=LONGEST_LINE)
-        console.print(Text(f"{at:%Y-%m-%d %H:%M:%S} {event['level']:<8} {said}", style=style), soft_wrap=True)
+        message = shown(event["message"], longest=LONGEST_LINE)
+        console.print(
+            Text(f"{at:%Y-%m-%d %H:%M:%S} {event['level']:<8} {message}", style=style), soft_wrap=True
+        )
     console.print(f"the run is {status}: {url}/runs/{run_id}", soft_wrap=True)

@@ -53,12 +53,12 @@ def show(
     from pipelines.cli.endpoints import as_document, catalogue_of, show_endpoint
     from resources.settings import load_settings
 
-    found = catalogue_of(load_settings()).get(endpoint, provider)
+    shown = catalogue_of(load_settings()).get(endpoint, provider)
     today = dt.datetime.now(dt.UTC).date()
     if as_json:
-        print_json(as_document(found, today))
+        print_json(as_document(shown, today))
     else:
-        show_endpoint(found, today)
+        show_endpoint(shown, today)
 
 
 @models_app.command()
@@ -72,12 +72,12 @@ def check(
 
     settings = running_settings()
     catalogue = catalogue_of(settings)
-    found, checked = compare(settings, catalogue, provider)
+    drifts, checked = compare(settings, catalogue, provider)
     if as_json:
-        print_json({"checked": checked, "drifts": [vars(drift) for drift in found]})
+        print_json({"checked": checked, "drifts": [vars(drift) for drift in drifts]})
     else:
-        print_drifts(found, checked)
-    raise typer.Exit(1 if any(drift.matters for drift in found) else 2 if catalogue.problems else 0)
+        print_drifts(drifts, checked)
+    raise typer.Exit(1 if any(drift.matters for drift in drifts) else 2 if catalogue.problems else 0)
 
 
 @models_app.command()

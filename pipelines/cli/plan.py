@@ -50,11 +50,11 @@ def make(
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
     if not words:
-        found = due_clips(declarations, Selection((), _day(since), _day(until), names), now=now)
+        due = due_clips(declarations, Selection((), _day(since), _day(until), names), now=now)
     else:
         clips = chosen_clips(settings, declarations, words, since=since, until=until, names=names)
-        found = [_due(clip, clip.date or now.date()) for clip in clips]
-    return plan_of(settings, declarations, found, regenerate=regenerate, takes=takes, quote=quote)
+        due = [_due(clip, clip.date or now.date()) for clip in clips]
+    return plan_of(settings, declarations, due, regenerate=regenerate, takes=takes, quote=quote)
 
 
 def _day(when: dt.datetime | None) -> dt.date | None:
@@ -83,12 +83,12 @@ def plan_of(
             requests = Planning(declarations, ledger).requests(clips)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
         planning = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes, takes=takes)
-        made = planning.plan(clips)
+        planned = planning.plan(clips)
         changed = []
-        if len(made.clips) <= LISTED:
-            changed = edits(ledger, made)
-            made = replace(made, warnings=[*made.warnings, *renamed(ledger, made, declarations)])
-        return _with_refusal(settings, ledger, made), changed
+        if len(planned.clips) <= LISTED:
+            changed = edits(ledger, planned)
+            planned = replace(planned, warnings=[*planned.warnings, *renamed(ledger, planned, declarations)])
+        return _with_refusal(settings, ledger, planned), changed
 
 
 def _with_refusal(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:

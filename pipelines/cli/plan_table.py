@@ -82,8 +82,8 @@ def show_decisions(
             table.add_row(Text(_scope_in_words(line.scope), style=style), *map(show_usd, amounts))
         print_table(table)
         console.print()
-    told = ", ".join(f"{number} to {verb.value}" for verb, number in plan.counts.items())
-    tell(f"{counted(len(plan.clips), 'clip')}: {told}")
+    counts = ", ".join(f"{number} to {verb.value}" for verb, number in plan.counts.items())
+    tell(f"{counted(len(plan.clips), 'clip')}: {counts}")
     bounds = sum(clip.verb is Verb.BUY and not clip.floor for clip in plan.clips)
     unsure = f"; of {counted(bounds, 'clip')} only an upper bound is known" if bounds else ""
     tell(
@@ -161,12 +161,12 @@ def _show_groups(clips: Sequence[PlannedClip], *, long: bool) -> None:
 
 def _show_requests(clips: Sequence[PlannedClip]) -> None:
     """Print the orders: each endpoint with its parameters, and the number of its clips."""
-    found = Counter((_endpoint(clip), _parameters(clip)) for clip in clips if clip.request is not None)
-    for (endpoint, parameters), number in found.most_common(REASONS):
+    requests = Counter((_endpoint(clip), _parameters(clip)) for clip in clips if clip.request is not None)
+    for (endpoint, parameters), number in requests.most_common(REASONS):
         tell(f"{counted(number, 'clip')} of {endpoint}: {parameters}")
-    if len(found) > REASONS:
-        tell(f"... and {len(found) - REASONS} more kinds of request; --long shows all")
-    if found:
+    if len(requests) > REASONS:
+        tell(f"... and {len(requests) - REASONS} more kinds of request; --long shows all")
+    if requests:
         console.print()
 
 

@@ -26,14 +26,14 @@ def policy(context: typer.Context, as_json: Json = False) -> None:
 
     settings = running_settings()
     with open_ledger(settings) as ledger:
-        found = in_force(ledger)
-        uses = {name: use for name in settings.account_names if (use := keys.look_up(ledger, name)).said}
+        force = in_force(ledger)
+        uses = {name: use for name in settings.account_names if (use := keys.look_up(ledger, name)).declared}
         refused = refused_hosts.refused(ledger)
     if as_json:
-        print_json(document(found, uses, refused))
+        print_json(document(force, uses, refused))
     else:
-        show(found, uses, refused)
-    raise typer.Exit(0 if found.refusal is None else 2)
+        show(force, uses, refused)
+    raise typer.Exit(0 if force.refusal is None else 2)
 
 
 @policy_app.command("apply")
@@ -62,8 +62,8 @@ def log(as_json: Json = False) -> None:
     from resources.settings import open_ledger
 
     with open_ledger(running_settings()) as ledger:
-        found = history(ledger)
+        entries = history(ledger)
     if as_json:
-        print_json(history_document(found))
+        print_json(history_document(entries))
     else:
-        show_history(found)
+        show_history(entries)

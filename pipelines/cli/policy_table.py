@@ -20,7 +20,7 @@ from resources.money import to_usd
 from resources.orders import Caps
 
 
-def show(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> None:
+def show(force: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> None:
     """Print the policy in force, and this host's differences.
 
     Args:
@@ -28,44 +28,44 @@ def show(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHo
         refused: The hosts that may not buy.
     """
     table = table_of("setting", "in force", "since", "said by", wraps={"setting", "said by"})
-    for setting, value in _all(found).items():
-        entry = found.entries.get(setting)
+    for setting, value in _all(force).items():
+        entry = force.entries.get(setting)
         table.add_row(
             str(setting),
             setting.show(value),
             "-" if entry is None else _when(entry.at)[:10],
-            Text(_source(found, setting)),
+            Text(_source(force, setting)),
         )
     for account, use in sorted(keys.items()):
         since = _when(use.since)[:10] if use.since else "-"
-        table.add_row(f"key of {account}", str(use.said), since, Text(str(use.by)))
+        table.add_row(f"key of {account}", str(use.declared), since, Text(str(use.by)))
     print_table(table)
     for one in refused:
         complain(f"refused since {_when(one.since)}, last at {_when(one.at)}: {one.host}: {one.why}")
-    if found.refusal is not None:
-        complain(found.refusal)
+    if force.refusal is not None:
+        complain(force.refusal)
 
 
-def document(found: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> dict[str, Any]:
+def document(force: InForce, keys: Mapping[str, KeyUse], refused: Sequence[RefusedHost]) -> dict[str, Any]:
     """The same content as JSON; money is exact text in USD."""
-    different = {one.setting: one.here for one in found.differences}
+    different = {one.setting: one.here for one in force.differences}
     rows = []
-    for setting, value in _all(found).items():
-        entry = found.entries.get(setting)
-        row = _row(setting, value, None if entry is None else entry.at, _source(found, setting))
+    for setting, value in _all(force).items():
+        entry = force.entries.get(setting)
+        row = _row(setting, value, None if entry is None else entry.at, _source(force, setting))
         if setting in different:
             row["here"] = _plain(setting, different[setting])
         rows.append(row)
     used = [
-        {"account": name, "key": use.said, "since": _iso(use.since or None), "said_by": use.by}
+        {"account": name, "key": use.declared, "since": _iso(use.since or None), "said_by": use.by}
         for name, use in sorted(keys.items())
     ]
     hosts = [{**one._asdict(), "since": _iso(one.since), "at": _iso(one.at)} for one in refused]
     return {
         "policy": rows,
         "keys": used,
-        "may_buy": found.refusal is None,
-        "may_not_buy": found.refusal,
+        "may_buy": force.refusal is None,
+        "may_not_buy": force.refusal,
         "refused_hosts": hosts,
     }
 
@@ -88,11 +88,11 @@ def history_document(entries: Sequence[PolicyEntry]) -> list[dict[str, Any]]:
 
 def changes(ledger: Ledger, changed: Sequence[PolicyChange]) -> list[str]:
     """A sentence about each change, and about each cap that is already exceeded."""
-    said = []
+    lines = []
     for setting, before, value in changed:
         was = "was not set" if before is None else f"was {setting.show(before.value)}"
-        said.append(f"{setting} {was}; it is {setting.show(value)} now, on every host")
-    return [*said, *_exceeded(ledger, [change.setting for change in changed])]
+        lines.append(f"{setting} {was}; it is {setting.show(value)} now, on every host")
+    return [*lines, *_exceeded(ledger, [change.setting for change in changed])]
 
 
 def person() -> str:
@@ -119,9 +119,9 @@ def _exceeded(ledger: Ledger, settings: Sequence[Setting]) -> list[str]:
     ]
 
 
-def _all(found: InForce) -> dict[Setting, Value]:
+def _all(force: InForce) -> dict[Setting, Value]:
     """The policy in force, with the defaults of settings that nobody has set."""
-    budget = found.budget
+    budget = force.budget
     defaults: dict[Setting, Value] = {
         Setting(ALL, "max_usd_per_clip"): budget.per_clip,
         Setting(ALL, "max_usd_per_run"): budget.everything.per_run,
@@ -131,15 +131,15 @@ def _all(found: InForce) -> dict[Setting, Value]:
         Setting(ALL, "max_hour_factor"): budget.hour_factor,
         Setting(ALL, "timezone"): budget.timezone,
     }
-    said = {**found.said, **{setting: entry.value for setting, entry in found.entries.items()}}
-    return {**defaults, **dict(sorted(said.items()))}
+    values = {**force.of_host, **{setting: entry.value for setting, entry in force.entries.items()}}
+    return {**defaults, **dict(sorted(values.items()))}
 
 
-def _source(found: InForce, setting: Setting) -> str:
-    entry = found.entries.get(setting)
+def _source(force: InForce, setting: Setting) -> str:
+    entry = force.entries.get(setting)
     if entry is not None:
         return entry.who
-    return "this host, when it buys" if setting in found.said else "the default"
+    return "this host, when it buys" if setting in force.of_host else "the default"
 
 
 def _row(setting: Setting, value: Value, at: float | None, who: str) -> dict[str, Any]:

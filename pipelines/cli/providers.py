@@ -68,14 +68,14 @@ def load_spec(module: str) -> "ProviderSpec":
         return spec_of(module)
     sys.path.insert(0, str(Path.cwd()))
     try:
-        found = EntryPoint(module, module, GROUP).load()
+        spec = EntryPoint(module, module, GROUP).load()
     except Exception as error:  # another package may raise anything when it is imported
         raise ConfigurationError(f"{module} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(found, ProviderSpec):
+    if not isinstance(spec, ProviderSpec):
         raise ConfigurationError(
             f"{module} is not a ProviderSpec; its package must export PROVIDER = ProviderSpec(...)"
         )
-    return found
+    return spec
 
 
 def show(findings: "list[KitFinding]") -> None:

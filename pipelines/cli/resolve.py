@@ -86,38 +86,38 @@ def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
         finally:
             await provider.aclose()
 
-    seen = asyncio.run(ask())
-    if isinstance(seen, PollFailed):
+    answer = asyncio.run(ask())
+    if isinstance(answer, PollFailed):
         raise DailiesError(
-            f"{account.name} could not be asked for the job {job_id} ({seen.cause}). Nothing was changed; try again."
+            f"{account.name} could not be asked for the job {job_id} ({answer.cause}). Nothing was changed; try again."
         )
-    if seen.status is JobStatus.GONE:
+    if answer.status is JobStatus.GONE:
         raise DailiesError(
             f"{account.name} knows no job {job_id}. Nothing was changed. `dailies resolve {one.attempt.subject_key}` shows the "
             "jobs that may be this one's; copy the id from there, or from the provider's page."
         )
-    served = "" if seen.model is None else f", {seen.model}"
-    return f"{seen.raw_status}{served}"
+    served = "" if answer.model is None else f", {answer.model}"
+    return f"{answer.raw_status}{served}"
 
 
-def question(ledger: Ledger, settlement: Settlement, found: list[Unsettled], *, seen: str) -> str:
+def question(ledger: Ledger, settlement: Settlement, open_posts: list[Unsettled], *, job_state: str) -> str:
     """Describe what is not known and what the settlement does, ending with a question.
 
     Empty if the clip has nothing to settle.
 
     Args:
-        seen: The provider's status of the job to adopt; empty if it was not polled.
+        job_state: The provider's status of the job to adopt; empty if it was not polled.
     """
     clip, adopt, resubmit = settlement.clip, settlement.adopt, settlement.resubmit
-    if not found:
+    if not open_posts:
         overdue = late_jobs.overdue_of(ledger, clip)
         return "" if overdue is None or resubmit or adopt is not None else _giving_up(overdue)
-    one = found[-1]
+    one = open_posts[-1]
     money = show_usd(one.attempt.quoted_micros)
     if adopt is not None:
         known = any(candidate["job"] == adopt for candidate in one.candidates)
         doubt = "" if known else " (not one of the candidates)"
-        says = f", which says {seen}," if seen else ""
+        says = f", which says {job_state}," if job_state else ""
         return f"Take the job {adopt}{doubt} of {one.attempt.account}{says} for {clip}?"
     unknown = what_is_not_known(ledger, one)
     if resubmit:
@@ -145,9 +145,9 @@ def _giving_up(overdue: Attempt) -> str:
     )
 
 
-def print_unsettled(ledger: Ledger, found: list[Unsettled]) -> None:
+def print_unsettled(ledger: Ledger, open_posts: list[Unsettled]) -> None:
     """Print one line per clip, and below it what is not known, each candidate job, and the commands that settle it."""
-    for one in found:
+    for one in open_posts:
         attempt = one.attempt
         facts = f"{attempt.account}, {age(ledger.clock() - one.sent_at)}, {show_usd(attempt.quoted_micros)}"
         style = COLOURS.get(attempt.state, "red")
@@ -181,7 +181,7 @@ def _ways(one: Unsettled) -> list[str]:
     ]
 
 
-def unsettled_document(found: list[Unsettled], *, now: float) -> dict[str, Any]:
+def unsettled_document(open_posts: list[Unsettled], *, now: float) -> dict[str, Any]:
     """The same content as JSON."""
     return {
         "unsettled": [
@@ -194,7 +194,7 @@ def unsettled_document(found: list[Unsettled], *, now: float) -> dict[str, Any]:
                 "candidates": one.candidates,
                 "needs_a_person": one.attempt.state is AttemptState.HELD,
             }
-            for one in found
+            for one in open_posts
         ],
-        "indeterminate_usd": str(to_usd(sum(one.attempt.quoted_micros for one in found))),
+        "indeterminate_usd": str(to_usd(sum(one.attempt.quoted_micros for one in open_posts))),
     }

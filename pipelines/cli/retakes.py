@@ -58,10 +58,10 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
         DailiesError: No series declares the clip, its prompt is wrong, or the ledger does not answer.
     """
     declarations = declarations_of(settings)
-    found = declarations.find(clip)
+    declared = declarations.find(clip)
     today = dt.datetime.now(dt.UTC).date()
-    due = [DueClip(found, today, f"plan:retake:{clip}")]
-    request = declarations.render(found)
+    due = [DueClip(declared, today, f"plan:retake:{clip}")]
+    request = declarations.render(declared)
     plan, _ = plan_of(settings, declarations, due, regenerate=True, takes=1, quote=not request.is_priced)
     (planned,) = plan.clips
     return RetakeOffer(

@@ -49,17 +49,17 @@ class ScheduleWatch:
         return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
     def _read(self, file: Path) -> Schedule | None:
-        found = _schedule(file)
+        schedule = _schedule(file)
         # an account's sensor depends on its name alone
-        return (f"account {found[0]}", True) if found and file.parent.name == "accounts" else found
+        return (f"account {schedule[0]}", True) if schedule and file.parent.name == "accounts" else schedule
 
 
 def _stamp(file: Path) -> tuple[int, int]:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return (0, 0)
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _schedule(file: Path) -> Schedule | None:

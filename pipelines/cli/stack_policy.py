@@ -25,13 +25,13 @@ class StackPolicy:
 
     def put_in_force(self, settings: Settings) -> bool:
         """Put this host's settings in force, and print the changes; returns whether they agree with the ledger now."""
-        self._said = said = settings.policy
+        self._said = policy = settings.policy
         try:
             with open_ledger(settings) as ledger:
                 if not ledger.is_of_one_machine:
                     known = policy_history.take_in(ledger)
                 else:
-                    changed = policy_history.apply(ledger, said, who=person())
+                    changed = policy_history.apply(ledger, policy, who=person())
                     for line in changes(ledger, [one for one in changed if one.before is not None]):
                         self._log(line)
                     known = policy_history.in_force(ledger)
@@ -40,7 +40,7 @@ class StackPolicy:
             return False
         if known.refusal is not None:
             self._log(known.refusal)
-        elif left := sorted(known.entries.keys() - said.keys()):
+        elif left := sorted(known.entries.keys() - policy.keys()):
             named = ", ".join(f"{one} ({one.show(known.entries[one].value)})" for one in left)
             self._log(
                 f"in force from before, and not set here: {named}. `dailies policy` shows it; an empty value lifts it"

@@ -80,7 +80,7 @@ class LedgerSummary:
 def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
     """Gather the account; with `check`, read the bills and book what they confirm first."""
     with open_ledger(settings) as ledger:
-        found = check_bills(ledger, settings, days=days) if check else None
+        bills = check_bills(ledger, settings, days=days) if check else None
         read = statement.statement(ledger)
         unbilled = {
             name for name in settings.account_names if not settings.account(name).capabilities.bills_jobs
@@ -89,7 +89,7 @@ def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
             read,
             stops.stops(ledger),
             statement.in_doubt(ledger),
-            found,
+            bills,
             disputes.open_disputes(ledger),
             disputes.unread(ledger),
             [line for line in read.by_account if line.name in unbilled and line.micros > line.billed_micros],
@@ -110,7 +110,7 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
         )
 
     async def check() -> list[Difference]:
-        found: list[Difference] = []
+        differences: list[Difference] = []
         for account in ready:
             if not account.capabilities.bills_jobs:
                 complain(f"{account.name} has no bill that names jobs: what is shown for it is our estimate")
@@ -127,10 +127,10 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
                     books = Bookkeeper(thread)
                     bill = await retry_free_call(functools.partial(books.read, provider, window))
                     await books.book(provider, window, bill)
-                found += statement.differences(ledger, account.name, bill, window)
+                differences += statement.differences(ledger, account.name, bill, window)
             finally:
                 await provider.aclose()
-        return found
+        return differences
 
     return asyncio.run(check())
 

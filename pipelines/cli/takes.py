@@ -36,9 +36,9 @@ def read_takes(settings: Settings, clip: str) -> ClipTakes:
 
 
 def _takes_in(ledger: Ledger, clip: str) -> ClipTakes:
-    found = takes_of(ledger, [clip]).get(clip)
-    if found is not None:
-        return found
+    takes = takes_of(ledger, [clip]).get(clip)
+    if takes is not None:
+        return takes
     if has_bought(ledger, clip):
         raise ConfigurationError(
             f"{clip} is a series; `dailies status {clip}` lists its clips, and each has takes"
@@ -126,12 +126,12 @@ def give_verdict(
         return GivenVerdict(takes_of(ledger, [clip])[clip], judged, ordered)
 
 
-def outcome(given: GivenVerdict) -> str:
+def outcome(judgement: GivenVerdict) -> str:
     """The result of a verdict, in a sentence."""
-    found, judged = given.found, given.judged
+    found, judged = judgement.found, judgement.judged
     number = {take.attempt.id: take.number for take in found.takes}
-    said = judged.recorded.verdict
-    sentence = f"take {number[said.take]} of {found.clip}: {said.word.replace('_', ' ')}"
+    verdict = judged.recorded.verdict
+    sentence = f"take {number[verdict.take]} of {found.clip}: {verdict.word.replace('_', ' ')}"
     if judged.replaced is not None:
         before = judged.replaced.verdict
         sentence += f", instead of take {number.get(before.take, '?')}, which {before.who} had circled"
@@ -140,33 +140,33 @@ def outcome(given: GivenVerdict) -> str:
         sentence += f". Every take is rejected, so take {shown.number} stays current; `dailies retake {found.clip}` makes another"
     elif shown is not None:
         sentence += f". Current: take {shown.number}"
-    finish = next((one for one in found.open if one.finishes == said.take), None)
-    if finish is not None and said.word is not Word.CIRCLED:
+    finish = next((one for one in found.open if one.finishes == verdict.take), None)
+    if finish is not None and verdict.word is not Word.CIRCLED:
         sentence += f". Its finish is bought for {show_usd(finish.cost_micros)} and goes on; it waits for a verdict like any take"
-    if given.ordered is not None:
+    if judgement.ordered is not None:
         from pipelines.cli.finishes import ordered_words
 
-        return f"{sentence}\n{ordered_words(given.ordered)}"
+        return f"{sentence}\n{ordered_words(judgement.ordered)}"
     circled = next((take for take in found.takes if take.is_circled), None)
-    if said.word is Word.CIRCLED and circled is not None and circled.attempt.is_draft:
+    if verdict.word is Word.CIRCLED and circled is not None and circled.attempt.is_draft:
         return f"{sentence}. It is a draft: `dailies finish {found.clip}` buys its finish"
     return sentence
 
 
-def table(found: ClipTakes, *, now: float) -> Table:
+def table(takes: ClipTakes, *, now: float) -> Table:
     """One line per take; the model has a column if takes differ in it."""
     heads = ["take", "id", "verdict", "who", "state", "model", "age", "cost", "note"]
-    if one_model(found) is not None:
+    if one_model(takes) is not None:
         heads.remove("model")
     made = table_of(*heads, right={"take", "age", "cost"}, wraps={"verdict", "note"})
-    for take in found.takes:
-        attempt, said = take.attempt, take.verdict.verdict if take.verdict else None
+    for take in takes.takes:
+        attempt, verdict = take.attempt, take.verdict.verdict if take.verdict else None
         made.add_row(
             f"{take.number}{'*' if take.is_current else ''}",
             attempt.id[:8],
             Text(_verdict(take), style="green" if take.is_circled else "red" if take.is_rejected else "dim"),
-            Text(said.who if said else ""),
-            _state(found, take),
+            Text(verdict.who if verdict else ""),
+            _state(takes, take),
             *([Text(_model(take))] if "model" in heads else []),
             age(now - (attempt.finished_at or attempt.created_at)),
             show_usd(attempt.cost_micros),
@@ -175,29 +175,29 @@ def table(found: ClipTakes, *, now: float) -> Table:
     return made
 
 
-def _state(found: ClipTakes, take: Take) -> str:
+def _state(takes: ClipTakes, take: Take) -> str:
     attempt = take.attempt
     if attempt.is_spare:
         return "spare"
-    of = next((other.number for other in found.takes if other.attempt.id == attempt.finishes), None)
+    of = next((other.number for other in takes.takes if other.attempt.id == attempt.finishes), None)
     part = " draft" if attempt.is_draft else "" if attempt.finishes is None else f" finish of {of or '?'}"
     return f"{attempt.state.value}{part}"
 
 
-def one_model(found: ClipTakes) -> str | None:
+def one_model(takes: ClipTakes) -> str | None:
     """The model that made all takes; None if several did."""
-    models = {_model(take) for take in found.takes}
+    models = {_model(take) for take in takes.takes}
     return models.pop() if len(models) == 1 else None
 
 
-def document(found: ClipTakes) -> dict[str, Any]:
+def document(takes: ClipTakes) -> dict[str, Any]:
     """The same content as JSON."""
     return {
-        "clip": found.clip,
+        "clip": takes.clip,
         "takes": [
             {
                 **as_document(take.attempt),
-                "clip": found.clip,
+                "clip": takes.clip,
                 "take": take.number,
                 "is_current": take.is_current,
                 "is_spare": take.attempt.is_spare,
@@ -207,9 +207,9 @@ def document(found: ClipTakes) -> dict[str, Any]:
                 "notes": [verdict_document(one) for one in take.notes],
                 "checks": (take.attempt.delivery or {}).get("checks", {}),
             }
-            for take in found.takes
+            for take in takes.takes
         ],
-        "on_its_way": [as_document(attempt) for attempt in found.open],
+        "on_its_way": [as_document(attempt) for attempt in takes.open],
     }
 
 
@@ -236,13 +236,13 @@ def _model(take: Take) -> str:
 def _verdict(take: Take) -> str:
     if take.verdict is None:
         return "-"
-    said = take.verdict.verdict
-    return said.word.value + (f": {', '.join(said.reasons)}" if said.reasons else "")
+    text = take.verdict.verdict
+    return text.word.value + (f": {', '.join(text.reasons)}" if text.reasons else "")
 
 
 def _notes(take: Take) -> str:
-    given = [*([take.verdict] if take.verdict else []), *take.notes]
+    verdicts = [*([take.verdict] if take.verdict else []), *take.notes]
     moments = [
-        ("" if v.verdict.second is None else f"{v.verdict.second:.1f} s: ", v.verdict.note) for v in given
+        ("" if v.verdict.second is None else f"{v.verdict.second:.1f} s: ", v.verdict.note) for v in verdicts
     ]
     return "; ".join(f"{moment}{note}" for moment, note in moments if note)

@@ -43,8 +43,8 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 
 def _console(*, stderr: bool = False) -> Console:
     """A console that wraps at a terminal's width, and at `WIDE` columns elsewhere."""
-    found = Console(stderr=stderr)
-    return found if found.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=WIDE)
+    output = Console(stderr=stderr)
+    return output if output.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=WIDE)
 
 
 console = _console()
@@ -73,31 +73,31 @@ def table_of(*columns: str, right: Collection[str] = (), wraps: Collection[str] 
     """
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        made.add_column(
+        table.add_column(
             name, justify="right" if name in right else "left", no_wrap=name not in wraps, overflow="fold"
         )
-    return made
+    return table
 
 
-def print_table(made: "Table") -> None:
+def print_table(table: "Table") -> None:
     """Print a table. Lines may exceed the terminal's width, because half a key cannot be copied."""
     from rich.measure import Measurement
 
     width, options = console.width, console.options.update(width=MOST_COLUMNS)
     least = []
-    for column in made.columns:
+    for column in table.columns:
         sizes = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
         least.append(max(size.maximum if column.no_wrap else size.minimum for size in sizes))
     needed = sum(least) + 2 * (len(least) - 1)
     if needed > width:
-        for column, size in zip(made.columns, least, strict=True):
+        for column, size in zip(table.columns, least, strict=True):
             # rich would break a word in one column to save a line in another
             column.width = size
     console.width = max(width, needed)
     try:
-        console.print(made)
+        console.print(table)
     finally:
         console.width = width
 
@@ -127,7 +127,7 @@ def folded(text: str, width: int, *, used: int = 0) -> str:
     return "\n".join(lines)
 
 
-def tell(said: str, *, mark: str = "", style: str = "", to: Console | None = None) -> None:
+def tell(message: str, *, mark: str = "", style: str = "", to: Console | None = None) -> None:
     """Print sentences. A terminal breaks them between words; elsewhere each stays one line.
 
     Args:
@@ -135,7 +135,7 @@ def tell(said: str, *, mark: str = "", style: str = "", to: Console | None = Non
         to: Standard output unless said otherwise.
     """
     where = to or console
-    text = folded(said, where.width, used=len(mark)) if where.is_terminal else said
+    text = folded(message, where.width, used=len(mark)) if where.is_terminal else message
     where.print(Text.assemble((mark, style), text), soft_wrap=True)
 
 

@@ -105,21 +105,21 @@ def _known(settings: Settings) -> Mapping[str, Any] | None:
     """Dagster's schedules by name; None if it does not answer."""
     with dagster_at(settings) as api:
         try:
-            found = api.query(_SCHEDULES, selector=selector())["schedulesOrError"].get("results", [])
+            schedules = api.query(_SCHEDULES, selector=selector())["schedulesOrError"].get("results", [])
         except UnavailableError:
             return None
-    return {schedule["name"]: schedule for schedule in found}
+    return {schedule["name"]: schedule for schedule in schedules}
 
 
 def _state(series: Series, known: Mapping[str, Any] | None) -> str:
     if known is None:
         return "unknown"
-    found, declared = known.get(series.schedule_name), series.schedule
-    if found is None or declared is None:
+    state, declared = known.get(series.schedule_name), series.schedule
+    if state is None or declared is None:
         return "not loaded"
-    if (found["cronSchedule"], found["executionTimezone"]) != (declared.cron, declared.timezone):
+    if (state["cronSchedule"], state["executionTimezone"]) != (declared.cron, declared.timezone):
         return "not loaded"
-    return "on" if found["scheduleState"]["status"] == "RUNNING" else "off"
+    return "on" if state["scheduleState"]["status"] == "RUNNING" else "off"
 
 
 def row_of(rows: list[ScheduleRow], name: str) -> ScheduleRow:
@@ -132,9 +132,9 @@ def row_of(rows: list[ScheduleRow], name: str) -> ScheduleRow:
         if row.series.name == name:
             return row
     names = [row.series.name for row in rows]
-    there = ", ".join(names) or "none"
+    existing = ", ".join(names) or "none"
     raise ConfigurationError(
-        f"no schedule is declared for {name!r}; there are: {there}{suggestion(name, names)}"
+        f"no schedule is declared for {name!r}; there are: {existing}{suggestion(name, names)}"
     )
 
 
@@ -157,10 +157,10 @@ def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
         if on:
             answer = api.query(_START, selector={**selector(), "scheduleName": name})["startSchedule"]
         else:
-            found = (_known(settings) or {}).get(name)
-            if found is None:
+            known = (_known(settings) or {}).get(name)
+            if known is None:
                 raise DailiesError(f"Dagster knows no schedule of {row.series.name}. Nothing was changed.")
-            answer = api.query(_STOP, id=found["scheduleState"]["id"])["stopRunningSchedule"]
+            answer = api.query(_STOP, id=known["scheduleState"]["id"])["stopRunningSchedule"]
     if answer["__typename"] != "ScheduleStateResult":
         raise DailiesError(f"Dagster did not do it: {answer.get('message') or answer['__typename']}")
 

@@ -50,23 +50,23 @@ def _shows_help(error: Any) -> bool:
 
 def _mistake(error: Any) -> str:
     parameter = getattr(error, "param", None)
-    said = str(error.format_message()).removesuffix(".")
+    message = str(error.format_message()).removesuffix(".")
     if parameter is None:
         if close := getattr(error, "possibilities", None):
-            return f"{said[:1].lower()}{said[1:].partition(' (')[0].partition('. ')[0]}; did you mean {' or '.join(close)}?"
-        more = _EXTRA.match(said)
+            return f"{message[:1].lower()}{message[1:].partition(' (')[0].partition('. ')[0]}; did you mean {' or '.join(close)}?"
+        more = _EXTRA.match(message)
         if not more:
-            return said[:1].lower() + said[1:]
+            return message[:1].lower() + message[1:]
         return f"nothing more is taken, but there is {more[1]}{_as_account(error, more[1])}"
     is_option = parameter.param_type_name == "option"
     name = parameter.opts[0] if is_option else parameter.metavar or parameter.name.upper()
     if type(error).__name__ == "MissingParameter":
         return f"{name} is missing"
     allowed = _allowed(parameter)
-    given = _given(error)
-    if allowed is None or given is None:
+    value = _given(error)
+    if allowed is None or value is None:
         return f"{name}: {str(error.message).removeprefix('Value error, ').removesuffix('.')}"
-    return f"{name} takes {allowed}, not {given!r}"
+    return f"{name} takes {allowed}, not {value!r}"
 
 
 def _as_account(error: Any, words: str) -> str:
@@ -80,8 +80,8 @@ def _as_account(error: Any, words: str) -> str:
 def _given(error: Any) -> object:
     """The value that was refused; None if the error does not name it."""
     cause = error.__cause__
-    found = cause.errors() if hasattr(cause, "errors") else []
-    return found[0].get("input") if found else None
+    details = cause.errors() if hasattr(cause, "errors") else []
+    return details[0].get("input") if details else None
 
 
 def _allowed(parameter: Any) -> str | None:

@@ -75,13 +75,13 @@ class TrialReport:
 
 
 def verify(
-    settings: Settings, wanted: Trial, *, ask: Callable[[str], None], say: Callable[[str], None]
+    settings: Settings, trial: Trial, *, ask: Callable[[str], None], say: Callable[[str], None]
 ) -> TrialReport:
     """Verify an account by buying one job.
 
     Args:
         settings: The settings of this home.
-        wanted: The arguments of the command.
+        trial: The arguments of the command.
         ask: Asks the person whether to spend the money; raises unless they agree.
         say: Prints progress.
 
@@ -89,19 +89,19 @@ def verify(
         ConfigurationError: There is no such account, no key, or nothing that may be bought.
         resources.errors.UnavailableError: The provider does not answer at all.
     """
-    account = settings.account(wanted.account)
+    account = settings.account(trial.account)
     key = account.api_key.get_secret_value() if account.api_key else ""
     recorder = Recorder(spec_of(account.provider).documented, key, network=account.network)
     catalogue = Catalogue.of(settings.data)
     for problem in catalogue.problems:
         complain(str(problem))
-    return asyncio.run(_verify(settings, account, wanted, catalogue, recorder, ask, say))
+    return asyncio.run(_verify(settings, account, trial, catalogue, recorder, ask, say))
 
 
 async def _verify(
     settings: Settings,
     account: AccountSettings,
-    wanted: Trial,
+    trial: Trial,
     catalogue: Catalogue,
     recorder: Recorder,
     ask: Callable[[str], None],
@@ -115,8 +115,8 @@ async def _verify(
             catalogue,
             provider,
             seller=account.provider,
-            endpoint=wanted.endpoint,
-            allow_retired=wanted.allow_retired,
+            endpoint=trial.endpoint,
+            allow_retired=trial.allow_retired,
             today=today,
         )
         drift = await _drift(provider, offer, today)
@@ -137,8 +137,8 @@ async def _verify(
                     account.settle_seconds,
                 ),
                 recorder,
-                wait_seconds=wanted.wait_seconds,
-                settle_seconds=wanted.settle_seconds,
+                wait_seconds=trial.wait_seconds,
+                settle_seconds=trial.settle_seconds,
                 say=say,
                 mark=mark,
             )
@@ -146,8 +146,8 @@ async def _verify(
             film = await asyncio.to_thread(_film, settings, account, watched)
             if watched.attempt is not None and watched.attempt.state is AttemptState.SUCCEEDED:
                 watched.attempt = close(ledger, watched.attempt, why="a job that probed its provider")
-        found = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
-        return TrialReport(offer, watched, found)
+        observed = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
+        return TrialReport(offer, watched, observed)
     finally:
         await provider.aclose()
 

@@ -30,7 +30,7 @@ COLUMNS = (
 def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
     """One line each, and their sum."""
     numbers = ("bought", "circled", "spent", "a select", "judged in")
-    made = table_of(
+    yields = table_of(
         by.value,
         *numbers,
         "rejected",
@@ -39,7 +39,7 @@ def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
     )
     for line in [*lines, *([total_of(lines)] if len(lines) > 1 and by is not YieldBy.PROMPT else [])]:
         each, seconds = line.each_micros, line.seconds_to_judge
-        made.add_row(
+        yields.add_row(
             Text(line.name),
             str(line.bought),
             f"{line.circled} of {line.takes}",
@@ -48,7 +48,7 @@ def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
             "-" if seconds is None else age(seconds),
             Text(f"{line.rejected}: {_why(line)}" if line.reasons else str(line.rejected)),
         )
-    return made
+    return yields
 
 
 def document(lines: Sequence[YieldLine], by: YieldBy) -> dict[str, Any]:

@@ -35,13 +35,13 @@ def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Co
     if parameter.type == "array" and isinstance(value, str | FileReference):
         value = [value]  # one image for a parameter that takes several
     items = value if isinstance(value, list) else [value]
-    found = Attached(value)
+    attached = Attached(value)
     sent: list[Any] = []
     for item in items[: parameter.max_items]:
         if isinstance(item, FileReference):
             # our own, which no series can write: the first frame of a draft
             problem = _not_taken(parameter, codec, str(item))
-            found.problems += [problem] if problem is not None else []
+            attached.problems += [problem] if problem is not None else []
             sent.append(str(item))
             continue
         if not isinstance(item, str) or "://" in item or item.startswith("data:"):
@@ -50,15 +50,15 @@ def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Co
         try:
             file = _local(parameter, item, files, codec)
         except ProblemsError as error:
-            found.problems += error.problems
+            attached.problems += error.problems
             continue
-        found.files.append(file)
+        attached.files.append(file)
         sent.append(str(file.reference))
-    if not found.problems:
-        found.value = [*sent, *items[len(sent) :]] if isinstance(value, list) else sent[0]
-        problem = parameter.problem(found.value)
-        found.problems += [problem] if problem is not None else []
-    return found
+    if not attached.problems:
+        attached.value = [*sent, *items[len(sent) :]] if isinstance(value, list) else sent[0]
+        problem = parameter.problem(attached.value)
+        attached.problems += [problem] if problem is not None else []
+    return attached
 
 
 def _local(parameter: Parameter, text: str, files: DataFolder | None, codec: Codec) -> LocalFile:
@@ -95,7 +95,7 @@ def frame_problems(
         for file in pictures:
             size = (file.is_a.width, file.is_a.height)
             if parameters[name].fills_frame and expected.width and size != (expected.width, expected.height):
-                found = f"{show(file.reference.path)} of {size[0]}x{size[1]} pixels"
+                size_text = f"{show(file.reference.path)} of {size[0]}x{size[1]} pixels"
                 allowed = f"exactly {expected.width}x{expected.height} pixels, the size of the video"
-                problems[name] = Problem("", "", found, allowed)
+                problems[name] = Problem("", "", size_text, allowed)
     return problems

@@ -62,7 +62,7 @@ class Translation:
 
     values: dict[str, Any] = field(default_factory=dict)
     """Values by the endpoint's own names."""
-    said: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     """The series' name of each, by the endpoint's own name."""
     problems: list[Problem] = field(default_factory=list)
     """Refused values; the fields are `parameters.<the series' name>`."""
@@ -101,26 +101,26 @@ class Codec:
         self.uploads = provider.capabilities.upload_seconds is not None
         """Whether the provider takes files and gives an address for them."""
 
-    def translate(self, endpoint: EndpointFacts, given: Mapping[str, Any]) -> Translation:
+    def translate(self, endpoint: EndpointFacts, parameters: Mapping[str, Any]) -> Translation:
         """Translate a series' parameters into an endpoint's own; `Endpoint.resolve` checks the values."""
-        found = Translation()
+        translation = Translation()
         shape: dict[str, Any] = {}
-        for name, value in given.items():
+        for name, value in parameters.items():
             own = self._own_name(endpoint, name)
             if own is not None:
-                if own in found.said:
-                    message = f"means the same as {found.said[own]!r}; keep one of them"
-                    found.problems.append(Problem(f"parameters.{name}", message))
+                if own in translation.names:
+                    message = f"means the same as {translation.names[own]!r}; keep one of them"
+                    translation.problems.append(Problem(f"parameters.{name}", message))
                     continue
-                found.values[own] = self._own_value(endpoint, own, value)
-                found.said[own] = name
+                translation.values[own] = self._own_value(endpoint, own, value)
+                translation.names[own] = name
             elif name in {"resolution", "aspect_ratio"} and self.shapes(endpoint):
                 shape[name] = value
             elif name in COMMON:
-                found.problems.append(self._cannot_be_had(endpoint, name, value))
+                translation.problems.append(self._cannot_be_had(endpoint, name, value))
         if shape:
-            self._choose(endpoint, shape, found)
-        return found
+            self._choose(endpoint, shape, translation)
+        return translation
 
     def seed(self, endpoint: EndpointFacts) -> Seed | None:
         """How an endpoint takes a seed, None if it takes none."""
@@ -133,19 +133,19 @@ class Codec:
 
     def common_words(self, endpoint: EndpointFacts) -> dict[str, Parameter]:
         """The common parameters that an endpoint accepts in addition to its own."""
-        found = {}
+        words = {}
         for word in COMMON:
             own = self._own_name(endpoint, word)
             if word not in endpoint.parameters and own is not None:
-                found[word] = endpoint.parameters[own]
+                words[word] = endpoint.parameters[own]
         shapes = self.shapes(endpoint)
         for word in ("resolution", "aspect_ratio"):
             if shapes and word not in endpoint.parameters:
                 allowed = list(dict.fromkeys(getattr(shape, word) for shape in shapes))
-                found[word] = Parameter(
+                words[word] = Parameter(
                     type="string", allowed=allowed, description=f"Chooses the `{self.frame}`."
                 )
-        return found
+        return words
 
     def shapes(self, endpoint: EndpointFacts) -> list[Shape]:
         """The frames that an endpoint sells in one parameter; empty if it has no such parameter."""
@@ -178,23 +178,23 @@ class Codec:
                 return row
         return value
 
-    def _choose(self, endpoint: EndpointFacts, wanted: dict[str, Any], found: Translation) -> None:
+    def _choose(self, endpoint: EndpointFacts, common: dict[str, Any], translation: Translation) -> None:
         """Choose the frame of a resolution and an aspect ratio; a missing one comes from the endpoint's default."""
-        first = next(iter(wanted))
-        if self.frame in found.said:
+        first = next(iter(common))
+        if self.frame in translation.names:
             message = f"and {self.frame!r} both choose the frame; keep one of them"
-            found.problems.append(Problem(f"parameters.{first}", message))
+            translation.problems.append(Problem(f"parameters.{first}", message))
             return
         shapes = self.shapes(endpoint)
         default = self._shape(endpoint.parameters[self.frame].sent) or shapes[0]
-        resolution = wanted.get("resolution", default.resolution)
-        ratio = wanted.get("aspect_ratio", default.aspect_ratio)
+        resolution = common.get("resolution", default.resolution)
+        ratio = common.get("aspect_ratio", default.aspect_ratio)
         for shape in shapes:
             if (shape.resolution, shape.aspect_ratio) == (resolution, ratio):
-                found.values[self.frame], found.said[self.frame] = shape.value, first
+                translation.values[self.frame], translation.names[self.frame] = shape.value, first
                 return
         known = {word: [getattr(shape, word) for shape in shapes] for word in ("resolution", "aspect_ratio")}
-        unknown = [word for word in wanted if wanted[word] not in known[word]]
+        unknown = [word for word in common if common[word] not in known[word]]
         near = nearest_shape(shapes, resolution, ratio)
         message = (
             f"nearest: resolution {near.resolution}, aspect_ratio {show(near.aspect_ratio)} "
@@ -204,7 +204,7 @@ class Codec:
             allowed = listed(list(dict.fromkeys(getattr(shape, word) for shape in shapes)))
             if not unknown:
                 allowed = ", ".join(map(str, shapes))
-            found.problems.append(Problem(f"parameters.{word}", message, show(wanted[word]), allowed))
+            translation.problems.append(Problem(f"parameters.{word}", message, show(common[word]), allowed))
 
     def _cannot_be_had(self, endpoint: EndpointFacts, name: str, value: Any) -> Problem:
         why = f"cannot be chosen for {endpoint.id}"
@@ -222,10 +222,10 @@ def nearest_shape(shapes: Iterable[Shape], resolution: object, ratio: object) ->
     """The frame nearest to a resolution and a ratio. The ratio counts first; a value that cannot be read does not count."""
     side = _RESOLUTION.fullmatch(resolution) if isinstance(resolution, str) else None
     lines = math.log(int(side[1])) if side else None
-    wanted = _log_ratio(ratio)
+    ordered = _log_ratio(ratio)
 
     def distance(shape: Shape) -> tuple[float, float]:
-        turned = abs(wanted - math.log(shape.width / shape.height)) if wanted is not None else 0.0
+        turned = abs(ordered - math.log(shape.width / shape.height)) if ordered is not None else 0.0
         smaller = abs(lines - math.log(min(shape.width, shape.height))) if lines is not None else 0.0
         return round(turned, 1), smaller
 

@@ -78,8 +78,10 @@ def _kind(model: LiveModel) -> str:
     if model.kind == "video":  # AI/ML API names only this
         named = next((kind for kind in _KINDS if kind in model.id), None)
         return named or ("image-to-video" if model.id.endswith("i2v") else "text-to-video")
-    found = model.kind or "no kind is given"
-    raise ConfigurationError(f"{model.id} makes no video ({found}); the catalogue takes: {', '.join(_KINDS)}")
+    given_kind = model.kind or "no kind is given"
+    raise ConfigurationError(
+        f"{model.id} makes no video ({given_kind}); the catalogue takes: {', '.join(_KINDS)}"
+    )
 
 
 def _parameters(model: LiveModel) -> dict[str, dict[str, Any]]:
@@ -112,14 +114,14 @@ def _parameter(name: str, live: LiveParameter) -> dict[str, Any]:
 def _output(model: LiveModel) -> dict[str, Any]:
     live = model.parameters or {}
     size = live.get("size")
-    found: dict[str, Any] = {}
+    output: dict[str, Any] = {}
     if size is not None and size.allowed and all(_SIZE.fullmatch(str(value)) for value in size.allowed):
-        found["size"] = "size"
+        output["size"] = "size"
     if "duration" in live and live["duration"].type == "integer":
-        found["seconds"] = "duration"
+        output["seconds"] = "duration"
     if "generate_audio" in live:
-        found["audio"] = "generate_audio"
-    return found
+        output["audio"] = "generate_audio"
+    return output
 
 
 def _price_source(call: str, model: LiveModel, today: date) -> str:

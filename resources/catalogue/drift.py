@@ -50,14 +50,14 @@ def drifts(endpoint: Endpoint, models: Iterable[LiveModel], *, quote: int | None
         quote: The provider's quote for `sample_body` in micro-dollars, None if it has none.
         today: For the lifecycle.
     """
-    found = next((model for model in models if model.is_called(endpoint.id)), None)
+    seller_model = next((model for model in models if model.is_called(endpoint.id)), None)
     retired = endpoint.lifecycle.retired(today)
-    if found is None:
+    if seller_model is None:
         gone = Drift(endpoint.id, "lifecycle", "live", "not listed any more")
         return [] if retired else [gone]
     drift = [Drift(endpoint.id, "lifecycle", "retired", "still listed", matters=False)] if retired else []
-    if found.parameters is not None:
-        drift += _parameters(endpoint, found.parameters)
+    if seller_model.parameters is not None:
+        drift += _parameters(endpoint, seller_model.parameters)
     ours = endpoint.price(sample_body(endpoint))
     if quote is not None and quote != ours:
         # a quote below an upper bound is expected
@@ -96,25 +96,25 @@ def _parameters(endpoint: Endpoint, live: dict[str, LiveParameter]) -> list[Drif
 
 
 def _parameter(ours: Parameter, theirs: LiveParameter) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    differences: list[tuple[str, str]] = []
     if theirs.type and theirs.type != ours.type:
-        found.append((ours.type, theirs.type))
+        differences.append((ours.type, theirs.type))
     if theirs.required != ours.required:
         words = {True: "required", False: "optional"}
-        found.append((words[ours.required], words[theirs.required]))
+        differences.append((words[ours.required], words[theirs.required]))
     if theirs.default is not None and theirs.default != ours.default:
-        found.append((f"default {show(ours.default)}", f"default {show(theirs.default)}"))
+        differences.append((f"default {show(ours.default)}", f"default {show(theirs.default)}"))
     if theirs.allowed and not _same_values(ours, theirs):
-        found.append((f"allowed: {ours.allows}", f"allowed: {listed(theirs.allowed)}"))
+        differences.append((f"allowed: {ours.allows}", f"allowed: {listed(theirs.allowed)}"))
     bounds = (theirs.minimum, theirs.maximum)
     if bounds != (None, None) and not theirs.allowed and bounds != _bounds(ours):
         low, high = ("?" if bound is None else bound for bound in bounds)
-        found.append((f"allowed: {ours.allows}", f"allowed: from {low} to {high}"))
+        differences.append((f"allowed: {ours.allows}", f"allowed: from {low} to {high}"))
     if theirs.max_items is not None and theirs.max_items != ours.max_items:
-        found.append(
+        differences.append(
             (f"at most {ours.max_items or 'any number of'} items", f"at most {theirs.max_items} items")
         )
-    return found
+    return differences
 
 
 def _same_values(ours: Parameter, theirs: LiveParameter) -> bool:

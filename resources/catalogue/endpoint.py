@@ -208,8 +208,10 @@ class Endpoint(Declared):
             known = self.parameters[by].allowed if by in self.parameters else None
             for value in values:
                 if known is not None and value not in map(str, known):
-                    said = f"a price or frame is given for {by} {value!r}, which `parameters` does not allow"
-                    raise refused(said, found=False)
+                    problem = (
+                        f"a price or frame is given for {by} {value!r}, which `parameters` does not allow"
+                    )
+                    raise refused(problem, found=False)
         return self
 
     @property
@@ -248,14 +250,14 @@ class Endpoint(Declared):
         Raises:
             ProblemsError: With every mistake; the fields are `prompt` and `parameters.<the series' name>`.
         """
-        said = {name: value for name, value in parameters.items() if name != PROMPT}
-        translation = self.codec.translate(self, said)
+        given = {name: value for name, value in parameters.items() if name != PROMPT}
+        translation = self.codec.translate(self, given)
         problems = [self._unknown(name) for name in parameters if name == PROMPT or not self._knows(name)]
         problems += translation.problems
         body: dict[str, Any] = {}
         attached: dict[str, list[LocalFile]] = {}
         for name, parameter in self.parameters.items():
-            field = PROMPT if name == PROMPT else f"parameters.{translation.said.get(name, name)}"
+            field = PROMPT if name == PROMPT else f"parameters.{translation.names.get(name, name)}"
             if name == PROMPT:
                 value: Any = prompt
             elif name in translation.values:
@@ -265,8 +267,8 @@ class Endpoint(Declared):
                     problems.append(Problem(field, f"is missing; {self.id} needs it ({parameter.allows})"))
                 continue
             if parameter.media is not None:
-                found = attach(parameter, value, files, self.codec)
-                value, attached[name], wrong = found.value, found.files, found.problems
+                media = attach(parameter, value, files, self.codec)
+                value, attached[name], wrong = media.value, media.files, media.problems
             else:
                 problem = parameter.problem(value)
                 wrong = [] if problem is None else [problem]
@@ -275,7 +277,7 @@ class Endpoint(Declared):
         if not problems:
             sizes = frame_problems(self.parameters, attached, self.expected(body))
             problems = [
-                replace(problem, field=f"parameters.{translation.said.get(name, name)}")
+                replace(problem, field=f"parameters.{translation.names.get(name, name)}")
                 for name, problem in sizes.items()
             ]
         if problems:

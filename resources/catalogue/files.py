@@ -72,12 +72,12 @@ class DataFolder:
         path, inside = self._inside(text)
         try:
             with self._open(path) as file:
-                found = self._look(text, inside, file)
+                local = self._look(text, inside, file)
         except OSError as error:
             raise _refused(text, f"cannot be read: {error.strerror or type(error).__name__}") from None
-        if found.is_a.media != media:
-            raise _refused(text, f"is {TYPES[found.is_a.media]}", allowed=TYPES[media])
-        return found
+        if local.is_a.media != media:
+            raise _refused(text, f"is {TYPES[local.is_a.media]}", allowed=TYPES[media])
+        return local
 
     def read(self, reference: FileReference) -> tuple[LocalFile, bytes]:
         """The bytes of a file that a request refers to, unchanged since the request was rendered.
@@ -88,9 +88,9 @@ class DataFolder:
         path, inside = self._inside(reference.path)
         try:
             with self._open(path) as file:
-                found = self._look(reference.path, inside, file)
+                local = self._look(reference.path, inside, file)
                 file.seek(0)
-                data = file.read(found.size)
+                data = file.read(local.size)
         except OSError as error:
             raise _refused(
                 reference.path, f"cannot be read: {error.strerror or type(error).__name__}"
@@ -99,7 +99,7 @@ class DataFolder:
             raise _refused(
                 reference.path, "has changed since its prompt was rendered; materialize `prompts` again"
             )
-        return found, data
+        return local, data
 
     def _inside(self, text: str) -> tuple[Path, str]:
         """The file that a path leads to, and its path below the folder; a path to the outside is refused."""
@@ -138,23 +138,23 @@ class DataFolder:
         largest = max(MAX_BYTES.values())
         if status.st_size > largest:
             raise _refused(text, allowed=f"at most {largest // 1_000_000} MB", found=_mb(status.st_size))
-        seen = (inside, status.st_ino, status.st_size, status.st_ctime_ns)
-        if (known := self._seen.get(seen)) is not None:
+        identity = (inside, status.st_ino, status.st_size, status.st_ctime_ns)
+        if (known := self._seen.get(identity)) is not None:
             return known
         is_a = sniff(file.read(HEAD_BYTES))
         if is_a is None:
-            what = listed(list(TYPES.values())).replace("'", "")
-            raise _refused(text, "has another type than its name says", allowed=what)
+            types = listed(list(TYPES.values())).replace("'", "")
+            raise _refused(text, "has another type than its name says", allowed=types)
         if status.st_size > MAX_BYTES[is_a.media]:
             allowed = f"at most {MAX_BYTES[is_a.media] // 1_000_000} MB for {TYPES[is_a.media]}"
             raise _refused(text, allowed=allowed, found=_mb(status.st_size))
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found = LocalFile(FileReference(inside, digest), status.st_size, is_a, _seconds(text, file, is_a))
+        local = LocalFile(FileReference(inside, digest), status.st_size, is_a, _seconds(text, file, is_a))
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
-        self._seen[seen] = found
-        return found
+        self._seen[identity] = local
+        return local
 
 
 def _seconds(text: str, file: BufferedReader, is_a: Sniffed) -> float | None:

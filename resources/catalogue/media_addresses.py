@@ -23,20 +23,20 @@ def address_mistake(text: str) -> str | None:
 
     The sentence shows no part of the address, because its query may be a signature.
     """
-    found = _URL.fullmatch(text)
+    match = _URL.fullmatch(text)
     if (
-        found is None
+        match is None
         or len(text) > MAX_URL
         or not text.isprintable()
         or len(text.split()) != 1
         or "\\" in text
     ):
         return f"is not an address of at most {MAX_URL} characters without spaces"
-    if "@" in found[1]:
+    if "@" in match[1]:
         return "contains a user name or password"
-    if not found[1].strip(".") or found[1][0] == ":":
+    if not match[1].strip(".") or match[1][0] == ":":
         return "names no host"
-    parts = _HOST.fullmatch(found[1])
+    parts = _HOST.fullmatch(match[1])
     if parts is None or int((parts[2] or ":0")[1:]) > 65_535:
         return "has a host that cannot be read"
     return None if _is_public(parts[1]) else "leads to this machine or a private network"

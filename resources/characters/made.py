@@ -20,9 +20,9 @@ def made_in(ledger: Ledger) -> dict[str, Made]:
         .where(current_takes.c.subject_kind == KIND)
     )
     with ledger.read() as connection:
-        found = [Attempt.from_row(row) for row in connection.execute(query)]
+        takes = [Attempt.from_row(row) for row in connection.execute(query)]
     return {
         attempt.subject_key: Made(str(attempt.delivery[ID]), attempt.fingerprint)
-        for attempt in found
+        for attempt in takes
         if attempt.delivery is not None and ID in attempt.delivery
     }

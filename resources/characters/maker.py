@@ -139,7 +139,7 @@ def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: s
     )
     with ledger.read() as connection:
         left = [Attempt.from_row(row) for row in connection.execute(query)]
-    found = []
+    finished = []
     for attempt in left:
         if attempt.watched_by in watched or not attempt.state.is_ended:
             continue
@@ -147,8 +147,8 @@ def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: s
         if not ended.state.is_open:
             deliveries.mark_reported(ledger, [ended.id], by)
         if ended.state is AttemptState.DELIVERED:
-            found.append(ended)
-    return found
+            finished.append(ended)
+    return finished
 
 
 def _finish(ledger: Ledger, attempt: Attempt, *, run_id: str | None) -> Attempt:

@@ -47,7 +47,7 @@ VALUES_A_PATH = 5
 def questions(stand: Stand, job_id: str) -> dict[str, Callable[[], Awaitable[object]]]:
     """Every call of the interface, by its name."""
     client, offers = stand.client, stand.spec.capabilities
-    found: dict[str, Callable[[], Awaitable[object]]] = {
+    by_name: dict[str, Callable[[], Awaitable[object]]] = {
         "poll": lambda: client.poll(job_id, age_seconds=1e6),
         "check": client.check,
         "balance": client.balance,
@@ -56,12 +56,12 @@ def questions(stand: Stand, job_id: str) -> dict[str, Callable[[], Awaitable[obj
         "upload": lambda: client.upload("a.png", "image/png", b"x"),
     }
     if offers.lists_jobs:
-        found["list_jobs"] = stand.listed
+        by_name["list_jobs"] = stand.listed
     if offers.bills_jobs:
-        found["charges"] = stand.billed
+        by_name["charges"] = stand.billed
     # the last one: each submit makes a job, and lists and bills would have hundreds of rows
-    found["submit"] = lambda: stand.submit("hostile", "a hostile hill")
-    return found
+    by_name["submit"] = lambda: stand.submit("hostile", "a hostile hill")
+    return by_name
 
 
 @check(
@@ -206,17 +206,17 @@ async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
 
 async def _paths(stand: Stand, ask: Callable[[], Awaitable[object]]) -> list[tuple[str | int, ...]]:
     """The paths of values in a call's JSON answers; of a list, only its first item."""
-    found: set[tuple[str | int, ...]] = set()
+    paths: set[tuple[str | int, ...]] = set()
 
     async def keep(_request: httpx.Request, forward: Forward) -> httpx.Response:
         answer = await forward()
         with contextlib.suppress(ValueError):
-            found.update(_leaves(json.loads(answer.content)))
+            paths.update(_leaves(json.loads(answer.content)))
         return answer
 
     with stand.mishap(keep):
         await _asked(ask)
-    every = sorted(found, key=str)
+    every = sorted(paths, key=str)
     return every if len(every) <= MOST_PATHS else random.Random(7).sample(every, MOST_PATHS)  # noqa: S311 - repeatable, not secret
 
 

@@ -70,11 +70,11 @@ async def quote(stand: Stand) -> None:
 async def offset(stand: Stand) -> None:
     """A provider an hour ahead."""
     await stand.client.check()
-    seen = stand.client.clock_offset
-    if seen is None:
+    measured = stand.client.clock_offset
+    if measured is None:
         raise BrokenPromiseError("after an answer with a Date, the offset is not known")
-    fits = seen.low <= AHEAD <= seen.high and seen.high - seen.low <= 10
-    promised(fits, f"the clock is {AHEAD:g} s ahead, and it says {seen.low:g} to {seen.high:g}")
+    fits = measured.low <= AHEAD <= measured.high and measured.high - measured.low <= 10
+    promised(fits, f"the clock is {AHEAD:g} s ahead, and it says {measured.low:g} to {measured.high:g}")
 
 
 @check(
@@ -88,9 +88,9 @@ async def listing_ahead(stand: Stand) -> None:
     """A provider an hour ahead."""
     job_id = await stand.bought()
     stand.pass_by(JOB_SECONDS + 1)
-    found = [one for one in await stand.listed() if one.job_id == job_id]
-    promised(len(found) == 1, "its job is missing")
-    off = abs(found[0].created_at.timestamp() - stand.provider_clock() + JOB_SECONDS + 1)
+    listed = [one for one in await stand.listed() if one.job_id == job_id]
+    promised(len(listed) == 1, "its job is missing")
+    off = abs(listed[0].created_at.timestamp() - stand.provider_clock() + JOB_SECONDS + 1)
     promised(off < 1, f"its time is off by {off:g} s")
 
 

@@ -43,7 +43,7 @@ class History:
         self.stand = stand
         self.name = stand.spec.name
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=stand.clock, budget=Budget())
-        keys.decide(self.ledger, self.name, True, who="conformance")
+        keys.decide(self.ledger, self.name, dedicated=True, who="conformance")
 
     def order(self, *clips: str) -> None:
         """Decide to buy clips."""

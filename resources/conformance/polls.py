@@ -46,14 +46,17 @@ async def states(stand: Stand) -> None:
     running = await _state(stand, good)
     promised(running.status in {JobStatus.QUEUED, JobStatus.RUNNING}, f"a running job is {running.status}")
     stand.pass_by(JOB_SECONDS + 1)
-    done = await _state(stand, good, JOB_SECONDS)
+    finished = await _state(stand, good, JOB_SECONDS)
     fits = (
-        done.status is JobStatus.SUCCEEDED and len(done.outputs) == 1 and done.outputs[0].startswith("http")
+        finished.status is JobStatus.SUCCEEDED
+        and len(finished.outputs) == 1
+        and finished.outputs[0].startswith("http")
     )
-    promised(fits, f"a finished job is {done.status} with {len(done.outputs)} outputs")
+    promised(fits, f"a finished job is {finished.status} with {len(finished.outputs)} outputs")
     price = stand.jobs[0].price_micros
     promised(
-        done.cost_micros in {None, price}, f"it cost {price} micro-USD, and the poll says {done.cost_micros}"
+        finished.cost_micros in {None, price},
+        f"it cost {price} micro-USD, and the poll says {finished.cost_micros}",
     )
     failed = await _state(stand, bad, JOB_SECONDS)
     fits = (

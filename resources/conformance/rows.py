@@ -75,9 +75,9 @@ async def fields(stand: Stand) -> None:
     """The facts that evidence needs."""
     job_id = await stand.bought("our-name")
     stand.pass_by(JOB_SECONDS + 1)
-    found = [one for one in await stand.listed() if one.job_id == job_id]
-    promised(len(found) == 1, "the job is not listed under the id that its POST named")
-    (one,) = found
+    listed = [one for one in await stand.listed() if one.job_id == job_id]
+    promised(len(listed) == 1, "the job is not listed under the id that its POST named")
+    (one,) = listed
     promised(one.model in {None, stand.endpoint}, f"{stand.endpoint} was ordered, and {one.model} is listed")
     off = abs(one.created_at.timestamp() - START - stand.ahead)
     promised(off < 1, f"its time is off by {off:g} s")
@@ -285,11 +285,11 @@ def _digest(row: Candidate | Charge) -> tuple[object, ...]:
 
 def _paths_of_rows(answers: list[Any], job_id: str) -> Iterator[tuple[str, ...]]:
     """The fields of the row about a job."""
-    found: set[tuple[str, ...]] = set()
+    paths: set[tuple[str, ...]] = set()
     for answer in answers:
         for row in _rows_about(answer, job_id):
-            found |= set(_fields(row))
-    yield from sorted(found)
+            paths |= set(_fields(row))
+    yield from sorted(paths)
 
 
 def _rows_about(document: Any, job_id: str) -> Iterator[dict[str, Any]]:

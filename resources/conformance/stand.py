@@ -71,14 +71,14 @@ class Stand:
     clock: Moments = field(default_factory=Moments)
 
     def __post_init__(self) -> None:
-        given = {
+        options = {
             "spread": 0,
             "job_seconds": JOB_SECONDS,
             "key": KEY,
             "logs_show_running": False,
             **self.settings,
         }
-        self.app = create_app(SandboxSettings(**given), clock=self.provider_clock)
+        self.app = create_app(SandboxSettings(**options), clock=self.provider_clock)
         self.workshop = self.app.state.workshop
         self.wire = Wire(self.app, self.provider_clock)
         self.endpoint, self.sold = sample(self.spec.name)

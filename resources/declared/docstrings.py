@@ -19,17 +19,17 @@ class SchemaWithDocstrings(GenerateJsonSchema):
     """A field without a description is described by the docstring beside it: `model_json_schema(schema_generator=...)`."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:  # noqa: D102 - pydantic's
-        made = super().model_schema(schema)
+        documented = super().model_schema(schema)
         described = _docstrings(schema["cls"])
-        for name, field in made.get("properties", {}).items():
+        for name, field in documented.get("properties", {}).items():
             if name in described:
                 field.setdefault("description", described[name])
-        return made
+        return documented
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """By the name of the field; a class's own before those of its bases."""
-    found: dict[str, str] = {}
+    by_field: dict[str, str] = {}
     for part in reversed(model.__mro__):
         if not issubclass(part, BaseModel) or part is BaseModel:
             continue
@@ -40,5 +40,5 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
                     ast.AnnAssign(target=ast.Name(id=name)),
                     ast.Expr(value=ast.Constant(value=str(text))),
                 ):
-                    found[name] = inspect.cleandoc(text)
-    return found
+                    by_field[name] = inspect.cleandoc(text)
+    return by_field

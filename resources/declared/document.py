@@ -262,16 +262,16 @@ class _Reader:
 
     def _text(self, event: Any, where: Where) -> str:
         text = str(event.value)
-        if found := UNFIT.search(text):
-            raise self._refused(where, event, f"contains the control character {show(found[0])}")
+        if unfit := UNFIT.search(text):
+            raise self._refused(where, event, f"contains the control character {show(unfit[0])}")
         return text
 
     def _check_hash(self, event: Any, where: Where) -> None:
         """Refuse ` #1` in an unquoted text: for YAML it is a comment, so half a prompt would be bought."""
         end = event.end_mark
         rest = self._text_lines[end.line][end.column :] if end.line < len(self._text_lines) else ""
-        if found := _HASH.match(rest):
-            cut = show(found[0].strip())
+        if comment := _HASH.match(rest):
+            cut = show(comment[0].strip())
             message = f"ends before {cut}, because a # after a space begins a comment; {QUOTE}, or write a space after the #"
             raise self._refused(where, event, message)
 

@@ -23,8 +23,8 @@ def mended(model: type[Declared], document: Document) -> Document | None:
         mistakes = error.errors(include_url=False, include_input=False)
     else:
         return None
-    made = replace(document, value=copy.deepcopy(document.value), lines=dict(document.lines))
-    return made if all(_mend(model, made, one["type"], place_of(one)) for one in mistakes) else None
+    copied = replace(document, value=copy.deepcopy(document.value), lines=dict(document.lines))
+    return copied if all(_mend(model, copied, one["type"], place_of(one)) for one in mistakes) else None
 
 
 def _mend(model: type[Declared], document: Document, kind: str, where: Where) -> bool:

@@ -36,17 +36,17 @@ class Problem:
         """The same problem with its file and line."""
         return replace(self, file=file, line=line, field=self.field if field is None else field)
 
-    def hinted(self, found: object, choices: Iterable[object]) -> "Problem":
+    def hinted(self, value: object, choices: Iterable[object]) -> "Problem":
         """The same problem with the most similar choice, if one is similar."""
-        hint = nearest(found, choices)
+        hint = nearest(value, choices)
         return replace(self, message="; ".join(filter(None, (self.message, hint)))) if hint else self
 
-    def suggesting(self, found: object, choices: Sequence[object]) -> "Problem":
+    def suggesting(self, value: object, choices: Sequence[object]) -> "Problem":
         """The same problem with the most similar choice, else with those that contain the value, else with all."""
-        hinted = self.hinted(found, choices)
+        hinted = self.hinted(value, choices)
         if hinted is not self:
             return hinted
-        text = str(found)
+        text = str(value)
         holding = [choice for choice in choices if len(text) >= _SHORTEST_PART and text in str(choice)]
         if not holding:
             return replace(self, allowed=listed(choices))
@@ -129,17 +129,17 @@ def listed(values: Sequence[object]) -> str:
     return ", ".join(show(value) for value in values[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def nearest(found: object, choices: Iterable[object]) -> str:
+def nearest(value: object, choices: Iterable[object]) -> str:
     """`did you mean 'x'?` with the most similar choice; empty if none is similar."""
     by_text = {str(choice): choice for choice in choices}
     # a file may have 256 KB, and comparing 256 KB of text takes minutes
-    matches = difflib.get_close_matches(str(found)[:_SHOWN], by_text, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(str(value)[:_SHOWN], by_text, n=1, cutoff=0.6)
     return f"did you mean {show(by_text[matches[0]])}?" if matches else ""
 
 
-def suggestion(found: object, choices: Iterable[object]) -> str:
+def suggestion(value: object, choices: Iterable[object]) -> str:
     """`; did you mean 'x'?` as the end of a sentence; a full stop if no choice is similar."""
-    hint = nearest(found, choices)
+    hint = nearest(value, choices)
     return f"; {hint}" if hint else "."
 
 

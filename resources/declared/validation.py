@@ -113,9 +113,9 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
     if kind == "missing":
         return document.problem(where, message="is missing")
     if kind == "refused":
-        found = show(detail["input"]) if context["found"] else None
+        shown = show(detail["input"]) if context["found"] else None
         return document.problem(
-            where, found=found, allowed=context["allowed"] or None, message=context["message"]
+            where, found=shown, allowed=context["allowed"] or None, message=context["message"]
         )
     if kind == "literal_error":
         allowed = str(context["expected"]).replace(" or ", ", ")

@@ -56,8 +56,8 @@ def mistake_of(text: str, error: yaml.YAMLError) -> tuple[int | None, str]:
     if "expected ':'" in reason:
         # the parser reports it at the next word that has a colon
         at, line, start = opened, lines[opened], ""
-    if "mapping values" in reason and at and (found := _above(lines, at, mark.column)) is not None:
-        return found
+    if "mapping values" in reason and at and (mapping := _above(lines, at, mark.column)) is not None:
+        return mapping
     if "end of stream" in reason:
         return opened + 1, "a quote that is opened here is never closed"
     if "',' or" in reason and "{{" not in line:

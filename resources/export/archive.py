@@ -76,7 +76,7 @@ class Archive:
         sweep(parent)
         stream: Any = self._pieces
         with scratch_folder(parent) as folder, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-            there = []
+            existing = []
             for take in self._takes:
                 part = folder / "video.mp4"
                 try:
@@ -88,22 +88,22 @@ class Archive:
                     self._left_out.append(f"{take.attempt.clip}, take {take.number}: {error}")
                     continue
                 stem = file_stem(take)
-                there.append(FetchedTake(take, f"{stem}.mp4", f"{stem}.json", manifest, was_there=False))
+                existing.append(FetchedTake(take, f"{stem}.mp4", f"{stem}.json", manifest, was_there=False))
                 when = manifest.times.delivered.timetuple()[:6]
                 with part.open("rb") as video:
                     yield from self._add(archive, f"{stem}.mp4", video, manifest.object.size, when)
                 self._sums[f"{stem}.mp4"] = manifest.object.sha256
                 part.unlink()
                 yield from self._add_text(archive, f"{stem}.json", data, when)
-            yield from self._add_rest(archive, there)
+            yield from self._add_rest(archive, existing)
         yield self._pieces.taken()
 
-    def _add_rest(self, archive: zipfile.ZipFile, there: Sequence[FetchedTake]) -> Iterator[bytes]:
-        when = max((one.manifest.times.delivered for one in there), default=None)
+    def _add_rest(self, archive: zipfile.ZipFile, fetched: Sequence[FetchedTake]) -> Iterator[bytes]:
+        when = max((one.manifest.times.delivered for one in fetched), default=None)
         stamp = (1980, 1, 1, 0, 0, 0) if when is None else when.timetuple()[:6]
         try:
             with VideoInspector() as inspector:
-                for name, picture in contact_sheets(self._store, inspector, there):
+                for name, picture in contact_sheets(self._store, inspector, fetched):
                     yield from self._add_text(archive, name, picture, stamp)
         except UnavailableError:
             raise

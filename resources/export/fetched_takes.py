@@ -100,10 +100,10 @@ def fetch_video(store: ObjectStore, manifest: Manifest, part: Path) -> None:
         DailiesError: The video is gone, or has other bytes. No file is left.
     """
     stored = manifest.object
-    found = store.get_file(stored.key, part)
-    if found is None:
+    arrived = store.get_file(stored.key, part)
+    if arrived is None:
         raise DailiesError(f"{store.uri(stored.key)} is gone; `dailies doctor` shows what else is missing")
-    if found.sha256 != stored.sha256:
+    if arrived.sha256 != stored.sha256:
         part.unlink()
         raise DailiesError(
             f"{store.uri(stored.key)} has other bytes than its manifest says, so nothing was written"

@@ -85,8 +85,8 @@ class ExportFolder:
         Raises:
             FileConflictError: It exists, and was not made by an earlier fetch, or was changed since.
         """
-        made = self._sums.get(name, "")
-        return made if self.has(name, made) else None
+        digest = self._sums.get(name, "")
+        return digest if self.has(name, digest) else None
 
     def keep(self, arrived: Path, name: str, sha256: str) -> None:
         """Give a complete file its name.
@@ -126,8 +126,8 @@ class ExportFolder:
         Args:
             arriving: See `arriving`.
         """
-        there = {name: sha256 for name, sha256 in self._sums.items() if (self.path / name).is_file()}
-        text = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(there.items()))
+        present = {name: sha256 for name, sha256 in self._sums.items() if (self.path / name).is_file()}
+        text = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(present.items()))
         part = arriving / SUMS
         part.write_text(text, encoding="utf-8")
         part.replace(self.path / SUMS)
@@ -140,12 +140,12 @@ def _read_sums(path: Path) -> dict[str, str]:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from None
-    found = [_LINE.fullmatch(line) for line in lines]
-    if None in found:
+    matches = [_LINE.fullmatch(line) for line in lines]
+    if None in matches:
         raise ConfigurationError(
             f"{path} is not a list of SHA-256 digests, and would be replaced; move it away, or name another folder with --to"
         )
-    return {match[2]: match[1] for match in found if match is not None}
+    return {match[2]: match[1] for match in matches if match is not None}
 
 
 def _digest(path: Path) -> str:

@@ -119,13 +119,13 @@ def _mark(
             marked, note = original, f"its copy has no XMP: {error}"
     if identity is not None:
         verifier.sign(marked, signed, original, _order(take, identity))
-        found = verifier.verify(signed)
-        if found.state != "valid":
-            raise MarkingError(f"the signed copy of {take.file} is {found}")
-    made = marked if identity is None else signed
-    sha256 = _digest(made)
-    folder.keep(made, name, sha256)
-    if marked not in {original, made}:
+        verified = verifier.verify(signed)
+        if verified.state != "valid":
+            raise MarkingError(f"the signed copy of {take.file} is {verified}")
+    copy = marked if identity is None else signed
+    sha256 = _digest(copy)
+    folder.keep(copy, name, sha256)
+    if marked not in {original, copy}:
         marked.unlink()
     return MarkedCopy(take, name, sha256, identity is not None, note)
 

@@ -166,19 +166,19 @@ def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWES
         newest: Most clips to return.
     """
     counted = _counted(ledger, series, newest)
-    found = ledger.latest([row.subject_key for row in counted])
-    current = ledger.shown(list(found))
+    latest = ledger.latest([row.subject_key for row in counted])
+    current = ledger.shown(list(latest))
     versions = _versions(ledger, counted)
     return [
         _card(
-            found[row.subject_key],
+            latest[row.subject_key],
             current.get(row.subject_key),
             versions.get(row.subject_key, []),
             takes=row.takes,
             spent=row.spent,
         )
         for row in counted
-        if row.subject_key in found
+        if row.subject_key in latest
     ]
 
 
@@ -186,18 +186,18 @@ def _versions(ledger: Ledger, counted: list["_Row"]) -> dict[str, list[ShownTake
     """The takes of clips that have several or were judged, by clip."""
     with ledger.read() as connection:
         judged = set(connection.execute(sa.select(take_verdicts.c.clip)).scalars())
-    wanted = [row.subject_key for row in counted if row.takes > 1 or row.subject_key in judged]
-    return {clip: [_version(take) for take in one.takes] for clip, one in takes_of(ledger, wanted).items()}
+    clips = [row.subject_key for row in counted if row.takes > 1 or row.subject_key in judged]
+    return {clip: [_version(take) for take in one.takes] for clip, one in takes_of(ledger, clips).items()}
 
 
 def _version(take: Take) -> ShownTake:
     video, _, _ = _keys(take.attempt, take.attempt.delivery or {})
-    said = take.verdict.verdict if take.verdict is not None else None
-    why = [] if said is None else [f"by {said.who}", ", ".join(said.reasons), said.note]
+    verdict = take.verdict.verdict if take.verdict is not None else None
+    why = [] if verdict is None else [f"by {verdict.who}", ", ".join(verdict.reasons), verdict.note]
     return ShownTake(
         take.number,
         video,
-        "" if said is None else said.word.value,
+        "" if verdict is None else verdict.word.value,
         shown("; ".join(filter(None, why)), longest=300),
         take.is_current,
         take.attempt.is_draft,
@@ -302,12 +302,12 @@ def facts_in_words(delivery: Mapping[str, Any]) -> str:
 def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[ShownCheck]:
     """The results of checks in the ledger, without skipped ones."""
     outcomes = delivery.get("checks") or {}
-    said = {"failed": attempt.reason, "warned": "; ".join(map(str, delivery.get("warnings") or ()))}
+    texts = {"failed": attempt.reason, "warned": "; ".join(map(str, delivery.get("warnings") or ()))}
     if not outcomes and delivery:
         # earlier versions of dailies only compared the file with the request
         outcomes = {"as requested": "failed" if attempt.state is AttemptState.QUARANTINED else "passed"}
     return [
-        ShownCheck(shown(str(name), longest=60), str(outcome), shown(said.get(str(outcome)), longest=300))
+        ShownCheck(shown(str(name), longest=60), str(outcome), shown(texts.get(str(outcome)), longest=300))
         for name, outcome in outcomes.items()
         if outcome != "skipped"
     ]

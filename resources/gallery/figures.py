@@ -121,10 +121,10 @@ def _spend(connection: sa.Connection, mine: list[sa.ColumnElement[bool]]) -> dic
         .group_by(attempts.c.counted_on, attempts.c.series)
         .order_by(attempts.c.counted_on, attempts.c.series)
     )
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+    spend: dict[str, dict[str, int]] = defaultdict(dict)
     for day, name, micros in rows:
-        found[str(day)][str(name)] = int(micros)
-    return dict(found)
+        spend[str(day)][str(name)] = int(micros)
+    return dict(spend)
 
 
 def _unit_costs(
@@ -148,12 +148,12 @@ def _times(connection: sa.Connection, mine: list[sa.ColumnElement[bool]]) -> lis
         .order_by(attempts.c.seq.desc())
         .limit(JOBS)
     )
-    found: dict[str, list[float]] = defaultdict(list)
+    times: dict[str, list[float]] = defaultdict(list)
     for endpoint, taken in rows:
-        found[str(endpoint)].append(float(taken))
+        times[str(endpoint)].append(float(taken))
     return [
         ClipTimes(name, len(taken), _quantile(taken, 0.5), _quantile(taken, 0.9))
-        for name, taken in sorted(found.items())
+        for name, taken in sorted(times.items())
     ]
 
 

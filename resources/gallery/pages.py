@@ -59,12 +59,12 @@ class GalleryPage:
 
     def _by_series_and_day(self) -> list[tuple[str, str, list[Card]]]:
         """Title, day and cards of each series and day: series by their titles, the newest day first, clips in the order of purchase."""
-        found: dict[tuple[str, str], list[Card]] = {}
+        groups: dict[tuple[str, str], list[Card]] = {}
         for card in reversed(self.cards):
-            found.setdefault((card.series, card.day), []).append(card)
-        days = sorted(found, key=lambda of: of[1], reverse=True)
+            groups.setdefault((card.series, card.day), []).append(card)
+        days = sorted(groups, key=lambda of: of[1], reverse=True)
         ordered = sorted(days, key=lambda of: (self._title(of[0]).casefold(), of[0]))
-        return [(self._title(series), day, found[series, day]) for series, day in ordered]
+        return [(self._title(series), day, groups[series, day]) for series, day in ordered]
 
     def html(self) -> bytes:
         """The page as HTML. Equal content gives equal bytes."""
@@ -154,17 +154,17 @@ def look() -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    found = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_SOURCES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["usd"] = show_cents
-    found.filters["slug"] = lambda text: re.sub(r"[^a-z0-9]+", "-", str(text).lower())
-    found.filters["seconds"] = _seconds
-    return found
+    environment.filters["usd"] = show_cents
+    environment.filters["slug"] = lambda text: re.sub(r"[^a-z0-9]+", "-", str(text).lower())
+    environment.filters["seconds"] = _seconds
+    return environment
 
 
 def _seconds(seconds: float) -> str:

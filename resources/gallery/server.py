@@ -86,29 +86,31 @@ def is_shown(key: str) -> bool:
     return ".." not in key and any(key.startswith(place) and suffix in of for place, of in _PLACES.items())
 
 
-def fetch_object(store: ObjectStore, key: str, wanted: str | None, *, cached: str = "no-store") -> Response:
+def fetch_object(
+    store: ObjectStore, key: str, byte_range: str | None, *, cached: str = "no-store"
+) -> Response:
     """One object or a range of it, straight from the bucket.
 
     Args:
-        wanted: The request's `Range`.
+        byte_range: The request's `Range`.
         cached: The answer's `Cache-Control`.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    where: Any = {"Range": wanted} if wanted else {}
+    where: Any = {"Range": byte_range} if byte_range else {}
     try:
-        found = client_for(store.settings).get_object(Bucket=store.bucket, Key=key, **where)
+        answer = client_for(store.settings).get_object(Bucket=store.bucket, Key=key, **where)
     except ClientError as error:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 502))
         return PlainTextResponse("not found", status if status in {404, 416} else 502)
     except BotoCoreError:
         return PlainTextResponse("the bucket does not answer", 502)
-    headers = {**_HEADERS, "Cache-Control": cached, "Content-Length": str(found["ContentLength"])}
-    if "ContentRange" in found:
-        headers["Content-Range"] = found["ContentRange"]
-    status = 206 if "ContentRange" in found else 200
+    headers = {**_HEADERS, "Cache-Control": cached, "Content-Length": str(answer["ContentLength"])}
+    if "ContentRange" in answer:
+        headers["Content-Range"] = answer["ContentRange"]
+    status = 206 if "ContentRange" in answer else 200
     media = _TYPES[PurePosixPath(key).suffix]
-    body = found["Body"]
+    body = answer["Body"]
     return ClosingStream(body.iter_chunks(_PIECE), status, headers, media_type=media, closes=body)
 
 

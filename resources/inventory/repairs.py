@@ -78,24 +78,24 @@ class Mender:
     def _mend_take(
         self, take: KeptTake, missing: list[Missing], inspector: VideoInspector
     ) -> Iterator[Mended]:
-        what = {m.what: m for m in missing}
+        by_part = {m.what: m for m in missing}
         with scratch_folder(self._scratch) as folder:
             path = folder / "clip.mp4"
-            if video := what.pop("video", None):
+            if video := by_part.pop("video", None):
                 self._fetch_again(take, path)
                 yield Mended(video.key, True, "fetched again from the provider; it is the delivered video")
-            if what.keys() & {"manifest", "poster", "strip", "frame"}:
+            if by_part.keys() & {"manifest", "poster", "strip", "frame"}:
                 self._read(take, path)
                 inspection = _inspected(inspector, path)
                 for picture in ("poster", "strip"):
-                    if lost := what.get(picture):
+                    if lost := by_part.get(picture):
                         yield self._put_picture(lost, inspection)
-                if lost := what.get("frame"):
+                if lost := by_part.get("frame"):
                     yield self._put_frame(lost, inspector.first_frame_of(path))
-                if lost := what.get("manifest"):
+                if lost := by_part.get("manifest"):
                     self._put_manifest(take, inspection)
                     yield Mended(lost.key, True, "written again from the ledger and the video")
-        if lost := what.get("current"):
+        if lost := by_part.get("current"):
             show_current(self._ledger, self._store, self._attempt(take))
             yield Mended(lost.key, True, "shown again")
 
@@ -130,9 +130,9 @@ class Mender:
         """The video as a local file; it must be the stored one."""
         if path.exists():
             return
-        found = self._store.get_file(take.video, path)
-        if found is None or (take.sha256 is not None and found.sha256 != take.sha256):
-            state = "is gone" if found is None else "is not what was stored"
+        fetched = self._store.get_file(take.video, path)
+        if fetched is None or (take.sha256 is not None and fetched.sha256 != take.sha256):
+            state = "is gone" if fetched is None else "is not what was stored"
             raise DailiesError(f"{self._store.uri(take.video)} {state}, so nothing can be made from it")
 
     def _put_picture(self, lost: Missing, inspection: Inspection | None) -> Mended:
@@ -201,8 +201,8 @@ class Mender:
         """Remove copies that a dead delivery left in another place; the take itself is intact."""
         if key.endswith(".mp4"):
             with scratch_folder(self._scratch) as folder:
-                found = self._store.get_file(key, folder / "double.mp4")
-            if found is not None and found.sha256 != take.sha256:
+                fetched = self._store.get_file(key, folder / "double.mp4")
+            if fetched is not None and fetched.sha256 != take.sha256:
                 return Mended(key, False, f"is another video than {take.video}; remove it when you are sure")
         client_for(self._store.settings).delete_object(Bucket=self._store.bucket, Key=key)
         return Mended(key, True, f"removed: the same is kept as {take.video}")

@@ -81,5 +81,5 @@ def shown_address(url: sa.URL) -> str:
 
 def secrets_of(url: sa.URL) -> Spellings:
     """The password, and the passwords in the query (libpq accepts `password` and `sslpassword` there)."""
-    said = [url.password, *(value for key, value in url.query.items() if "pass" in key)]
-    return Spellings(*(text for text in said if isinstance(text, str)), instead="[password]")
+    secrets = [url.password, *(value for key, value in url.query.items() if "pass" in key)]
+    return Spellings(*(text for text in secrets if isinstance(text, str)), instead="[password]")

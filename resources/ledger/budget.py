@@ -109,7 +109,7 @@ def exceeded(
 def _refusal(scope: Scope, cap: int, spent: int, amount: int, timezone: str) -> str:
     per = f"per_{scope.period}"
     raised = f"{Setting(scope.name or ALL, f'max_usd_{per}')}, then `dailies policy apply`"
-    whose, setting = {
+    owner, setting = {
         EVERYTHING: ("", raised),
         ACCOUNT: (f" of {scope.name}", raised),
         SERIES: (
@@ -124,6 +124,6 @@ def _refusal(scope: Scope, cap: int, spent: int, amount: int, timezone: str) -> 
         TOTAL: "all its clips together",
     }[scope.period]
     return (
-        f"the cap{whose} for {period} is {show_usd(cap)}; {show_usd(spent)} is spent or reserved and this clip needs "
+        f"the cap{owner} for {period} is {show_usd(cap)}; {show_usd(spent)} is spent or reserved and this clip needs "
         f"{show_usd(amount)}: raise {setting}"
     )

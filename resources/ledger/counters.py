@@ -84,7 +84,7 @@ def count(connection: sa.Connection, attempt: Attempt) -> None:
 
 
 def spent(
-    connection: sa.Connection, wanted: Sequence[Scope], keys: Mapping[str, str | None]
+    connection: sa.Connection, asked_scopes: Sequence[Scope], keys: Mapping[str, str | None]
 ) -> dict[Scope, int]:
     """Read the money that counts in each scope, in micro-USD.
 
@@ -94,14 +94,14 @@ def spent(
     Args:
         keys: By series: the start of its keys if it differs from the name; see `former_names`.
     """
-    found: dict[Scope, int] = {}
+    amounts: dict[Scope, int] = {}
     former = {
         name: former_names(connection, name, keys.get(name))
-        for name in {scope.name for scope in wanted if scope.of == SERIES}
+        for name in {scope.name for scope in asked_scopes if scope.of == SERIES}
     }
     before = {
         scope: [scope._replace(name=old) for old in former[scope.name]] if scope.of == SERIES else []
-        for scope in wanted
+        for scope in asked_scopes
     }
     for some in chunks([*before, *(old for others in before.values() for old in others)]):
         columns = zip(*some, strict=True)
@@ -111,16 +111,16 @@ def spent(
             for i, value in enumerate(values)
         }
         rows = connection.execute(_counters(tuple(_is_dated(scope) for scope in some)), known)
-        found |= {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
+        amounts |= {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
 
     def counts(scope: Scope) -> int:
         if not _is_dated(scope):
-            return found.get(scope, 0)
+            return amounts.get(scope, 0)
         return sum(
-            micros for other, micros in found.items() if other[:3] == scope[:3] and other.key >= scope.key
+            micros for other, micros in amounts.items() if other[:3] == scope[:3] and other.key >= scope.key
         )
 
-    return {scope: counts(scope) + sum(map(counts, before[scope])) for scope in wanted}
+    return {scope: counts(scope) + sum(map(counts, before[scope])) for scope in asked_scopes}
 
 
 def _is_dated(scope: Scope) -> bool:

@@ -107,13 +107,13 @@ def make_current(
     if chosen is None:
         connection.execute(sa.delete(current_takes).where(*mine))
     elif shown is None:
-        made = sa.insert(current_takes).values(
+        insert = sa.insert(current_takes).values(
             subject_kind=attempt.subject_kind,
             subject_key=attempt.subject_key,
             attempt_id=chosen,
             since=since,
         )
-        connection.execute(made)
+        connection.execute(insert)
     else:
         connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=chosen, since=since))
 

@@ -79,7 +79,7 @@ def of_unsent(ledger: Ledger) -> list[str]:
     """
     states = [AttemptState.QUEUED.value, AttemptState.SUBMITTING.value]
     mine = (NOT_DELIVERED, attempts.c.state.in_(states))
-    found: set[str] = set()
+    of_all: set[str] = set()
     with ledger.read() as connection:
         # separate queries: for a join, PostgreSQL reads every decision there ever was
         unsent = set(connection.execute(sa.select(attempts.c.decision).where(*mine)).scalars())
@@ -92,5 +92,5 @@ def of_unsent(ledger: Ledger) -> list[str]:
                 decision_data.c.decision.in_(some),
                 decision_data.c.digest.in_(sa.select(data_pushes.c.digest)),
             )
-            found.update(connection.execute(digests.distinct()).scalars())
-    return sorted(found)
+            of_all.update(connection.execute(digests.distinct()).scalars())
+    return sorted(of_all)

@@ -162,9 +162,9 @@ def _answered(engine: sa.Engine, shown: str, work: Callable[[], T], patience: fl
             ) from None
 
 
-def _advice(said: str) -> str:
+def _advice(message: str) -> str:
     """What a person can do about a server that cannot be reached or refuses the connection."""
-    if "unsupported startup parameter" in said:
+    if "unsupported startup parameter" in message:
         return "A pooler takes no settings in the address: take `options` out of DAILIES_LEDGER_URL"
     return "Check the address and that the server runs or the folder is writable"
 

@@ -104,8 +104,8 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
         if settled.ruling is Ruling.NEW:
             queued = queue_purchase(tx, settled.request, decision, again=False)
             if isinstance(queued, str):
-                said = _of_money(tx.connection, request, decision.id, queued)
-                return Decided(request, Ruling.REFUSED, None, said)
+                refusal = _of_money(tx.connection, request, decision.id, queued)
+                return Decided(request, Ruling.REFUSED, None, refusal)
             return Decided(request, Ruling.NEW, queued)
         if (
             settled.ruling is Ruling.ADOPTED
@@ -136,8 +136,8 @@ def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
     if settled.ruling is Ruling.NEW:
         unapproved = approvals.refusal(tx.connection, decision.id, request, regenerate=decision.regenerate)
         if unapproved is not None:
-            said = _of_money(tx.connection, request, decision.id, unapproved)
-            return Decided(request, Ruling.REFUSED, None, said)
+            refusal = _of_money(tx.connection, request, decision.id, unapproved)
+            return Decided(request, Ruling.REFUSED, None, refusal)
     for attempt in outdated:
         tx.transition(
             attempt,
@@ -177,8 +177,8 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     )
     if isinstance(queued, Attempt):
         return queued
-    said = _of_money(tx.connection, request, failed.decision, queued)
-    reason = f"{failed.reason} (not tried again: {said})"
+    refusal = _of_money(tx.connection, request, failed.decision, queued)
+    reason = f"{failed.reason} (not tried again: {refusal})"
     tx.connection.execute(sa.update(attempts).where(attempts.c.id == failed.id).values(reason=reason))
     return None
 
@@ -282,8 +282,8 @@ class Standing:
     @property
     def known(self) -> list[Attempt]:
         """All of them, newest first."""
-        found = {a.id: a for a in (*self.open, *self.others, self.newest, self.current) if a is not None}
-        return sorted(found.values(), key=lambda attempt: -attempt.seq)
+        by_id = {a.id: a for a in (*self.open, *self.others, self.newest, self.current) if a is not None}
+        return sorted(by_id.values(), key=lambda attempt: -attempt.seq)
 
 
 def standings(

@@ -229,10 +229,10 @@ def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = 
         attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
-        seen = sighting(attempt, FailureKind.GONE, why, explained=False, now=tx.now())
-        if not seen.believed:
+        sighted = sighting(attempt, FailureKind.GONE, why, explained=False, now=tx.now())
+        if not sighted.believed:
             tx.connection.execute(
-                sa.update(attempts).where(attempts.c.id == attempt_id).values(**seen.columns)
+                sa.update(attempts).where(attempts.c.id == attempt_id).values(**sighted.columns)
             )
             return tx.attempt(attempt_id)
     return record_lost(ledger, attempt_id, why=why, run_id=run_id)
@@ -327,7 +327,7 @@ _FINISHED_SPARES = (
 
 def spares_to_fetch(ledger: Ledger, clips: Collection[str]) -> list[Attempt]:
     """The finished spare takes of some clips that are not in the bucket yet, oldest first."""
-    wanted = set(clips)
+    keys = set(clips)
     with ledger.read() as connection:
         rows = connection.execute(_FINISHED_SPARES)
-        return [attempt for attempt in map(Attempt.from_row, rows) if attempt.clip in wanted]
+        return [attempt for attempt in map(Attempt.from_row, rows) if attempt.clip in keys]

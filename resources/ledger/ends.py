@@ -33,7 +33,7 @@ class Sighting:
 
     kind: FailureKind
     """Why there is no output."""
-    said: str
+    message: str
     """The provider's own words, where it has any."""
     since: float
     """When an end was first seen, seconds since the epoch."""
@@ -49,7 +49,7 @@ class Sighting:
         """The columns of the attempt that keep it."""
         return {
             "end_kind": self.kind.value,
-            "end_said": self.said,
+            "end_said": self.message,
             "end_since": self.since,
             "end_times": self.times,
         }
@@ -75,13 +75,13 @@ def is_explained(state: JobState) -> bool:
     return state.status is JobStatus.FAILED and bool(state.error) and not silent
 
 
-def sighting(attempt: Attempt, kind: FailureKind, said: str, *, explained: bool, now: float) -> Sighting:
+def sighting(attempt: Attempt, kind: FailureKind, message: str, *, explained: bool, now: float) -> Sighting:
     """Add this poll's sighting to those of earlier polls.
 
     Args:
         attempt: The attempt, with the sightings of earlier polls.
         kind: Why there is no output.
-        said: The provider's own words.
+        message: The provider's own words.
         explained: See `is_explained`.
         now: Seconds since the epoch.
     """
@@ -97,4 +97,4 @@ def sighting(attempt: Attempt, kind: FailureKind, said: str, *, explained: bool,
     else:
         pause = SILENT_PAUSE_SECONDS * 3.0 ** min(times - 1, 4)
         again_in = min(pause, max(SILENT_SECONDS - lasted, SOON_SECONDS))
-    return Sighting(kind, said, since, times, believed, again_in)
+    return Sighting(kind, message, since, times, believed, again_in)

@@ -170,7 +170,7 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
                 now = _waits(tx, one.clip)
                 if now is None or now.decision != one.decision:
                     continue
-                done = _buy(tx, now, limits)
+                bought = _buy(tx, now, limits)
         except CONTESTED:
             continue  # another process buys it
         except UnavailableError:
@@ -178,8 +178,8 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
         except DailiesError as error:
             logger.warning("%s: its draft could not be finished: %s", one.clip, error)
             continue
-        if done.finish is not None or done.why != one.reason:
-            changed.append(done)
+        if bought.finish is not None or bought.why != one.reason:
+            changed.append(bought)
     return changed
 
 

@@ -29,25 +29,25 @@ def former_names(connection: sa.Connection, name: str, keys: str | None) -> set[
     Args:
         keys: The start of its keys if it differs from the name. A series that was renamed manually keeps its first name there.
     """
-    found: set[str] = {keys} if keys is not None else set()
-    left = [name, *found]
+    names: set[str] = {keys} if keys is not None else set()
+    left = [name, *names]
     while left:
         for old in _own(connection, left.pop()):
             # a series that got its first name back would be an endless loop
-            if old not in found and old != name:
-                found.add(old)
+            if old not in names and old != name:
+                names.add(old)
                 left.append(old)
-    return found
+    return names
 
 
 def later_names(connection: sa.Connection) -> dict[str, set[str]]:
     """The later names of series, by each former name. Manual renames are not known."""
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for (fact,) in connection.execute(_RENAMES):
         name = str(fact).removeprefix(_FACT)
         for old in former_names(connection, name, None):
-            found.setdefault(old, set()).add(name)
-    return found
+            names.setdefault(old, set()).add(name)
+    return names
 
 
 def titles_by_every_name(connection: sa.Connection, titles: Mapping[str, str]) -> dict[str, str]:

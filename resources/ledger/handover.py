@@ -55,9 +55,9 @@ def handover_of(ledger: Ledger, run_ids: Collection[str]) -> Handover:
         .order_by(attempts.c.seq)
     )
     with ledger.read() as connection:
-        found = [Attempt.from_row(row) for row in connection.execute(query)]
-    going = [a for a in found if a.state.is_open and a.money_state is not MoneyState.RELEASED]
-    return Handover(going, Counter(a.state.value for a in found if not a.state.is_open))
+        watched = [Attempt.from_row(row) for row in connection.execute(query)]
+    going = [a for a in watched if a.state.is_open and a.money_state is not MoneyState.RELEASED]
+    return Handover(going, Counter(a.state.value for a in watched if not a.state.is_open))
 
 
 def _usd(some: list[Attempt]) -> str:

@@ -132,9 +132,9 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
     Returns:
         Seconds since the epoch, by the run's id.
     """
-    found: dict[str, float] = {}
+    lost_runs: dict[str, float] = {}
     if not started:
-        return found
+        return lost_runs
     claims = _claims(ledger, started)
     if len(claims) == len(set(started)) and not any(claim.is_due for claim in claims.values()):
         return {run_id: claim.lost_at for run_id, claim in claims.items() if claim.lost_at is not None}
@@ -166,9 +166,9 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
                     theirs, heartbeats.c.lost_at.is_not(None)
                 )
             )
-            found.update({str(run_id): float(at) for run_id, at in rows})
+            lost_runs.update({str(run_id): float(at) for run_id, at in rows})
         connection.execute(sa.delete(heartbeats).where(heartbeats.c.until < now - TOMBSTONE_SECONDS))
-    return found
+    return lost_runs
 
 
 class _Claim(NamedTuple):
@@ -182,7 +182,7 @@ class _Claim(NamedTuple):
 
 def _claims(ledger: Ledger, run_ids: Collection[str]) -> dict[str, _Claim]:
     """Read the claims of some runs, by the run's id. The read takes no lock, since the daemon repeats it while runs work."""
-    found: dict[str, _Claim] = {}
+    claims: dict[str, _Claim] = {}
     with ledger.read() as connection:
         now = ledger.clock()
         latest = now + GRACE_SECONDS + CLOCKS_SECONDS
@@ -193,8 +193,8 @@ def _claims(ledger: Ledger, run_ids: Collection[str]) -> dict[str, _Claim]:
                 )
             )
             for run_id, lost_at, until in rows:
-                found[str(run_id)] = _Claim(lost_at, lost_at is None and not now <= until <= latest)
-    return found
+                claims[str(run_id)] = _Claim(lost_at, lost_at is None and not now <= until <= latest)
+    return claims
 
 
 def _release_polls(connection: sa.Connection, run_ids: Collection[str], now: float) -> None:
@@ -225,9 +225,9 @@ def ends(ledger: Ledger, run_ids: Collection[str]) -> dict[str, RunEnd]:
 
     Dagster's own times come from the clocks of the runs' hosts. Runs that never had a claim, and those that work, are left out.
     """
-    found: dict[str, RunEnd] = {}
+    by_run: dict[str, RunEnd] = {}
     if not run_ids:
-        return found
+        return by_run
     at = sa.func.coalesce(heartbeats.c.lost_at, heartbeats.c.ended_at)
     with ledger.read() as connection:
         for some in chunks(sorted(run_ids)):
@@ -236,10 +236,10 @@ def ends(ledger: Ledger, run_ids: Collection[str]) -> dict[str, RunEnd]:
                     heartbeats.c.run_id.in_(some), at.is_not(None)
                 )
             )
-            found.update(
+            by_run.update(
                 {str(run_id): RunEnd(float(ended), lost_at is not None) for run_id, ended, lost_at in rows}
             )
-    return found
+    return by_run
 
 
 def owners(ledger: Ledger) -> dict[str, str]:
@@ -262,7 +262,7 @@ def buyers(ledger: Ledger) -> list[str]:
             .where(heartbeats.c.lost_at.is_(None), heartbeats.c.owner.is_not(None), heartbeats.c.until > now)
             .order_by(heartbeats.c.run_id)
         )
-        found = [f"the run {run_id} (process {owner})" for run_id, owner in runs]
+        names = [f"the run {run_id} (process {owner})" for run_id, owner in runs]
         posts = connection.execute(
             sa.select(attempts.c.subject_key, submissions.c.owner)
             .join(submissions, submissions.c.attempt_id == attempts.c.id)
@@ -270,7 +270,7 @@ def buyers(ledger: Ledger) -> list[str]:
             .where(submissions.c.lease_until > now)
             .order_by(attempts.c.seq)
         )
-        return found + [f"a POST of {clip} (process {owner})" for clip, owner in posts]
+        return names + [f"a POST of {clip} (process {owner})" for clip, owner in posts]
 
 
 def any_lost(ledger: Ledger) -> bool:

@@ -28,17 +28,17 @@ _ANY_POST = sa.select(submissions.c.id).where(submissions.c.account == sa.bindpa
 class KeyUse:
     """What is known of an account's key."""
 
-    said: str | None = None
-    """`DEDICATED`, `SHARED`, or None if nobody has said anything: such a key counts as shared."""
+    declared: str | None = None
+    """`DEDICATED`, `SHARED`, or None if nobody has declared anything: such a key counts as shared."""
     since: float = 0.0
-    """Since when, in seconds since the epoch; 0 if it was said before the account's first POST."""
+    """Since when, in seconds since the epoch; 0 if it was declared before the account's first POST."""
     by: str | None = None
-    """The host or person that said it."""
+    """The host or person that declared it."""
 
     @property
     def dedicated(self) -> bool:
         """Whether only this ledger uses the key."""
-        return self.said == DEDICATED
+        return self.declared == DEDICATED
 
     @property
     def dedicated_since(self) -> float:
@@ -47,7 +47,7 @@ class KeyUse:
 
     def disagrees_with(self, dedicated: bool | None) -> bool:
         """Whether a host says that the key is dedicated, while the ledger counts it as shared."""
-        return dedicated is True and self.said == SHARED
+        return dedicated is True and self.declared == SHARED
 
 
 def use_of(connection: sa.Connection, account: str) -> KeyUse:
@@ -62,7 +62,7 @@ def look_up(ledger: Ledger, account: str) -> KeyUse:
         return use_of(connection, account)
 
 
-def declare(ledger: Ledger, account: str, dedicated: bool | None) -> KeyUse:
+def declare(ledger: Ledger, account: str, *, dedicated: bool | None) -> KeyUse:
     """Record what this host's setting says about an account's key.
 
     "Shared" always counts. "Dedicated" counts only where nobody has said "shared". A host without the setting (None) says nothing.
@@ -71,18 +71,18 @@ def declare(ledger: Ledger, account: str, dedicated: bool | None) -> KeyUse:
         What the ledger knows now.
     """
     known = look_up(ledger, account)
-    if dedicated is None or known.said == SHARED or known.said == _word(dedicated):
+    if dedicated is None or known.declared == SHARED or known.declared == _word(dedicated):
         return known
-    return _write(ledger, account, dedicated, by=f"host {socket.gethostname()}", overrule=False)
+    return _write(ledger, account, dedicated=dedicated, by=f"host {socket.gethostname()}", overrule=False)
 
 
-def decide(ledger: Ledger, account: str, dedicated: bool, *, who: str) -> KeyUse:
+def decide(ledger: Ledger, account: str, *, dedicated: bool, who: str) -> KeyUse:
     """Record a person's statement about an account's key; it overrules the settings of hosts.
 
     Returns:
         What the ledger knows now.
     """
-    return _write(ledger, account, dedicated, by=who, overrule=True)
+    return _write(ledger, account, dedicated=dedicated, by=who, overrule=True)
 
 
 def distrust_earlier_posts(ledger: Ledger) -> None:
@@ -176,11 +176,11 @@ def disagreement(account: str, known: KeyUse) -> str:
     )
 
 
-def _write(ledger: Ledger, account: str, dedicated: bool, *, by: str, overrule: bool) -> KeyUse:
+def _write(ledger: Ledger, account: str, *, dedicated: bool, by: str, overrule: bool) -> KeyUse:
     with ledger.write() as connection:
         lock_account(connection, account)
         known = use_of(connection, account)
-        if known.said == _word(dedicated) or (known.said == SHARED and not overrule):
+        if known.declared == _word(dedicated) or (known.declared == SHARED and not overrule):
             return known
         # POSTs from before the statement stay settled as on a shared key: others may have used the key until now
         first = connection.execute(_ANY_POST, {"account": account}).first() is None
@@ -188,7 +188,7 @@ def _write(ledger: Ledger, account: str, dedicated: bool, *, by: str, overrule: 
         connection.execute(
             sa.update(accounts)
             .where(accounts.c.account == account)
-            .values(key_use=now.said, key_use_since=now.since, key_use_by=now.by)
+            .values(key_use=now.declared, key_use_since=now.since, key_use_by=now.by)
         )
         return now
 

@@ -78,7 +78,7 @@ class Ledger:
     Args:
         url: See `resources.ledger.database.open_database`.
         budget: The default caps, for what neither the ledger's policy nor this host sets.
-        said: This host's policy settings; without any, the host follows the ledger. See `resources.ledger.policy`.
+        policy: This host's policy settings; without any, the host follows the ledger. See `resources.ledger.policy`.
         clock: Seconds since the epoch, for tests. The default is PostgreSQL's clock, or this machine's on SQLite.
         patience: How long to wait for a PostgreSQL server that does not answer, in seconds; see `resources.ledger.outage`.
     """
@@ -88,7 +88,7 @@ class Ledger:
         url: str,
         *,
         budget: Budget,
-        said: Policy | None = None,
+        policy: Policy | None = None,
         clock: Clock | None = None,
         patience: float = 0,
     ) -> None:
@@ -97,7 +97,7 @@ class Ledger:
         shared = clock is None and self._engine.dialect.name == "postgresql"
         self._database_clock = DatabaseClock() if shared else None
         self.clock: Clock = self._database_clock or clock or time.time
-        self.policy = PolicyReader(said or {}, budget)
+        self.policy = PolicyReader(policy or {}, budget)
         """Reads the policy in force."""
         self.owner = process_name()
         """Names this process in leases and in the journal."""
@@ -176,7 +176,7 @@ class Ledger:
 
     @budget.setter
     def budget(self, budget: Budget) -> None:
-        self.policy = PolicyReader(self.policy.said, budget)
+        self.policy = PolicyReader(self.policy.of_host, budget)
 
     def attempts(self, ids: Iterable[str]) -> dict[str, Attempt]:
         """The attempts with these ids, by id; unknown ids are left out."""
@@ -184,10 +184,10 @@ class Ledger:
 
     def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
         """The attempt that stands for each subject (see `rules.stands_for`), by its key; subjects never bought are left out."""
-        found: dict[str, list[Attempt]] = {}
+        by_key: dict[str, list[Attempt]] = {}
         for attempt in self._select(_OF_SUBJECTS, list(keys), kind=kind):
-            found.setdefault(attempt.subject_key, []).append(attempt)
-        return {key: stands_for(purchases) for key, purchases in found.items()}
+            by_key.setdefault(attempt.subject_key, []).append(attempt)
+        return {key: stands_for(purchases) for key, purchases in by_key.items()}
 
     def latest_takes(self, keys: Collection[str]) -> dict[TakeSlot, Attempt]:
         """The newest attempt in each slot of these clips; clips never bought are left out."""
@@ -195,32 +195,32 @@ class Ledger:
 
     def current(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
         """The current take of each subject, by the subject's key."""
-        found: dict[str, Attempt] = {}
-        wanted = list(keys)
+        by_key: dict[str, Attempt] = {}
+        listed = list(keys)
         with self.read() as connection:
-            for some in chunks(wanted):
+            for some in chunks(listed):
                 rows = connection.execute(_CURRENT, {"keys": some, "kind": kind})
-                found.update({a.subject_key: a for a in map(Attempt.from_row, rows)})
-        return found
+                by_key.update({a.subject_key: a for a in map(Attempt.from_row, rows)})
+        return by_key
 
     def shown(self, keys: Collection[str]) -> dict[str, Attempt]:
         """The current take of each clip, or its newest delivered take if none is chosen yet."""
-        found = self.current(keys)
-        for attempt in self._select(_OF_SUBJECTS, [key for key in keys if key not in found], kind="clip"):
+        by_key = self.current(keys)
+        for attempt in self._select(_OF_SUBJECTS, [key for key in keys if key not in by_key], kind="clip"):
             if attempt.state is AttemptState.DELIVERED:
-                found[attempt.subject_key] = attempt
-        return found
+                by_key[attempt.subject_key] = attempt
+        return by_key
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
         """The attempt that stands for every subject (see `rules.stands_for`), oldest attempt first."""
         query = sa.select(attempts).where(attempts.c.subject_kind == kind, IS_NEWEST).order_by(attempts.c.seq)
         if series is not None:
             query = query.where(attempts.c.series == series)
-        found: dict[str, list[Attempt]] = {}
+        by_key: dict[str, list[Attempt]] = {}
         with self.read() as connection:
             for attempt in map(Attempt.from_row, connection.execute(query)):
-                found.setdefault(attempt.subject_key, []).append(attempt)
-        return sorted(map(stands_for, found.values()), key=lambda attempt: attempt.seq)
+                by_key.setdefault(attempt.subject_key, []).append(attempt)
+        return sorted(map(stands_for, by_key.values()), key=lambda attempt: attempt.seq)
 
     def ordered_by(self, account: str, submission_id: str) -> Attempt | None:
         """The attempt of a POST; None if the account has no such POST."""
@@ -235,10 +235,10 @@ class Ledger:
     def submission_of(self, account: str, job_id: str) -> str | None:
         """The id of the POST that created a job; None if the ledger does not know it."""
         with self.read() as connection:
-            found = connection.execute(
+            row = connection.execute(
                 sa.select(jobs.c.submission_id).where(jobs.c.account == account, jobs.c.job_id == job_id)
             ).scalar()
-        return None if found is None else str(found)
+        return None if row is None else str(row)
 
     def seed_of(self, submission_id: str | None) -> int | None:
         """The POST's own seed; None if it has none or is unknown."""
@@ -255,12 +255,12 @@ class Ledger:
             return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a mapping
 
     def _select(self, query: sa.Select[Any], keys: list[str], **known: str) -> list[Attempt]:
-        found: list[Attempt] = []
+        selected: list[Attempt] = []
         with self.read() as connection:
             for some in chunks(keys):
                 rows = connection.execute(query, {"keys": some, **known})
-                found.extend(Attempt.from_row(row) for row in rows)
-        return found
+                selected.extend(Attempt.from_row(row) for row in rows)
+        return selected
 
     def whereabouts(self) -> str:
         """Describe the database and how it is reached, without user and password."""

@@ -87,8 +87,8 @@ def newest(
         query = query.limit(last)
     query = query.order_by(*(column.desc() if last is not None else column for column in order))
     with ledger.read() as connection:
-        found = [_read(row) for row in connection.execute(query)]
-    return found[::-1] if last is not None else found
+        newest_ones = [_read(row) for row in connection.execute(query)]
+    return newest_ones[::-1] if last is not None else newest_ones
 
 
 _REPORTED = (
@@ -166,8 +166,8 @@ def similar_clip(ledger: Ledger, key: str) -> str | None:
     )
     keys = sa.select(attempts.c.subject_key).where(*mine).distinct().order_by(attempts.c.subject_key.desc())
     with ledger.read() as connection:
-        found = connection.execute(keys.limit(COMPARED)).scalars().all()
-    near = difflib.get_close_matches(key, found, n=1, cutoff=0.8)
+        candidates = connection.execute(keys.limit(COMPARED)).scalars().all()
+    near = difflib.get_close_matches(key, candidates, n=1, cutoff=0.8)
     return near[0] if near else None
 
 

@@ -44,9 +44,9 @@ def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool |
         connection: The transaction that records the job's end.
         flags: One for each output; None if the provider does not say.
     """
-    said = [flag for flag in flags if flag is not None]
-    if said:
-        _note(connection, attempt_id, NSFW, "yes" if any(said) else _NO)
+    named = [flag for flag in flags if flag is not None]
+    if named:
+        _note(connection, attempt_id, NSFW, "yes" if any(named) else _NO)
 
 
 def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
@@ -134,8 +134,8 @@ def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
         _note(connection, attempt.id, LOOK, look)
         rows += connection.execute(_FINISHED, which)
         rows += connection.execute(_CHANGED, {**which, "since": since})
-    found = {row.seq: SiblingLook(clip_of(row.subject_key), row.seq, row.look) for row in rows if row.look}
-    return [found[seq] for seq in sorted(found, reverse=True)[:SIBLINGS]]
+    looks = {row.seq: SiblingLook(clip_of(row.subject_key), row.seq, row.look) for row in rows if row.look}
+    return [looks[seq] for seq in sorted(looks, reverse=True)[:SIBLINGS]]
 
 
 def _newest_looks(ledger: Ledger, which: Mapping[str, str]) -> tuple[int, list[sa.Row[Any]]]:

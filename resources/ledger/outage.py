@@ -212,7 +212,7 @@ def is_away(engine: sa.Engine, error: sa.exc.DBAPIError) -> bool:
 
 def first_line(error: Exception, engine: sa.Engine) -> str:
     """The first line of a driver's error, without the password that it may repeat."""
-    said = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
     return name(
-        (secrets_of(engine.url).hide(str(said)).splitlines() or [type(said).__name__])[0], longest=500
+        (secrets_of(engine.url).hide(str(cause)).splitlines() or [type(cause).__name__])[0], longest=500
     )

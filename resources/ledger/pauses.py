@@ -71,9 +71,9 @@ def throttle(tx: Transaction, submission: Submission, retry_after: float | None)
     now = tx.now()
     again = row.throttled_at is None or started_at > row.throttled_at or row.throttled_at > now
     throttles = row.throttles + 1 if again else max(row.throttles, 1)
-    asked = THROTTLE_SECONDS if retry_after is None else min(max(0.0, retry_after), LONGEST_PAUSE_SECONDS)
-    grown = max(asked, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
-    wait = max(asked, min(grown, LONGEST_THROTTLE_SECONDS))
+    seconds = THROTTLE_SECONDS if retry_after is None else min(max(0.0, retry_after), LONGEST_PAUSE_SECONDS)
+    grown = max(seconds, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
+    wait = max(seconds, min(grown, LONGEST_THROTTLE_SECONDS))
     if again:
         tx.connection.execute(
             sa.update(accounts)
@@ -112,7 +112,7 @@ def pauses(ledger: Ledger) -> list[Pause]:
     with ledger.read() as connection:
         rows = connection.execute(sa.select(accounts).order_by(accounts.c.account)).all()
     now = ledger.clock()
-    found = []
+    lasting = []
     for row in rows:
         ends = [
             at
@@ -121,8 +121,8 @@ def pauses(ledger: Ledger) -> list[Pause]:
         ]
         if ends:
             why = row.pause_reason or "it asked for a pause"
-            found.append(Pause(row.account, max(ends), max(ends) - now, why))
-    return found
+            lasting.append(Pause(row.account, max(ends), max(ends) - now, why))
+    return lasting
 
 
 def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:

@@ -73,7 +73,7 @@ class InForce:
 
     entries: Mapping[Setting, PolicyEntry]
     """The ledger's policy: the newest statement about each setting."""
-    said: Policy
+    of_host: Policy
     """This host's settings."""
     own: Budget
     """The default caps, for settings that neither has."""
@@ -88,7 +88,7 @@ class InForce:
         """The settings of this host that are not in force."""
         return tuple(
             PolicyDifference(setting, here, entry)
-            for setting, here in sorted(self.said.items())
+            for setting, here in sorted(self.of_host.items())
             if (entry := self.entries.get(setting)) is not None and entry.value != here
         )
 
@@ -136,8 +136,8 @@ class InForce:
 
     def settle_seconds(self, account: str, own: float | None) -> float | None:
         """The settle time of an account in force, None for its provider's; `own` is this host's setting."""
-        found: float | None = self.value(Setting(account, "settle_seconds"), own)
-        return found
+        value: float | None = self.value(Setting(account, "settle_seconds"), own)
+        return value
 
 
 _VERSION = sa.select(sa.func.max(entries.c.seq))
@@ -150,13 +150,13 @@ class PolicyReader:
     """Reads the policy within a transaction, and caches it until the policy changes.
 
     Args:
-        said: This host's settings.
-        own: The default caps, for settings that neither the ledger nor the host has.
+        of_host: This host's settings.
+        default_caps: The default caps, for settings that neither the ledger nor the host has.
     """
 
-    def __init__(self, said: Policy, own: Budget) -> None:
-        self.said = said
-        self.own = own
+    def __init__(self, of_host: Policy, default_caps: Budget) -> None:
+        self.of_host = of_host
+        self.own = default_caps
         # one value, so that a thread never pairs its policy with a version that another thread has read since
         self._known: tuple[int | None, InForce] | None = None
 
@@ -165,7 +165,7 @@ class PolicyReader:
         version = connection.execute(_VERSION).scalar()
         known = self._known
         if known is None or known[0] != version:
-            known = self._known = (version, InForce(newest(connection), self.said, self.own))
+            known = self._known = (version, InForce(newest(connection), self.of_host, self.own))
         return known[1]
 
 

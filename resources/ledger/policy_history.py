@@ -37,9 +37,9 @@ def take_in(ledger: Ledger) -> InForce:
         The policy in force now.
     """
     known = in_force(ledger)
-    if known.refusal is not None or not (ledger.policy.said.keys() - known.entries.keys()):
+    if known.refusal is not None or not (ledger.policy.of_host.keys() - known.entries.keys()):
         return known
-    _write(ledger, ledger.policy.said, who=f"host {socket.gethostname()}", overrule=False)
+    _write(ledger, ledger.policy.of_host, who=f"host {socket.gethostname()}", overrule=False)
     return in_force(ledger)
 
 
@@ -57,21 +57,21 @@ def check(ledger: Ledger) -> InForce:
     return known
 
 
-def apply(ledger: Ledger, said: Policy, *, who: str) -> list[PolicyChange]:
+def apply(ledger: Ledger, policy: Policy, *, who: str) -> list[PolicyChange]:
     """Put a host's settings in force; settings that it leaves out stay unchanged. Returns the changes."""
-    return _write(ledger, said, who=who, overrule=True)
+    return _write(ledger, policy, who=who, overrule=True)
 
 
-def _write(ledger: Ledger, said: Policy, *, who: str, overrule: bool) -> list[PolicyChange]:
+def _write(ledger: Ledger, policy: Policy, *, who: str, overrule: bool) -> list[PolicyChange]:
     with ledger.write() as connection:
         # a transaction that reserves money reads the policy under the same lock, so a lowered cap holds at once
         lock_money(connection)
         known = newest(connection)
-        if not overrule and any(s in known and known[s].value != value for s, value in said.items()):
+        if not overrule and any(s in known and known[s].value != value for s, value in policy.items()):
             return []
         changed = [
             PolicyChange(setting, before, value)
-            for setting, value in sorted(said.items())
+            for setting, value in sorted(policy.items())
             if ((before := known.get(setting)) is None) or (overrule and before.value != value)
         ]
         at = ledger.clock()

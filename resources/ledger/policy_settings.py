@@ -67,7 +67,7 @@ Policy = Mapping[Setting, Value]
 """The settings of a host, or the policy in force."""
 
 
-def said(account: str, given: Mapping[str, Any]) -> dict[Setting, Value]:
+def host_policy(account: str, given: Mapping[str, Any]) -> dict[Setting, Value]:
     """Read a host's policy settings of an account, or of all together.
 
     Args:

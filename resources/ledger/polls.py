@@ -180,13 +180,13 @@ def see_end(
             if attempt.state not in AT_PROVIDER:
                 return attempt
             now = tx.now()
-            said = state.error or f"{state.raw_status!r} and no more"
-            seen = sighting(attempt, kind_of(state), said, explained=is_explained(state), now=now)
-            if not seen.believed:
+            message = state.error or f"{state.raw_status!r} and no more"
+            sighted = sighting(attempt, kind_of(state), message, explained=is_explained(state), now=now)
+            if not sighted.believed:
                 tx.connection.execute(
                     sa.update(attempts)
                     .where(attempts.c.id == attempt.id)
-                    .values(polls=attempt.polls + 1, next_poll_at=now + seen.again_in, **seen.columns)
+                    .values(polls=attempt.polls + 1, next_poll_at=now + sighted.again_in, **sighted.columns)
                 )
                 return tx.attempt(attempt.id)
     return record_end(ledger, attempt, state, capabilities, run_id=run_id)
@@ -322,12 +322,12 @@ def _lately(
     ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.Select[Any]
 ) -> dict[str, list[float]]:
     """One value of each of the last twenty finished jobs, by endpoint."""
-    found: dict[str, list[float]] = {}
+    lately: dict[str, list[float]] = {}
     with ledger.read() as connection:
         for endpoint in endpoints:
             values = connection.execute(of_each, {"account": account, "endpoint": endpoint}).scalars()
-            found[endpoint] = [float(value) for value in values]
-    return found
+            lately[endpoint] = [float(value) for value in values]
+    return lately
 
 
 def last_confirmation(ledger: Ledger, account: str) -> float | None:

@@ -93,8 +93,8 @@ def scratch_database(url: str, name: str) -> Iterator[str]:
 
 
 def _run(program: str, url: str, folder: Path, arguments: list[str]) -> None:
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise ConfigurationError(
             f"{program} is not installed here, so a ledger in PostgreSQL cannot be copied and verified. Install PostgreSQL's client "
             "programs on every host of runs, in the server's version or a newer one (Debian: apt install postgresql-client)."
@@ -107,8 +107,8 @@ def _run(program: str, url: str, folder: Path, arguments: list[str]) -> None:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     common = ["--no-owner", "--no-privileges", "--no-password"]
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed program with our own arguments
-            [found, *common, *arguments],
+        finished = subprocess.run(  # noqa: S603 - a fixed program with our own arguments
+            [path, *common, *arguments],
             env={**environment, "PGSERVICEFILE": str(service)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -124,22 +124,22 @@ def _run(program: str, url: str, folder: Path, arguments: list[str]) -> None:
         raise UnavailableError(f"{program} failed for {shown_address(parsed)}: {why}") from None
     finally:
         service.unlink(missing_ok=True)
-    if done.returncode:
-        said = secrets_of(parsed).hide(done.stderr.decode(errors="replace"))
+    if finished.returncode:
+        output = secrets_of(parsed).hide(finished.stderr.decode(errors="replace"))
         remedy = (
             f"Install a {program} of the server's version or a newer one."
-            if "version mismatch" in said
+            if "version mismatch" in output
             else "A pooler cannot be dumped through: set DAILIES_BACKUP_URL to the server's own address."
         )
         raise UnavailableError(
-            f"{program} failed for {shown_address(parsed)}: {shown(said, longest=1000)}. {remedy}"
+            f"{program} failed for {shown_address(parsed)}: {shown(output, longest=1000)}. {remedy}"
         )
 
 
 def _service_of(url: sa.URL) -> str:
     """The address in the format of libpq's service file: one keyword a line, nothing quoted."""
     plain = for_psycopg(url)
-    said = {
+    settings = {
         "host": plain.host,
         "port": plain.port,
         "user": plain.username,
@@ -147,7 +147,7 @@ def _service_of(url: sa.URL) -> str:
         "dbname": plain.database,
         **plain.query,
     }
-    lines = [f"{name}={value}" for name, value in said.items() if value not in {None, ""}]
+    lines = [f"{name}={value}" for name, value in settings.items() if value not in {None, ""}]
     if any("\n" in line or "\r" in line for line in lines):
         raise ConfigurationError(
             "the ledger's address has a line break in it, which PostgreSQL's programs cannot read"

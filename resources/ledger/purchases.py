@@ -129,22 +129,22 @@ def purchases_of(ledger: Ledger, decision: str) -> Purchases:
     """
     known = {"decision": decision}
     with ledger.read() as connection:
-        found = connection.execute(_BOUGHT, known).all()
+        bought_rows = connection.execute(_BOUGHT, known).all()
         posts = connection.execute(_POSTS, known).scalar_one()
-        made = connection.execute(_JOBS, known).scalar_one()
+        jobs_made = connection.execute(_JOBS, known).scalar_one()
         elsewhere = connection.execute(_ELSEWHERE, known).scalar_one()
-    newest = {(bought.subject_key, bought.slot): AttemptState(bought.state) for bought in found}
+    newest = {(bought.subject_key, bought.slot): AttemptState(bought.state) for bought in bought_rows}
     return Purchases(
         decision,
         posts=posts,
-        jobs=made,
-        counted_micros=sum(bought.cost for bought in found if bought.money_state not in _FREE),
+        jobs=jobs_made,
+        counted_micros=sum(bought.cost for bought in bought_rows if bought.money_state not in _FREE),
         at_providers=sum(state in _AT_PROVIDERS for state in newest.values()),
         queued=sum(state in _TO_BE_SENT for state in newest.values()),
         unclear=sum(state in _UNCLEAR for state in newest.values()),
         delivered=sum(state is AttemptState.DELIVERED for state in newest.values()),
         elsewhere=elsewhere,
-        several=any(bought.slot > 1 for bought in found),
+        several=any(bought.slot > 1 for bought in bought_rows),
     )
 
 

@@ -82,10 +82,10 @@ def refused(ledger: Ledger) -> list[RefusedHost]:
 
 def read(connection: sa.Connection, now: float) -> list[RefusedHost]:
     """The hosts that were refused within the last day, read in the caller's transaction."""
-    found = connection.execute(
+    hosts = connection.execute(
         sa.select(rows).where(rows.c.at > now - SHOWN_SECONDS).order_by(rows.c.host, rows.c.about)
     )
-    return [RefusedHost(row.host, About(row.about), row.why, row.since, row.at) for row in found]
+    return [RefusedHost(row.host, About(row.about), row.why, row.since, row.at) for row in hosts]
 
 
 def _this_host() -> str:

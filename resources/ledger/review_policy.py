@@ -73,12 +73,12 @@ def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
 
 
 def _choose(tx: Transaction, otherwise: Otherwise, takes: Sequence[DeliveredTake]) -> Attempt | None:
-    found = [tx.attempt(take.id) for take in takes]
+    candidates = [tx.attempt(take.id) for take in takes]
     match otherwise:
-        case Otherwise.NEWEST if found:
-            return found[-1]
-        case Otherwise.BEST_CHECKS if found:
-            return min(reversed(found), key=_faults)
+        case Otherwise.NEWEST if candidates:
+            return candidates[-1]
+        case Otherwise.BEST_CHECKS if candidates:
+            return min(reversed(candidates), key=_faults)
         case _:
             return None
 

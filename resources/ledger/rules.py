@@ -132,7 +132,7 @@ def _more_takes(request: ClipRequest, known: Sequence[Attempt], decision: str) -
     A run may be re-executed years later, when its series asks for more takes.
     """
     ours = [a for a in known if a.decision == decision] if request.slot > 1 else []
-    if not ours or request.slot <= (asked := max(a.request.takes for a in ours)):
+    if not ours or request.slot <= (ordered := max(a.request.takes for a in ours)):
         return None
     stands = stands_for(ours)
     if stands.state is AttemptState.DELIVERED:
@@ -143,7 +143,7 @@ def _more_takes(request: ClipRequest, known: Sequence[Attempt], decision: str) -
         request,
         Ruling.REFUSED,
         None,
-        f"this decision ordered {asked} takes of the clip; `dailies produce {request.clip}` or Materialize is a new decision",
+        f"this decision ordered {ordered} takes of the clip; `dailies produce {request.clip}` or Materialize is a new decision",
     )
 
 
@@ -153,16 +153,16 @@ def _take_there(request: ClipRequest, known: Sequence[Attempt], current: str | N
     A retake fills a slot in which nothing was bought yet, so that a series that asks for more takes than before buys only the missing
     ones.
     """
-    there = [a for a in known if a.state is AttemptState.DELIVERED]
+    delivered = [a for a in known if a.state is AttemptState.DELIVERED]
     # a verdict can make an older take current; that must not buy a delivered request again
-    shown = [a for a in there if a.id == current or a is there[0]]
+    shown = [a for a in delivered if a.id == current or a is delivered[0]]
     same = next((a for a in shown if a.fingerprint == request.fingerprint), None)
     if same is None or request.takes == 1:
         return same
     filled: dict[int, Attempt] = {}
     beyond: list[Attempt] = []
     spread: list[Attempt] = []
-    for attempt in (a for a in there if a.fingerprint == request.fingerprint):
+    for attempt in (a for a in delivered if a.fingerprint == request.fingerprint):
         if attempt.slot > request.takes:
             beyond.append(attempt)
         elif attempt.slot in filled:

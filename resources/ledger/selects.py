@@ -40,11 +40,11 @@ def unshown(ledger: Ledger, *, most: int = 500) -> dict[str, list[str]]:
         .order_by(verdicts.c.seq)
         .limit(most)
     )
-    found: dict[str, list[str]] = {}
+    selects: dict[str, list[str]] = {}
     with ledger.read() as connection:
         for clip, verdict in connection.execute(query):
-            found.setdefault(clip, []).append(verdict)
-    return found
+            selects.setdefault(clip, []).append(verdict)
+    return selects
 
 
 def mark_shown(ledger: Ledger, verdict_ids: Collection[str]) -> None:

@@ -32,9 +32,9 @@ def models_of(connection: sa.Connection, account: str, endpoint: str) -> frozens
 
 
 def _each(connection: sa.Connection, query: sa.Select[Any], **known: str) -> frozenset[str]:
-    found: list[str] = []
+    models: list[str] = []
     while (
-        name := connection.execute(query, {**known, "after": found[-1] if found else ""}).scalar()
+        name := connection.execute(query, {**known, "after": models[-1] if models else ""}).scalar()
     ) is not None:
-        found.append(name)
-    return frozenset(found)
+        models.append(name)
+    return frozenset(models)

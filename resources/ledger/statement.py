@@ -102,14 +102,14 @@ def _caps(connection: sa.Connection, budget: Budget, day: str) -> list[Cap]:
         .where(table.c.key.in_([day, day[:7], ""]))
         .order_by(table.c.of, table.c.name, table.c.period)
     )
-    found = []
+    caps = []
     for row in rows:
         scope = Scope(row.of, row.name, row.period, row.key)
         # a row keeps the cap of its last purchase. A series' cap is in its file; other caps may have changed since
         cap = row.cap_micros if row.of == SERIES else budget.cap(scope, Caps())
         if cap is not None:
-            found.append(Cap(scope, int(row.spent_micros), int(cap)))
-    return found
+            caps.append(Cap(scope, int(row.spent_micros), int(cap)))
+    return caps
 
 
 def _miscounted(connection: sa.Connection) -> list[tuple[Scope, int, int]]:
@@ -159,7 +159,7 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
                 ),
             )
         }
-        seen = {
+        known_jobs = {
             core(job_id)
             for job_id in connection.execute(
                 sa.select(jobs.c.job_id).where(jobs.c.account == account)
@@ -167,7 +167,7 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
         }
         doubtful = _candidates(connection, account)
     disputed = {dispute.attempt.id: str(dispute) for dispute in open_disputes(ledger, account=account)}
-    found = [
+    compared = [
         _compare(account, attempt, bill.get(job), disputed.get(attempt.id))
         for job, attempt in known.items()
         if _in(attempt, window)
@@ -179,12 +179,12 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
             None,
             0,
             billed.net,
-            "a job of ours that belongs to no purchase" if job in seen else "not a job of this ledger",
+            "a job of ours that belongs to no purchase" if job in known_jobs else "not a job of this ledger",
         )
         for job, billed in bill.items()
         if job not in known and job not in doubtful and billed.net
     ]
-    return [difference for difference in found if difference is not None] + strangers
+    return [difference for difference in compared if difference is not None] + strangers
 
 
 def _candidates(connection: sa.Connection, account: str) -> set[str]:

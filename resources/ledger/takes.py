@@ -67,13 +67,13 @@ class ClipTakes:
             DailiesError: No take, or more than one, has this name.
         """
         if named is None:
-            found = list(self.takes)
+            candidates = list(self.takes)
         elif named.isdigit() and len(named) < _SHORTEST_ID:
-            found = [take for take in self.takes if take.number == int(named)]
+            candidates = [take for take in self.takes if take.number == int(named)]
         else:
-            found = [take for take in self.takes if take.attempt.id.startswith(named)]
-        if len(found) == 1:
-            return found[0]
+            candidates = [take for take in self.takes if take.attempt.id.startswith(named)]
+        if len(candidates) == 1:
+            return candidates[0]
         known = ", ".join(f"{take.number} ({take.attempt.id[:8]})" for take in self.takes) or "none"
         problem = "has more than one take" if named is None else f"has no take {named!r}"
         if not self.takes:
@@ -85,11 +85,11 @@ class ClipTakes:
 
 def takes_of(ledger: Ledger, clips: Collection[str]) -> dict[str, ClipTakes]:
     """The takes of these clips, by clip; clips that were never bought are left out."""
-    wanted = list(dict.fromkeys(clips))
+    keys = list(dict.fromkeys(clips))
     bought: dict[str, list[Attempt]] = {}
     current: set[str] = set()
     with ledger.read() as connection:
-        for some in chunks(wanted):
+        for some in chunks(keys):
             mine = (attempts.c.subject_kind == CLIP, attempts.c.subject_key.in_(some))
             rows = connection.execute(sa.select(attempts).where(*mine).order_by(attempts.c.seq))
             for attempt in map(Attempt.from_row, rows):
@@ -104,24 +104,24 @@ def takes_of(ledger: Ledger, clips: Collection[str]) -> dict[str, ClipTakes]:
         for attempt in map(Attempt.from_row, connection.execute(spares.order_by(attempts.c.seq))):
             if attempt.clip in bought:
                 bought[attempt.clip].append(attempt)
-    given = verdicts_of(ledger, list(bought))
+    verdicts = verdicts_of(ledger, list(bought))
     return {
-        clip: _clip(clip, bought[clip], current, given.get(clip, [])) for clip in wanted if clip in bought
+        clip: _clip(clip, bought[clip], current, verdicts.get(clip, [])) for clip in keys if clip in bought
     }
 
 
-def _clip(clip: str, bought: list[Attempt], current: set[str], given: list[RecordedVerdict]) -> ClipTakes:
-    stands = standing(given)
+def _clip(clip: str, bought: list[Attempt], current: set[str], verdicts: list[RecordedVerdict]) -> ClipTakes:
+    stands = standing(verdicts)
     takes = [
         Take(
             number,
             attempt,
             stands.get(attempt.id),
             attempt.id in current,
-            tuple(v for v in given if v.verdict.word is Word.NOTED and v.verdict.take == attempt.id),
+            tuple(v for v in verdicts if v.verdict.word is Word.NOTED and v.verdict.take == attempt.id),
         )
         for number, attempt in enumerate((a for a in bought if a.state in _WITH_VIDEO), 1)
     ]
     on_its_way = tuple(one for one in bought if one.state.is_open and not one.is_spare)
-    seen = max((one.seq for one in given), default=0)
-    return ClipTakes(clip, tuple(takes), on_its_way, seen, sum(one.cost_micros for one in bought))
+    last_seq = max((one.seq for one in verdicts), default=0)
+    return ClipTakes(clip, tuple(takes), on_its_way, last_seq, sum(one.cost_micros for one in bought))

@@ -76,7 +76,7 @@ class DatabaseClock:
         before = steady()
         if self._ahead is not None and before - self._measured_at < MEASURE_SECONDS:
             return
-        said = float(connection.execute(_DATABASE_TIME).scalar_one())
+        database_time = float(connection.execute(_DATABASE_TIME).scalar_one())
         after = steady()
         if self._ahead is None or after - before < SLOW_SECONDS:
-            self._ahead, self._measured_at = said - (before + after) / 2, after
+            self._ahead, self._measured_at = database_time - (before + after) / 2, after

@@ -96,8 +96,8 @@ def needed(ledger: Ledger, account: str, *, limit: int) -> list[FileReference]:
             .order_by(attempts.c.seq)
             .limit(limit)
         ).scalars()
-        found: dict[str, FileReference] = {}
+        by_file: dict[str, FileReference] = {}
         for row in rows:
             for reference in FileReference.of(ClipRequest.model_validate(row).body):
-                found.setdefault(reference.sha256, reference)
-        return list(found.values())
+                by_file.setdefault(reference.sha256, reference)
+        return list(by_file.values())

@@ -131,11 +131,11 @@ def judge(ledger: Ledger, verdict: Verdict, *, seen: int | None = None) -> Judge
 
 def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | None = None) -> Judged:
     """Record a verdict as `judge` does, in a transaction that has the lock of the clip."""
-    given = _of_clip(tx.connection, attempt.clip)
-    recorded = next((one for one in given if one.verdict.id == verdict.id), None)
+    of_clip = _of_clip(tx.connection, attempt.clip)
+    recorded = next((one for one in of_clip if one.verdict.id == verdict.id), None)
     if recorded is not None and recorded.verdict != verdict:
         raise DailiesError(f"the id {verdict.id} belongs to another verdict; nothing was changed")
-    earlier = [one for one in given if recorded is None or one.seq < recorded.seq]
+    earlier = [one for one in of_clip if recorded is None or one.seq < recorded.seq]
     if recorded is None:
         _check(attempt, verdict)
         _check_draft(tx.connection, attempt, verdict)
@@ -161,9 +161,9 @@ def is_recorded(connection: sa.Connection, verdict_id: str) -> bool:
 def in_words(verdict: Verdict) -> str:
     """A verdict in one line, for the journal."""
     why = ", ".join(verdict.reasons)
-    said = f"{verdict.word.replace('_', ' ')} by {verdict.who}" + (f" ({why})" if why else "")
+    sentence = f"{verdict.word.replace('_', ' ')} by {verdict.who}" + (f" ({why})" if why else "")
     moment = "" if verdict.second is None else f"{verdict.second:.1f} s: "
-    return said + (f": {moment}{verdict.note}" if verdict.note else "")
+    return sentence + (f": {moment}{verdict.note}" if verdict.note else "")
 
 
 def standing(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
@@ -189,13 +189,13 @@ def standing(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
 
 def verdicts_of(ledger: Ledger, clips: Collection[str]) -> dict[str, list[RecordedVerdict]]:
     """All verdicts on the takes of these clips, by clip, in their order; clips without any are left out."""
-    found: dict[str, list[RecordedVerdict]] = {}
+    by_clip: dict[str, list[RecordedVerdict]] = {}
     with ledger.read() as connection:
         for some in chunks(list(clips)):
             query = sa.select(verdicts).where(verdicts.c.clip.in_(some)).order_by(*_ORDER)
             for one in map(_read, connection.execute(query)):
-                found.setdefault(one.clip, []).append(one)
-    return found
+                by_clip.setdefault(one.clip, []).append(one)
+    return by_clip
 
 
 def given_after(ledger: Ledger, seq: int, *, most: int = 500) -> list[RecordedVerdict]:

@@ -111,8 +111,8 @@ def waiting(connection: sa.Connection, *, clip: str | None = None, most: int = 1
     rows = list(connection.execute(query))
     drafts: dict[str, Attempt] = {}
     for some in chunks([row.draft for row in rows]):
-        found = connection.execute(sa.select(attempts).where(attempts.c.id.in_(some)))
-        drafts |= {attempt.id: attempt for attempt in map(Attempt.from_row, found)}
+        draft_rows = connection.execute(sa.select(attempts).where(attempts.c.id.in_(some)))
+        drafts |= {attempt.id: attempt for attempt in map(Attempt.from_row, draft_rows)}
     return [
         WaitingFinish(
             row.clip,

@@ -120,8 +120,12 @@ def read_yield(
                 waits.setdefault(name, []).append(max(0.0, judged_at - delivered_at))
     for name, seconds in waits.items():
         lines[name].seconds_to_judge = statistics.median(seconds)
-    found = sorted(lines.values(), key=lambda line: (-line.spent_micros, line.name))
-    return sorted(found, key=lambda line: line.name) if by in {YieldBy.DAY, YieldBy.PROMPT} else found
+    sorted_lines = sorted(lines.values(), key=lambda line: (-line.spent_micros, line.name))
+    return (
+        sorted(sorted_lines, key=lambda line: line.name)
+        if by in {YieldBy.DAY, YieldBy.PROMPT}
+        else sorted_lines
+    )
 
 
 _PART = re.compile(r"^(Scene|Camera|Lighting|Action|Sound|Avoid): (.+)$", re.MULTILINE)

@@ -100,12 +100,12 @@ class Proxy:
     def refusal(self, status: int, host: str, port: int) -> str:
         """The meaning of the proxy's status for a CONNECT. The request itself was not sent."""
         if status == 407:
-            said = (
+            refusal = (
                 f"refuses the user and password in {self.variable}"
                 if self.user
                 else f"wants a user and a password: write them into {self.variable}, http://user:password@host:port"
             )
-            return f"the proxy {self} {said} (407)"
+            return f"the proxy {self} {refusal} (407)"
         if status in {401, 403}:
             return (
                 f"the proxy {self} does not let dailies reach {host}:{port} ({status}); ask who runs it to allow it, or "
@@ -135,13 +135,13 @@ class Exemption:
             return cls(written, domain="")
         if (block := _block(text)) is not None:
             return cls(written, block=block)
-        found = _WITH_PORT.fullmatch(text)
-        if found is None or (found[2] and not 0 < int(found[2]) < 65_536):
+        match = _WITH_PORT.fullmatch(text)
+        if match is None or (match[2] and not 0 < int(match[2]) < 65_536):
             return None
-        port = int(found[2]) if found[2] else None
-        if (block := _block(found[1].strip("[]"))) is not None:
+        port = int(match[2]) if match[2] else None
+        if (block := _block(match[1].strip("[]"))) is not None:
             return cls(written, block=block, port=port)
-        domain = found[1].removeprefix("*").strip(".")
+        domain = match[1].removeprefix("*").strip(".")
         return cls(written, domain=domain, port=port) if _DOMAIN.fullmatch(domain) else None
 
     def covers(self, host: str, port: int) -> bool:

@@ -220,7 +220,7 @@ async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: 
         head += piece
         if not piece or len(head) > _HEAD_LIMIT:
             raise httpcore.ProxyError(f"the proxy {proxy} gives no readable answer")
-    found = _STATUS.match(head)
-    if found is None or (found[1].startswith(b"2") and not head.endswith(b"\r\n\r\n")):
+    status = _STATUS.match(head)
+    if status is None or (status[1].startswith(b"2") and not head.endswith(b"\r\n\r\n")):
         raise httpcore.ProxyError(f"the proxy {proxy} gives no readable answer")
-    return int(found[1])
+    return int(status[1])

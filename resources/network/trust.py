@@ -149,13 +149,13 @@ def _problem_of(place: Path, changed_ns: int) -> str | None:
     small run's CPU time, and OpenSSL needs up to 0.2 s for them.
     """
     try:
-        found = Source("", place, changed_ns).certificates
+        certificates = Source("", place, changed_ns).certificates
     except ConfigurationError as error:
         raise error from None
-    if not found:
+    if not certificates:
         return "holds no certificate (PEM, BEGIN CERTIFICATE)"
     try:
-        ssl.create_default_context(cadata=b"\n".join(found).decode("ascii", "replace"))
+        ssl.create_default_context(cadata=b"\n".join(certificates).decode("ascii", "replace"))
     except ssl.SSLError:
         return "holds a certificate that cannot be read"
     return None
@@ -176,8 +176,10 @@ def _file(store: TrustStore, process: int) -> str:
 
 
 def _pem(store: TrustStore) -> str:
-    found = [certificate for source in store.sources for certificate in source.certificates]
-    return "".join(f"{certificate.decode('ascii', 'replace')}\n" for certificate in dict.fromkeys(found))
+    certificates = [certificate for source in store.sources for certificate in source.certificates]
+    return "".join(
+        f"{certificate.decode('ascii', 'replace')}\n" for certificate in dict.fromkeys(certificates)
+    )
 
 
 def _places(variable: str, value: str) -> list[str]:
@@ -195,11 +197,11 @@ def _unusable(source: Source, why: str) -> ConfigurationError:
 
 def is_untrusted(error: BaseException) -> bool:
     """Whether a certificate was refused, somewhere below an error of botocore or httpx."""
-    seen: list[object] = [error]
-    for one in seen:
+    errors: list[object] = [error]
+    for one in errors:
         if isinstance(one, ssl.SSLCertVerificationError):
             return True
-        if isinstance(one, BaseException) and len(seen) < 20:
+        if isinstance(one, BaseException) and len(errors) < 20:
             inner = (one.__cause__, one.__context__, getattr(one, "kwargs", {}).get("error"), *one.args)
-            seen += [found for found in inner if isinstance(found, BaseException)]
+            errors += [found for found in inner if isinstance(found, BaseException)]
     return False

@@ -31,11 +31,13 @@ class Network:
         """
         merged: dict[str, str] = {}
         for environment in reversed(environments):
-            found = {
+            variables_set = {
                 name: value for name, value in environment.items() if is_variable(name) and value is not None
             }
-            decided = {name.upper() for name in found}
-            merged = {name: value for name, value in merged.items() if name.upper() not in decided} | found
+            decided = {name.upper() for name in variables_set}
+            merged = {
+                name: value for name, value in merged.items() if name.upper() not in decided
+            } | variables_set
         return cls(Proxies.of(merged), TrustStore.of(merged))
 
     def proxy_to(self, url: str) -> Proxy | None:

@@ -102,7 +102,7 @@ def chosen_purchases(
             later = later_names(connection)
     if TermKind.CHANGED in kinds:
         raise ConfigurationError("cannot choose clips by 'changed' here; `dailies plan changed` lists them")
-    found = newest(
+    purchases = newest(
         ledger,
         states,
         series=series,
@@ -110,10 +110,10 @@ def chosen_purchases(
         labels=bool(kinds & {TermKind.TAG, TermKind.OWNER}),
     )
     if not selectors:
-        return found
+        return purchases
     return [
         one
-        for one in found
+        for one in purchases
         if any(all(seen.fits(term) for term in terms) for seen in _seen(one, later) for terms in selectors)
     ]
 
@@ -181,16 +181,16 @@ class Chooser:
         Raises:
             ConfigurationError: A word is wrong, names nothing that exists, or chooses too many clips.
         """
-        found: dict[str, Clip] = {}
+        clips: dict[str, Clip] = {}
         for word in words:
             (selector,) = parse([word], today=self._now.date())
             for clip in self._of(word, selector):
-                found.setdefault(clip.key, clip)
-                if len(found) > MAX_CLIPS:
+                clips.setdefault(clip.key, clip)
+                if len(clips) > MAX_CLIPS:
                     raise ConfigurationError(
                         f"{word!r} chooses more than {MAX_CLIPS:,} clips; choose fewer series or days. Nothing was sent."
                     )
-        return list(found.values())
+        return list(clips.values())
 
     def _of(self, word: str, selector: Selector) -> list[Clip]:
         named = next((term for term in selector if self._is_clip(term)), None)
@@ -243,9 +243,9 @@ class Chooser:
                 TermKind.OWNER: {one.owner for one in of_series if one.owner},
                 TermKind.ENDPOINT: {name for one in of_series for name in one.endpoints},
             }[term.kind]
-            there = ", ".join(sorted(known)) or "none"
+            names = ", ".join(sorted(known)) or "none"
             raise ConfigurationError(
-                f"no series fits {str(term)!r}; there are: {there}{suggestion(term.text, known)}"
+                f"no series fits {str(term)!r}; there are: {names}{suggestion(term.text, known)}"
             )
 
     def _today(self, series: Series) -> dt.date:
@@ -253,12 +253,12 @@ class Chooser:
         return self._now.astimezone(zone).date()
 
     def _on_its_days(self, series: Series, selector: Selector) -> list[Clip]:
-        given = [term.days for term in selector if term.days is not None]
+        ranges = [term.days for term in selector if term.days is not None]
         if not series.dated:
-            return [] if given else series.clips()
+            return [] if ranges else series.clips()
         today = self._today(series)
-        days: Days | None = given[0] if given else self._days or Days(today, today)
-        for other in given[1:]:
+        days: Days | None = ranges[0] if ranges else self._days or Days(today, today)
+        for other in ranges[1:]:
             days = days.both(other) if days is not None else None
         if days is None:
             return []
@@ -267,13 +267,13 @@ class Chooser:
     def _bought(self, terms: Sequence[Term]) -> list[Clip]:
         """Every declared clip whose newest purchase is in a state that all terms name."""
         states = frozenset.intersection(*(_named(term.text) for term in terms))
-        found = []
+        bought = []
         for one in newest(self._ledger, states):
             try:
-                found.append(self._declarations.find(one.subject_key))
+                bought.append(self._declarations.find(one.subject_key))
             except DailiesError:
                 continue
-        return found
+        return bought
 
     def _fitting(self, clips: Sequence[Clip], selector: Selector) -> list[Clip]:
         asks = {term.kind for term in selector}

@@ -56,25 +56,25 @@ def due_clips(declarations: Declarations, selection: Selection, *, now: dt.datet
     """
     _check_range(selection)
     chosen = [_named(declarations, name) for name in dict.fromkeys(selection.series)]
-    found: list[DueClip] = []
+    due: list[DueClip] = []
     for one in chosen or list(declarations.series.values()):
         for day in _days(one, selection, now):
             decision = f"plan:{one.name}:{day.isoformat()}"
-            found.extend(DueClip(clip, day, decision) for clip in one.clips(day))
-            if len(found) > MAX_CLIPS:
+            due.extend(DueClip(clip, day, decision) for clip in one.clips(day))
+            if len(due) > MAX_CLIPS:
                 raise ConfigurationError(
                     f"that makes more than {MAX_CLIPS:,} clips; plan fewer series or a shorter range. Nothing was sent."
                 )
-    return found if not selection.clips else _only(found, selection.clips)
+    return due if not selection.clips else _only(due, selection.clips)
 
 
-def _only(found: list[DueClip], names: Sequence[str]) -> list[DueClip]:
-    known = {name for one in found for name in (one.clip.name, one.clip.key)}
+def _only(due: list[DueClip], names: Sequence[str]) -> list[DueClip]:
+    known = {name for one in due for name in (one.clip.name, one.clip.key)}
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
         hint = suggestion(unknown, known)
         raise ConfigurationError(f"no clip of these series and dates is called {unknown!r}{hint}")
-    return [one for one in found if one.clip.name in names or one.clip.key in names]
+    return [one for one in due if one.clip.name in names or one.clip.key in names]
 
 
 def _check_range(selection: Selection) -> None:

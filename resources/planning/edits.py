@@ -42,10 +42,12 @@ def edits(ledger: Ledger, plan: Plan) -> list[Edit]:
     Raises:
         resources.errors.UnavailableError: The ledger does not answer.
     """
-    wanted = {one.clip: one.request for one in plan.clips if one.verb is Verb.BUY and one.request is not None}
-    found = []
-    for key, attempt in ledger.latest(list(wanted)).items():
-        before, after = attempt.request, wanted[key]
+    requests = {
+        one.clip: one.request for one in plan.clips if one.verb is Verb.BUY and one.request is not None
+    }
+    edited = []
+    for key, attempt in ledger.latest(list(requests)).items():
+        before, after = attempt.request, requests[key]
         # of the request that a fallback replaced, only the fingerprint is known
         if before.fingerprint == after.fingerprint:
             continue
@@ -54,8 +56,8 @@ def edits(ledger: Ledger, plan: Plan) -> list[Edit]:
         names = sorted({*old, *new}, key=lambda name: (name != "prompt", name))
         changes = [Change(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
         if changes:
-            found.append(Edit(key, changes))
-    return found
+            edited.append(Edit(key, changes))
+    return edited
 
 
 def word_changes(before: str, after: str) -> Iterator[tuple[str, str]]:

@@ -120,8 +120,8 @@ class Plan:
     @property
     def counts(self) -> dict[Verb, int]:
         """The number of clips of each verb."""
-        found = Counter(clip.verb for clip in self.clips)
-        return {verb: found[verb] for verb in Verb if found[verb]}
+        numbers = Counter(clip.verb for clip in self.clips)
+        return {verb: numbers[verb] for verb in Verb if numbers[verb]}
 
 
 class Planning:
@@ -163,7 +163,7 @@ class Planning:
         requests, problems = self._render(clips)
         # whether a draft is bought again depends on its finishes
         several = [key for key, request in requests.items() if request.takes > 1 or request.is_draft]
-        found = standings(self._ledger, list(requests), several=several)
+        known = standings(self._ledger, list(requests), several=several)
         orders = {
             one.clip.key: Order(requests[one.clip.key], one.decision, max(self._today, one.day.isoformat()))
             for one in clips
@@ -180,7 +180,7 @@ class Planning:
                     )
                 )
             else:
-                planned.append(self._decide(one, orders[key], found.get(key, Standing()), purse))
+                planned.append(self._decide(one, orders[key], known.get(key, Standing()), purse))
         wrong = [str(problem) for problem in self._declarations.problems]
         ways = draft_ways(
             self._ledger,
@@ -195,7 +195,7 @@ class Planning:
     def _warnings(self, clips: Iterable[DueClip]) -> list[str]:
         """Warnings about paused accounts, and about endpoints of these clips that are retired or will be."""
         today = dt.date.fromisoformat(self._today)
-        found: dict[str, None] = {}
+        warnings: dict[str, None] = {}
         used = {
             (one.clip.series, way.endpoint.id): way.endpoint.lifecycle
             for one in clips
@@ -203,8 +203,8 @@ class Planning:
         }
         for (series, endpoint), lifecycle in used.items():
             if (warning := lifecycle.warning(today)) is not None:
-                found[f"{endpoint} ({series}) {warning}"] = None
-        return [*map(str, self._pauses), *found]
+                warnings[f"{endpoint} ({series}) {warning}"] = None
+        return [*map(str, self._pauses), *warnings]
 
     def requests(self, clips: Sequence[DueClip]) -> dict[str, ClipRequest]:
         """The requests of the clips that can be rendered, by key; the provider may be asked for their prices."""

@@ -49,12 +49,12 @@ class Purse:
     def __init__(self, ledger: Ledger, orders: Sequence[Order]) -> None:
         self._budget = ledger.budget
         self._scopes: dict[tuple[str, ...], dict[Scope, int | None]] = {}
-        wanted: dict[Scope, int] = {}
+        ordered: dict[Scope, int] = {}
         for order in orders:
-            wanted |= {scope: cap for scope, cap in self._of(order).items() if cap is not None}
-        self._caps = wanted
+            ordered |= {scope: cap for scope, cap in self._of(order).items() if cap is not None}
+        self._caps = ordered
         self._spent: dict[Scope, int] = {}
-        scopes = list(wanted)
+        scopes = list(ordered)
         keys = {order.request.series: order.request.keys for order in orders}
         with ledger.read() as connection:
             for some in chunks(scopes):

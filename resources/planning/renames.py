@@ -18,12 +18,12 @@ def renamed(ledger: Ledger, plan: Plan, declarations: Declarations) -> list[str]
     Raises:
         resources.errors.UnavailableError: The ledger does not answer.
     """
-    wanted = {
+    new_series = {
         one.request.fingerprint: one.series for one in plan.clips if one.verb is Verb.BUY and one.request
     }
-    found: Counter[tuple[str, str]] = Counter()
+    matches: Counter[tuple[str, str]] = Counter()
     with ledger.read() as connection:
-        for some in chunks(list(wanted)):
+        for some in chunks(list(new_series)):
             query = (
                 sa.select(attempts.c.fingerprint, attempts.c.series)
                 .where(
@@ -35,9 +35,9 @@ def renamed(ledger: Ledger, plan: Plan, declarations: Declarations) -> list[str]
             )
             for fingerprint, series in connection.execute(query):
                 if series not in declarations.series:
-                    found[wanted[fingerprint], series] += 1
+                    matches[new_series[fingerprint], series] += 1
     return [
         f"{number} of the clips of {new} were delivered as clips of {old}, which is no longer declared. If it was renamed, write "
         f"`keys: {old}` into {declarations.series[new].document.file}: then nothing is bought again (`dailies rename` does so)"
-        for (new, old), number in found.items()
+        for (new, old), number in matches.items()
     ]

@@ -72,12 +72,12 @@ def draft_ways(ledger: Ledger, bought: Iterable[tuple[ClipRequest, int, int, int
         finish = request.planned_finish
         if finish is not None:
             of_series.setdefault(request.series, []).append((request, finish, takes, floor, ceiling))
-    found = []
+    ways = []
     for series, clips in of_series.items():
         finished, drafted = _history(ledger, series)
         is_alone = all(request.finish is None or not request.finish.is_same_shot for request, *_ in clips)
         straight = sum((finish.price_micros or 0) * takes for _, finish, takes, _, _ in clips)
-        found.append(
+        ways.append(
             DraftWay(
                 series,
                 len(clips),
@@ -90,7 +90,7 @@ def draft_ways(ledger: Ledger, bought: Iterable[tuple[ClipRequest, int, int, int
                 drafted=drafted,
             )
         )
-    return found
+    return ways
 
 
 def _history(ledger: Ledger, series: str) -> tuple[int, int]:

@@ -111,20 +111,20 @@ def _move(
         store.put_bytes(key, manifest.to_json_bytes(), content_type="application/json")
     except ObjectConflictError:
         # another process accepted it at the same moment
-        there = _manifest(store, key)
-        if there is None:
+        stored = _manifest(store, key)
+        if stored is None:
             raise
-        return there
+        return stored
     return manifest
 
 
 def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> StoredObject:
     """Copy the video through this machine, which checks its digest whatever the S3 server supports."""
-    found = store.get_file(apart.object.key, path)
-    if found is None or found.sha256 != apart.object.sha256:
-        state = "is gone" if found is None else "is no longer what was stored"
+    fetched = store.get_file(apart.object.key, path)
+    if fetched is None or fetched.sha256 != apart.object.sha256:
+        state = "is gone" if fetched is None else "is no longer what was stored"
         raise DailiesError(f"{apart.object.uri} {state}, so it cannot be accepted")
-    store.put_file(key, path, sha256=found.sha256, content_type=apart.object.content_type)
+    store.put_file(key, path, sha256=fetched.sha256, content_type=apart.object.content_type)
     return apart.object.model_copy(update={"key": key, "uri": store.uri(key)})
 
 

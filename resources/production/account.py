@@ -112,7 +112,7 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
             f"{name} is used with another key than before. A POST of the earlier key whose answer was lost is held, since the "
             "listing may not show its job, and statements about the earlier key (`dailies key`) do not hold for this one"
         )
-    use = keys.declare(ledger, name, account.dedicated)
+    use = keys.declare(ledger, name, dedicated=account.dedicated)
     if use.disagrees_with(account.dedicated):
         _warn_once(keys.disagreement(name, use))
 

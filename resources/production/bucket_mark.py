@@ -307,6 +307,6 @@ class _Trials(BaseModel):
         others = {name: kept for name, kept in self.trials.items() if name != place}
         if ways is None and len(others) == len(self.trials):
             return
-        found = others if ways is None else {**others, place: _Kept(at=ledger.clock(), ways=ways)}
-        newest = sorted(found.items(), key=lambda item: item[1].at)[-_MOST_TRIALS:]
+        tried = others if ways is None else {**others, place: _Kept(at=ledger.clock(), ways=ways)}
+        newest = sorted(tried.items(), key=lambda item: item[1].at)[-_MOST_TRIALS:]
         replace_fact(ledger, TRIAL_FACT, _Trials(trials=dict(newest)).model_dump_json())

@@ -39,12 +39,14 @@ def note_outcome(outcome: SubmitOutcome) -> None:
             spans.note(outcome="unknown", failed="unknown")
 
 
-def note_poll(seen: JobState | PollFailed) -> None:
+def note_poll(answer: JobState | PollFailed) -> None:
     """Show the result of a poll in its span, without the provider's own words."""
-    if isinstance(seen, PollFailed):
-        spans.note(failed=seen.kind.value)
+    if isinstance(answer, PollFailed):
+        spans.note(failed=answer.kind.value)
     else:
-        spans.note(status=seen.status.value, failed=seen.failure.value if seen.failure is not None else None)
+        spans.note(
+            status=answer.status.value, failed=answer.failure.value if answer.failure is not None else None
+        )
 
 
 def note_state(attempt: Attempt) -> None:

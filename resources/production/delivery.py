@@ -122,10 +122,10 @@ class Deliverer:
                 async with self._claimed(claimed, token, stop):
                     await self._bring_home(claim, run_id, stop)
         except NoLongerThereError as error:
-            seen = await self._engine.ledger.run(
+            ended = await self._engine.ledger.run(
                 deliveries.see_gone, attempt.id, why=str(error), run_id=run_id
             )
-            if seen.state is AttemptState.SUCCEEDED:
+            if ended.state is AttemptState.SUCCEEDED:
                 why = f"{error}. It counts as lost only when that was seen over minutes, and is fetched again until then"
                 await self._engine.ledger.run(deliveries.release, attempt.id, token=token, why=why)
                 raise DeliveryError(why) from error
@@ -146,10 +146,12 @@ class Deliverer:
         """
         delivery = attempt.delivery or {}
         key = str(delivery.get("key", video_key(attempt.clip, attempt.id)))
-        found = await asyncio.to_thread(self._store.head, key)
-        if found is None or found.size != delivery.get("size"):
+        stored = await asyncio.to_thread(self._store.head, key)
+        if stored is None or stored.size != delivery.get("size"):
             state = (
-                "is missing" if found is None else f"has {found.size} bytes instead of {delivery.get('size')}"
+                "is missing"
+                if stored is None
+                else f"has {stored.size} bytes instead of {delivery.get('size')}"
             )
             raise DeliveryError(
                 f"the delivered video {self._store.uri(key)} {state}. Restore it in the bucket, or buy another take with "
@@ -298,8 +300,8 @@ class Deliverer:
         ledger, siblings = self._engine.ledger.blocking, []
         look = inspection.looked.look if inspection.looked else None
         if look is not None:
-            seen = repeat_unrecorded(notes.note_look, ledger, attempt, look)
-            siblings = [Sibling(one.clip, one.look, one.seq < attempt.seq) for one in seen]
+            looks = repeat_unrecorded(notes.note_look, ledger, attempt, look)
+            siblings = [Sibling(one.clip, one.look, one.seq < attempt.seq) for one in looks]
         nsfw = repeat_unrecorded(notes.nsfw, ledger, attempt.id)
         looked.checks = judge(
             inspection, attempt.request, served=attempt.served_model, nsfw=nsfw, siblings=siblings

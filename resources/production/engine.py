@@ -175,9 +175,9 @@ class Engine:
         return result
 
     @staticmethod
-    async def _part(name: str, what: str, work: Awaitable[object]) -> None:
+    async def _part(name: str, part: str, work: Awaitable[object]) -> None:
         """Do one part of a step. An unforeseen error in it is logged, and the other parts still run."""
-        with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {what}"):
+        with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {part}"):
             await work
 
     async def _poll_late(self, name: str, result: StepResult, until: float) -> None:
@@ -201,8 +201,8 @@ class Engine:
             await self.poll_due(name, result=result, until=until)
 
     async def _sweep(self, name: str, result: StepResult) -> None:
-        found = await sweep(self.ledger, self.accounts[name].provider)
-        result.orphans.extend(found)
+        orphans = await sweep(self.ledger, self.accounts[name].provider)
+        result.orphans.extend(orphans)
 
     async def _submit_and_poll(self, name: str, result: StepResult, until: float) -> None:
         """Send the queue and poll meanwhile: a queue of slow POSTs takes the whole step, and ended jobs free slots for it."""

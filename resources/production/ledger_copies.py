@@ -113,10 +113,10 @@ def store_copy(ledger: Ledger, store: ObjectStore, url: str, *, scratch: Path) -
         file.unlink()
         after = _rows_of(ledger)
         arrived = folder / f"arrived.{kind}"
-        found = store.get_file(key, arrived)
-        if found is None or found.sha256 != sha256:
+        fetched = store.get_file(key, arrived)
+        if fetched is None or fetched.sha256 != sha256:
             raise CopyNotVerifiedError(
-                f"{store.uri(key)} is not the copy that was stored: it has {found.size if found else 0:,} bytes of {size:,}, or others"
+                f"{store.uri(key)} is not the copy that was stored: it has {fetched.size if fetched else 0:,} bytes of {size:,}, or others"
             )
         with _restored(url, arrived, folder, f"dailies_check_{ledger.id[:12]}") as restored:
             rows = _compared(ledger, restored, before, after, seq, store.uri(key))
@@ -137,14 +137,14 @@ def store_copy(ledger: Ledger, store: ObjectStore, url: str, *, scratch: Path) -
 
 def copies(store: ObjectStore) -> list[LedgerCopy]:
     """The copies in the bucket, oldest first, by one listing."""
-    found: dict[str, dict[str, tuple[str, float, int]]] = {}
+    by_name: dict[str, dict[str, tuple[str, float, int]]] = {}
     for item in store.list_objects(BACKUPS):
         if (parts := copy_of(item.key)) is not None:
             name, at, kind = parts
-            found.setdefault(name, {})[kind] = (item.key, at, item.size)
+            by_name.setdefault(name, {})[kind] = (item.key, at, item.size)
     listed = [
         LedgerCopy(name, key, at, size, _RECORD in kinds)
-        for name, kinds in found.items()
+        for name, kinds in by_name.items()
         for kind, (key, at, size) in kinds.items()
         if kind != _RECORD
     ]
@@ -190,8 +190,8 @@ def fetch_copy(store: ObjectStore, copy: LedgerCopy, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(target.parent) as folder:
         arrived = folder / "arrived"
-        found = store.get_file(copy.key, arrived)
-        if found is None or found.sha256 != record.sha256:
+        fetched = store.get_file(copy.key, arrived)
+        if fetched is None or fetched.sha256 != record.sha256:
             raise CopyNotVerifiedError(
                 f"{store.uri(copy.key)} is not the copy that was verified: it was changed or cut"
             )

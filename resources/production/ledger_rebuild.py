@@ -98,26 +98,28 @@ async def rebuild_ledger(
     """
     mark = read_mark(store)
     _check_ownership(ledger, store, mark, take_over=take_over)
-    done = Rebuilt()
+    rebuilt = Rebuilt()
     with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0), _alone(ledger):
         keys.distrust_earlier_posts(ledger)
         tell("reading the manifests in the bucket")
-        stored = await _take_in_manifests(ledger, store, done)
-        done.verdicts, problems = await asyncio.to_thread(take_in_verdicts, ledger, store)
-        done.problems += problems
+        stored = await _take_in_manifests(ledger, store, rebuilt)
+        rebuilt.verdicts, problems = await asyncio.to_thread(take_in_verdicts, ledger, store)
+        rebuilt.problems += problems
         await asyncio.to_thread(rebuild.pass_circles_on, ledger)
         if mark is not None:
-            await _take_back(ledger, store, [o for o in mark.on_their_way if o.attempt not in stored], done)
-        done.withdrawn = [a.subject_key for a in rebuild.withdraw_queued(ledger)]
-        done.unordered = rebuild.withdraw_orders(ledger)
+            await _take_back(
+                ledger, store, [o for o in mark.on_their_way if o.attempt not in stored], rebuilt
+            )
+        rebuilt.withdrawn = [a.subject_key for a in rebuild.withdraw_queued(ledger)]
+        rebuilt.unordered = rebuild.withdraw_orders(ledger)
         for name, provider in sorted(providers.items()):
             tell(f"reading the listing and the bill of {name}")
-            done.orphans[name], aside = await _book_jobs(ledger, provider)
+            rebuilt.orphans[name], aside = await _book_jobs(ledger, provider)
             if aside:
-                done.problems.append(f"{name}: of its listings and bills, {in_words(aside)}")
-        if done.may_buy:
+                rebuilt.problems.append(f"{name}: of its listings and bills, {in_words(aside)}")
+        if rebuilt.may_buy:
             _show_itself(ledger, store, mark)
-    return done
+    return rebuilt
 
 
 @contextlib.contextmanager
@@ -126,7 +128,7 @@ def _alone(ledger: Ledger) -> Iterator[None]:
 
     A stop that somebody else made stays. A stop that a killed rebuild left ends with this one.
     """
-    made = stops.stop(ledger, reason=f"{stops.REBUILDING} on {socket.gethostname()}")
+    stop = stops.stop(ledger, reason=f"{stops.REBUILDING} on {socket.gethostname()}")
     try:
         if buyers := heartbeats.buyers(ledger):
             named = "; ".join(buyers[:NAMED]) + ("; and others" if len(buyers) > NAMED else "")
@@ -136,8 +138,8 @@ def _alone(ledger: Ledger) -> Iterator[None]:
             )
         yield
     finally:
-        if made.is_of_rebuild:
-            stops.reopen(ledger, made)
+        if stop.is_of_rebuild:
+            stops.reopen(ledger, stop)
 
 
 def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, take_over: bool) -> None:
@@ -171,15 +173,15 @@ def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:
 # The bucket
 
 
-async def _take_in_manifests(ledger: Ledger, store: ObjectStore, done: Rebuilt) -> set[str]:
+async def _take_in_manifests(ledger: Ledger, store: ObjectStore, rebuilt: Rebuilt) -> set[str]:
     """Record every take that has a manifest; returns the ids of the attempts."""
     places = await asyncio.to_thread(_manifests, store)
-    done.manifests = len(places)
+    rebuilt.manifests = len(places)
     known = {a.id for a in ledger.attempts(list(places)).values() if a.state in FETCHED}
     missing = [(attempt, key) for attempt, key in places.items() if attempt not in known]
-    takes = await _each(missing, lambda place: _read_take(store, place[1], done))
+    takes = await _each(missing, lambda place: _read_take(store, place[1], rebuilt))
     for take in sorted((take for take in takes if take is not None), key=lambda t: t.submitted_at):
-        _count(done, take.request.clip, rebuild.take_in(ledger, take))
+        _count(rebuilt, take.request.clip, rebuild.take_in(ledger, take))
     return set(places)
 
 
@@ -188,23 +190,23 @@ def _manifests(store: ObjectStore) -> dict[str, str]:
     places: dict[str, str] = {}
     for folder in (QUARANTINE, VIDEOS):
         for key in store.list_keys(folder):
-            found = manifest_of(VIDEOS + key.removeprefix(folder))
-            if found is not None:
-                places[found[1]] = key
+            take = manifest_of(VIDEOS + key.removeprefix(folder))
+            if take is not None:
+                places[take[1]] = key
     return places
 
 
-def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> ManifestTake | None:
+def _read_take(store: ObjectStore, key: str, rebuilt: Rebuilt) -> ManifestTake | None:
     data = store.get_bytes(key)
     if data is None:
         return None
     try:
         manifest = Manifest.from_json_bytes(data, where=store.uri(key))
     except ManifestError as error:
-        done.problems.append(str(error))
+        rebuilt.problems.append(str(error))
         return None
-    asked = _asked(store, manifest)
-    bought = asked.as_bought(manifest.provider, manifest.endpoint) if asked is not None else None
+    original = _asked(store, manifest)
+    bought = original.as_bought(manifest.provider, manifest.endpoint) if original is not None else None
     # two choices of one endpoint may differ in the account
     request = (bought or _request_of(manifest)).at_account(manifest.account)
     request = request.taken_as(manifest.slot, manifest.seed)
@@ -282,11 +284,11 @@ def _request_of(manifest: Manifest) -> ClipRequest:
 # Open purchases of the mark
 
 
-async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], done: Rebuilt) -> None:
+async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], rebuilt: Rebuilt) -> None:
     prompts = await _each(items, lambda item: _asked(store, item))
     for item, prompt in zip(items, prompts, strict=True):
         if prompt is None:
-            done.problems.append(
+            rebuilt.problems.append(
                 f"{item.clip}: {store.uri(prompt_key(item.clip, item.fingerprint))} is gone, so its video cannot be compared "
                 "with what was asked for"
             )
@@ -294,9 +296,9 @@ async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], 
         request = (bought or _request_of_item(item)).at_account(item.account)
         taken = rebuild.take_back(ledger, item, request.taken_as(item.slot, item.seed))
         if taken is Taken.ADOPTED:
-            done.back += 1
+            rebuilt.back += 1
         else:
-            _count(done, item.clip, taken)
+            _count(rebuilt, item.clip, taken)
 
 
 def _request_of_item(item: OnItsWay) -> ClipRequest:
@@ -312,14 +314,14 @@ def _request_of_item(item: OnItsWay) -> ClipRequest:
     )
 
 
-def _count(done: Rebuilt, clip: str, taken: Taken) -> None:
+def _count(rebuilt: Rebuilt, clip: str, taken: Taken) -> None:
     match taken:
         case Taken.ADOPTED:
-            done.adopted += 1
+            rebuilt.adopted += 1
         case Taken.LED_ON:
-            done.led_on += 1
+            rebuilt.led_on += 1
         case Taken.BLOCKED:
-            done.blocked.append(clip)
+            rebuilt.blocked.append(clip)
         case Taken.KNOWN:
             pass
 
@@ -332,7 +334,7 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
     now = datetime.fromtimestamp(ledger.clock(), UTC)
     offers, ordered = provider.capabilities, orphans.models_of(ledger, provider.name)
     days = LISTED_DAYS if offers.output_seconds is None else max(offers.output_seconds / 86_400, 1.0)
-    found: list[str] = []
+    booked: list[str] = []
     aside: list[SetAside] = []
     before = now + timedelta(hours=1)
     while before > now - timedelta(days=days):
@@ -342,14 +344,14 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
             listed = await retry_free_call(
                 functools.partial(provider.list_jobs, after=after, before=before, endpoints=ordered)
             )
-            found += orphans.book(ledger, provider.name, listed)
+            booked += orphans.book(ledger, provider.name, listed)
             aside += set_aside(listed)
         if offers.bills_jobs:
             billed = await retry_free_call(functools.partial(provider.charges, after=after, before=before))
             aside += set_aside(billed)
-            found += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
+            booked += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
         before = after
-    return found, aside
+    return booked, aside
 
 
 async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
@@ -363,33 +365,33 @@ async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
     return list(await asyncio.gather(*(one(item) for item in items)))
 
 
-def report(done: Rebuilt) -> list[str]:
+def report(rebuilt: Rebuilt) -> list[str]:
     """The result of a rebuild, in lines for a person."""
     lines = [
-        f"takes in the bucket: {done.manifests}, of which the ledger did not know {done.adopted}",
-        f"purchases that were further than the ledger knew: {done.led_on}; on their way again: {done.back}",
+        f"takes in the bucket: {rebuilt.manifests}, of which the ledger did not know {rebuilt.adopted}",
+        f"purchases that were further than the ledger knew: {rebuilt.led_on}; on their way again: {rebuilt.back}",
     ]
-    if done.verdicts:
-        lines.append(f"{done.verdicts} verdicts of people on takes are back")
-    if done.withdrawn:
+    if rebuilt.verdicts:
+        lines.append(f"{rebuilt.verdicts} verdicts of people on takes are back")
+    if rebuilt.withdrawn:
         lines.append(
-            f"{len(done.withdrawn)} queued clips were withdrawn, since they may have been bought meanwhile: "
+            f"{len(rebuilt.withdrawn)} queued clips were withdrawn, since they may have been bought meanwhile: "
             "order them again"
         )
-    if done.unordered:
+    if rebuilt.unordered:
         lines.append(
-            f"{len(done.unordered)} ordered finishes were withdrawn, since they may have been bought meanwhile: "
+            f"{len(rebuilt.unordered)} ordered finishes were withdrawn, since they may have been bought meanwhile: "
             "`dailies finish` orders them again"
         )
-    for account, jobs in done.orphans.items():
+    for account, jobs in rebuilt.orphans.items():
         lines.append(
             f"{account}: {len(jobs)} jobs that nobody here knows of{': ' if jobs else ''}{', '.join(jobs[:5])}"
             + (", ..." if len(jobs) > 5 else "")
         )
-    lines += done.problems
-    if done.blocked:
+    lines += rebuilt.problems
+    if rebuilt.blocked:
         lines.append(
-            f"not finished: {', '.join(done.blocked[:5])} must wait until the completion sensor has ended an earlier purchase. "
+            f"not finished: {', '.join(rebuilt.blocked[:5])} must wait until the completion sensor has ended an earlier purchase. "
             "Nothing may be bought until then: run `dailies ledger rebuild` again in a few minutes"
         )
     else:

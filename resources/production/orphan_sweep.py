@@ -52,40 +52,42 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     await ledger.run(disputes.note_unread, provider.name, orphans.LISTING, set_aside(listed))
     key = await ledger.run(keys.look_up, provider.name)
     models = None if key.dedicated else ordered
-    found = await ledger.run(orphans.book, provider.name, listed, models=models)
+    orphans_found = await ledger.run(orphans.book, provider.name, listed, models=models)
     bill: Rows[Charge] | None = Rows([])
     if offers.bills_jobs:
         bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
     if bill is not None:
         await watch_hours(ledger, provider, bill)
-        seen = {job.job_id for job in listed}
+        listed_ids = {job.job_id for job in listed}
         # the bill still shows a job that was deleted, or that was never listed
-        unlisted = [job for job in charged_jobs(bill) if job.job_id not in seen]
-        found += await ledger.run(orphans.book, provider.name, unlisted, source=orphans.BILL, models=models)
+        unlisted = [job for job in charged_jobs(bill) if job.job_id not in listed_ids]
+        orphans_found += await ledger.run(
+            orphans.book, provider.name, unlisted, source=orphans.BILL, models=models
+        )
     await ledger.run(orphans.finish_sweep, provider.name, claimed, billed=bill is not None)
-    if found:
-        logger.warning("%s", in_words(provider.name, found, dedicated=key.dedicated))
-    return found
+    if orphans_found:
+        logger.warning("%s", in_words(provider.name, orphans_found, dedicated=key.dedicated))
+    return orphans_found
 
 
 def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
     """A sentence for a person about jobs that the ledger does not know."""
     sample = ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
-    what = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    jobs_named = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
     if dedicated:
         return (
-            f"{account} lists {what} that this ledger has not ordered ({sample}), although its key is set as dedicated: "
+            f"{account} lists {jobs_named} that this ledger has not ordered ({sample}), although its key is set as dedicated: "
             "look at them at the provider, and change the key if they are not yours"
         )
-    return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
+    return f"{account} lists {jobs_named} that this ledger has not ordered ({sample}); others seem to use its key"
 
 
-async def _read_in_time(reading: Awaitable[T], what: str, account: str) -> T | None:
+async def _read_in_time(reading: Awaitable[T], name: str, account: str) -> T | None:
     """The result of a reading; None if it fails or takes too long."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             with in_our_words("reading it"):
                 return await reading
     except (DailiesError, TimeoutError) as error:
-        logger.warning("%s: its %s could not be swept for orphans: %s", account, what, error)
+        logger.warning("%s: its %s could not be swept for orphans: %s", account, name, error)
         return None

@@ -109,15 +109,15 @@ class Fetcher:
         """The video that is already in the bucket, inspected again. It is whole, because S3 stores no partial objects."""
         key = video_key(attempt.clip, attempt.id)
         for place in (key, quarantined(key)):
-            found = await asyncio.to_thread(self._store.get_file, place, path)
-            if found is None or found.sha256 is None:
+            fetched = await asyncio.to_thread(self._store.get_file, place, path)
+            if fetched is None or fetched.sha256 is None:
                 continue
             belongs = await asyncio.to_thread(decide, path)
             if belongs != place:
                 await asyncio.to_thread(
-                    self._store.put_file, belongs, path, sha256=found.sha256, content_type=MP4
+                    self._store.put_file, belongs, path, sha256=fetched.sha256, content_type=MP4
                 )
-            return Transferred(belongs, found.size, found.sha256, streamed=False)
+            return Transferred(belongs, fetched.size, fetched.sha256, streamed=False)
         return None
 
     @staticmethod
@@ -135,17 +135,17 @@ class Fetcher:
                 f"{error}; a fresh address needs the account {attempt.account}, which cannot be used here"
             )
         age = attempt.age(engine.ledger.clock())
-        seen = await account.provider.poll(attempt.job_id or "", age_seconds=age)
-        if isinstance(seen, PollFailed):
-            raise DeliveryError(f"{error}; a fresh address could not be fetched: {seen.cause}")
-        if seen.status is JobStatus.GONE:
+        answer = await account.provider.poll(attempt.job_id or "", age_seconds=age)
+        if isinstance(answer, PollFailed):
+            raise DeliveryError(f"{error}; a fresh address could not be fetched: {answer.cause}")
+        if answer.status is JobStatus.GONE:
             raise NoLongerThereError(
                 f"{error}, and {attempt.account} no longer knows the job {attempt.job_id}"
             )
-        if not seen.outputs:
+        if not answer.outputs:
             raise self._out_of_reach(attempt, f"{error}; {attempt.account} names no output any more")
-        await engine.ledger.run(deliveries.update_outputs, attempt.id, list(seen.outputs))
-        return seen.outputs[0]
+        await engine.ledger.run(deliveries.update_outputs, attempt.id, list(answer.outputs))
+        return answer.outputs[0]
 
     def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:
         """The error for an output that cannot be fetched although the provider knows its job. It is tried again while the provider keeps it."""

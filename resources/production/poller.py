@@ -67,19 +67,19 @@ class Poller:
         Returns:
             The attempts whose jobs have ended.
         """
-        seen = await asyncio.gather(
+        answers = await asyncio.gather(
             *(self._poll(provider, attempt, run_id) for attempt in due), return_exceptions=True
         )
         running = [
             attempt
-            for attempt, end in zip(due, seen, strict=True)
+            for attempt, end in zip(due, answers, strict=True)
             if end is None and attempt.id not in self._failures
         ]
         await self.schedule(running, polled=True)
-        for end in seen:
+        for end in answers:
             if isinstance(end, BaseException):
                 raise end
-        ends = [end for end in seen if isinstance(end, Attempt)]
+        ends = [end for end in answers if isinstance(end, Attempt)]
         for doubtful in (end for end in ends if end.state in AT_PROVIDER):
             with about(**doubtful.named, run_id=run_id):
                 logger.warning("%s: %s", doubtful.subject_key, doubtful.confirming)
@@ -89,13 +89,13 @@ class Poller:
         """Poll late jobs that are due; returns the spare takes that they became."""
         due = await self._ledger.run(late_jobs.claim_late, provider.name)
         # in parallel, because eight timeouts one after the other would outlast a sensor's tick
-        seen = await asyncio.gather(
+        answers = await asyncio.gather(
             *(self._poll_late_one(provider, attempt) for attempt in due), return_exceptions=True
         )
-        for kept in seen:
+        for kept in answers:
             if isinstance(kept, BaseException):
                 raise kept
-        return [kept for kept in seen if isinstance(kept, Attempt)]
+        return [kept for kept in answers if isinstance(kept, Attempt)]
 
     async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
         try:
@@ -108,16 +108,16 @@ class Poller:
     async def _ask_late(self, provider: Provider, attempt: Attempt) -> Attempt | None:
         age = attempt.age(self._ledger.clock())
         async with self._requests:
-            seen = await provider.poll(attempt.job_id or "", age_seconds=age)
-        note_poll(seen)
-        if isinstance(seen, PollFailed) and seen.kind is FailureKind.THROTTLED:
+            answer = await provider.poll(attempt.job_id or "", age_seconds=age)
+        note_poll(answer)
+        if isinstance(answer, PollFailed) and answer.kind is FailureKind.THROTTLED:
             await self._slow_down(
-                provider, THROTTLE_SECONDS if seen.retry_after is None else seen.retry_after
+                provider, THROTTLE_SECONDS if answer.retry_after is None else answer.retry_after
             )
-        if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
+        if isinstance(answer, PollFailed) or answer.status is not JobStatus.SUCCEEDED:
             await self._ledger.run(late_jobs.ask_later, attempt)
             return None
-        return await self._ledger.run(late_jobs.keep_late, attempt, seen, provider.capabilities)
+        return await self._ledger.run(late_jobs.keep_late, attempt, answer, provider.capabilities)
 
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         """Poll one job; returns the attempt if the job has or seems to have ended, None if it runs or the poll failed."""
@@ -141,20 +141,20 @@ class Poller:
     async def _ask(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         age = attempt.age(self._ledger.clock())
         async with self._requests:
-            seen = await provider.poll(attempt.job_id or "", age_seconds=age)
-            if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
-                seen = await self._ask_again_if_young(provider, attempt, seen)
-        note_poll(seen)
-        if isinstance(seen, PollFailed):
-            await self._ask_later(provider, attempt, seen)
+            answer = await provider.poll(attempt.job_id or "", age_seconds=age)
+            if not isinstance(answer, PollFailed) and answer.status is JobStatus.GONE:
+                answer = await self._ask_again_if_young(provider, attempt, answer)
+        note_poll(answer)
+        if isinstance(answer, PollFailed):
+            await self._ask_later(provider, attempt, answer)
             return None
         self._failures.pop(attempt.id, None)
         self.refuse_the_key.discard(provider.name)
-        if not seen.status.final:
+        if not answer.status.final:
             return None
-        if seen.failure is FailureKind.INVALID:
+        if answer.failure is FailureKind.INVALID:
             await self._uploader.forget_uploads(provider.name, attempt.request)
-        return await self._ledger.run(polls.see_end, attempt, seen, provider.capabilities, run_id=run_id)
+        return await self._ledger.run(polls.see_end, attempt, answer, provider.capabilities, run_id=run_id)
 
     async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:
         """Schedule the next poll of a job after a failed poll."""
@@ -224,8 +224,8 @@ class Poller:
             late = await self._ledger.run(polls.over_at_first_poll, name, seconds.keys())
             for endpoint in unread:
                 self._usual[name, endpoint] = _Usual(seconds.get(endpoint), endpoint in late, now)
-        found = {endpoint: self._usual[name, endpoint] for endpoint in endpoints}
-        return {endpoint: one.seconds if polled else one.first_poll for endpoint, one in found.items()}
+        usual = {endpoint: self._usual[name, endpoint] for endpoint in endpoints}
+        return {endpoint: one.seconds if polled else one.first_poll for endpoint, one in usual.items()}
 
 
 @dataclass(frozen=True)

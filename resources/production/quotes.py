@@ -28,27 +28,27 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     Raises:
         resources.errors.ConfigurationError: A provider refuses the key.
     """
-    given = list(requests)
+    listed = list(requests)
     slots = asyncio.Semaphore(AT_ONCE)
     asked: dict[str, asyncio.Task[int | None]] = {}
 
-    async def ask(provider: Provider, wanted: ClipRequest | Choice) -> int | None:
+    async def ask(provider: Provider, way: ClipRequest | Choice) -> int | None:
         async with slots:
             try:
                 with in_our_words("asking for it"):
-                    return await retry_free_call(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
+                    return await retry_free_call(lambda: provider.quote(way.endpoint, way.body)) or None
             except (UnavailableError, UnforeseenError) as error:
-                logger.warning("%s has no known price and was not quoted one: %s", wanted.endpoint, error)
+                logger.warning("%s has no known price and was not quoted one: %s", way.endpoint, error)
                 return None
 
-    for request in given:
+    for request in listed:
         ways: list[ClipRequest | Choice] = [request, *request.fallbacks]
         for wanted in ways:
             provider = providers.get(wanted.account_name)
             if wanted.price_micros is None and provider is not None and _alike(wanted) not in asked:
                 asked[_alike(wanted)] = asyncio.create_task(ask(provider, wanted))
     if not asked:
-        return given
+        return listed
     await asyncio.gather(*asked.values())
     prices = {key: task.result() for key, task in asked.items()}
     return [
@@ -61,14 +61,14 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
                 ),
             }
         )
-        for request in given
+        for request in listed
     ]
 
 
-def _price(wanted: ClipRequest | Choice, prices: Mapping[str, int | None]) -> int | None:
-    return prices.get(_alike(wanted)) if wanted.price_micros is None else wanted.price_micros
+def _price(way: ClipRequest | Choice, prices: Mapping[str, int | None]) -> int | None:
+    return prices.get(_alike(way)) if way.price_micros is None else way.price_micros
 
 
-def _alike(wanted: ClipRequest | Choice) -> str:
-    body = {name: value for name, value in wanted.body.items() if name != "prompt"}
-    return json.dumps([wanted.account_name, wanted.endpoint, body], sort_keys=True)
+def _alike(way: ClipRequest | Choice) -> str:
+    body = {name: value for name, value in way.body.items() if name != "prompt"}
+    return json.dumps([way.account_name, way.endpoint, body], sort_keys=True)

@@ -50,19 +50,19 @@ class Repeater:
             one.submission_id: self._due[one.submission_id] for one in lost if one.submission_id in self._due
         }
         now = self.ledger.clock()
-        found: list[Attempt] = []
+        repeated: list[Attempt] = []
         for one in lost:
             at, pause = self._due.get(one.submission_id, (now, FIRST_PAUSE_SECONDS))
             if now < at:
                 continue
             if await self.mark.refusal() is not None:
-                return found
+                return repeated
             self._due[one.submission_id] = now + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
             with clip_step("POST", one.attempt, run_id=run_id, submission=one.submission_id):
                 after = await self._send(account, one, run_id)
             if after is not None and after.state is AttemptState.SUBMITTED:
-                found.append(after)
-        return found
+                repeated.append(after)
+        return repeated
 
     async def _send(self, account: Account, one: Undecided, run_id: str | None) -> Attempt | None:
         request = one.attempt.request

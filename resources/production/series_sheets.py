@@ -69,10 +69,10 @@ def write_sheet(
     with locks.hold(ledger, f"sheet:{name}"):
         of_day = newest(ledger, series=series, where=attempts.c.counted_on == day)
         bought = list(ledger.attempts(one.id for one in of_day).values())
-        there = [a for a in bought if a.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}]
+        with_video = [a for a in bought if a.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}]
         with ThreadPoolExecutor(READERS) as pool:
-            found = list(pool.map(lambda attempt: _poster(store, attempt, posters), there[:MOST]))
-        shown = [(a, poster) for a, poster in zip(there, found, strict=False) if poster is not None]
+            pictures = list(pool.map(lambda attempt: _poster(store, attempt, posters), with_video[:MOST]))
+        shown = [(a, poster) for a, poster in zip(with_video, pictures, strict=False) if poster is not None]
         if not shown:
             return None
         failed = [a.state is AttemptState.QUARANTINED for a, _ in shown]

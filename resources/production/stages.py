@@ -93,8 +93,8 @@ class ClipStages:
     def _complete(self, clip: str, step: Stage) -> Attempt | None:
         """The newest attempt of a clip that reaches a stage now; None if the clip does not."""
         takes = [take for take in self._takes[clip].values() if not take.failed]
-        there = [take.attempt for take in takes if take.stage >= step and take.attempt is not None]
-        if self._shown.get(clip, Stage.DECIDED) >= step or not there or len(there) < len(takes):
+        reached = [take.attempt for take in takes if take.stage >= step and take.attempt is not None]
+        if self._shown.get(clip, Stage.DECIDED) >= step or not reached or len(reached) < len(takes):
             return None
         self._shown[clip] = step
-        return max(there, key=lambda attempt: attempt.seq)
+        return max(reached, key=lambda attempt: attempt.seq)

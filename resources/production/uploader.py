@@ -49,8 +49,8 @@ def _passes(error: Exception) -> bool | float:
     """Whether an upload may be tried again, or the pause in seconds that the provider asks for."""
     if not isinstance(error, _UploadError) or error.failed.kind in {FailureKind.INVALID, FailureKind.AUTH}:
         return False
-    asked = error.failed.retry_after
-    return True if asked is None else min(max(asked, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    seconds = error.failed.retry_after
+    return True if seconds is None else min(max(seconds, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 class Uploader:
@@ -82,14 +82,14 @@ class Uploader:
             return
         if await self._ledger.run(stops.stop_of, provider.name) is not None:
             return
-        wanted = await self._ledger.run(uploads.needed, provider.name, limit=CLIPS_AHEAD)
+        files = await self._ledger.run(uploads.needed, provider.name, limit=CLIPS_AHEAD)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(reference: FileReference) -> None:
             async with slots:
                 await self._upload_once(provider, reference)
 
-        await asyncio.gather(*(one(r) for r in wanted if self._failure(provider, r) is None))
+        await asyncio.gather(*(one(r) for r in files if self._failure(provider, r) is None))
 
     async def resolve_body(
         self, provider: Provider, body: dict[str, Any]

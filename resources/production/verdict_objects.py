@@ -114,16 +114,16 @@ def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]
         How many were recorded, and sentences about objects that could not be read.
     """
     known, problems = verdicts.known_ids(ledger), []
-    found: list[StoredVerdict] = []
+    stored: list[StoredVerdict] = []
     for key in store.list_keys(VERDICTS):
         if key.rpartition("/")[2].removesuffix(".json") in known:
             continue
         try:
-            found.append(StoredVerdict.model_validate_json(store.get_bytes(key) or b""))
+            stored.append(StoredVerdict.model_validate_json(store.get_bytes(key) or b""))
         except ValidationError as error:
             problems.append(f"{store.uri(key)} is no verdict: {error.errors()[0]['msg']}")
     taken = 0
-    for one in _in_order(found):
+    for one in _in_order(stored):
         try:
             is_known = verdicts.take_in(ledger, one.verdict, clip=one.clip, at=one.at.timestamp())
         except DailiesError as error:
@@ -138,5 +138,5 @@ def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]
     return taken, problems
 
 
-def _in_order(found: Iterable[StoredVerdict]) -> list[StoredVerdict]:
-    return sorted(found, key=lambda one: (one.at, one.number))
+def _in_order(stored: Iterable[StoredVerdict]) -> list[StoredVerdict]:
+    return sorted(stored, key=lambda one: (one.at, one.number))

@@ -98,8 +98,8 @@ class DeclaredAccounts:
         """The provider of an account, declared or a provider's own; None if there is no such account."""
         if name in provider_names():
             return name
-        found = self.found.get(name)
-        return None if found is None else found.provider
+        account = self.found.get(name)
+        return None if account is None else account.provider
 
     def check(self, name: str | None, provider: str) -> None:
         """Refuse an account that does not exist or is another provider's.
@@ -132,7 +132,7 @@ def load_accounts(data_dir: Path) -> DeclaredAccounts:
 @functools.lru_cache(maxsize=4)
 def _load(data_dir: Path, files: tuple[tuple[Path, int, int], ...]) -> DeclaredAccounts:
     """Parse the files, cached until they change, since a step reads settings about thirty times."""
-    found: dict[str, AccountDeclaration] = {}
+    accounts: dict[str, AccountDeclaration] = {}
     problems: list[Problem] = []
     for file, *_ in files:
         try:
@@ -141,8 +141,8 @@ def _load(data_dir: Path, files: tuple[tuple[Path, int, int], ...]) -> DeclaredA
         except ProblemsError as error:
             problems += error.problems
             continue
-        same_key = next((one for one in found.values() if one.key == account.key), None)
-        if account.name in found:
+        same_key = next((one for one in accounts.values() if one.key == account.key), None)
+        if account.name in accounts:
             problems.append(
                 document.problem(("name",), found=show(account.name), message="is declared twice")
             )
@@ -150,5 +150,5 @@ def _load(data_dir: Path, files: tuple[tuple[Path, int, int], ...]) -> DeclaredA
             message = f"is the key of {same_key.name}, too: each account has a key of its own"
             problems.append(document.problem(("key",), found=show(account.key), message=message))
         else:
-            found[account.name] = account
-    return DeclaredAccounts(found, tuple(problems))
+            accounts[account.name] = account
+    return DeclaredAccounts(accounts, tuple(problems))

@@ -63,8 +63,8 @@ class AccountVariables(BaseModel):
             pydantic.ValidationError: A value is invalid.
         """
         names = variables_of(spec)
-        given = {field: variables[name] for field, name in names.items() if name in variables}
-        return cls.model_validate({"url": spec.url, **given})
+        values = {field: variables[name] for field, name in names.items() if name in variables}
+        return cls.model_validate({"url": spec.url, **values})
 
     @property
     def caps(self) -> Caps:
@@ -91,16 +91,16 @@ def known_variables() -> frozenset[str]:
 
 def sandbox_variables(url: str, key: str) -> dict[str, str]:
     """The variables that replace every provider by a sandbox. The key is dedicated, since this home has made it."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for spec in registered().values():
-        found |= {
+        variables |= {
             spec.variable("url"): url + spec.sandbox_path,
             spec.key_variable: key,
             spec.variable("dedicated"): "true",
         }
         if spec.admin_key:
-            found[spec.variable("admin_key")] = sandbox_admin_key(key)
-    return found
+            variables[spec.variable("admin_key")] = sandbox_admin_key(key)
+    return variables
 
 
 def sandbox_admin_key(key: str) -> str:

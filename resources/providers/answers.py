@@ -216,10 +216,10 @@ def wait_seconds(headers: Mapping[str, str]) -> float | None:
 
     A date is compared with the answer's own `Date`, not with our clock.
     """
-    asked = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", asked):
-        return min(float(asked), _LONGEST_WAIT)
-    until = http_date(asked)
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value):
+        return min(float(value), _LONGEST_WAIT)
+    until = http_date(value)
     if until is None:
         return None
     now = http_date(headers.get("date", "")) or datetime.now(UTC)
@@ -244,13 +244,13 @@ def media_urls(value: object) -> tuple[str, ...]:
 def thing_ids(value: object) -> tuple[str, ...]:
     """The ids of outputs that are not media, e.g. the character of `[{"id": "char_…", "name": "Joe"}]`."""
     items = value if isinstance(value, list) else [value]
-    return tuple(found for item in items if isinstance(item, dict) and (found := job_id(item.get("id"))))
+    return tuple(job for item in items if isinstance(item, dict) and (job := job_id(item.get("id"))))
 
 
 def _media_url(value: object, depth: int = 0) -> str | None:
     if isinstance(value, dict) and depth < 3:
-        found = (_media_url(value.get(name), depth + 1) for name in ("url", "video_url", "video"))
-        return next((url for url in found if url), None)
+        urls = (_media_url(value.get(name), depth + 1) for name in ("url", "video_url", "video"))
+        return next((url for url in urls if url), None)
     if not isinstance(value, str) or len(value) > _LONGEST_URL or not value.isprintable() or " " in value:
         return None
     try:

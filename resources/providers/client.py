@@ -81,9 +81,9 @@ class ProviderClient:
         raw = answers.storable(answer.document) if answer.document is not None else None
         return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
 
-    def _gone(self, word: str, said: object, document: Any) -> JobState:
+    def _gone(self, word: str, message: object, document: Any) -> JobState:
         """The state of a job that the provider does not know any more."""
-        error = self._http.scrub.message(said) or f"{self.title} does not know this {self.job_word}"
+        error = self._http.scrub.message(message) or f"{self.title} does not know this {self.job_word}"
         raw = answers.storable(document)
         return JobState(JobStatus.GONE, word, error=error, failure=FailureKind.GONE, raw=raw)
 
@@ -100,17 +100,17 @@ class ProviderClient:
             kind = FailureKind.AUTH
         return PollFailed(self._said(answer), answer.retry_after, kind)
 
-    def _not_uploaded(self, answer: Answer | PollFailed, what: str, *, refused: bool) -> UploadFailed:
+    def _not_uploaded(self, answer: Answer | PollFailed, why: str, *, refused: bool) -> UploadFailed:
         """The result of a refused upload.
 
         Args:
             answer: The provider's answer.
-            what: What the provider did not do, e.g. `gives no ticket`.
+            why: What the provider did not do, e.g. `gives no ticket`.
             refused: Whether the provider itself said that it does not accept the file.
         """
         failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
         kind = FailureKind.INVALID if refused else failed.kind
-        return UploadFailed(f"{self.title} {what}: {failed.cause}", kind, failed.retry_after)
+        return UploadFailed(f"{self.title} {why}: {failed.cause}", kind, failed.retry_after)
 
     def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
         """The answer to a question about the account.

@@ -234,14 +234,14 @@ class ProviderHttp:
         date = http_date(headers.get("date", ""))
         if date is None:
             return
-        said, now = date.timestamp(), self._clock()
+        server_time, now = date.timestamp(), self._clock()
         # the header has whole seconds, and servers renew it once a second
-        seen = ClockOffset(said - now, said + DATE_SECONDS - sent_at)
+        offset = ClockOffset(server_time - now, server_time + DATE_SECONDS - sent_at)
         known = self.offset
-        agree = known is not None and known.low <= seen.high and seen.low <= known.high
+        agree = known is not None and known.low <= offset.high and offset.low <= known.high
         # a slow answer measures imprecisely; a change of the clock is believed at once
-        if known is None or not agree or seen.high - seen.low <= known.high - known.low + 1:
-            self.offset = seen
+        if known is None or not agree or offset.high - offset.low <= known.high - known.low + 1:
+            self.offset = offset
 
     async def _read(self, response: httpx.Response, limit: int = BODY_LIMIT) -> Answer:
         async with contextlib.aclosing(response):
@@ -260,9 +260,9 @@ class ProviderHttp:
     def _cause(self, error: Exception) -> str:
         if isinstance(error, httpx.ProxyError):
             return self.scrub.message(str(error), limit=300)  # words of ours
-        said = self.scrub.message(str(error), limit=200)
+        message = self.scrub.message(str(error), limit=200)
         name = type(error).__name__.lstrip("_")
-        return f"{self.host}: {name}{f' ({said})' if said else ''}"
+        return f"{self.host}: {name}{f' ({message})' if message else ''}"
 
 
 async def _body(response: httpx.Response, encoding: str | None, limit: int) -> bytearray:

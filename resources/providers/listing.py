@@ -75,7 +75,7 @@ async def _every_row(
     the size. The end is a page without a new row, or, if the rows are sorted newest first, a page that is entirely older than the window.
     """
     start, end = after.timestamp(), before.timestamp()
-    found: dict[str, Row] = {}
+    by_id: dict[str, Row] = {}
     aside: dict[str, SetAside] = {}
     short, received, sorted_so_far, latest = False, 0, True, math.inf
     for number in range(MAX_PAGES):
@@ -85,7 +85,7 @@ async def _every_row(
                 break
             raise UnavailableError(f"the provider's listing broke off: it refused page {number + 1}")
         rows = [row for row in page.rows if not isinstance(row, SetAside)]
-        fresh = {key(row): row for row in rows if key(row) not in found}
+        fresh = {key(row): row for row in rows if key(row) not in by_id}
         new = {row.digest: row for row in page.rows if isinstance(row, SetAside) and row.digest not in aside}
         if not (fresh or new) and page.more:
             raise UnavailableError(
@@ -93,7 +93,7 @@ async def _every_row(
             )
         if not (fresh or new) and page.rows and not short and page.more is None:
             raise UnavailableError(f"the provider's listing repeats itself on page {number + 1}")
-        found.update(fresh)
+        by_id.update(fresh)
         aside.update(new)
         for row in rows:
             sorted_so_far = sorted_so_far and at(row) <= latest
@@ -113,7 +113,7 @@ async def _every_row(
             f"the provider's listing is longer than {MAX_PAGES} pages of {PAGE_SIZE}; ask for a shorter window"
         )
     return Rows(
-        (row for row in found.values() if start <= at(row) <= end),
+        (row for row in by_id.values() if start <= at(row) <= end),
         (row for row in aside.values() if row.at is None or start <= row.at <= end),
     )
 
@@ -129,12 +129,12 @@ def _iso(moment: datetime) -> str:
 
 def charged_jobs(bill: Iterable[Charge]) -> list[Candidate]:
     """The jobs on a bill, each once, with their costs. A bill may show jobs that a listing no longer shows."""
-    found: dict[str, Candidate] = {}
+    charges: dict[str, Candidate] = {}
     for row in bill:
         if row.kind != "charge":
             continue
-        known = found.get(row.job_id)
-        found[row.job_id] = Candidate(
+        known = charges.get(row.job_id)
+        charges[row.job_id] = Candidate(
             row.job_id,
             row.model,
             datetime.fromtimestamp(row.at, UTC),
@@ -142,4 +142,4 @@ def charged_jobs(bill: Iterable[Charge]) -> list[Candidate]:
             submission_id=row.submission_id,
             charged_micros=row.micros + (known.charged_micros or 0 if known else 0),
         )
-    return list(found.values())
+    return list(charges.values())

@@ -33,10 +33,10 @@ def registered() -> Mapping[str, ProviderSpec]:
     Raises:
         ConfigurationError: A package's provider cannot be loaded, or has the name of another one.
     """
-    found: dict[str, ProviderSpec] = {}
+    specs: dict[str, ProviderSpec] = {}
     for module in OURS:
         spec = import_module(module).PROVIDER
-        found[spec.name] = spec
+        specs[spec.name] = spec
     for entry in entry_points(group=GROUP):
         try:
             spec = entry.load()
@@ -46,10 +46,10 @@ def registered() -> Mapping[str, ProviderSpec]:
             ) from error
         if not isinstance(spec, ProviderSpec):
             raise ConfigurationError(f"the provider {entry.name} ({entry.value}) is not a ProviderSpec")
-        if spec.name in found:
+        if spec.name in specs:
             raise ConfigurationError(f"two providers are called {spec.name!r}; {entry.value} is one of them")
-        found[spec.name] = spec
-    return found
+        specs[spec.name] = spec
+    return specs
 
 
 def provider_names() -> tuple[str, ...]:
@@ -63,16 +63,16 @@ def spec_of(name: str) -> ProviderSpec:
     Raises:
         ConfigurationError: There is none.
     """
-    found = registered().get(name)
-    if found is None:
+    spec = registered().get(name)
+    if spec is None:
         raise ConfigurationError(f"there is no provider {name!r}; allowed: {', '.join(provider_names())}")
-    return found
+    return spec
 
 
 def title_of(name: str) -> str:
     """A provider's name for people; the name itself if its package is not installed any more."""
-    found = registered().get(name)
-    return name if found is None else found.title
+    spec = registered().get(name)
+    return name if spec is None else spec.title
 
 
 def _known(value: str) -> str:

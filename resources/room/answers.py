@@ -144,11 +144,11 @@ class Room:
         """The clips of the filter, newest first; `hidden` is the named clip if the filter leaves it out."""
         ledger, rules = self._house.ledger, self._house.rules()
         entry = newest_entry(ledger)
-        wanted = self._filter(person, query)
-        if wanted.show is Show.UNMADE:
-            documents = self._unmade(wanted)
+        clip_filter = self._filter(person, query)
+        if clip_filter.show is Show.UNMADE:
+            documents = self._unmade(clip_filter)
         else:
-            documents = self._documents(select_clips(ledger, wanted))
+            documents = self._documents(select_clips(ledger, clip_filter))
         named = query.get("clip", "")[:128]
         return {
             "entry": entry,
@@ -175,8 +175,8 @@ class Room:
 
     def archive(self, person: Person, query: Mapping[str, str]) -> tuple[str, Iterator[bytes]]:
         """The filter's circled takes as a ZIP archive: its file's name, and its pieces."""
-        found = FilteredSelects.of(self._house.ledger, self._filter(person, query))
-        return f"{found.name}.zip", found.pieces(self._house.store, self._house.scratch)
+        selects = FilteredSelects.of(self._house.ledger, self._filter(person, query))
+        return f"{selects.name}.zip", selects.pieces(self._house.store, self._house.scratch)
 
     def worth(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
         """The yield by series; for a chosen series also by model, if it has several."""
@@ -188,27 +188,27 @@ class Room:
         titles = self._titles()
         return {"lines": [worth_document(line, titles) for line in lines]}
 
-    def judge(self, person: Person, asked: AskedVerdict) -> dict[str, Any]:
+    def judge(self, person: Person, asked_verdict: AskedVerdict) -> dict[str, Any]:
         """Record a verdict."""
-        if asked.by not in {None, person.name}:
+        if asked_verdict.by not in {None, person.name}:
             raise AnotherPersonError(
-                f"{asked.by} gave this verdict, and {person.name} uses this browser now. It waits here until {asked.by} comes back."
+                f"{asked_verdict.by} gave this verdict, and {person.name} uses this browser now. It waits here until {asked_verdict.by} comes back."
             )
         self._require(person, Right.JUDGE)
         ledger = self._house.ledger
-        if asked.word not in set(Word):
-            raise NotAllowedError(f"there is no verdict {asked.word[:40]!r}")
+        if asked_verdict.word not in set(Word):
+            raise NotAllowedError(f"there is no verdict {asked_verdict.word[:40]!r}")
         verdict = Verdict(
-            id=asked.id,
-            take=asked.take,
-            word=Word(asked.word),
+            id=asked_verdict.id,
+            take=asked_verdict.take,
+            word=Word(asked_verdict.word),
             who=person.name,
             way=VerdictWay.ROOM,
-            reasons=self._house.rules().check_reasons(asked.reasons),
-            note=fit(asked.note),
-            second=asked.second,
+            reasons=self._house.rules().check_reasons(asked_verdict.reasons),
+            note=fit(asked_verdict.note),
+            second=asked_verdict.second,
         )
-        attempt = ledger.attempts([asked.take]).get(asked.take)
+        attempt = ledger.attempts([asked_verdict.take]).get(asked_verdict.take)
         if attempt is None:
             raise NotAllowedError(
                 "this take is not in the room's ledger, which may be another one since the page was opened. Nothing was changed; reload "
@@ -217,7 +217,7 @@ class Room:
         ordered = None
         # the verdict of a person who may not buy still counts: the finish waits for somebody who may
         shop = self._house.shop if person.right.includes(Right.BUY) else None
-        buys = asked.finish_micros is not None and verdict.word is Word.CIRCLED
+        buys = asked_verdict.finish_micros is not None and verdict.word is Word.CIRCLED
         if buys and shop is not None:
             judged, ordered = circle_and_finish(
                 ledger,
@@ -225,15 +225,17 @@ class Room:
                 attempt,
                 verdict,
                 scratch=self._house.scratch,
-                at_most_micros=asked.finish_micros or 0,
-                seen=asked.seen,
+                at_most_micros=asked_verdict.finish_micros or 0,
+                seen=asked_verdict.seen,
                 limits=shop.limits(),
             )
         elif verdict.word is Word.CIRCLED:
             house = self._house
-            judged = circle(ledger, house.store, attempt, verdict, scratch=house.scratch, seen=asked.seen)
+            judged = circle(
+                ledger, house.store, attempt, verdict, scratch=house.scratch, seen=asked_verdict.seen
+            )
         else:
-            judged = judge(ledger, verdict, seen=asked.seen)
+            judged = judge(ledger, verdict, seen=asked_verdict.seen)
         self._keeper.wake()
         (document,) = self._documents([judged.recorded.clip])
         return {"clip": document, **judged_document(judged), "ordered": ordered_document(ordered)}
@@ -246,40 +248,40 @@ class Room:
             raise NotAllowedError("there is no such draft")
         return shop.offer_finish(draft)
 
-    def finish(self, person: Person, asked: AskedFinish) -> dict[str, Any]:
+    def finish(self, person: Person, finish: AskedFinish) -> dict[str, Any]:
         """Order the finish of a draft that is circled already."""
         limits = self._shop(person).limits()
-        done = order_finish(
+        ordered = order_finish(
             self._house.ledger,
-            asked.clip,
-            at_most_micros=asked.at_most_micros,
+            finish.clip,
+            at_most_micros=finish.at_most_micros,
             who=person.name,
             limits=limits,
         )
-        return ordered_document(done) or {}
+        return ordered_document(ordered) or {}
 
     def offer(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
         """The price of a retake."""
         return self._shop(person).offer(query.get("clip", "")[:128])
 
-    def retake(self, person: Person, asked: AskedRetake) -> dict[str, Any]:
+    def retake(self, person: Person, retake: AskedRetake) -> dict[str, Any]:
         """Buy one more take."""
-        approval = Approval(asked.clip, asked.order_fingerprint, asked.at_most_micros)
-        decision = self._shop(person).buy(approval, request=asked.id)
-        logger.info("%s asked for a retake of %s: %s", person.name, asked.clip, decision)
+        approval = Approval(retake.clip, retake.order_fingerprint, retake.at_most_micros)
+        decision = self._shop(person).buy(approval, request=retake.id)
+        logger.info("%s asked for a retake of %s: %s", person.name, retake.clip, decision)
         return {"decision": decision}
 
     def words(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
         """The words of a clip, for a person who edits them."""
         return self._words(person).look(query.get("clip", "")[:128])
 
-    def preview(self, person: Person, asked: AskedWords) -> dict[str, Any]:
+    def preview(self, person: Person, edit: AskedWords) -> dict[str, Any]:
         """The request with other words. Keeps and buys nothing."""
-        return self._words(person).preview(asked)
+        return self._words(person).preview(edit)
 
-    def keep_words(self, person: Person, asked: AskedWords) -> dict[str, Any]:
+    def keep_words(self, person: Person, edit: AskedWords) -> dict[str, Any]:
         """Keep other words for a clip."""
-        return self._words(person).keep(person, asked)
+        return self._words(person).keep(person, edit)
 
     def person_of(self, headers: Headers) -> Person:
         """The person of a request.
@@ -325,25 +327,25 @@ class Room:
             judged_by=person.name if query.get("mine") else None,
         )
 
-    def _unmade(self, wanted: ClipFilter) -> list[dict[str, Any]]:
+    def _unmade(self, clip_filter: ClipFilter) -> list[dict[str, Any]]:
         if self._house.declared is None:
             return []
         ledger, titles = self._house.ledger, self._titles()
-        found = unmade_clips(ledger, self._house.declared(), wanted, now=ledger.clock())
-        return [clip_document(takes, titles, series=clip.series) for clip, takes in found]
+        unmade = unmade_clips(ledger, self._house.declared(), clip_filter, now=ledger.clock())
+        return [clip_document(takes, titles, series=clip.series) for clip, takes in unmade]
 
     def _titles(self) -> Mapping[str, str]:
         with self._house.ledger.read() as connection:
             return titles_by_every_name(connection, self._house.titles())
 
     def _documents(self, clips: list[str]) -> list[dict[str, Any]]:
-        found = takes_of(self._house.ledger, clips)
+        by_clip = takes_of(self._house.ledger, clips)
         titles = self._titles()
-        reviews = {one.clip: one for one in waiting(self._house.ledger)} if found else {}
+        reviews = {one.clip: one for one in waiting(self._house.ledger)} if by_clip else {}
         with self._house.ledger.read() as connection:
-            waits = {one.clip: one for one in waiting_finishes.waiting(connection)} if found else {}
+            waits = {one.clip: one for one in waiting_finishes.waiting(connection)} if by_clip else {}
         return [
-            clip_document(found[clip], titles, reviews.get(clip), waits.get(clip))
+            clip_document(by_clip[clip], titles, reviews.get(clip), waits.get(clip))
             for clip in clips
-            if clip in found
+            if clip in by_clip
         ]

@@ -26,7 +26,7 @@ _HIDDEN = frozenset({"prompt"})
 
 
 def clip_document(
-    found: ClipTakes,
+    takes: ClipTakes,
     titles: Mapping[str, str],
     review: WaitingClip | None = None,
     unfinished: WaitingFinish | None = None,
@@ -41,23 +41,23 @@ def clip_document(
         unfinished: Its circled draft, if that lacks a finish.
         series: Its series, if no take names it.
     """
-    first = found.takes[0].attempt if found.takes else None
-    series = found.series or series or ""
+    first = takes.takes[0].attempt if takes.takes else None
+    series = takes.series or series or ""
     return {
-        "clip": found.clip,
-        "name": found.clip.removeprefix(f"{series}-"),
+        "clip": takes.clip,
+        "name": takes.clip.removeprefix(f"{series}-"),
         "series": series,
         "title": titles.get(series, series),
-        "day": found.takes[-1].attempt.counted_on if found.takes else "",
+        "day": takes.takes[-1].attempt.counted_on if takes.takes else "",
         "bought_at": first.created_at if first else None,
-        "cost": show_usd(found.spent),
+        "cost": show_usd(takes.spent),
         "takes": [
-            _take(take, found.takes[place - 1] if place else None) for place, take in enumerate(found.takes)
+            _take(take, takes.takes[place - 1] if place else None) for place, take in enumerate(takes.takes)
         ],
-        "on_its_way": [_on_its_way(attempt) for attempt in found.open],
-        "seen": found.seen,
+        "on_its_way": [_on_its_way(attempt) for attempt in takes.open],
+        "seen": takes.seen,
         "finish": waiting_document(unfinished),
-        "review": None if review is None else _review(found, review),
+        "review": None if review is None else _review(takes, review),
     }
 
 
@@ -74,17 +74,17 @@ _HOW_FAR = {
 
 def _on_its_way(attempt: Attempt) -> dict[str, Any]:
     """An open purchase, in a producer's words."""
-    what = "The finish" if attempt.finishes else "A draft" if attempt.is_draft else "A take"
+    noun = "The finish" if attempt.finishes else "A draft" if attempt.is_draft else "A take"
     return {
-        "text": f"{what} {_HOW_FAR.get(attempt.state, 'is on its way')}",
+        "text": f"{noun} {_HOW_FAR.get(attempt.state, 'is on its way')}",
         "finishes": attempt.finishes,
         "price": show_usd(attempt.cost_micros),
     }
 
 
-def _review(found: ClipTakes, review: WaitingClip) -> dict[str, Any]:
+def _review(takes: ClipTakes, review: WaitingClip) -> dict[str, Any]:
     """How long the clip waits for a person, and what happens then."""
-    policies = [take.attempt.request.review for take in found.takes if take.attempt.id == review.take]
+    policies = [take.attempt.request.review for take in takes.takes if take.attempt.id == review.take]
     return {
         "decide_at": review.decide_at,
         "held_at": review.held_at,
@@ -177,8 +177,8 @@ def prompt_changes(before: str | None, now: str) -> list[list[str]]:
     if max(len(old), len(new)) > _MOST_WORDS:
         return [["same", after]]
     parts: list[list[str]] = []
-    for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if what == "equal":
+    for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
             parts.append(["same", "".join(new[c:d])])
             continue
         parts += [
@@ -213,7 +213,7 @@ def _shape(facts: Mapping[str, Any]) -> float:
 
 
 def _checks(attempt: Attempt, delivery: Mapping[str, Any]) -> list[dict[str, str]]:
-    said: Mapping[str, Any] = {
+    texts: Mapping[str, Any] = {
         "failed": attempt.reason,
         "warned": "; ".join(map(str, _texts(delivery.get("warnings")))),
     }
@@ -221,7 +221,7 @@ def _checks(attempt: Attempt, delivery: Mapping[str, Any]) -> list[dict[str, str
         {
             "name": shown(str(name), longest=60),
             "outcome": str(outcome),
-            "detail": shown(said.get(str(outcome)), longest=300),
+            "detail": shown(texts.get(str(outcome)), longest=300),
         }
         for name, outcome in (delivery.get("checks") or {}).items()
         if outcome != "skipped"

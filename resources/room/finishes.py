@@ -19,13 +19,13 @@ class AskedFinish(BaseModel):
     """The price that the person saw."""
 
 
-def ordered_document(done: FinishOrdered | None) -> dict[str, Any] | None:
+def ordered_document(ordered: FinishOrdered | None) -> dict[str, Any] | None:
     """The result of an order, for the page; None if no finish was missing."""
-    if done is None:
+    if ordered is None:
         return None
     return {
-        "finish": None if done.finish is None else done.finish.id,
-        "waits": None if done.why is None else shown(done.why, longest=600),
+        "finish": None if ordered.finish is None else ordered.finish.id,
+        "waits": None if ordered.why is None else shown(ordered.why, longest=600),
     }
 
 

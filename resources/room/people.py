@@ -43,7 +43,7 @@ class Doorkeeper:
         """
         if self._header is None:
             return Person(getpass.getuser(), Right.BUY)
-        given = headers.getlist(self._header)
+        names = headers.getlist(self._header)
         # a proxy that only adds its header keeps one that the browser sent
-        person = name(given[0].strip(), longest=LONGEST_WHO) if len(given) == 1 else ""
+        person = name(names[0].strip(), longest=LONGEST_WHO) if len(names) == 1 else ""
         return Person(person, self._rules().right_of(person)) if person else None

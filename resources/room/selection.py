@@ -46,7 +46,7 @@ class ClipFilter:
     """Only clips with a verdict of this person."""
 
 
-def select_clips(ledger: Ledger, wanted: ClipFilter, *, most: int = MOST) -> list[str]:
+def select_clips(ledger: Ledger, clip_filter: ClipFilter, *, most: int = MOST) -> list[str]:
     """The keys of clips with a video, ordered by their newest take, newest first."""
     word = take_verdicts.c.word
     circled = sa.func.sum(sa.case((word == "circled", 1), else_=0))
@@ -59,16 +59,16 @@ def select_clips(ledger: Ledger, wanted: ClipFilter, *, most: int = MOST) -> lis
         .order_by(sa.func.max(attempts.c.seq).desc())
         .limit(most)
     )
-    if wanted.series is not None:
-        query = query.where(attempts.c.series == wanted.series)
-    if wanted.text:
-        query = query.where(attempts.c.subject_key.contains(wanted.text.lower(), autoescape=True))
-    if wanted.day is not None:
-        query = query.having(sa.func.max(attempts.c.counted_on) == wanted.day)
-    if wanted.judged_by is not None:
-        mine = sa.select(verdicts.c.clip).where(verdicts.c.who == wanted.judged_by)
+    if clip_filter.series is not None:
+        query = query.where(attempts.c.series == clip_filter.series)
+    if clip_filter.text:
+        query = query.where(attempts.c.subject_key.contains(clip_filter.text.lower(), autoescape=True))
+    if clip_filter.day is not None:
+        query = query.having(sa.func.max(attempts.c.counted_on) == clip_filter.day)
+    if clip_filter.judged_by is not None:
+        mine = sa.select(verdicts.c.clip).where(verdicts.c.who == clip_filter.judged_by)
         query = query.where(attempts.c.subject_key.in_(mine))
-    match wanted.show:
+    match clip_filter.show:
         case Show.WAITING:
             query = query.having(sa.and_(circled == 0, unjudged > 0))
         case Show.ENDS:

@@ -30,15 +30,17 @@ class FilteredSelects:
     """The archive's name, without its extension."""
 
     @classmethod
-    def of(cls, ledger: Ledger, wanted: ClipFilter) -> "FilteredSelects":
+    def of(cls, ledger: Ledger, clip_filter: ClipFilter) -> "FilteredSelects":
         """The circled takes of a filter's clips, independent of the verdicts that the filter shows."""
-        clips = select_clips(ledger, replace(wanted, show=Show.CIRCLED), most=MOST_FETCHED)
-        found = {clip: wanted_takes(takes, every=False) for clip, takes in takes_of(ledger, clips).items()}
-        takes = [take for one in found.values() for take in one.takes]
-        left_out = {clip: one.left_out for clip, one in found.items() if one.left_out}
-        series = re.sub(r"[^a-z0-9-]", "", wanted.series or "")[:60] or "selects"
+        clips = select_clips(ledger, replace(clip_filter, show=Show.CIRCLED), most=MOST_FETCHED)
+        takes_by_clip = {
+            clip: wanted_takes(takes, every=False) for clip, takes in takes_of(ledger, clips).items()
+        }
+        takes = [take for one in takes_by_clip.values() for take in one.takes]
+        left_out = {clip: one.left_out for clip, one in takes_by_clip.items() if one.left_out}
+        series = re.sub(r"[^a-z0-9-]", "", clip_filter.series or "")[:60] or "selects"
         # it becomes part of a header, and a link from outside may contain anything
-        day = re.sub(r"[^0-9-]", "", wanted.day or "")[:10]
+        day = re.sub(r"[^0-9-]", "", clip_filter.day or "")[:10]
         return cls(sorted(takes, key=_place), left_out, "-".join(filter(None, [series, day])))
 
     def document(self) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _reading(room: Room, work: Callable[[Person, Mapping[str, str]], dict[str, A
 def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], dict[str, Any]]) -> Answer:
     async def answer(request: Request) -> Response:
         try:
-            asked = model.model_validate_json(await request.body())
+            body = model.model_validate_json(await request.body())
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -196,7 +196,7 @@ def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], di
                 "nothing was changed, because the room does not understand what this page sent. If the room was updated meanwhile, reload "
                 f"the page and say it again ({where}: {first['msg']})",
             )
-        return await run_in_threadpool(_answered, lambda: work(room.person_of(request.headers), asked))
+        return await run_in_threadpool(_answered, lambda: work(room.person_of(request.headers), body))
 
     return answer
 

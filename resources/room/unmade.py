@@ -14,28 +14,28 @@ _LOOKED_AT = 3_000
 
 
 def unmade_clips(
-    ledger: Ledger, declarations: Declarations, wanted: ClipFilter, *, now: float
+    ledger: Ledger, declarations: Declarations, clip_filter: ClipFilter, *, now: float
 ) -> list[tuple[Clip, ClipTakes]]:
     """The declared clips without a video, in the order of their files; of dated series only those of today.
 
     Args:
-        wanted: The filter, of which only series and text apply.
+        clip_filter: The filter, of which only series and text apply.
         now: Seconds since the epoch.
     """
     declared = [
         clip
         for series in declarations.series.values()
-        if wanted.series in {None, series.name}
+        if clip_filter.series in {None, series.name}
         for clip in series.clips(_today(series, now))
-        if wanted.text.lower() in clip.key
+        if clip_filter.text.lower() in clip.key
     ][:_LOOKED_AT]
-    found = takes_of(ledger, [clip.key for clip in declared])
-    return list(_without_video(declared, found))[:MOST]
+    by_clip = takes_of(ledger, [clip.key for clip in declared])
+    return list(_without_video(declared, by_clip))[:MOST]
 
 
-def _without_video(declared: list[Clip], found: dict[str, ClipTakes]) -> Iterator[tuple[Clip, ClipTakes]]:
+def _without_video(declared: list[Clip], by_clip: dict[str, ClipTakes]) -> Iterator[tuple[Clip, ClipTakes]]:
     for clip in declared:
-        takes = found.get(clip.key, ClipTakes(clip.key, (), (), 0, 0))
+        takes = by_clip.get(clip.key, ClipTakes(clip.key, (), (), 0, 0))
         if not takes.takes:
             yield clip, takes
 

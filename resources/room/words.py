@@ -45,51 +45,51 @@ class WordsRoom:
         """
         return words_document(self._editor.look(clip))
 
-    def preview(self, asked: AskedWords) -> dict[str, Any]:
+    def preview(self, edit: AskedWords) -> dict[str, Any]:
         """The request with other words, compared with the last one sent, and the price of a take.
 
         Raises:
             DailiesError: The words have mistakes.
         """
-        found = self._editor.preview(asked.clip, asked.words or "")
-        request = found.request
-        last = self._ledger.latest([asked.clip]).get(asked.clip)
+        clip_words = self._editor.preview(edit.clip, edit.words or "")
+        request = clip_words.request
+        last = self._ledger.latest([edit.clip]).get(edit.clip)
         return {
             "prompt": prompt_changes(None if last is None else last.request.prompt, request.prompt),
             "against": "what was asked for last" if last is not None else "",
-            "price": found.price,
+            "price": clip_words.price,
             "endpoint": request.endpoint,
             "length": len(request.prompt),
         }
 
-    def keep(self, person: Person, asked: AskedWords) -> dict[str, Any]:
+    def keep(self, person: Person, edit: AskedWords) -> dict[str, Any]:
         """Keep other words for a clip, or give it its series' words back. Buys nothing.
 
         Raises:
             EditConflictError: Somebody changed them after the person looked.
             DailiesError: The words have mistakes.
         """
-        found = self._editor.keep(asked.clip, asked.words, who=person.name, seen=asked.seen)
-        logger.info("%s changed the words of %s", person.name, asked.clip)
-        return words_document(found)
+        clip_words = self._editor.keep(edit.clip, edit.words, who=person.name, seen=edit.seen)
+        logger.info("%s changed the words of %s", person.name, edit.clip)
+        return words_document(clip_words)
 
 
-def words_document(found: ClipWords) -> dict[str, Any]:
+def words_document(clip_words: ClipWords) -> dict[str, Any]:
     """The words of a clip, for the page: a part for each field, or one for the whole text."""
-    fields = isinstance(found.words, dict)
-    own = found.own if isinstance(found.own, dict) else {"text": found.own}
-    words = found.words if isinstance(found.words, dict) else {"text": found.words}
+    fields = isinstance(clip_words.words, dict)
+    own = clip_words.own if isinstance(clip_words.own, dict) else {"text": clip_words.own}
+    words = clip_words.words if isinstance(clip_words.words, dict) else {"text": clip_words.words}
     return {
-        "clip": found.clip,
+        "clip": clip_words.clip,
         "in_fields": fields,
         "parts": [
             {"name": name, "text": words.get(name, ""), "own": own.get(name, "")}
             for name in (LABELS if fields else ["text"])
         ],
-        "edited": None if found.edit is None else str(found.edit),
+        "edited": None if clip_words.edit is None else str(clip_words.edit),
         "overtaken": [
-            {"name": name, "changes": prompt_changes(then, now)} for name, then, now in found.overtaken
+            {"name": name, "changes": prompt_changes(then, now)} for name, then, now in clip_words.overtaken
         ],
-        "seen": found.seen,
-        "problem": None if found.problem is None else shown(found.problem),
+        "seen": clip_words.seen,
+        "problem": None if clip_words.problem is None else shown(clip_words.problem),
     }

@@ -25,10 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 after a signal, 2 for a wrong setting or a port in use."""
     options = _parser().parse_args(arguments)
     port: int = options.port
-    given = {name: value for name, value in vars(options).items() if name != "port" and value is not None}
+    options_given = {
+        name: value for name, value in vars(options).items() if name != "port" and value is not None
+    }
     signal.signal(signal.SIGTERM, _leave)
     try:
-        settings = SandboxSettings(**given)
+        settings = SandboxSettings(**options_given)
         listener = bind(port)
         app = create_app(settings)
         url = address(listener)

@@ -60,15 +60,18 @@ class Cdn(Front):
         return _send(call, clip, headers)
 
     def _there(self, job: Job, now: float) -> bool:
-        made = job.phase(now) is Phase.DONE and not job.fate.empty and endpoint_of(job).output == "video"
-        return made and self.workshop.keeps(job)
+        finished = job.phase(now) is Phase.DONE and not job.fate.empty and endpoint_of(job).output == "video"
+        return finished and self.workshop.keeps(job)
 
 
 def _send(call: WireCall, clip: Footage, headers: dict[str, str]) -> Response:
-    asked = call.request.headers
+    request_headers = call.request.headers
     start, end, status = 0, clip.size, 200
-    if "range" in asked and asked.get("if-range", clip.etag) in {clip.etag, headers["Last-Modified"]}:
-        span = _span(asked["range"], clip.size)
+    if "range" in request_headers and request_headers.get("if-range", clip.etag) in {
+        clip.etag,
+        headers["Last-Modified"],
+    }:
+        span = _span(request_headers["range"], clip.size)
         if span and span[0] >= span[1]:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{clip.size}"})
         if span:

@@ -89,11 +89,11 @@ class Price(BaseModel):
 
     def rate(self, params: dict[str, Any]) -> Decimal:
         """The rate of a job with these parameters, per second or in all."""
-        found = self.per_second if self.flat is None else self.flat
-        if isinstance(found, dict):
+        rate = self.per_second if self.flat is None else self.flat
+        if isinstance(rate, dict):
             value = params[str(self.by)]
-            return found[str(value).lower() if isinstance(value, bool) else str(value)]
-        return found or Decimal(0)
+            return rate[str(value).lower() if isinstance(value, bool) else str(value)]
+        return rate or Decimal(0)
 
 
 def seconds_of(value: object, chosen: int) -> int:
@@ -211,7 +211,7 @@ class SandboxEndpoint(BaseModel):
         Raises:
             InvalidParameter: A value is not a picture.
         """
-        found = {}
+        pictures = {}
         for name, rule in self.parameters.items():
             value = params.get(name)
             if rule.type != "picture" or not isinstance(value, str):
@@ -229,8 +229,8 @@ class SandboxEndpoint(BaseModel):
             measured = measure(source) if source else None
             if measured is None:
                 raise InvalidParameter(name, problem.format(name=name))
-            found[name] = measured
-        return found
+            pictures[name] = measured
+        return pictures
 
     def look_at(self, params: dict[str, Any], files: dict[str, Measured]) -> dict[str, Any]:
         """Check uploaded files, and take the frame from the first image if the endpoint does so.

@@ -64,12 +64,12 @@ def fronts() -> Mapping[str, FrontSpec]:
     """
     package = import_module(FRONTS)
     modules = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    found = [import_module(f"{FRONTS}.{name}").FRONT for name in modules]
+    loaded = [import_module(f"{FRONTS}.{name}").FRONT for name in modules]
     for entry in entry_points(group=GROUP):
         try:
-            found.append(entry.load())
+            loaded.append(entry.load())
         except Exception as error:
             raise ConfigurationError(
                 f"the sandbox's {entry.name} ({entry.value}) cannot be loaded: {error}"
             ) from error
-    return {front.name: front for front in found}
+    return {front.name: front for front in loaded}

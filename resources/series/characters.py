@@ -173,9 +173,9 @@ def _request(
     declaration: CharacterDeclaration, endpoint: Endpoint, document: Document, files: DataFolder
 ) -> ClipRequest:
     title = declaration.title or declaration.name.replace("-", " ").title()
-    said = {"name": title, "video": declaration.video}
+    parameters = {"name": title, "video": declaration.video}
     try:
-        body = endpoint.resolve("", said, files=files)
+        body = endpoint.resolve("", parameters, files=files)
     except ProblemsError as error:
         fields = {"parameters.name": "title", "parameters.video": "video"}
         raise ProblemsError(

@@ -87,9 +87,11 @@ class SeriesEndpoint:
         Raises:
             ProblemsError: A parameter is wrong, or a character has no id; each problem names its line.
         """
-        said = {**entry.parameters, **self.parameters}
+        parameters = {**entry.parameters, **self.parameters}
         if self.is_draft:
-            said = {n: v for n, v in said.items() if n in self.parameters or self.endpoint.takes(n)}
+            parameters = {
+                n: v for n, v in parameters.items() if n in self.parameters or self.endpoint.takes(n)
+            }
         if self.is_draft and own.draft_id is not None and self.endpoint.drafts is not None:
             for name, value in self.endpoint.drafts.parameters.items():
                 if self.parameters.get(name, value) != value:
@@ -97,25 +99,25 @@ class SeriesEndpoint:
                         f"parameters.{name}", "", show(self.parameters[name]), f"{show(value)} in a draft"
                     )
                     raise ProblemsError([self._in_place(problem, entry, document)])
-                said[name] = value
+                parameters[name] = value
         if self.endpoint.draft_id is not None:
-            said[self.endpoint.draft_id] = UNKNOWN_DRAFT
+            parameters[self.endpoint.draft_id] = UNKNOWN_DRAFT
         of_draft = draft.body if draft is not None and self.endpoint.draft_id is not None else None
         if self.first_frame is not None:
-            if (wrong := self._frame_problem(self.first_frame, said)) is not None:
+            if (wrong := self._frame_problem(self.first_frame, parameters)) is not None:
                 raise ProblemsError([self._in_place(wrong, entry, document)])
-            said[self.first_frame] = FIRST_FRAME
+            parameters[self.first_frame] = FIRST_FRAME
         cast = {}
         if entry.cast and self.shows_cast:
-            if CHARACTERS in said:
+            if CHARACTERS in parameters:
                 message = "name characters in `cast`, or give their ids here, but not both"
                 problem = Problem(f"parameters.{CHARACTERS}", message)
                 raise ProblemsError([self._in_place(problem, entry, document)])
             cast = {name: self._id(name, entry, id_of, document) for name in entry.cast}
-            said[CHARACTERS] = list(cast.values())
+            parameters[CHARACTERS] = list(cast.values())
         endpoint = self.endpoint
         try:
-            body = endpoint.resolve(prompt, said, files=files)
+            body = endpoint.resolve(prompt, parameters, files=files)
         except ProblemsError as error:
             raise ProblemsError(
                 self._in_place(problem, entry, document) for problem in error.problems
@@ -140,14 +142,14 @@ class SeriesEndpoint:
             seed=endpoint.seed,
         )
 
-    def _frame_problem(self, name: str, said: Mapping[str, Any]) -> Problem | None:
+    def _frame_problem(self, name: str, parameters: Mapping[str, Any]) -> Problem | None:
         """Why this endpoint cannot begin with the first frame of a draft."""
         field = f"parameters.{name}"
         pictures = {name: one for name, one in self._known.items() if one.media == "image"}
         if name not in pictures:
             takes = listed(list(pictures)) if pictures else "an endpoint that takes an image"
             return Problem(field, f"is no image of {self.endpoint.id}", show(name), takes)
-        if name in said:
+        if name in parameters:
             message = "is the first frame of the draft (`draft.first_frame`); an image for the draft stands in `draft.parameters`"
             return Problem(field, message)
         return None
@@ -186,13 +188,13 @@ class SeriesEndpoint:
         if entry.cast and inside == ("parameters", CHARACTERS):
             places.append(self._of_cast(entry, document))
         where = next((place for place in places if place in document.lines), self.where or inside)
-        found = document.problem(where)
+        placed = document.problem(where)
         message = problem.message
         if self.where:
             named = "in the fallback to" if self.is_fallback else "for this clip's endpoint"
             named = "in the draft by" if self.is_draft else named
             message = f"{named} {self.endpoint.id}" + (f": {message}" if message else "")
-        return Problem(found.field, message, problem.found, problem.allowed, found.file, found.line)
+        return Problem(placed.field, message, problem.found, problem.allowed, placed.file, placed.line)
 
 
 @dataclass(frozen=True)
@@ -367,14 +369,14 @@ class _Finder:
 
     def fallbacks(self, where: Where, declared: Sequence[FallbackDeclaration]) -> list[SeriesEndpoint]:
         """The fallbacks of a series or a clip, in their order."""
-        found, mistakes = [], Mistakes()
+        ways, mistakes = [], Mistakes()
         for index, one in enumerate(declared):
             place: Where = (*where, "fallback", index)
             with mistakes.gathered():
                 endpoint = self.find(place, one.endpoint, one.provider, one.account)
                 self._makes_clips(place, endpoint)
-                found.append(
+                ways.append(
                     SeriesEndpoint(endpoint, one.account, place, one.parameters, shows_cast=one.cast is None)
                 )
         mistakes.end()
-        return found
+        return ways

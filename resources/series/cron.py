@@ -49,8 +49,8 @@ def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bo
     texts = cron.split()
     chosen: list[frozenset[int]] = []
     for text, (name, low, high) in list(zip(texts, _FIELDS, strict=True))[2:]:
-        found = (_numbers(part, name, low, high) or set() for part in text.split(","))
-        chosen.append(frozenset().union(*found))
+        sets = (_numbers(part, name, low, high) or set() for part in text.split(","))
+        chosen.append(frozenset().union(*sets))
     days, months, weekdays = chosen
     weekdays = frozenset(day % 7 for day in weekdays)
     # like Dagster: if both kinds of day are given, either suffices

@@ -51,10 +51,10 @@ def on(rules: Mapping[str, Mapping[str, Any]], date: dt.date | None) -> dict[str
     if date is None or not rules:
         return {}
     day = date.isoformat()
-    found: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for rule in (WEEKDAYS[date.weekday()], day[5:], day):
-        found |= rules.get(rule, {})
-    return found
+        variables |= rules.get(rule, {})
+    return variables
 
 
 def samples(rules: Iterable[str]) -> list[dt.date]:

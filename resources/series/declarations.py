@@ -159,13 +159,13 @@ class Declarations:
             if match is None and not s.dated and key.startswith(f"{s.key_prefix}-")
         ]
         choices = [*(clip.key for series in own for clip in series.clips()), *self.series]
-        found = Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
-        if found.allowed is None:
-            return found
+        problem = Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
+        if problem.allowed is None:
+            return problem
         return replace(
-            found,
+            problem,
             allowed=None,
-            message=f"{message}; the series are {found.allowed}. `dailies prompt SERIES` lists the clips of one",
+            message=f"{message}; the series are {problem.allowed}. `dailies prompt SERIES` lists the clips of one",
         )
 
 
@@ -312,7 +312,7 @@ def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Se
 
 def _check_clips(series: Series) -> None:
     """Render every clip. Report a mistake that clips share once, and stop after `MAX_FAILED` clips with mistakes."""
-    found: dict[tuple[object, ...], list[Problem]] = {}
+    owners: dict[tuple[object, ...], list[Problem]] = {}
     deadline = time.monotonic() + MAX_SECONDS
     failed = 0
     waiting = iter(series.samples())
@@ -322,16 +322,16 @@ def _check_clips(series: Series) -> None:
         except ProblemsError as error:
             failed += 1
             for problem in error.problems:
-                found.setdefault((problem.line, problem.field, problem.found), []).append(problem)
+                owners.setdefault((problem.line, problem.field, problem.found), []).append(problem)
         if time.monotonic() > deadline:
             message = f"takes more than {MAX_SECONDS} seconds to render for all clips; make it simpler"
             raise ProblemsError([series.document.problem(("prompt",), message=message)])
         if failed >= MAX_FAILED:
             break
-    if found:
+    if owners:
         problems = [
             same[0] if len(same) == 1 else replace(same[0], message=_in_several_clips(same[0].message))
-            for same in found.values()
+            for same in owners.values()
         ]
         if left := sum(1 for _ in waiting):
             message = f"has mistakes in {failed} clips; {left} more are checked when these are corrected"

@@ -55,10 +55,10 @@ def _words(declared: str | PromptFields) -> Any:
 def written(series: str, edits: Mapping[str, EditDeclaration]) -> str:
     """The text of a file of edits."""
     clips = {}
-    for clip, said in sorted(edits.items()):
-        clips[clip] = {"prompt": _words(said.prompt), "by": _QuotedText(said.by), "at": _QuotedText(said.at)}
-        if said.instead_of is not None:
-            clips[clip]["instead_of"] = _words(said.instead_of)
+    for clip, edit in sorted(edits.items()):
+        clips[clip] = {"prompt": _words(edit.prompt), "by": _QuotedText(edit.by), "at": _QuotedText(edit.at)}
+        if edit.instead_of is not None:
+            clips[clip]["instead_of"] = _words(edit.instead_of)
     text = yaml.dump(
         {"clips": clips}, Dumper=_EditDumper, sort_keys=False, allow_unicode=True, width=1_000_000, indent=2
     )
@@ -66,7 +66,7 @@ def written(series: str, edits: Mapping[str, EditDeclaration]) -> str:
 
 
 def with_edit(
-    edits: PromptEdits, file: Path, clip: str, said: EditDeclaration | None
+    edits: PromptEdits, file: Path, clip: str, new_edit: EditDeclaration | None
 ) -> tuple[str, PromptEdits]:
     """Add, replace or remove a clip's edit; returns the new text of the file, and the edits as read from it.
 
@@ -74,7 +74,7 @@ def with_edit(
         edits: The present edits.
         file: Their file, which has the series' name.
         clip: The clip's key.
-        said: The edit; None removes the clip's edit.
+        new_edit: The edit; None removes the clip's edit.
 
     Returns:
         The text, empty if no edit is left, and the edits.
@@ -83,8 +83,8 @@ def with_edit(
         ProblemsError: The edit has mistakes, or the file would be too large.
     """
     declared = {key: edit.declared for key, edit in edits.of_clips.items() if key != clip}
-    if said is not None:
-        declared[clip] = said
+    if new_edit is not None:
+        declared[clip] = new_edit
     if not declared:
         return "", PromptEdits()
     text = written(file.stem, declared)

@@ -103,7 +103,7 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
         shown = f"{count:,}" if count < 10**15 else "far too many"
         message = f"makes {shown} clips; a series may have {MAX_CLIPS:,}"
         raise ProblemsError([document.problem(("matrix",), message=message)])
-    said = _said(prompt, document, ())
+    fields = _said(prompt, document, ())
     entries: dict[str, Entry] = {}
     for values in itertools.product(*matrix.values()):
         slugs = [slug(value) for value in values]
@@ -120,5 +120,5 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
         if mistake:
             raise ProblemsError([document.problem(("matrix",), found=listed(values), message=mistake)])
         variables = dict(zip(matrix, values, strict=True))
-        entries[name] = Entry(variables, declaration.parameters, said, tuple(declaration.cast), ("matrix",))
+        entries[name] = Entry(variables, declaration.parameters, fields, tuple(declaration.cast), ("matrix",))
     return entries

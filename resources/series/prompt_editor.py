@@ -96,9 +96,9 @@ class _Declared:
         Raises:
             ProblemsError: The words have mistakes.
         """
-        said = None if words is None else self._edit_of(words, who)
+        edit = None if words is None else self._edit_of(words, who)
         file = edit_file(self.series.data_dir, self.series.name)
-        text, edits = with_edit(self.series.edits, file, self.clip.key, said)
+        text, edits = with_edit(self.series.edits, file, self.clip.key, edit)
         series = self.series.with_edits(edits)
         series.render(self.clip, id_of=lambda _name: ANY_CHARACTER)
         return text, series
@@ -127,8 +127,8 @@ class _Declared:
 
     def _signed(self, prompt: Any, instead_of: str | dict[str, str], who: str) -> EditDeclaration:
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        said = {"prompt": prompt, "by": who, "at": now, "instead_of": instead_of}
-        return declare(EditDeclaration, Document(edit_file(self.series.data_dir, self.series.name), said))
+        fields = {"prompt": prompt, "by": who, "at": now, "instead_of": instead_of}
+        return declare(EditDeclaration, Document(edit_file(self.series.data_dir, self.series.name), fields))
 
 
 class PromptEditor:
@@ -202,23 +202,23 @@ class PromptEditor:
 
     def _declared(self, clip: str) -> _Declared:
         declarations = self._declarations()
-        found = declarations.find(clip)
-        return _Declared(declarations, declarations.series[found.series], found)
+        clip_found = declarations.find(clip)
+        return _Declared(declarations, declarations.series[clip_found.series], clip_found)
 
     def _edit_in_file(self, clip: str) -> EditDeclaration | None:
         edits = self._edits_with(clip)
         return None if edits is None else edits.of_clips[clip].declared
 
     def _edits_with(self, clip: str) -> PromptEdits | None:
-        found = PromptEditFiles.load(self._data_dir).found.values()
-        return next((edits for edits in found if clip in edits.of_clips), None)
+        files = PromptEditFiles.load(self._data_dir).found.values()
+        return next((edits for edits in files if clip in edits.of_clips), None)
 
-    def _remove(self, clip: str, seen: str | None) -> bool:
+    def _remove(self, clip: str, expected: str | None) -> bool:
         """Remove an edit because of which its own series cannot be read; returns whether there was one."""
         edits = self._edits_with(clip)
         if edits is None or edits.document is None:
             return False
-        if seen not in {None, _state(None, edits.of_clips[clip].declared)}:
+        if expected not in {None, _state(None, edits.of_clips[clip].declared)}:
             raise EditConflictError(
                 f"the words of {clip} were changed meanwhile. Nothing was kept. Look at them again."
             )
@@ -251,12 +251,12 @@ def _state(own: str | None, edit: EditDeclaration | None) -> str:
     )
 
 
-def _conflict(now: ClipWords, seen: str) -> EditConflictError:
-    what = "the prompt of its series changed"
-    if seen.partition(".")[2] != now.seen.partition(".")[2]:
-        what = "somebody gave it its series' words back"
+def _conflict(now: ClipWords, expected: str) -> EditConflictError:
+    reason = "the prompt of its series changed"
+    if expected.partition(".")[2] != now.seen.partition(".")[2]:
+        reason = "somebody gave it its series' words back"
         if now.edit is not None:
-            what = f"{now.edit.by} gave it other words on {now.edit.at:%Y-%m-%d at %H:%M} UTC"
+            reason = f"{now.edit.by} gave it other words on {now.edit.at:%Y-%m-%d at %H:%M} UTC"
     return EditConflictError(
-        f"after you looked at {now.clip}, {what}. Your words were not kept. Look at the words that it has now, and send yours again."
+        f"after you looked at {now.clip}, {reason}. Your words were not kept. Look at the words that it has now, and send yours again."
     )

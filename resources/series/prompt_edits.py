@@ -57,16 +57,16 @@ class EditDeclaration(Declared):
             case str(text):
                 return {"text": text}
             case fields:
-                given = {n: getattr(fields, n) for n in LABELS if n in fields.model_fields_set}
+                labels = {n: getattr(fields, n) for n in LABELS if n in fields.model_fields_set}
                 return {
-                    n: v if isinstance(v, str) else _JOINED.get(n, ", ").join(v) for n, v in given.items()
+                    n: v if isinstance(v, str) else _JOINED.get(n, ", ").join(v) for n, v in labels.items()
                 }
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields with other words; none where the whole text has."""
-        given = self.prompt.model_fields_set if isinstance(self.prompt, PromptFields) else ()
-        return tuple(name for name in LABELS if name in given)
+        fields_set = self.prompt.model_fields_set if isinstance(self.prompt, PromptFields) else ()
+        return tuple(name for name in LABELS if name in fields_set)
 
     @property
     def record(self) -> EditedWords:
@@ -110,11 +110,11 @@ class PromptEdits:
             ProblemsError: The file has mistakes; each names its line.
         """
         declaration = declare(EditsDeclaration, document)
-        found = {}
-        for clip, said in declaration.clips.items():
+        edits = {}
+        for clip, edit in declaration.clips.items():
             where: Where = ("clips", clip)
-            found[clip] = PromptEdit(said, Prompt.read(said.prompt, document, (*where, "prompt")), where)
-        return cls(document, found)
+            edits[clip] = PromptEdit(edit, Prompt.read(edit.prompt, document, (*where, "prompt")), where)
+        return cls(document, edits)
 
 
 @dataclass

@@ -170,9 +170,9 @@ class Prompt:
         """
         if isinstance(declared, str):
             return cls(document, where, _Text.read(declared, document, where), {})
-        said = {name: getattr(declared, name) for name in LABELS if name in declared.model_fields_set}
+        parts = {name: getattr(declared, name) for name in LABELS if name in declared.model_fields_set}
         mistakes, fields = Mistakes(), {}
-        for name, value in said.items():
+        for name, value in parts.items():
             with mistakes.gathered():
                 fields[name] = _Field.read(name, value, document, (*where, name))
         mistakes.end()
@@ -249,8 +249,10 @@ def _problems(
         return document.file, document.text_line(where, line)
 
     if not error.missing:
-        whose = "" if clip is None else f" (clip {clip} of the series {(variables or {}).get('series', '')})"
-        yield Problem(field, f"{error}{whose}").at(*place(error.line))
+        of_clip = (
+            "" if clip is None else f" (clip {clip} of the series {(variables or {}).get('series', '')})"
+        )
+        yield Problem(field, f"{error}{of_clip}").at(*place(error.line))
     known = sorted(variables or {})
     for name, line in error.missing.items():
         message = f"is not a variable {f'of the clip {clip}' if clip is not None else 'here'}"

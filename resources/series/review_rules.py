@@ -89,10 +89,10 @@ class ReviewRules(Declared):
 
     @model_validator(mode="after")
     def _are_told_apart(self) -> "ReviewRules":
-        for what in ("name", "letter"):
-            values = [getattr(reason, what) for reason in self.reasons]
+        for property_name in ("name", "letter"):
+            values = [getattr(reason, property_name) for reason in self.reasons]
             if len(set(values)) < len(values):
-                raise refused(f"two reasons have the same {what}", found=False)
+                raise refused(f"two reasons have the same {property_name}", found=False)
         return self
 
     def right_of(self, person: str) -> Right:

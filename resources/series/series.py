@@ -127,9 +127,9 @@ class Series:
     @property
     def _limits(self) -> dict[str, Any]:
         """The fields of a request that limit what is bought."""
-        said = self.declaration
-        caps = said.budget.caps() if said.budget else Caps()
-        return {"max_attempts": said.max_attempts, "takes": said.takes, "caps": caps}
+        declaration = self.declaration
+        caps = declaration.budget.caps() if declaration.budget else Caps()
+        return {"max_attempts": declaration.max_attempts, "takes": declaration.takes, "caps": caps}
 
     def limited(self, request: ClipRequest) -> ClipRequest:
         """A request that was rendered earlier, with the present caps and tries, which change no prompt."""
@@ -222,14 +222,14 @@ class Series:
 
     def variables(self, clip: Clip) -> dict[str, Any]:
         """The variables of a clip's templates: the clip's own override its date's, which override the series', then the includes'."""
-        found = {
+        variables = {
             **self._shared,
             **dates.on(self.declaration.dates, clip.date),
             **self._entries[clip.name].variables,
             "series": clip.series,
             "clip": clip.name,
         }
-        return found if clip.date is None else {**found, "date": clip.date.isoformat()}
+        return variables if clip.date is None else {**variables, "date": clip.date.isoformat()}
 
     def samples(self) -> list[Clip]:
         """Clips that cover the whole file: all clips on one date and on each date with its own variables, and every edited clip.
@@ -240,9 +240,9 @@ class Series:
             return self.clips()
         edited = [clip for key in self._edited if (clip := self.clip_of_key(key)) is not None]
         first, *special = dates.samples(self.declaration.dates)
-        found = self.clips(first)
+        clips = self.clips(first)
         names = self.clip_names if len(special) * len(self._entries) <= MAX_SAMPLES else self.clip_names[:1]
-        return [*found, *(self.clip(name, date) for date in special for name in names), *edited]
+        return [*clips, *(self.clip(name, date) for date in special for name in names), *edited]
 
     @property
     def cast(self) -> set[str]:
@@ -251,7 +251,7 @@ class Series:
 
     def castings(self) -> Iterator[tuple[str, Where, SeriesEndpoint]]:
         """Each character with the first place that names it, for each endpoint that must have it."""
-        seen: set[tuple[str, Where]] = set()
+        names: set[tuple[str, Where]] = set()
         for clip, entry in self._entries.items():
             if not entry.cast:
                 continue
@@ -259,8 +259,8 @@ class Series:
             place = own if own in self.document.lines else ("cast",)
             for index, name in enumerate(entry.cast):
                 for way in self.endpoints.of(clip):
-                    if way.shows_cast and (name, way.where) not in seen:
-                        seen.add((name, way.where))
+                    if way.shows_cast and (name, way.where) not in names:
+                        names.add((name, way.where))
                         yield name, (*place, index), way
 
     def render(self, clip: Clip, *, id_of: IdOf) -> ClipRequest:

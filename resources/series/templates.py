@@ -185,8 +185,8 @@ class PromptTemplate:
             raise PromptError(f"cannot be rendered: {error}") from None
         if len(text) > MAX_PROMPT:
             raise PromptError(f"renders to more than {MAX_PROMPT} characters")
-        if found := UNFIT.search(text):
-            raise PromptError(f"renders to a text with the control character {show(found[0])}")
+        if unfit := UNFIT.search(text):
+            raise PromptError(f"renders to a text with the control character {show(unfit[0])}")
         return text
 
 
@@ -196,8 +196,8 @@ _SINGLE_BRACES = re.compile(r"\{ *([a-z][a-z0-9_]*) *\}")
 def _in_words(message: str) -> str:
     """Jinja's error about a template, for a person who does not know tokens and tags."""
     for pattern, words in _SYNTAX.items():
-        if found := re.search(pattern, message):
-            return found.expand(words)
+        if match := re.search(pattern, message):
+            return match.expand(words)
     return message
 
 
@@ -211,8 +211,8 @@ def _check(tree: nodes.Template) -> dict[str, int]:
         if type(node) not in _NODES:
             raise PromptError(_refusal(node), node.lineno or 1)
         # YAML reads `'\x1b'` as plain text, from which Jinja makes a control character
-        if isinstance(node, nodes.Const) and (found := UNFIT.search(str(node.value))):
-            raise PromptError(f"contains the control character {show(found[0])}", node.lineno or 1)
+        if isinstance(node, nodes.Const) and (unfit := UNFIT.search(str(node.value))):
+            raise PromptError(f"contains the control character {show(unfit[0])}", node.lineno or 1)
         if isinstance(node, nodes.Name):
             used.setdefault(node.name, node.lineno)
         elif isinstance(node, (nodes.Filter, nodes.Test)):
@@ -231,8 +231,8 @@ def _lookalikes(tree: nodes.Template) -> Iterator[tuple[str, int]]:
     """Names in single braces, as other languages write variables, each with its line. Such a prompt would be bought without its values."""
     for node, _ in _walk(tree):
         if isinstance(node, nodes.TemplateData):
-            for found in _SINGLE_BRACES.finditer(node.data):
-                yield found[1], node.lineno + node.data.count("\n", 0, found.start())
+            for match in _SINGLE_BRACES.finditer(node.data):
+                yield match[1], node.lineno + node.data.count("\n", 0, match.start())
 
 
 def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:

@@ -59,13 +59,13 @@ class DagsterAccess(DagsterNames):
     @property
     def dagster_headers(self) -> dict[str, str]:
         """The login at the proxy before Dagster, as headers; secrets."""
-        found = {}
+        headers = {}
         if self.dagster_token is not None:
-            found["Authorization"] = f"Bearer {self.dagster_token.get_secret_value()}"
+            headers["Authorization"] = f"Bearer {self.dagster_token.get_secret_value()}"
         if self.dagster_header is not None:
             name, _, value = self.dagster_header.get_secret_value().partition(":")
-            found[name] = value.strip()
-        return found
+            headers[name] = value.strip()
+        return headers
 
     @field_validator("allowed_hosts_setting")
     @classmethod

@@ -84,8 +84,8 @@ class KnownAccounts(ClientSettings):
 
     def key_variables(self, provider: str | None = None) -> str:
         """Name the variables of the accounts' keys, of all accounts or of one provider's, joined by "or"."""
-        found = [self.account(name) for name in self.account_names]
-        return " or ".join(one.key_variable for one in found if provider in {None, one.provider})
+        accounts = [self.account(name) for name in self.account_names]
+        return " or ".join(one.key_variable for one in accounts if provider in {None, one.provider})
 
     def account(self, name: str) -> AccountSettings:
         """The settings of one account.
@@ -97,7 +97,7 @@ class KnownAccounts(ClientSettings):
             raise ConfigurationError(
                 f"there is no account {name!r}; allowed: {', '.join(self.account_names)}{suggestion(name, self.account_names).removesuffix('.')}"
             )
-        given, declared = self.given(name), self.declared_accounts.found.get(name)
+        own, declared = self.given(name), self.declared_accounts.found.get(name)
         spec = spec_of(name if declared is None else declared.provider)
         try:
             return AccountSettings(
@@ -107,13 +107,13 @@ class KnownAccounts(ClientSettings):
                 dedicated_by=spec.variable("dedicated")
                 if declared is None
                 else f"dedicated of data/accounts: {name}",
-                base_url=given.url,
-                api_key=given.api_key,
-                admin_key=given.admin_key,
-                max_in_flight=given.max_in_flight,
-                submits_per_minute=given.submits_per_minute,
-                dedicated=given.dedicated,
-                settle_seconds=given.settle_seconds,
+                base_url=own.url,
+                api_key=own.api_key,
+                admin_key=own.admin_key,
+                max_in_flight=own.max_in_flight,
+                submits_per_minute=own.submits_per_minute,
+                dedicated=own.dedicated,
+                settle_seconds=own.settle_seconds,
                 unusable=self._same_key(name),
                 network=self.network,
             )
@@ -177,6 +177,6 @@ class KnownAccounts(ClientSettings):
     def sandbox_variables(self, url: str, key: str) -> dict[str, str]:
         """The variables that replace every provider by a sandbox. Each declared account gets its own key."""
         declared = self.declared_accounts.found.values()
-        found = sandbox_variables(url, key) | {one.key: f"{key}.{one.name}" for one in declared}
+        variables = sandbox_variables(url, key) | {one.key: f"{key}.{one.name}" for one in declared}
         admin = {one.admin_key: sandbox_admin_key(f"{key}.{one.name}") for one in declared if one.admin_key}
-        return {**found, **admin}
+        return {**variables, **admin}

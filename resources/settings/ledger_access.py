@@ -26,6 +26,6 @@ def open_ledger(settings: Settings, *, patience: float | None = None) -> "Ledger
     return Ledger(
         settings.ledger_url,
         budget=settings.budget,
-        said=settings.policy,
+        policy=settings.policy,
         patience=PATIENCE_SECONDS if patience is None else patience,
     )

@@ -25,18 +25,18 @@ def load_settings() -> Settings:
         ConfigurationError: A value is invalid or a name is misspelt; the message names the variable and what is allowed.
     """
     pinned_json = os.environ.get(PINNED) or "{}"
-    given = json.loads(pinned_json)
+    pinned_values = json.loads(pinned_json)
     file = os.environ.get(ENV_FILE, ".env") or None
     if ENV_FILE in os.environ and file is not None and not Path(file).is_file():
         raise ConfigurationError(
             f"{ENV_FILE} names {file}, but this file does not exist. Nothing was bought."
         )
     known = names()
-    refuse_misspelt(given, PINNED, known=known)
+    refuse_misspelt(pinned_values, PINNED, known=known)
     refuse_misspelt(os.environ, "the environment", known=known)
     if file is not None:
         refuse_misspelt(names_in(file, known), file, known=known)
-    network = Network.of(given, os.environ, {} if file is None else dotenv_values(file))
+    network = Network.of(pinned_values, os.environ, {} if file is None else dotenv_values(file))
     try:
         settings = _settings(tuple(os.environ.items()), file, _bytes_of(file), pinned_json, network)
     except ValidationError as error:

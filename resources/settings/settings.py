@@ -19,7 +19,7 @@ from resources.alarms import Format
 from resources.errors import ConfigurationError
 from resources.home import room_address
 from resources.ledger.budget import BAND, MOST_PER_CLIP, Budget
-from resources.ledger.policy_settings import ALL, Policy, Setting, Value, said
+from resources.ledger.policy_settings import ALL, Policy, Setting, Value, host_policy
 from resources.log_lines import LogFormat
 from resources.money import Micros, to_usd, usd
 from resources.orders import Caps
@@ -187,15 +187,15 @@ class Settings(KnownAccounts, DagsterAccess, BucketSettings):
 
         The processes of a `dailies up` that has put its variables in force leave them to the ledger from then on.
         """
-        found: dict[Setting, Value] = {}
+        policy: dict[Setting, Value] = {}
         if FOLLOWS_POLICY not in os.environ:
-            found |= said(ALL, self.model_dump(include=self.model_fields_set))
+            policy |= host_policy(ALL, self.model_dump(include=self.model_fields_set))
             for name in provider_names():
-                given = self.given(name)
-                found |= said(name, given.model_dump(include=given.model_fields_set))
+                account = self.given(name)
+                policy |= host_policy(name, account.model_dump(include=account.model_fields_set))
         for name, declared in self.declared_accounts.found.items():
-            found |= said(name, declared.model_dump(include=declared.model_fields_set))
-        return found
+            policy |= host_policy(name, declared.model_dump(include=declared.model_fields_set))
+        return policy
 
     @property
     def room_url(self) -> str:

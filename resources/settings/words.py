@@ -17,21 +17,21 @@ _LONGEST = 40
 
 def in_words(error: ValidationError, variables: Mapping[str, str] | None = None) -> str:
     """Each problem with the name of its field, or of the variable that sets it."""
-    said = []
+    sentences = []
     for problem in error.errors():
         field = ".".join(map(str, problem["loc"])) or "settings"
         words = allowed_by(problem)
         message = problem["msg"].removeprefix("Value error, ") if words is None else words
         allowed = "allowed: " if problem["type"] == "refused" or words is not None else ""
         name = (variables or {}).get(field, field)
-        said.append(f"{name}: {_found(name, problem.get('input'))}{allowed}{message}")
-    return "; ".join(said)
+        sentences.append(f"{name}: {_found(name, problem.get('input'))}{allowed}{message}")
+    return "; ".join(sentences)
 
 
-def _found(name: str, given: object) -> str:
+def _found(name: str, value: object) -> str:
     """The value of a variable, if it is neither a secret nor an address, which may contain one."""
-    if not isinstance(given, str) or len(given) > _LONGEST:
+    if not isinstance(value, str) or len(value) > _LONGEST:
         return ""
-    if _MAY_BE_SECRET.search(name) or _MAY_BE_KEY.search(given):
+    if _MAY_BE_SECRET.search(name) or _MAY_BE_KEY.search(value):
         return ""
-    return f"found {show(given)}, "
+    return f"found {show(value)}, "

@@ -86,7 +86,7 @@ def unpack(archive: Path, target: Path, digest: str) -> None:
     partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
     try:
         try:
-            found = _read(archive, partial)
+            manifest = _read(archive, partial)
         except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 # the archive is intact, so a clip that waits for a picture in it must keep waiting
@@ -94,8 +94,8 @@ def unpack(archive: Path, target: Path, digest: str) -> None:
                     f"no room to unpack a data folder in {target.parent}: {error.strerror}"
                 ) from None
             raise _refused(digest, f"it cannot be read ({type(error).__name__})") from None
-        if found.digest != digest:
-            raise _refused(digest, f"its files have the digest {short(found.digest)}")
+        if manifest.digest != digest:
+            raise _refused(digest, f"its files have the digest {short(manifest.digest)}")
         try:
             partial.rename(target)
         except OSError:

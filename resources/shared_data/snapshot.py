@@ -75,15 +75,15 @@ def take_snapshot(folder: Path) -> Snapshot:
     try:
         for name, path in _files(folder):
             check_path(name)
-            found = path.stat()
-            left -= found.st_size
+            status = path.stat()
+            left -= status.st_size
             if len(files) >= MOST_FILES or left < 0:
                 raise ConfigurationError(
                     f"{folder} holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MB, which is more than a data folder may have. "
                     "Move what declares nothing elsewhere."
                 )
             files[name] = DataFile(
-                found.st_size, _sha256(path, found.st_mtime_ns, found.st_size, found.st_ino)
+                status.st_size, _sha256(path, status.st_mtime_ns, status.st_size, status.st_ino)
             )
     except OSError as error:
         raise ConfigurationError(f"cannot read the data folder {folder}: {error}") from None
@@ -114,10 +114,10 @@ def check_path(name: str) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    found = [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
-    yield from found
+    files = [(path.relative_to(folder).as_posix(), path) for path in _walk(folder)]
+    yield from files
     shipped = models_beside(folder)
-    if found and shipped != folder / SHIPPED_MODELS:
+    if files and shipped != folder / SHIPPED_MODELS:
         yield from (
             (f"{SHIPPED_MODELS}/{path.relative_to(shipped).as_posix()}", path) for path in _walk(shipped)
         )

@@ -82,8 +82,8 @@ def fetch(settings: Settings, digest: str, store: "BucketReader | None" = None) 
     key = data_key(digest)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as place:
         archive = Path(place) / "data.tar.gz"
-        found = store.head(key)
-        if found is None or found.size > MOST_BYTES or store.get_file(key, archive) is None:
+        stored = store.head(key)
+        if stored is None or stored.size > MOST_BYTES or store.get_file(key, archive) is None:
             raise ConfigurationError(
                 f"the data folder {short(digest)} is not in the bucket ({store.uri(key)}). Nothing was bought. `dailies data push` on a "
                 "host that has it stores it again."
@@ -180,17 +180,17 @@ def folder_of_run(settings: Settings, ledger: Ledger, decision: str) -> Path | N
     if own == named:
         refused_hosts.end(ledger, About.DATA)
         return None
-    said = (
+    reason = (
         f"the decision {decision} was made of the data folder {short(named)}{_pushed_as(ledger, named)}, and {_own_folder(settings)} "
         f"is {short(own)}"
     )
     if push is None:
         # no folder is shared: the approved order of each clip decides (see `ledger.approvals`)
-        logger.warning("%s. A clip whose request differs is not bought.", said)
+        logger.warning("%s. A clip whose request differs is not bought.", reason)
         return None
     raise _refuse_host(
         ledger,
-        f"{said}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then repeat the command.",
+        f"{reason}. Nothing was bought. Bring this host's folder up to date or set DAILIES_DATA=bucket, then repeat the command.",
     )
 
 

@@ -141,10 +141,10 @@ def _parsed(url: str) -> urllib3.util.Url | None:
 
 def _resolve(host: str, port: int) -> tuple[str, ...]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError):  # a label of 64 characters is a UnicodeError
         raise DownloadError(f"the output's host {host} cannot be resolved now") from None
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in addresses))
 
 
 def _seen_from_here(host: str, port: int) -> tuple[str, ...]:

@@ -159,13 +159,13 @@ def encoding_of(headers: "Mapping[str, str]") -> str | None:
     Raises:
         UnknownEncodingError: They name another compression, or several, as bombs do.
     """
-    said = headers.get("content-encoding", "").lower()
-    named = [name for part in said.split(",") if (name := part.strip()) not in _NO_ENCODINGS]
+    encoding = headers.get("content-encoding", "").lower()
+    named = [name for part in encoding.split(",") if (name := part.strip()) not in _NO_ENCODINGS]
     if not named:
         return None
     known = _ENCODINGS.get(named[0])
     if known is None or len(named) > 1:
-        shown = "".join(char if char.isascii() and char.isprintable() else "?" for char in said[:60])
+        shown = "".join(char if char.isascii() and char.isprintable() else "?" for char in encoding[:60])
         raise UnknownEncodingError(shown)
     return known
 

@@ -91,9 +91,9 @@ def check_beginning(url: str, content_type: str, beginning: bytes) -> None:
     """
     if is_mp4(beginning):
         return
-    what = "the file is empty"
+    problem = "the file is empty"
     if beginning:
-        what = "what was sent does not begin like an MP4"
+        problem = "what was sent does not begin like an MP4"
         if content_type.startswith(_TEXT):
-            what = f"{content_type} was sent, not a video"
-    raise NotAVideoError(f"{shown(url)}: {what}; it is to be fetched again later")
+            problem = f"{content_type} was sent, not a video"
+    raise NotAVideoError(f"{shown(url)}: {problem}; it is to be fetched again later")

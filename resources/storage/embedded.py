@@ -220,12 +220,12 @@ class EmbeddedS3:
         self.port = int(started[1])
 
     def _why_it_ended(self, log: Path) -> ConfigurationError:
-        said = log.read_text(errors="replace").strip()
-        if "address already in use" in said:
+        output = log.read_text(errors="replace").strip()
+        if "address already in use" in output:
             return ConfigurationError(
                 f"port {self.port} of 127.0.0.1 is in use by another program. End it, or give the embedded S3 another port"
             )
-        last = said.splitlines()[-1] if said else "it said nothing"
+        last = output.splitlines()[-1] if output else "it said nothing"
         return ConfigurationError(f"the embedded S3 ended at once: {last}")
 
 

@@ -103,14 +103,14 @@ def copy_key(at: float, ledger: str, kind: str) -> str:
 
 def copy_of(key: str) -> tuple[str, float, str] | None:
     """Name, time (seconds since the epoch) and kind of a copy of a ledger or of its record; None for any other key."""
-    found = _COPY.fullmatch(key)
-    if found is None:
+    match = _COPY.fullmatch(key)
+    if match is None:
         return None
     try:
-        time = datetime.strptime(found["time"], _COPY_TIME).replace(tzinfo=UTC)
+        time = datetime.strptime(match["time"], _COPY_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return found["name"], time.timestamp(), found["kind"]
+    return match["name"], time.timestamp(), match["kind"]
 
 
 def sheet_key(series: str, day: str) -> str:
@@ -145,10 +145,10 @@ def clip_prefix(clip: str) -> str:
 
 def manifest_of(key: str) -> tuple[str, str] | None:
     """Clip and attempt of a manifest's key, None for any other key. The rebuild reads lists of the bucket with it."""
-    found = _MANIFEST.fullmatch(key)
-    if found is None or found["attempt"] == _CURRENT:
+    match = _MANIFEST.fullmatch(key)
+    if match is None or match["attempt"] == _CURRENT:
         return None
-    return found["clip"], found["attempt"]
+    return match["clip"], match["attempt"]
 
 
 def _take(clip: str, attempt: str) -> str:
@@ -157,8 +157,8 @@ def _take(clip: str, attempt: str) -> str:
     return f"{clip_prefix(clip)}{_checked(_NAME, 'attempt', attempt)}"
 
 
-def _checked(pattern: re.Pattern[str], what: str, text: str) -> str:
+def _checked(pattern: re.Pattern[str], name: str, text: str) -> str:
     # a provider's id with / or .. in it must never become part of a key
     if not pattern.fullmatch(text):
-        raise ValueError(f"{text!r} cannot be the {what} of a key; allowed is {pattern.pattern}")
+        raise ValueError(f"{text!r} cannot be the {name} of a key; allowed is {pattern.pattern}")
     return text

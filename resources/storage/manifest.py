@@ -243,7 +243,8 @@ def _upgraded(data: bytes) -> bytes:
         return data
     # version 1 listed failed checks as `differences`
     failed = [
-        {"name": "as-requested", "outcome": "failed", "detail": said} for said in plain.pop("differences", [])
+        {"name": "as-requested", "outcome": "failed", "detail": difference}
+        for difference in plain.pop("differences", [])
     ]
     return json.dumps(
         plain | {"manifest_version": VERSION, "checks": failed + plain.get("checks", [])}

@@ -174,8 +174,8 @@ class ObjectStore(BucketReader):
 
     def _put(self, key: str, content: _Content, content_type: str, *, overwrite: bool) -> ObjectInfo:
         # AWS honours If-None-Match. Other servers may ignore it and overwrite, so a look-up comes first.
-        if not overwrite and not (self._is_aws and self.ways.conditional) and (there := self.head(key)):
-            return self._ours_or_conflict(there, content)
+        if not overwrite and not (self._is_aws and self.ways.conditional) and (existing := self.head(key)):
+            return self._ours_or_conflict(existing, content)
         refused: UnsupportedError | None = None
         tried: list[dict[str, Any]] = []
         for ways in self.ways.lesser():
@@ -235,10 +235,10 @@ class ObjectStore(BucketReader):
             with self._unknown_parts_named():
                 answer = self._call("store", key, send, signed_bodies=not ways.unsigned)
         except ObjectConflictError:
-            there = self.head(key)
-            if there is None:
+            existing = self.head(key)
+            if existing is None:
                 raise
-            return self._ours_or_conflict(there, content)
+            return self._ours_or_conflict(existing, content)
         return self._verified(key, answer, content, content_type, ours=not overwrite)
 
     def _verified(
@@ -260,9 +260,9 @@ class ObjectStore(BucketReader):
         )
         if self._proven(stored, content):
             return stored
-        found = self.head(key)
-        if found is not None and self._holds(found, content):
-            return found
+        in_bucket = self.head(key)
+        if in_bucket is not None and self._holds(in_bucket, content):
+            return in_bucket
         removed = ours and self.discard(key)
         raise CorruptUploadError(
             f"{self.uri(key)}: what S3 held after the upload was not what was sent "
@@ -311,29 +311,29 @@ class ObjectStore(BucketReader):
                 raise
             raise UnsupportedError(str(error)) from error.__cause__
 
-    def _ours_or_conflict(self, there: ObjectInfo, content: _Content) -> ObjectInfo:
-        if self._holds(there, content):
-            return there
+    def _ours_or_conflict(self, existing: ObjectInfo, content: _Content) -> ObjectInfo:
+        if self._holds(existing, content):
+            return existing
         raise ObjectConflictError(
-            f"{self.uri(there.key)} already holds another object ({there.size:,} bytes, not these {content.size:,}). "
+            f"{self.uri(existing.key)} already holds another object ({existing.size:,} bytes, not these {content.size:,}). "
             "Objects are never overwritten: store a new take under a new key"
         )
 
-    def _holds(self, there: ObjectInfo, content: _Content) -> bool:
+    def _holds(self, existing: ObjectInfo, content: _Content) -> bool:
         """Whether an object has these bytes, by a trusted digest or else by reading the object."""
-        if there.size != content.size:
+        if existing.size != content.size:
             return False
-        if self._proven(there, content):
+        if self._proven(existing, content):
             return True
-        if self._is_aws and there.sha256:
+        if self._is_aws and existing.sha256:
             return False
-        return self._sha256_of(there.key) == content.sha256
+        return self._sha256_of(existing.key) == content.sha256
 
-    def _proven(self, there: ObjectInfo, content: _Content) -> bool:
+    def _proven(self, existing: ObjectInfo, content: _Content) -> bool:
         # Only AWS is trusted to have checked the SHA-256 it reports: rclone repeats the header that it received.
         if self._is_aws:
-            return there.sha256 == content.sha256
-        return content.md5 is not None and there.etag == content.md5
+            return existing.sha256 == content.sha256
+        return content.md5 is not None and existing.etag == content.md5
 
     @property
     def _is_aws(self) -> bool:

@@ -151,12 +151,12 @@ class BucketReader:
             return None
         except (UnsupportedError, AccessDeniedError) as error:
             # the answer to a HEAD has no body: a list tells the reason, or the facts
-            found = self._in_list(key)
+            entry = self._in_list(key)
             if isinstance(error, AccessDeniedError):
                 raise
             if is_code(error.__cause__, "405", "501"):
                 self.learn(self.ways.model_copy(update={"head": False}))
-            return found
+            return entry
         size: int | None = answer.get("ContentLength")
         if size is None:
             # a server may leave the length out of an answer without a body
@@ -210,8 +210,8 @@ class BucketReader:
         while True:
             listed = page.get("Contents", [])
             # without a token, the next page begins after the last key
-            found = [item for item in listed if token is not None or item["Key"] > after]
-            if listed and not found:
+            items = [item for item in listed if token is not None or item["Key"] > after]
+            if listed and not items:
                 if not v2:
                     raise self._begins_again(prefix)
                 v2 = False  # a server that ignores `start-after` may know the older list and its `marker`
@@ -219,15 +219,15 @@ class BucketReader:
                 continue
             if self.ways.list_v2 and not v2:
                 self.learn(self.ways.model_copy(update={"list_v2": False}))
-            for item in found:
+            for item in items:
                 modified = item.get("LastModified")
                 yield ObjectInfo(item["Key"], item["Size"], None, etag_of(item), modified=modified)
             following = cast("str | None", page.get("NextContinuationToken"))
-            if not page.get("IsTruncated") or (following is None and not found):
+            if not page.get("IsTruncated") or (following is None and not items):
                 return
             if following is not None and following == token:
                 raise self._begins_again(prefix)
-            after, token = found[-1]["Key"] if found else after, following
+            after, token = items[-1]["Key"] if items else after, following
             page = self._page(prefix, after, token, page_size, v2=v2)
 
     def _first_page(
@@ -254,16 +254,16 @@ class BucketReader:
         v2: bool,
         once: bool = False,
     ) -> "ListObjectsV2OutputTypeDef | ListObjectsOutputTypeDef":
-        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        query: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
         if page_size is not None:
-            asked["MaxKeys"] = page_size
+            query["MaxKeys"] = page_size
         if token is not None:
-            asked["ContinuationToken"] = token
+            query["ContinuationToken"] = token
         elif after:
-            asked["StartAfter" if v2 else "Marker"] = after
+            query["StartAfter" if v2 else "Marker"] = after
         if v2:
-            return self._call("list", prefix, lambda s3: s3.list_objects_v2(**asked), once=once)
-        return self._call("list", prefix, lambda s3: s3.list_objects(**asked), once=once)
+            return self._call("list", prefix, lambda s3: s3.list_objects_v2(**query), once=once)
+        return self._call("list", prefix, lambda s3: s3.list_objects(**query), once=once)
 
     def _begins_again(self, prefix: str) -> StorageError:
         return StorageError(
@@ -356,10 +356,10 @@ class BucketReader:
         try:
             return ride_out(lambda: request(client), on=is_transient, seconds=patience)
         except Exception as error:
-            told = translated(error, f"cannot {verb} {self.uri(key)}", _server(client), patience)
-            if told is error:
+            failure = translated(error, f"cannot {verb} {self.uri(key)}", _server(client), patience)
+            if failure is error:
                 raise
-            raise told from error
+            raise failure from error
 
     @property
     def _client(self) -> "S3Client":

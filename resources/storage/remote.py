@@ -164,8 +164,8 @@ class RemoteFile:
             self._check_whole(response, body)
             self._skip(body)
         self._etag = etag if etag and not body.is_encoded and _STRONG_ETAG.fullmatch(etag) else None
-        said = response.headers.get("Content-Type", "").partition(";")[0]
-        self.content_type = name(said.strip().lower(), longest=100)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0]
+        self.content_type = name(content_type.strip().lower(), longest=100)
         return body
 
     def _body_of(self, response: "HTTPResponse", *, is_part: bool) -> Body:
@@ -302,7 +302,7 @@ class RemoteFile:
 
 def _length(response: "HTTPResponse") -> int | None:
     """The Content-Length of an answer in bytes; None if it is missing or unreadable."""
-    said = response.headers.get("Content-Length", "")
-    if not (said.isascii() and said.isdigit()):
+    length = response.headers.get("Content-Length", "")
+    if not (length.isascii() and length.isdigit()):
         return None
-    return int(said) if len(said) <= 18 else 10**18
+    return int(length) if len(length) <= 18 else 10**18

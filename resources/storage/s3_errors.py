@@ -165,12 +165,12 @@ def is_transient(error: Exception) -> bool:
     )
 
 
-def translated(error: Exception, what: str, endpoint: str | None, patience: float) -> Exception:
+def translated(error: Exception, action: str, endpoint: str | None, patience: float) -> Exception:
     """Translate an error for a person. Errors of ours, and of files on this machine, are returned unchanged.
 
     Args:
         error: The error that botocore raised.
-        what: The failed action, e.g. `cannot store s3://bucket/key`.
+        action: The failed action, e.g. `cannot store s3://bucket/key`.
         endpoint: The address of the server; None for AWS.
         patience: How long the request was repeated, in seconds.
     """
@@ -181,25 +181,25 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
     if is_transient(error) and not isinstance(error, boto.ProxyConnectionError):
         why = f"answers {_said(code, status)}" if status else "does not answer"
         tried = f" (tried for {patience:g} s)" if patience else ""
-        return UnavailableError(f"{what}: {server} {why}{tried}. Is it running, and is the address right?")
+        return UnavailableError(f"{action}: {server} {why}{tried}. Is it running, and is the address right?")
     if isinstance(error, boto.ClientError):
         kind, meaning = _meaning_of(error.response, status, code)
         words = shown(str(error.response.get("Error", {}).get("Message") or ""), longest=200)
         is_clear = code in _MEANINGS and meaning is not _ELSEWHERE[1]  # the words may name the right region
-        said = _said(code, status) if is_clear or not words else f"{_said(code, status)}: {words}"
-        return kind(f"{what}: {meaning.format(server=server)} ({said})")
+        answer = _said(code, status) if is_clear or not words else f"{_said(code, status)}: {words}"
+        return kind(f"{action}: {meaning.format(server=server)} ({answer})")
     if isinstance(error, boto.BotoCoreError):
         if isinstance(error, boto.ProxyConnectionError):
             kind, meaning = _of_proxy(error, endpoint)
         else:
             kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
-        return kind(f"{what}: {meaning}")
+        return kind(f"{action}: {meaning}")
     if isinstance(error, UnreadableAnswerError):
-        return StorageError(f"{what}: {server} {error}")
+        return StorageError(f"{action}: {server} {error}")
     if isinstance(error, (DailiesError, OSError)):
         return error
     # boto3 does not expect a length of letters, an invalid time or a missing field
-    return StorageError(f"{what}: {server} answers what cannot be read as S3 ({type(error).__name__})")
+    return StorageError(f"{action}: {server} answers what cannot be read as S3 ({type(error).__name__})")
 
 
 def _meaning_of(response: object, status: int, code: str) -> _Meaning:
@@ -212,8 +212,8 @@ def _meaning_of(response: object, status: int, code: str) -> _Meaning:
     if status == 403 and code not in {"AccessDenied", "Forbidden"}:
         # its code says why, which need not be the key
         is_page = headers.get("content-type", "").startswith("text/html")
-        said = "a web page refuses it, so a proxy or gateway before {server} answered"
-        return AccessDeniedError, said if is_page else "{server} refuses it"
+        text = "a web page refuses it, so a proxy or gateway before {server} answered"
+        return AccessDeniedError, text if is_page else "{server} refuses it"
     if status in _REDIRECTS:
         kind, meaning = _REDIRECTED
         place = _host(headers.get("location"))
@@ -225,8 +225,8 @@ def _meaning_of(response: object, status: int, code: str) -> _Meaning:
 
 def _headers(response: object) -> dict[str, str]:
     metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
-    found = metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
-    return found if isinstance(found, dict) else {}
+    headers = metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
+    return headers if isinstance(headers, dict) else {}
 
 
 def _is_skewed(date: str | None) -> bool:
@@ -261,8 +261,8 @@ def _of_proxy(error: "ProxyConnectionError", endpoint: str | None) -> _Meaning:
 
 def _tunnel_refusal(error: "ProxyConnectionError") -> int | None:
     """The status of a proxy's answer to CONNECT; None without an answer."""
-    found = re.search(r"Tunnel connection failed: ([0-9]{3})", str(error.kwargs.get("error", "")))
-    return int(found[1]) if found else None
+    match = re.search(r"Tunnel connection failed: ([0-9]{3})", str(error.kwargs.get("error", "")))
+    return int(match[1]) if match else None
 
 
 def _said(code: str, status: int) -> str:

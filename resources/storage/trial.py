@@ -200,7 +200,7 @@ def _optional(store: ObjectStore, stored: ObjectInfo, md5: str) -> list[Feature]
     ways = store.ways
     proof = "ETag with the MD5" if store.wants_md5 else "SHA-256 that the server verifies"
     known = not store.wants_md5 or stored.etag == md5
-    found = [
+    features = [
         ("send a clip while it arrives", ways.stream, "it is sent from its file"),
         ("If-None-Match", ways.conditional, "the key is looked up before each PUT"),
         ("SHA-256 in a header", ways.checksum, f"{proof} is compared, or the object read back"),
@@ -213,7 +213,7 @@ def _optional(store: ObjectStore, stored: ObjectInfo, md5: str) -> list[Feature]
     ]
     return [
         Feature(feature, Support.SUPPORTED if taken else Support.WITHOUT, "" if taken else how)
-        for feature, taken, how in found
+        for feature, taken, how in features
     ]
 
 

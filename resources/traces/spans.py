@@ -194,14 +194,18 @@ def _collector() -> "Collector | None":
 
 def _begin() -> "Collector | None":
     """The collector that the standard variables name; None if they name none or switch it off."""
-    given = {name: value for name, value in variables.of_process().items() if name.startswith("OTEL_")}
-    if not any(given.get(name, "").strip() for name in ENDPOINTS):
+    otel_variables = {
+        name: value for name, value in variables.of_process().items() if name.startswith("OTEL_")
+    }
+    if not any(otel_variables.get(name, "").strip() for name in ENDPOINTS):
         return None
-    if given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if otel_variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
-    if given.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() != "otlp":
+    if otel_variables.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() != "otlp":
         return None
-    spoken = next((given[name].strip() for name in PROTOCOLS if given.get(name, "").strip()), PROTOCOL)
+    spoken = next(
+        (otel_variables[name].strip() for name in PROTOCOLS if otel_variables.get(name, "").strip()), PROTOCOL
+    )
     if spoken != PROTOCOL:
         logger.warning(
             "no traces are sent: dailies speaks OTLP by %s, and the variables ask for another protocol. Set "
@@ -220,7 +224,7 @@ def _begin() -> "Collector | None":
         )
         return None
     # the libraries read only the environment, and settings may be in .env
-    for name, value in given.items():
+    for name, value in otel_variables.items():
         os.environ.setdefault(name, value)
     return Collector()
 

@@ -114,14 +114,14 @@ def _offers(endpoint: Endpoint) -> Iterator[Offer]:
     """The shortest clip of each price, from text alone."""
     if any(p.required and p.media is not None for p in endpoint.parameters.values()):
         return
-    given: dict[str, Any] = {}
+    example: dict[str, Any] = {}
     duration = endpoint.parameters.get("duration")
     if duration is not None:
-        given["duration"] = min(duration.allowed) if duration.allowed else duration.min or duration.sent
-    steps: list[dict[str, Any]] = [given]
+        example["duration"] = min(duration.allowed) if duration.allowed else duration.min or duration.sent
+    steps: list[dict[str, Any]] = [example]
     by = endpoint.pricing.by
     if by is not None:
-        steps = [{**given, by: value} for value in endpoint.parameters[by].allowed or []]
+        steps = [{**example, by: value} for value in endpoint.parameters[by].allowed or []]
     for step in steps:
         body = endpoint.resolve(PROMPT, step)
         yield Offer(endpoint, body, endpoint.price(body))

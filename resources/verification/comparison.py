@@ -29,7 +29,7 @@ def compare(wire: DocumentedWire, call: str, document: Any) -> list[Observation]
     fields = wire.fields.get(call)
     if fields is None:
         return []
-    found: list[Observation] = []
+    differences: list[Observation] = []
     documented = {name.rstrip("?"): (kind, name.endswith("?")) for name, kind in fields.items()}
     for name, (kind, optional) in documented.items():
         parent = name.rpartition(".")[0].removesuffix("[]")
@@ -39,13 +39,13 @@ def compare(wire: DocumentedWire, call: str, document: Any) -> list[Observation]
             absent = parent in documented and not any(v is not None for v in _values(document, parent))
             empty = "[]" in name and not list(_values(document, name.rpartition("[]")[0] + "[]"))
             if not optional and not absent and not empty:
-                found.append(Observation(f"{call}: {name}", kind, "missing", "differs"))
+                differences.append(Observation(f"{call}: {name}", kind, "missing", "differs"))
         elif wrong := kinds - {kind} - ({"null"} if optional else set()):
-            found.append(Observation(f"{call}: {name}", kind, ", ".join(sorted(wrong)), "differs"))
+            differences.append(Observation(f"{call}: {name}", kind, ", ".join(sorted(wrong)), "differs"))
     for name, kind in sorted(_paths(document)):
         if not _is_told(name, documented):
-            found.append(Observation(f"{call}: {name}", "not mentioned", kind, "new"))
-    return found
+            differences.append(Observation(f"{call}: {name}", "not mentioned", kind, "new"))
+    return differences
 
 
 def _is_told(name: str, documented: Mapping[str, Any]) -> bool:
@@ -84,16 +84,16 @@ def _values(document: Any, path: str) -> Iterator[Any]:
 
 def _paths(value: Any, path: str = "", depth: int = 0) -> set[tuple[str, str]]:
     """Every field of a document with the type of its value."""
-    found: set[tuple[str, str]] = {(path, _kind(value))} if path and not path.endswith("[]") else set()
+    paths: set[tuple[str, str]] = {(path, _kind(value))} if path and not path.endswith("[]") else set()
     if depth > 8:
-        return found
+        return paths
     if isinstance(value, dict):
         for name, inner in list(value.items())[:100]:
-            found |= _paths(inner, f"{path}.{name}" if path else str(name), depth + 1)
+            paths |= _paths(inner, f"{path}.{name}" if path else str(name), depth + 1)
     elif isinstance(value, list):
         for inner in value[:20]:
-            found |= _paths(inner, f"{path}[]", depth + 1)
-    return found
+            paths |= _paths(inner, f"{path}[]", depth + 1)
+    return paths
 
 
 def _kind(value: Any) -> str:

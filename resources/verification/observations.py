@@ -53,7 +53,7 @@ def findings(
         film: The file, or why it could not be fetched, or None if there was none.
         clock: The offset of the provider's clock.
     """
-    found = [
+    observations = [
         *_answers(recorder),
         *_headers(recorder),
         *(
@@ -68,7 +68,7 @@ def findings(
         *(Observation("could not be checked", "", note, "differs") for note in watched.notes),
     ]
     order: list[Verdict] = ["differs", "not seen", "new", "as documented"]
-    return sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.verdict))
+    return sorted(dict.fromkeys(observations), key=lambda finding: order.index(finding.verdict))
 
 
 def _answers(recorder: Recorder) -> Iterator[Observation]:
@@ -116,8 +116,8 @@ def _job(offer: Offer, recorder: Recorder, watched: Watched) -> Iterator[Observa
         yield Observation("the job's end", "completed", "it was not seen", "not seen")
         return
     good = state.status is JobStatus.SUCCEEDED
-    said = f"{state.raw_status}{f': {state.error}' if state.error else ''}"
-    yield Observation("the job's end", "completed", said, "as documented" if good else "differs")
+    status = f"{state.raw_status}{f': {state.error}' if state.error else ''}"
+    yield Observation("the job's end", "completed", status, "as documented" if good else "differs")
     served = state.model or attempt.served_model
     if served is None:
         yield Observation("the model that served", offer.endpoint.id, "it names none", "new")
@@ -161,9 +161,9 @@ def _money(offer: Offer, watched: Watched) -> Iterator[Observation]:
                 "the charge on the bill", show_usd(_due(offer)), "it was not there yet", "not seen"
             )
         return
-    seen = f"{show_usd(charge.micros)}, {watched.billed_after or 0:.1f} s after the submit"
+    shown = f"{show_usd(charge.micros)}, {watched.billed_after or 0:.1f} s after the submit"
     yield Observation(
-        "the charge on the bill", show_usd(_due(offer)), seen, _fits(offer, charge.micros, watched)
+        "the charge on the bill", show_usd(_due(offer)), shown, _fits(offer, charge.micros, watched)
     )
     if charge.model is not None:
         same = charge.model.casefold() == offer.endpoint.id.casefold()
@@ -217,9 +217,9 @@ def _film(offer: Offer, watched: Watched, film: DeliveredFile | str | None) -> I
         yield Observation("the frame", "not mentioned", f"{film.width}x{film.height}", "new")
     else:
         same = (film.width, film.height) == (expected.width, expected.height)
-        asked = f"{expected.width}x{expected.height}"
+        expected_size = f"{expected.width}x{expected.height}"
         yield Observation(
-            "the frame", asked, f"{film.width}x{film.height}", "as documented" if same else "differs"
+            "the frame", expected_size, f"{film.width}x{film.height}", "as documented" if same else "differs"
         )
     if expected.duration is not None:
         same = abs(film.seconds - expected.duration) <= _SECONDS_OFF
@@ -244,11 +244,11 @@ def _clock(clock: ClockOffset | None) -> Iterator[Observation]:
         yield Observation("the clock", "a Date header", "there is none", "differs")
         return
     off = clock.low > _CLOCK_SECONDS or clock.high < -_CLOCK_SECONDS
-    seen = f"between {clock.low:+.1f} and {clock.high:+.1f} s from ours"
-    yield Observation("the clock", "right", seen, "differs" if off else "as documented")
+    shown = f"between {clock.low:+.1f} and {clock.high:+.1f} s from ours"
+    yield Observation("the clock", "right", shown, "differs" if off else "as documented")
 
 
 def went_well(watched: Watched) -> bool:
     """Whether the job succeeded."""
-    done = {AttemptState.SUCCEEDED, AttemptState.DELIVERED}
-    return watched.attempt is not None and watched.attempt.state in done
+    good_states = {AttemptState.SUCCEEDED, AttemptState.DELIVERED}
+    return watched.attempt is not None and watched.attempt.state in good_states

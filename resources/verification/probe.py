@@ -150,8 +150,8 @@ class Probe:
         return word if isinstance(word, str) else None
 
     async def _current(self, engine: Engine, attempt: Attempt) -> Attempt:
-        found: dict[str, Attempt] = await engine.ledger.run(Ledger.attempts, [attempt.id])
-        return found[attempt.id]
+        current: dict[str, Attempt] = await engine.ledger.run(Ledger.attempts, [attempt.id])
+        return current[attempt.id]
 
     async def _watch(self, attempt: Attempt) -> None:
         self._say(f"job {attempt.job_id}")
@@ -179,19 +179,19 @@ class Probe:
             pause = min(pause * 1.4, LONGEST_LOOK_SECONDS)
 
     async def _look(self, attempt: Attempt, passed: float) -> None:
-        seen = await self._account.provider.poll(attempt.job_id or "", age_seconds=passed)
-        if isinstance(seen, PollFailed):
-            self._note(f"a poll failed: {seen.cause}")
+        answer = await self._account.provider.poll(attempt.job_id or "", age_seconds=passed)
+        if isinstance(answer, PollFailed):
+            self._note(f"a poll failed: {answer.cause}")
             return
-        if not self.seen.words or self.seen.words[-1][0] != seen.raw_status:
-            self.seen.words.append((seen.raw_status, passed))
-            self._say(f"{passed:6.1f} s  {seen.raw_status}")
-        if seen.status.final:
+        if not self.seen.words or self.seen.words[-1][0] != answer.raw_status:
+            self.seen.words.append((answer.raw_status, passed))
+            self._say(f"{passed:6.1f} s  {answer.raw_status}")
+        if answer.status.final:
             ended = await asyncio.to_thread(
-                polls.see_end, self._ledger, attempt, seen, self._account.provider.capabilities
+                polls.see_end, self._ledger, attempt, answer, self._account.provider.capabilities
             )
             if ended.state not in AT_PROVIDER:
-                self.seen.state, self.seen.attempt = seen, ended
+                self.seen.state, self.seen.attempt = answer, ended
 
     async def _look_at_the_listing(self, attempt: Attempt) -> None:
         if self.seen.listed_after is not None:

@@ -144,12 +144,12 @@ def _checked_index(file: BinaryIO, box: _Box, size: int) -> dict[int, Edits]:
     if sum(_samples(track) for track in tracks) > _MAX_SAMPLES:
         raise BoxError("it has too many frames")
     scale = _time_scale(dict(inside).get(b"mvhd", _NOTHING))
-    found = {}
+    boxes = {}
     for track in tracks:
         header = track.get(b"tkhd", _NOTHING)
         number = int.from_bytes(header[20:24] if bytes(header[:1]) == b"\1" else header[12:16], "big")
-        found[number] = _edits(dict(_inside(track.get(b"edts", _NOTHING))).get(b"elst", _NOTHING), scale)
-    return {number: edits for number, edits in found.items() if edits != Edits()}
+        boxes[number] = _edits(dict(_inside(track.get(b"edts", _NOTHING))).get(b"elst", _NOTHING), scale)
+    return {number: edits for number, edits in boxes.items() if edits != Edits()}
 
 
 def _edits(table: memoryview, scale: int) -> Edits:

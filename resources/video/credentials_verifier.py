@@ -90,20 +90,20 @@ class CredentialsVerifier(GuardedWorkers):
             MarkingError: The file cannot be signed with this certificate.
             OSError: The copy cannot be written.
         """
-        wanted = {
+        request = {
             "manifest": order.manifest,
             "ingredient": order.ingredient,
             "certificates": order.certificates,
             "algorithm": order.algorithm,
         }
-        self._copy(source, copy, ingredient, {"sign": wanted}, order.sign)
+        self._copy(source, copy, ingredient, {"sign": request}, order.sign)
 
     def _copy(
         self, source: Path, copy: Path, ingredient: Path, request: dict[str, Any], sign: Sign | None = None
     ) -> None:
         try:
-            with source.open("rb") as file, copy.open("w+b") as made, ingredient.open("rb") as before:
-                answer = self.ask(request, source.name, [file, made, before], sign=sign)
+            with source.open("rb") as file, copy.open("w+b") as writer, ingredient.open("rb") as before:
+                answer = self.ask(request, source.name, [file, writer, before], sign=sign)
         except UnreadableVideoError as error:
             raise MarkingError(str(error)) from None
         if "error" in answer:

@@ -42,15 +42,15 @@ def verify(file: BinaryIO) -> dict[str, Any]:
     file.seek(0)
     try:
         with c2pa.Reader(_MP4, file, context=_CONTEXT) as reader:
-            found = json.loads(reader.json())
+            report = json.loads(reader.json())
     except c2pa.C2paError as error:
         return {"state": "invalid", "problems": [f"they cannot be read: {_short(error)}"]}
-    manifests = found.get("manifests") or {}
-    active = manifests.get(found.get("active_manifest")) or {}
+    manifests = report.get("manifests") or {}
+    active = manifests.get(report.get("active_manifest")) or {}
     signature = active.get("signature_info") or {}
     generators = active.get("claim_generator_info") or [{}]
-    problems = [_text(status.get("code")) for status in found.get("validation_status") or []]
-    valid = found.get("validation_state") in {"Valid", "Trusted"}
+    problems = [_text(status.get("code")) for status in report.get("validation_status") or []]
+    valid = report.get("validation_state") in {"Valid", "Trusted"}
     return {
         "state": "valid" if valid else "invalid",
         "problems": _first([problem for problem in problems if problem] if not valid else []),

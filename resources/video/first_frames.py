@@ -72,10 +72,10 @@ def png(frame: Any, aspect: Any) -> bytes:
 
 def _turned(pixels: bytes, width: int, height: int) -> bytes:
     """The picture after a quarter turn clockwise: each column, from below, becomes a row."""
-    made = bytearray(len(pixels))
+    turned = bytearray(len(pixels))
     row = height * _BYTES
     for column in range(width):
         for channel in range(_BYTES):
             at = column * _BYTES + channel
-            made[column * row + channel : (column + 1) * row : _BYTES] = pixels[at :: width * _BYTES][::-1]
-    return bytes(made)
+            turned[column * row + channel : (column + 1) * row : _BYTES] = pixels[at :: width * _BYTES][::-1]
+    return bytes(turned)

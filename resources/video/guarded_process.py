@@ -38,8 +38,8 @@ def serve(answer: Answer, known: tuple[type[Exception], ...], *, written_bytes: 
     answers = _own_output()
     requests = _Requests(socket.socket(fileno=0))
 
-    def say(found: dict[str, Any]) -> None:
-        answers.write(json.dumps(found).encode() + b"\n")
+    def say(answer_sent: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer_sent).encode() + b"\n")
         answers.flush()
 
     def ask(question: dict[str, Any]) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def serve(answer: Answer, known: tuple[type[Exception], ...], *, written_bytes: 
         with contextlib.ExitStack() as opened:
             for file in files:
                 opened.enter_context(file)
-            found = _attempted(answer, known, request, files, ask)
+            answer_sent = _attempted(answer, known, request, files, ask)
         # the caller relies on its files being closed here once it has the answer
-        say(found | {"memory_bytes": _memory()})
+        say(answer_sent | {"memory_bytes": _memory()})
 
 
 def _attempted(
@@ -80,8 +80,8 @@ def _attempted(
 class _Requests(Iterator[tuple[dict[str, Any], list[BinaryIO]]]):
     """Every request with its files, until the parent closes the socket."""
 
-    def __init__(self, asked: socket.socket) -> None:
-        self._asked = asked
+    def __init__(self, channel: socket.socket) -> None:
+        self._asked = channel
 
     def __next__(self) -> tuple[dict[str, Any], list[BinaryIO]]:
         waiting, files = bytearray(), []
@@ -119,9 +119,9 @@ _STATM = _opened("/proc/self/statm")
 def _limit_processor(seconds: float) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    wanted = int(usage.ru_utime + usage.ru_stime + seconds) + 1
+    limit = int(usage.ru_utime + usage.ru_stime + seconds) + 1
     resource.setrlimit(
-        resource.RLIMIT_CPU, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)
+        resource.RLIMIT_CPU, (limit if most == resource.RLIM_INFINITY else min(limit, most), most)
     )
 
 
@@ -134,10 +134,10 @@ def limit_resources(written_bytes: int = WRITTEN_BYTES) -> None:
     _limit(resource.RLIMIT_NOFILE, 64)
 
 
-def _limit(what: int, value: int) -> None:
-    _, most = resource.getrlimit(what)
+def _limit(resource_id: int, value: int) -> None:
+    _, most = resource.getrlimit(resource_id)
     value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(what, (value, value))
+    resource.setrlimit(resource_id, (value, value))
 
 
 def _own_output() -> BinaryIO:

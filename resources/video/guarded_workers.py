@@ -94,21 +94,21 @@ class GuardedWorkers:
         worker = self.idle.get()
         try:
             # something else may have killed a worker that dies once
-            found = worker.ask(request, self._seconds, name, files, sign)
-            if found is None:
-                found = worker.ask(request, self._seconds, name, files, sign)
-            if found is None:
+            answer = worker.ask(request, self._seconds, name, files, sign)
+            if answer is None:
+                answer = worker.ask(request, self._seconds, name, files, sign)
+            if answer is None:
                 raise UnreadableVideoError(f"{name}: reading it makes the decoder crash")
             if (
                 worker.asked >= self._files_per_worker
-                or _count(found, "memory_bytes") > self._max_worker_bytes
+                or _count(answer, "memory_bytes") > self._max_worker_bytes
             ):
                 worker.stop()
         finally:
             if self._closed:
                 worker.stop()
             self.idle.put(worker)
-        return found
+        return answer
 
     @property
     def pids(self) -> list[int]:
@@ -220,14 +220,14 @@ class GuardedWorker:
             return self._process
         self.stop()
         self._requests, theirs = socket.socketpair()
-        with tempfile.TemporaryFile() as said, theirs:
+        with tempfile.TemporaryFile() as errors, theirs:
             process = subprocess.Popen(  # noqa: S603  # our own module, arguments as a list
                 [sys.executable, "-P", "-m", self._module],
                 env=_environment(),
                 cwd="/",
                 stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=errors,
                 start_new_session=True,
             )
             self._process = process
@@ -236,8 +236,8 @@ class GuardedWorker:
             timer.cancel()
             if ready is None:
                 self.stop()
-                said.seek(0)
-                last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
                 raise UnavailableError(
                     f"the process that looks at videos does not start: {last or 'it said nothing'}. Is everything installed?"
                 )
@@ -265,20 +265,20 @@ class _Timer:
 
 def _ready(line: bytes) -> list[str] | None:
     """The layers that a worker reports when it is ready; None for any other answer."""
-    said = _object(line)
-    if said is None or said.get("ready") is not True:
+    message = _object(line)
+    if message is None or message.get("ready") is not True:
         return None
-    named = said.get("confined")
+    named = message.get("confined")
     return [layer for layer in LAYERS if layer in named] if isinstance(named, list) else []
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a whole line; None for anything else."""
     try:
-        said = json.loads(line) if line.endswith(b"\n") else None
+        value = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _environment() -> dict[str, str]:

@@ -55,8 +55,8 @@ class VideoInspector(GuardedWorkers):
         """
         try:
             with path.open("rb") as file:
-                wanted = {"poster_width": poster_width, "shortest_seconds": shortest_seconds}
-                answer = self.ask(wanted, path.name, [file])
+                options = {"poster_width": poster_width, "shortest_seconds": shortest_seconds}
+                answer = self.ask(options, path.name, [file])
         except OSError as error:
             raise UnreadableVideoError(f"{path.name}: it cannot be read: {error.strerror}") from None
         return self._verified(_understood(answer, path.name), path)
@@ -66,11 +66,11 @@ class VideoInspector(GuardedWorkers):
         super().close()
         self._verifier.close()
 
-    def _verified(self, found: Inspection, path: Path) -> Inspection:
+    def _verified(self, inspection: Inspection, path: Path) -> Inspection:
         """The inspection with what the file's credentials say; the process that verifies starts with the first that has some."""
-        if not found.video.c2pa:
-            return replace(found, credentials=ABSENT)
-        return replace(found, credentials=self._verifier.verify(path)) if can_verify() else found
+        if not inspection.video.c2pa:
+            return replace(inspection, credentials=ABSENT)
+        return replace(inspection, credentials=self._verifier.verify(path)) if can_verify() else inspection
 
     def seconds_of(self, file: BinaryIO, name: str) -> float:
         """The duration of a video's picture in seconds, by the times of its packets; nothing is decoded. Blocks.

@@ -73,12 +73,12 @@ def judge(
         siblings: Other takes of the series.
     """
     facts, looked, checks = inspection.video, inspection.looked, request.checks
-    found = [_whole(facts, looked)]
-    found += _as_asked_for(facts, request)
-    found += [_coverage(facts, checks), *_seen_and_heard(facts, looked, checks)]
-    found += [_model(served, request), _nsfw(nsfw, checks), _credentials(inspection, checks)]
-    found += [_duplicate(looked, siblings, checks)]
-    return found
+    results = [_whole(facts, looked)]
+    results += _as_asked_for(facts, request)
+    results += [_coverage(facts, checks), *_seen_and_heard(facts, looked, checks)]
+    results += [_model(served, request), _nsfw(nsfw, checks), _credentials(inspection, checks)]
+    results += [_duplicate(looked, siblings, checks)]
+    return results
 
 
 def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
@@ -101,12 +101,12 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
 def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
     expected, checks = request.expected, request.checks
     yield _size(facts, expected, checks.size)
-    wanted = expected.duration or 0.0
+    seconds = expected.duration or 0.0
     yield _check(
         "duration",
         checks.duration if expected.duration is not None else None,
-        abs(facts.duration - wanted) <= checks.duration_seconds,
-        f"it lasts {facts.duration:.2f} s, asked for were {wanted:g} s",
+        abs(facts.duration - seconds) <= checks.duration_seconds,
+        f"it lasts {facts.duration:.2f} s, asked for were {seconds:g} s",
         {"seconds": facts.duration},
     )
     fps = checks.fps if checks.fps is not None else expected.fps
@@ -131,17 +131,17 @@ def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
 def _size(facts: VideoFacts, expected: Expected, level: str) -> Check:
     """Compare pixels if the request gives them, else the ratio of the frame."""
     width, height = expected.width or facts.width, expected.height or facts.height
-    as_asked, asked = (width, height) == (facts.width, facts.height), f"{width}x{height}"
+    as_asked, expected_size = (width, height) == (facts.width, facts.height), f"{width}x{height}"
     known = bool(expected.width or expected.height)
     if not known and expected.shape is not None:
         wide, _, high = expected.shape.partition(":")
         ratio = facts.width * int(high) / (facts.height * int(wide)) if facts.height else 0.0
-        known, as_asked, asked = True, abs(ratio - 1) <= SHAPE_TOLERANCE, expected.shape
+        known, as_asked, expected_size = True, abs(ratio - 1) <= SHAPE_TOLERANCE, expected.shape
     return _check(
         "size",
         level if known else None,
         as_asked,
-        f"the picture is {facts.width}x{facts.height}, asked for was {asked}",
+        f"the picture is {facts.width}x{facts.height}, asked for was {expected_size}",
         {"width": facts.width, "height": facts.height},
     )
 
@@ -185,7 +185,7 @@ def _coverage(facts: VideoFacts, checks: Checks) -> Check:
 def _seen_and_heard(facts: VideoFacts, looked: Looked | None, checks: Checks) -> Iterator[Check]:
     black, frozen, silent = (looked.black, looked.frozen, looked.silent) if looked else (None, None, None)
     partly = looked is None or (looked.broken is None and looked.seconds < facts.duration - 0.5)
-    seen = 0.0 if looked is None else looked.seconds
+    watched = 0.0 if looked is None else looked.seconds
     silence = "off" if checks.silence == "allowed" else checks.silence
     for name, level, longest, most, share, what in (
         ("black", checks.black, black, checks.black_seconds, MOST, "the picture is black"),
@@ -199,17 +199,17 @@ def _seen_and_heard(facts: VideoFacts, looked: Looked | None, checks: Checks) ->
             "it is silent",
         ),
     ):
-        found = _stretch(name, level, longest, min(most, share * facts.duration), what)
-        if partly and found.outcome == "passed":
-            detail = f"only the first {seen:.0f} s of {facts.duration:.0f} s were looked at"
-            found = found.model_copy(update={"outcome": "warned", "detail": detail})
-        yield found
+        stretch = _stretch(name, level, longest, min(most, share * facts.duration), what)
+        if partly and stretch.outcome == "passed":
+            detail = f"only the first {watched:.0f} s of {facts.duration:.0f} s were looked at"
+            stretch = stretch.model_copy(update={"outcome": "warned", "detail": detail})
+        yield stretch
 
 
-def _stretch(name: str, level: str | None, longest: Stretch | None, most: float, what: str) -> Check:
+def _stretch(name: str, level: str | None, longest: Stretch | None, most: float, sentence: str) -> Check:
     start, end = longest or (0.0, 0.0)
     measured = {"longest_seconds": round(end - start, 3), "from_seconds": start} if longest else {}
-    detail = f"{what} for {end - start:.1f} s, from {start:.1f} s on; at most {most:.1f} s are wanted"
+    detail = f"{sentence} for {end - start:.1f} s, from {start:.1f} s on; at most {most:.1f} s are wanted"
     return _check(name, level, end - start <= most, detail, measured)
 
 
@@ -225,16 +225,16 @@ def _nsfw(nsfw: bool | None, checks: Checks) -> Check:
 
 
 def _credentials(inspection: Inspection, checks: Checks) -> Check:
-    found = inspection.credentials
+    credentials = inspection.credentials
     if checks.credentials == "off":
         return _check("credentials", "off", True, "")
-    if found is None:
+    if credentials is None:
         says = "it carries content credentials, which were not verified: c2pa-python is not installed here"
         return Check(name="credentials", outcome="skipped", detail=says)
-    if found.state == "absent":
+    if credentials.state == "absent":
         return Check(name="credentials", outcome="skipped", detail="it carries no content credentials")
-    says = f"its content credentials are invalid: {', '.join(found.problems)}"
-    return _check("credentials", checks.credentials, found.state == "valid", says)
+    says = f"its content credentials are invalid: {', '.join(credentials.problems)}"
+    return _check("credentials", checks.credentials, credentials.state == "valid", says)
 
 
 def _duplicate(looked: Looked | None, siblings: Sequence[Sibling], checks: Checks) -> Check:

@@ -53,20 +53,20 @@ def parts_of(container: Any, picture: Any, line: Timeline) -> Parts | None:
         container: An open input container, at its beginning.
         picture: The stream that is shown.
     """
-    display, seen = Display(), []
+    display, shape = Display(), []
     for packet in container.demux(picture):
         if packet.is_keyframe and packet.size and not packet.is_discard:
             frames = [*packet.decode(), *drained(picture)]
             if len(frames) != 1:
                 return None
-            seen.append(display.blocks(frames[0], WIDE, HIGH))
-    if len(seen) != len(line.keys):
+            shape.append(display.blocks(frames[0], WIDE, HIGH))
+    if len(shape) != len(line.keys):
         return None
-    dark = [is_black(small) for small in seen]
+    dark = [is_black(small) for small in shape]
     # the last part has no key frame behind it: it is as dark as its own, and too short to be still
     unclear = [
         dark[number] or dark[number + 1] or is_still(one, other, ALIKE_LEVEL)
-        for number, (one, other) in enumerate(pairwise(seen))
+        for number, (one, other) in enumerate(pairwise(shape))
     ] + dark[-1:]
     # a stretch begins and ends in the parts beside
     whole = [any(unclear[max(0, number - 1) : number + 2]) for number in range(len(unclear))]

@@ -111,11 +111,11 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Mo
     missing = _is_missing(container.streams, size_bytes)
     if shown is None:
         raise TimelineError("its end is missing" if missing else "it lists no frames")
-    found = Timeline(shown, heard, origin, missing, tuple(sorted(max(0.0, at - origin) for at in keys)))
-    if not found.duration < LONGEST_SECONDS:
+    timeline = Timeline(shown, heard, origin, missing, tuple(sorted(max(0.0, at - origin) for at in keys)))
+    if not timeline.duration < LONGEST_SECONDS:
         raise TimelineError("its index contradicts itself")
     return replace(
-        found,
+        timeline,
         picture=_with_gaps(shown, edits_of(movie, picture).empty),
         sound=None if heard is None else _with_gaps(heard, edits_of(movie, sound).empty),
     )

@@ -69,9 +69,9 @@ class Viewer:
                 else:
                     self._look(packet)
             except (FFmpegError, ValueError) as error:
-                what = "its sound" if is_sound else "it"
+                track = "its sound" if is_sound else "it"
                 at = self.heard.until if is_sound else self.seen.looked
-                broken = f"decoding {what} stops after {at:.2f} s ({type(error).__name__})"
+                broken = f"decoding {track} stops after {at:.2f} s ({type(error).__name__})"
                 if not is_sound:
                     return broken
             if time.process_time() > give_up:

@@ -52,16 +52,16 @@ def inspect(
         picture, sound = played(container)
         line = _timeline(file, movie, container, picture, sound)
         facts = _facts(file, movie, picture, sound, line)
-    seen: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     parts = _parts(file, movie, line, shortest_seconds)
     try:
         with _opened_movie(file) as container:
-            seen = _look(container, movie, line, facts, parts, poster_width, look_seconds)
+            measured = _look(container, movie, line, facts, parts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not facts["truncated"]:
             why = error if isinstance(error, UnreadableError) else type(error).__name__
             raise UnreadableError(f"its picture cannot be decoded: {why}") from None
-    return {"video": facts, **seen}
+    return {"video": facts, **measured}
 
 
 def _opened_movie(file: BinaryIO) -> Any:
@@ -144,25 +144,25 @@ def _look(
     picture.codec_context.skip_frame = "NONREF"
     viewer = Viewer(picture, sound, movie, line, parts)
     broken = viewer.watch(container, look_seconds)
-    seen, display = viewer.seen, viewer.seen.display
-    if seen.poster is None:
+    film, display = viewer.seen, viewer.seen.display
+    if film.poster is None:
         raise UnreadableError(broken or "there is no frame in it")
-    facts["width"], facts["height"] = display.size(seen.poster)
+    facts["width"], facts["height"] = display.size(film.poster)
     facts["pixel_aspect"], facts["rotation"] = round(display.aspect, 6), 90 * display.quarters
     # the last packet of sound may contain more samples than are played
     silent = [min(at, facts["duration"]) for at in (line.sound and viewer.heard.plain()) or []] or None
-    strip = beside(seen.tiles) if seen.tiles else None
+    strip = beside(film.tiles) if film.tiles else None
     return {
-        "looked": {**seen.plain(), "silent": silent, "broken": broken},
-        "poster": _text(_webp(display.scaled(seen.poster, width))),
+        "looked": {**film.plain(), "silent": silent, "broken": broken},
+        "poster": _text(_webp(display.scaled(film.poster, width))),
         "strip": None if strip is None else _text(_webp(strip)),
     }
 
 
 def beside(tiles: list[Any]) -> Any:
     """Several pictures of the same size side by side in one."""
-    made = av.VideoFrame(sum(tile.width for tile in tiles), tiles[0].height, "yuv420p")
-    for number, plane in enumerate(made.planes):
+    frame = av.VideoFrame(sum(tile.width for tile in tiles), tiles[0].height, "yuv420p")
+    for number, plane in enumerate(frame.planes):
         rows = bytearray(plane.buffer_size)
         left = 0
         for tile in tiles:
@@ -175,7 +175,7 @@ def beside(tiles: list[Any]) -> Any:
                 ]
             left += from_.width
         plane.update(bytes(rows))
-    return made
+    return frame
 
 
 def _composed(request: dict[str, Any]) -> dict[str, Any]:
@@ -254,8 +254,8 @@ def answer(request: dict[str, Any], files: list[BinaryIO], _ask: Ask) -> dict[st
         return measure(files[0])
     if "first_frame" in request:
         return first_frame(files[0])
-    wanted = request["poster_width"], request["shortest_seconds"], request["cpu_seconds"] / 2
-    return inspect(files[0], *wanted)
+    options = request["poster_width"], request["shortest_seconds"], request["cpu_seconds"] / 2
+    return inspect(files[0], *options)
 
 
 if __name__ == "__main__":

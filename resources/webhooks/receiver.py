@@ -73,8 +73,8 @@ class Receiver:
     async def _take(self, request: Request) -> Response:
         account, submission = request.path_params["account"], request.path_params["submission"]
         expected = token(self._key, account, submission)
-        given = str(request.path_params["token"])
-        if account not in self._callers or not hmac.compare_digest(given.encode(), expected.encode()):
+        token_of_path = str(request.path_params["token"])
+        if account not in self._callers or not hmac.compare_digest(token_of_path.encode(), expected.encode()):
             return PlainTextResponse("no such address", 404)
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -126,11 +126,11 @@ class Receiver:
         """Ask the provider about the job, and tell the ledger if the provider has it."""
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                seen = await self._callers[account].provider.poll(job_id, age_seconds=0)
-            if not isinstance(seen, JobState) or seen.status is JobStatus.GONE:
+                answer = await self._callers[account].provider.poll(job_id, age_seconds=0)
+            if not isinstance(answer, JobState) or answer.status is JobStatus.GONE:
                 return False
             await asyncio.to_thread(
-                closures.match_callback, self._ledger, account, submission, job_id, model=seen.model
+                closures.match_callback, self._ledger, account, submission, job_id, model=answer.model
             )
         except (DailiesError, TimeoutError) as error:
             logger.warning("the webhook for job %s could not be confirmed: %s", job_id, error)

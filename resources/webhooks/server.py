@@ -38,17 +38,17 @@ def callers(settings: Settings) -> dict[str, Caller]:
     Raises:
         ConfigurationError: There is none, or a key or an address cannot be used.
     """
-    found = {}
+    by_account = {}
     able = {spec.name: spec.callbacks for spec in registered().values() if spec.callbacks is not None}
     for account in map(settings.account, settings.account_names):
         read = able.get(account.provider)
         if read is not None and account.api_key is not None and account.unusable is None:
             client = build_provider(account, clock=time.time)
-            found[account.name] = Caller(client, read(client))
-    if not found:
+            by_account[account.name] = Caller(client, read(client))
+    if not by_account:
         variables = ", ".join(spec_of(name).key_variable for name in able)
         raise ConfigurationError(f"no account whose provider sends webhooks has a key: set {variables}")
-    return found
+    return by_account
 
 
 def serve(settings: Settings, *, port: int = PORT, host: str = HOST) -> None:

@@ -286,7 +286,7 @@ def test_the_status_shows_jobs_without_an_order(dedicated: bool) -> None:
     with open_ledger(load_settings()) as ledger:
         jobs = [Candidate(f"job-{n}", None, datetime.now(UTC), JobStatus.RUNNING) for n in range(5)]
         orphans.book(ledger, "wavespeed", jobs)
-        keys.declare(ledger, "wavespeed", dedicated)
+        keys.declare(ledger, "wavespeed", dedicated=dedicated)
     told = " ".join(ok("status").split())
     assert "wavespeed lists 5 jobs that this ledger has not ordered" in told
     assert "dailies ledger orphans" in told

@@ -54,8 +54,8 @@ def test_no_earlier_post_of_a_restored_copy_is_settled_by_elimination(
 ) -> None:
     copy = tmp_path / "monday.db"
     with Ledger(ledger_url, budget=Budget()) as ledger:
-        assert keys.declare(ledger, "wavespeed", True).dedicated_since == 0
-        keys.declare(ledger, "aimlapi", False)
+        assert keys.declare(ledger, "wavespeed", dedicated=True).dedicated_since == 0
+        keys.declare(ledger, "aimlapi", dedicated=False)
         back_up(ledger_url, copy)
         before = ledger.clock()
     restore(ledger_url, copy)

@@ -35,7 +35,7 @@ CLIP = usd("0.40")
 def host(url: str, clock: Clock | None = None, **said: Value) -> Ledger:
     """A ledger opened by a host that declares a cap on all accounts together."""
     values = {Setting(ALL, f"max_usd_per_{name}"): value for name, value in said.items()}
-    return Ledger(url, budget=Budget(), said=values, clock=clock)
+    return Ledger(url, budget=Budget(), policy=values, clock=clock)
 
 
 def bought(ledger: Ledger, number: int) -> int:
@@ -105,8 +105,8 @@ def test_a_changed_cap_holds_for_a_host_that_was_started_before(
 def test_the_limits_of_the_ledger_hold_in_the_transaction_that_claims(ledger_url: str, clock: Clock) -> None:
     with (
         Ledger(ledger_url, budget=Budget(), clock=clock) as early,
-        Ledger(ledger_url, budget=Budget(), clock=clock, said={PLACES: 1}) as strict,
-        Ledger(ledger_url, budget=Budget(), clock=clock, said={PLACES: 9}) as loose,
+        Ledger(ledger_url, budget=Budget(), clock=clock, policy={PLACES: 1}) as strict,
+        Ledger(ledger_url, budget=Budget(), clock=clock, policy={PLACES: 9}) as loose,
     ):
         assert bought(early, 3) == 3
         policy_history.check(strict)
@@ -138,7 +138,7 @@ def test_a_failed_purchase_is_tried_again_by_the_ledgers_caps_whatever_the_host_
 def test_a_settle_time_is_the_ledgers(ledger_url: str, clock: Clock) -> None:
     with (
         Ledger(ledger_url, budget=Budget(), clock=clock) as early,
-        Ledger(ledger_url, budget=Budget(), clock=clock, said={SETTLE: 600.0}) as host_with_a_file,
+        Ledger(ledger_url, budget=Budget(), clock=clock, policy={SETTLE: 600.0}) as host_with_a_file,
     ):
         assert policy_history.in_force(early).settle_seconds(ACCOUNT, 60) == 60
         policy_history.check(host_with_a_file)
@@ -153,7 +153,7 @@ def test_every_setting_of_the_budget_is_the_ledgers(ledger_url: str, clock: Cloc
         Setting(ALL, "max_hour_factor"): 3.0,
         Setting("team-b", "max_usd_per_month"): usd("7"),
     }
-    with Ledger(ledger_url, budget=Budget(), clock=clock, said=said) as first:
+    with Ledger(ledger_url, budget=Budget(), clock=clock, policy=said) as first:
         policy_history.check(first)
     with Ledger(ledger_url, budget=Budget(), clock=clock) as other:
         found = other.budget
@@ -276,7 +276,7 @@ def test_a_host_whose_file_names_an_account_that_others_do_not_know_adds_it(
 ) -> None:
     with (
         Ledger(
-            ledger_url, budget=Budget(), clock=clock, said={Setting("team-b", "max_usd_per_day"): 0}
+            ledger_url, budget=Budget(), clock=clock, policy={Setting("team-b", "max_usd_per_day"): 0}
         ) as new,
         Ledger(ledger_url, budget=Budget(), clock=clock) as other,
     ):

@@ -35,7 +35,7 @@ QUOTE = usd("0.40")
 @pytest.fixture
 def bought(ledger: Ledger, clock: Clock) -> str:
     """The job of a purchase on a dedicated key, a minute ago."""
-    keys.decide(ledger, ACCOUNT, True, who="test")
+    keys.decide(ledger, ACCOUNT, dedicated=True, who="test")
     job_id = succeeded(ledger).job_id
     assert job_id is not None
     clock.now += 60
@@ -68,7 +68,7 @@ def test_charges_of_ordered_jobs_stop_nothing(ledger: Ledger, clock: Clock, boug
 
 
 def test_strangers_jobs_on_a_shared_key_stop_nothing(ledger: Ledger, clock: Clock, bought: str) -> None:
-    keys.decide(ledger, ACCOUNT, False, who="test")
+    keys.decide(ledger, ACCOUNT, dedicated=False, who="test")
     assert watched(ledger, charge("stranger", "40500", clock.now)) == []
 
 
@@ -173,6 +173,6 @@ def test_a_running_job_that_is_charged_far_too_much_stops_the_account_at_once(
 
 
 def test_every_state_with_a_job_counts_as_an_order(ledger: Ledger, clock: Clock) -> None:
-    keys.decide(ledger, ACCOUNT, True, who="test")
+    keys.decide(ledger, ACCOUNT, dedicated=True, who="test")
     ended = put_into(ledger, clock, AttemptState.DELIVERED)[1]
     assert watched(ledger, charge(ended.job_id or "", "0.40", clock.now)) == []

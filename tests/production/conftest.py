@@ -43,5 +43,5 @@ def anonymous(world: World) -> World:
 @pytest.fixture
 def shared(anonymous: World) -> World:
     """An account whose listing does not name our ids, and whose key others may use."""
-    keys.declare(anonymous.ledger, "wavespeed", False)
+    keys.declare(anonymous.ledger, "wavespeed", dedicated=False)
     return anonymous

@@ -423,7 +423,7 @@ class World:
     def __init__(self, url: str) -> None:
         self.clock = Clock()
         self.ledger = Ledger(url, clock=self.clock, budget=Budget())
-        keys.declare(self.ledger, "wavespeed", True)
+        keys.declare(self.ledger, "wavespeed", dedicated=True)
         self.provider = FakeProvider(self.clock)
         self.deliverer = FakeDeliverer(self.ledger)
         self.reports: list[Report] = []

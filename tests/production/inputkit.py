@@ -60,7 +60,7 @@ class Rig:
         self.app = create_app(SandboxSettings(spread=0, job_seconds=60), clock=self.clock)
         self.transport = Dated(self.app, self.clock)
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=self.clock, budget=Budget())
-        keys.declare(self.ledger, name, False)
+        keys.declare(self.ledger, name, dedicated=False)
 
     def close(self) -> None:
         self.ledger.close()

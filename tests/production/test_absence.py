@@ -56,7 +56,7 @@ def test_a_post_of_an_earlier_key_is_held_and_never_bought_again(either: World) 
     either.run(either.engine().step("wavespeed"))
     either.clock.now += 40
     assert keys.see_key(either.ledger, "wavespeed", "second")
-    keys.declare(either.ledger, "wavespeed", True)
+    keys.declare(either.ledger, "wavespeed", dedicated=True)
     enqueue(either, "clip-b")
     sensor(either, until=ended(either, "clip-a", "clip-b"))
     assert either.newest("clip-a").state is S.HELD

@@ -47,7 +47,7 @@ class Rig:
         self.app = create_app(SandboxSettings(spread=0, job_seconds=60), clock=lambda: self.clock() + ahead)
         self.transport = Dated(self.app, lambda: self.clock() + ahead)
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=self.clock, budget=Budget())
-        keys.declare(self.ledger, name, True)
+        keys.declare(self.ledger, name, dedicated=True)
 
     def close(self) -> None:
         self.ledger.close()
@@ -166,7 +166,7 @@ def test_a_clock_that_is_ten_minutes_off_changes_nothing(name: str, ahead: float
 
 @pytest.mark.slow
 def test_no_strangers_job_is_ever_adopted(rig: Rig) -> None:
-    keys.declare(rig.ledger, rig.name, False)
+    keys.declare(rig.ledger, rig.name, dedicated=False)
     rig.fault({"do": "lose_answer"}, prompt_contains="clip-", probability=0.3, seed=4)
     run(rig.clock, rig.a_stranger_buys())
     rig.decide(*CLIPS[:20])
@@ -228,7 +228,7 @@ async def test_a_job_that_is_created_after_our_deadline_is_found_at_a_real_serve
         account = Account(
             WaveSpeed(Connection("wavespeed", sandbox.url, "sandbox")), submit_deadline_seconds=0.3
         )
-        keys.declare(ledger, "wavespeed", True)
+        keys.declare(ledger, "wavespeed", dedicated=True)
         engine = Engine(ledger, {"wavespeed": account})
         decide(ledger, [a_request("wavespeed", "clip-000")], Decision("monday"))
         async with asyncio.timeout(300):

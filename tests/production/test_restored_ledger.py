@@ -261,7 +261,7 @@ def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
     with Ledger(lost_url, budget=Budget()) as lost:
         bind_bucket(lost, store, buying=True)
         if said == "before the copy":
-            keys.declare(lost, "wavespeed", True)
+            keys.declare(lost, "wavespeed", dedicated=True)
         decide(lost, [a_request("clip-a")], Decision("monday"))
         assert isinstance(queue.claim_next(lost, "wavespeed", PostTerms(Limits(), 30)), Submission)
         BucketMark(lost, store).advance()
@@ -273,7 +273,7 @@ def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
     assert answer.status_code == 200
     url = copied(lost_url) if said == "before the copy" else new_ledger_url()
     with Ledger(url, budget=Budget()) as ledger:
-        keys.declare(ledger, "wavespeed", True)
+        keys.declare(ledger, "wavespeed", dedicated=True)
         with ledger.write() as connection:
             # its poster is dead
             connection.execute(sa.update(submissions).values(lease_until=ledger.clock() - 1))

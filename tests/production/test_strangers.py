@@ -143,7 +143,7 @@ def test_a_post_that_was_lost_on_a_shared_key_stays_held_when_the_key_becomes_de
     shared.run(submit_queue(shared.engine()))
     shared.provider.stranger()
     sensor(shared, until=ended(shared, "clip-a"))
-    keys.decide(shared.ledger, "wavespeed", True, who="ann")
+    keys.decide(shared.ledger, "wavespeed", dedicated=True, who="ann")
     shared.clock.now += 3_600
     shared.provider.answers["clip-b"] = [QUICK]
     enqueue(shared, "clip-b")

@@ -97,7 +97,7 @@ def test_a_bill_that_never_answers_is_requested_for_a_day_at_most(
 def test_on_a_shared_key_a_charge_without_a_model_is_not_recorded(
     ordered: World,
 ) -> None:
-    keys.declare(ordered.ledger, "wavespeed", False)
+    keys.declare(ordered.ledger, "wavespeed", dedicated=False)
     other = ordered.provider.stranger(model="somebody/elses-model")
     at = ordered.clock()
     ordered.provider.bill = [Charge(other.id, 400_000, "charge", at, None)]

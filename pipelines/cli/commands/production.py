@@ -103,7 +103,7 @@ def plan(
     from pipelines.cli.plan_table import show
     from pipelines.cli.stack_settings import running_settings
 
-    made, changed = make(
+    planned, changed = make(
         running_settings(),
         words or [],
         since=date,
@@ -114,10 +114,10 @@ def plan(
         quote=quote,
     )
     if as_json:
-        print_json(document(made, changed))
+        print_json(document(planned, changed))
     else:
-        show(made, changed, words=words or [], everything=everything, long=long)
-    raise typer.Exit(exit_code(made))
+        show(planned, changed, words=words or [], everything=everything, long=long)
+    raise typer.Exit(exit_code(planned))
 
 
 @production_app.command(rich_help_panel=PANEL)
@@ -199,7 +199,7 @@ def produce(
     job = "produce_clips" if wait else "submit_clips"
     with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
-        found = approve(
+        agreed = approve(
             declarations,
             keys,
             command="produce",
@@ -212,14 +212,14 @@ def produce(
         launched = launch(
             settings,
             api,
-            found.approvals,
+            agreed.approvals,
             job=job,
             command="produce",
             series=all_series.pop() if len(all_series) == 1 else None,
             regenerate=regenerate,
             takes=takes,
         )
-        finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
+        finish(settings, api, launched, wait=wait, as_json=as_json, refused=agreed.refused)
 
 
 @production_app.command(rich_help_panel=PANEL)
@@ -259,16 +259,16 @@ def retry(
     with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
         declarations = declarations_of(settings)
-        found = approve(declarations, keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad)
+        agreed = approve(declarations, keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad)
         launched = launch(
             settings,
             api,
-            found.approvals,
+            agreed.approvals,
             job="produce_clips",
             command="retry",
             scattered=True,
         )
-        finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
+        finish(settings, api, launched, wait=wait, as_json=as_json, refused=agreed.refused)
 
 
 @production_app.command(rich_help_panel=PANEL)
@@ -339,10 +339,10 @@ def declare(
     from resources.settings import load_settings
 
     settings = load_settings()
-    found = changed_stretches(settings, series or [], past=past)
+    changed = changed_stretches(settings, series or [], past=past)
     with DagsterApi.of(settings) as api:
-        runs = request_renders(api, found)
-    keys = [key for stretch in found for key in stretch]
+        runs = request_renders(api, changed)
+    keys = [key for stretch in changed for key in stretch]
     if as_json:
         print_json({"runs": runs, "clips": keys})
     else:

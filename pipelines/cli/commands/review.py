@@ -152,13 +152,13 @@ def inspect(
         request = declarations.render(declarations.find(clip))
     else:
         request = request_for(size, duration, None if audio is None else audio is YesNo.YES, fps)
-    found = inspect_files(files, request)
+    inspected = inspect_files(files, request)
     if as_json:
-        print_json([document(one) for one in found])
+        print_json([document(one) for one in inspected])
     else:
-        for one in found:
+        for one in inspected:
             show(one)
-    raise typer.Exit(int(any(one.failed for one in found)))
+    raise typer.Exit(int(any(one.failed for one in inspected)))
 
 
 @review_app.command(name="accept", rich_help_panel=PANEL)
@@ -183,16 +183,16 @@ def accept_clip(
     from resources.settings import load_settings
 
     settings = load_settings()
-    found = waiting(settings, clip)
+    quarantined = waiting(settings, clip)
     if clip is None:
         if as_json:
-            print_json(document(found))
-        elif found:
-            print_table(table(found, now=time.time(), long=long))
+            print_json(document(quarantined))
+        elif quarantined:
+            print_table(table(quarantined, now=time.time(), long=long))
         else:
             tell("nothing is in quarantine")
         return
-    attempt = chosen(found, clip, take)
+    attempt = chosen(quarantined, clip, take)
     if not yes:
         confirm(f"Deliver {clip} although {attempt.reason}?")
     accepted = accept_take(settings, attempt, why)
@@ -239,11 +239,11 @@ def resolve(
         for account in settings.account_names:
             # without a running sensor, nothing else marks the POSTs of dead processes as unknown
             expire_submissions(ledger, account)
-        found = unsettled(ledger, clip=clip)
+        open_posts = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
-            seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
+            seen = look_at_job(settings, open_posts[-1], adopt) if open_posts and adopt is not None else ""
             settlement = Settlement(clip, adopt, resubmit, write_off, why)
-            asked = question(ledger, settlement, found, seen=seen)
+            asked = question(ledger, settlement, open_posts, job_state=seen)
             if asked and not yes:
                 confirm(asked)
             elif asked:
@@ -257,9 +257,9 @@ def resolve(
         if adopt is not None or resubmit or write_off:
             raise typer.BadParameter("name the clip to settle")
         if as_json:
-            print_json(unsettled_document(found, now=ledger.clock()))
-        elif found:
-            print_unsettled(ledger, found)
+            print_json(unsettled_document(open_posts, now=ledger.clock()))
+        elif open_posts:
+            print_unsettled(ledger, open_posts)
         elif clip is not None:
             raise ConfigurationError(
                 f"{clip} is neither unknown nor held. Nothing was changed. `dailies resolve` lists the clips that are."

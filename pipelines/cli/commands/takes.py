@@ -37,18 +37,18 @@ def takes(clip: Clip, as_json: Json = False) -> None:
     from pipelines.cli.takes import document, one_model, read_takes, table
     from resources.settings import load_settings
 
-    found = read_takes(load_settings(), clip)
+    clip_takes = read_takes(load_settings(), clip)
     if as_json:
-        print_json(document(found))
+        print_json(document(clip_takes))
         return
-    if found.takes:
-        print_table(table(found, now=time.time()))
-        if (model := one_model(found)) is not None:
+    if clip_takes.takes:
+        print_table(table(clip_takes, now=time.time()))
+        if (model := one_model(clip_takes)) is not None:
             tell(f"made by {model}")
-    if found.open:
-        states = ", ".join(attempt.state for attempt in found.open)
-        tell(f"on the way: {counted(len(found.open), 'take')} ({states})")
-    elif not found.takes:
+    if clip_takes.open:
+        states = ", ".join(attempt.state for attempt in clip_takes.open)
+        tell(f"on the way: {counted(len(clip_takes.open), 'take')} ({states})")
+    elif not clip_takes.takes:
         tell(f"{clip} has no take yet")
 
 
@@ -99,17 +99,20 @@ def finish(
     settings = running_settings()
     with open_ledger(settings) as ledger:
         limits = declared_limits(settings, ledger)
-        wanted = offered(ledger, clips or [], limits)
-        if wanted and not as_json:
-            print_table(table(wanted, now=ledger.clock()))
-        done = [] if show else order_all(ledger, wanted, limits, yes=yes)
+        offers = offered(ledger, clips or [], limits)
+        if offers and not as_json:
+            print_table(table(offers, now=ledger.clock()))
+        orders = [] if show else order_all(ledger, offers, limits, yes=yes)
     if as_json:
         print_json(
-            {"waiting": [document(one) for one in wanted], "ordered": [ordered_document(one) for one in done]}
+            {
+                "waiting": [document(one) for one in offers],
+                "ordered": [ordered_document(one) for one in orders],
+            }
         )
-    elif not wanted:
+    elif not offers:
         tell("no circled draft lacks its finish")
-    for one in [] if as_json else done:
+    for one in [] if as_json else orders:
         tell(ordered_words(one))
 
 
@@ -164,20 +167,20 @@ def edit(
         raise ConfigurationError("give --field, --text or --remove, one of them. Nothing was changed.")
     settings = load_settings()
     editor = editor_of(settings)
-    found = editor.look(clip)
+    clip_words = editor.look(clip)
     if field:
-        given = parse_fields(field)
-        base = found.words if isinstance(found.words, dict) else found.own
-        words = {**base, **given} if isinstance(base, dict) else given
-        found = editor.keep(clip, words, who=getpass.getuser(), seen=found.seen)
+        fields = parse_fields(field)
+        base = clip_words.words if isinstance(clip_words.words, dict) else clip_words.own
+        words = {**base, **fields} if isinstance(base, dict) else fields
+        clip_words = editor.keep(clip, words, who=getpass.getuser(), seen=clip_words.seen)
     elif text is not None or remove:
-        found = editor.keep(clip, text, who=getpass.getuser(), seen=found.seen)
+        clip_words = editor.keep(clip, text, who=getpass.getuser(), seen=clip_words.seen)
     if as_json:
-        print_json(document(found))
+        print_json(document(clip_words))
     else:
         changed = bool(field) or text is not None or remove
         push = unpushed(settings) if changed else None
-        show_words(found, changed=changed, push=push)
+        show_words(clip_words, changed=changed, push=push)
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -290,15 +293,15 @@ def disclosure(
     from pipelines.cli.disclosure import disclose, document, table, write_csv
     from resources.settings import load_settings
 
-    found = disclose(load_settings(), words or [], every=all_takes)
+    disclosed = disclose(load_settings(), words or [], every=all_takes)
     if as_csv is not None:
-        written = write_csv(found, as_csv)
+        written = write_csv(disclosed, as_csv)
         if as_csv != "-":
             tell(f"{written} lines are in {as_csv}")
     elif as_json:
-        print_json(document(found))
+        print_json(document(disclosed))
     else:
-        print_table(table(found))
+        print_table(table(disclosed))
 
 
 class By(StrEnum):

@@ -142,11 +142,11 @@ class Post:
         return self.not_before <= job.created_at.timestamp() <= self.created_by
 
 
-def _differs(asked: object, echoed: object) -> bool:
+def _differs(requested: object, echoed: object) -> bool:
     """Whether an echoed value differs from the one sent. Local files are not compared, since they were sent as addresses."""
-    if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
-        return any(map(_differs, asked, echoed))
-    return asked != echoed and (FileReference.parse(asked) is None or not isinstance(echoed, str))
+    if isinstance(requested, list) and isinstance(echoed, list) and len(requested) == len(echoed):
+        return any(map(_differs, requested, echoed))
+    return requested != echoed and (FileReference.parse(requested) is None or not isinstance(echoed, str))
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,9 @@ class Judgement:
 def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
     """Judge every POST in question."""
     known = _Sorted.of(list(posts), evidence)
-    wanted = [p for p in known.posts if p.in_question or (p.held and p.submission_id in known.exact)]
-    found = [_unread(post, known, evidence) or _judge_one(post, known, evidence) for post in wanted]
-    return [replace(one, vanished=one.post.seen - evidence.known) for one in found]
+    in_question = [p for p in known.posts if p.in_question or (p.held and p.submission_id in known.exact)]
+    judgements = [_unread(post, known, evidence) or _judge_one(post, known, evidence) for post in in_question]
+    return [replace(one, vanished=one.post.seen - evidence.known) for one in judgements]
 
 
 @dataclass(frozen=True)

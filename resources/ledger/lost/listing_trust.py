@@ -76,8 +76,8 @@ def are_known(connection: sa.Connection, account: str, settle_seconds: float, *,
     count, largest = _seen(connection, account)
     if Lags(count, largest, {}).doubt(settle_seconds) is not None:
         return False
-    seen = connection.execute(_SEEN_SINCE, {"account": account, "since": since}).scalars()
-    return any(seconds is not None and seconds >= 0 for seconds in seen)
+    known = connection.execute(_SEEN_SINCE, {"account": account, "since": since}).scalars()
+    return any(seconds is not None and seconds >= 0 for seconds in known)
 
 
 def unmeasured_since(connection: sa.Connection, account: str, now: float) -> float | None:
@@ -133,13 +133,13 @@ def measure(connection: sa.Connection, account: str, reading: Reading, last_read
         )
     )
     missing = [
-        began_at - submitted_at if there is None else began_at + offset.low - there
-        for job_id, submitted_at, there in ours
+        began_at - submitted_at if listed_at is None else began_at + offset.low - listed_at
+        for job_id, submitted_at, listed_at in ours
         if job_id not in created
     ]
-    told = [seconds for seconds in new.values() if seconds is not None and seconds >= 0]
+    shown_lags = [seconds for seconds in new.values() if seconds is not None and seconds >= 0]
     early = any((seconds or 0) < 0 for seconds in (*new.values(), *measured.values()))
-    return Lags(known + len(told), max([largest, *told, *missing]), new, early)
+    return Lags(known + len(shown_lags), max([largest, *shown_lags, *missing]), new, early)
 
 
 def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> None:
@@ -153,14 +153,14 @@ def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> 
 
 
 def _measured(connection: sa.Connection, account: str, job_ids: Collection[str]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+    measured: dict[str, float | None] = {}
     ids = sorted(job_ids)
     for some in chunks(ids):
         query = sa.select(lags.c.job_id, lags.c.seconds).where(
             lags.c.account == account, lags.c.job_id.in_(some)
         )
-        found.update((row.job_id, row.seconds) for row in connection.execute(query))
-    return found
+        measured.update((row.job_id, row.seconds) for row in connection.execute(query))
+    return measured
 
 
 def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:

@@ -159,10 +159,10 @@ def book(
     Returns:
         Ids of the new jobs without an owner.
     """
-    found = {job.job_id: job for job in listed}
+    by_id = {job.job_id: job for job in listed}
     new: list[str] = []
-    for ids in chunks(sorted(found)):
-        chunk = [found[job_id] for job_id in ids]
+    for ids in chunks(sorted(by_id)):
+        chunk = [by_id[job_id] for job_id in ids]
         with ledger.write() as connection:
             chunk = _unknown(connection, account, chunk)
             ours = _ours(connection, account, chunk)

@@ -163,13 +163,13 @@ def _comparable(body: dict[str, Any]) -> dict[str, Any]:
 def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
     """The POSTs that may own a job without an owner: unknown, held, and in flight."""
     rows = connection.execute(_WITHOUT_AN_ANSWER, {"account": account}).all()
-    found = {}
+    undecided = {}
     for ids in chunks([row.attempt_id for row in rows]):
-        found.update({row.id: Attempt.from_row(row) for row in connection.execute(_THEIRS, {"ids": ids})})
+        undecided.update({row.id: Attempt.from_row(row) for row in connection.execute(_THEIRS, {"ids": ids})})
     return [
         Undecided(
             row.id,
-            found[row.attempt_id],
+            undecided[row.attempt_id],
             row.started_at,
             row.lease_until,
             row.ended_at,
@@ -181,5 +181,5 @@ def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
             row.seed,
         )
         for row in rows
-        if row.attempt_id in found
+        if row.attempt_id in undecided
     ]

@@ -57,19 +57,19 @@ def record(
         The attempts that changed, and the new ones.
     """
     with ledger.read() as connection:
-        told = job_times.dating(connection, account, reading.jobs)
-        reading = _redated(reading, told)
+        dating = job_times.dating(connection, account, reading.jobs)
+        reading = _redated(reading, dating)
         undecided = find_undecided(connection, account)
         owned = _owned(connection, account, reading, undecided)
         late = _named_but_settled(connection, account, reading, owned, undecided)
-        seen = listing_trust.measure(connection, account, reading, last_read_at(connection, account))
+        lags = listing_trust.measure(connection, account, reading, last_read_at(connection, account))
         # an echoed id proves the owner of a job, whatever the job's time
-        doubtful = not told.reliable or (told.ahead is None and seen.early)
+        doubtful = not dating.reliable or (dating.ahead is None and lags.early)
         misdated = doubtful and not contract.echoes
-        known = _Known(undecided, owned, seen, misdated)
+        known = _Known(undecided, owned, lags, misdated)
         judgements = _judge(connection, account, contract, reading, known)
     with ledger.write() as connection:
-        listing_trust.note(connection, account, seen, now=ledger.clock())
+        listing_trust.note(connection, account, lags, now=ledger.clock())
     for job_id, submission_id in late:
         why = f"job {job_id}: the listing names its POST"
         with ledger.transaction(who=WHO, run_id=run_id) as tx:
@@ -133,12 +133,12 @@ def hold_unlisted(
     return held
 
 
-def _redated(reading: Reading, told: Dating) -> Reading:
+def _redated(reading: Reading, dating: Dating) -> Reading:
     """The reading with all times converted to one clock, if jobs of ours show the difference."""
-    if told.ahead is None:
+    if dating.ahead is None:
         return reading
-    listed, charges = job_times.by_date_header(reading.jobs, reading.charges, told.ahead)
-    seconds = (told.ahead.low + told.ahead.high) / 2
+    listed, charges = job_times.by_date_header(reading.jobs, reading.charges, dating.ahead)
+    seconds = (dating.ahead.low + dating.ahead.high) / 2
     aside = [replace(row, at=None if row.at is None else row.at - seconds) for row in reading.aside]
     return replace(reading, jobs=listed, charges=charges, aside=aside)
 
@@ -178,14 +178,14 @@ def _named_but_settled(
         for job in reading.shown
         if job.submission_id and job.job_id not in owned and job.submission_id not in open_ids
     }
-    found = []
+    settled = []
     ids = sorted(named)
     for some in chunks(ids):
         query = sa.select(submissions.c.id).where(
             submissions.c.account == account, submissions.c.id.in_(some)
         )
-        found += [(named[name], name) for name in connection.execute(query).scalars()]
-    return found
+        settled += [(named[name], name) for name in connection.execute(query).scalars()]
+    return settled
 
 
 def _judge(
@@ -232,11 +232,11 @@ def _judge(
 
 
 def _apply(
-    ledger: Ledger, one: Undecided, found: Judgement, reading: Reading, run_id: str | None
+    ledger: Ledger, one: Undecided, judgement: Judgement, reading: Reading, run_id: str | None
 ) -> list[Attempt]:
     """Carry out one judgement unless the attempt has changed since it was read; returns the changed attempts."""
-    candidates = [_as_document(job, reading) for job in found.candidates]
-    candidates += [kept for kept in one.candidates if kept["job"] in found.vanished]
+    candidates = [_as_document(job, reading) for job in judgement.candidates]
+    candidates += [kept for kept in one.candidates if kept["job"] in judgement.vanished]
     with ledger.transaction(who=WHO, run_id=run_id) as tx:
         lock_subject(tx.connection, one.attempt.subject_key)
         attempt = tx.attempt(one.attempt.id)
@@ -248,10 +248,10 @@ def _apply(
                 .where(submissions.c.id == one.submission_id)
                 .values(candidates=candidates)
             )
-        match found.finding:
-            case Proof.ADOPT if found.job is not None:
-                job = NamedJob(found.job.job_id, found.job.model, "list")
-                why = f"job {job.id}: {found.why}"
+        match judgement.finding:
+            case Proof.ADOPT if judgement.job is not None:
+                job = NamedJob(judgement.job.job_id, judgement.job.model, "list")
+                why = f"job {job.id}: {judgement.why}"
                 adopted = adopt(tx, attempt, one.submission_id, job, why=why)
                 return [] if adopted is None else [adopted]
             case Proof.ABSENT:
@@ -260,11 +260,11 @@ def _apply(
                     tx,
                     attempt,
                     one.submission_id,
-                    why=found.why if expected else f"{found.why}. {NO_LONGER_EXPECTED}",
+                    why=judgement.why if expected else f"{judgement.why}. {NO_LONGER_EXPECTED}",
                     again=RESUBMISSIONS if expected else 0,
                 )
             case Proof.HOLD:
-                held = hold(tx, attempt, found.why, candidates, lack=found.lack)
+                held = hold(tx, attempt, judgement.why, candidates, lack=judgement.lack)
                 return [held] if attempt.state is AttemptState.UNKNOWN else []
             case _:
                 return []

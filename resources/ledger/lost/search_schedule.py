@@ -63,10 +63,10 @@ def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
     The reasons, most urgent first: an unknown POST, a held POST that may be settled by now, lags that were not measured yet.
     """
     with ledger.read() as connection:
-        found = _wanted(connection, account, contract, ledger.clock())
-    if found is None:
+        due = _wanted(connection, account, contract, ledger.clock())
+    if due is None:
         return None
-    search, looked_for = found
+    search, looked_for = due
     with ledger.write() as connection:
         now = ledger.clock()
         connection.execute(insert_ignoring(connection, listings).values(account=account))

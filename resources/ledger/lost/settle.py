@@ -52,11 +52,9 @@ def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
             attempts.c.subject_kind.in_(["clip", "character"]), attempts.c.subject_key == clip
         )
     with ledger.read() as connection:
-        found = [
-            (row.id, row.post, row.started_at, row.candidates or []) for row in connection.execute(query)
-        ]
-    known = ledger.attempts([attempt_id for attempt_id, *_ in found])
-    return [Unsettled(known[attempt_id], *rest) for attempt_id, *rest in found]
+        rows = [(row.id, row.post, row.started_at, row.candidates or []) for row in connection.execute(query)]
+    known = ledger.attempts([attempt_id for attempt_id, *_ in rows])
+    return [Unsettled(known[attempt_id], *rest) for attempt_id, *rest in rows]
 
 
 def adopt_named_job(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str) -> Attempt:
@@ -122,13 +120,13 @@ def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
 
 def _the_one(ledger: Ledger, clip: str, job_id: str | None = None) -> Unsettled:
     """The clip's purchase that a person settles: if several takes are unsettled, the one with this job as a candidate, else the newest."""
-    found = unsettled(ledger, clip=clip)
-    if not found:
+    posts = unsettled(ledger, clip=clip)
+    if not posts:
         raise DailiesError(
             f"no purchase of {clip} is unknown or held; nothing was changed. `dailies resolve` lists those that are."
         )
-    named = [one for one in found if any(candidate["job"] == job_id for candidate in one.candidates)]
-    return (named or found)[-1]
+    named = [one for one in posts if any(candidate["job"] == job_id for candidate in one.candidates)]
+    return (named or posts)[-1]
 
 
 def _unchanged(tx: Transaction, one: Unsettled) -> Attempt:

@@ -151,8 +151,8 @@ class AimlApi(ProviderClient):
         start, end = widened(after, before)
 
         async def read(_: int, offset: int) -> Page[Row]:
-            asked = {"start": start, "end": end, "limit": str(PAGE_SIZE), "offset": str(offset)}
-            fields = self._fields(await self._http.ask("GET", "/v2/logs", params=asked), "list its requests")
+            query = {"start": start, "end": end, "limit": str(PAGE_SIZE), "offset": str(offset)}
+            fields = self._fields(await self._http.ask("GET", "/v2/logs", params=query), "list its requests")
             rows, pagination = fields.get("data"), fields.get("pagination")
             if not isinstance(rows, list):
                 raise UnavailableError(
@@ -179,8 +179,8 @@ class AimlApi(ProviderClient):
 
     async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
         """See `Provider.quote`. Calculated from the pricing of the model's entry, with its unit and its `per`."""
-        found = [model for model in await self._models(endpoint) if model.is_called(endpoint)]
-        return (aimlapi_price(found[0].pricing, body) or None) if len(found) == 1 else None
+        models = [model for model in await self._models(endpoint) if model.is_called(endpoint)]
+        return (aimlapi_price(models[0].pricing, body) or None) if len(models) == 1 else None
 
     async def models(self) -> list[LiveModel]:
         """See `Provider.models`. The list has names and prices, but no parameters."""
@@ -224,14 +224,14 @@ class AimlApi(ProviderClient):
         raw_status = self._http.scrub.message(word, 100)
         if known is None and urls:
             _log.warning("AI/ML API uses the new status word %r for a finished video", raw_status)
-        given = fields.get("error")
-        error = self._http.scrub.message(given) or None
+        details = fields.get("error")
+        error = self._http.scrub.message(details) or None
         failure = None
         if status is JobStatus.SUCCEEDED and not urls:
-            status, failure = JobStatus.FAILED, _failure(given, error) if given else FailureKind.NO_OUTPUT
+            status, failure = JobStatus.FAILED, _failure(details, error) if details else FailureKind.NO_OUTPUT
             error = error or "AI/ML API says that the generation is completed, but the answer has no video"
         elif status is JobStatus.FAILED:
-            failure = _failure(given, error)
+            failure = _failure(details, error)
         elif status is JobStatus.GONE:
             failure = FailureKind.GONE
         return JobState(
@@ -279,9 +279,9 @@ def _refusal(answer: Answer) -> FailureKind | None:
     return kind
 
 
-def _failure(given: object, error: str | None) -> FailureKind:
+def _failure(details: object, error: str | None) -> FailureKind:
     """Why a generation failed. A list of details is a validation error of the model behind the gateway."""
-    if isinstance(given, dict) and isinstance(given.get("detail"), list):
+    if isinstance(details, dict) and isinstance(details.get("detail"), list):
         return FailureKind.INVALID
     return answers.failure_in_text(error or "")
 

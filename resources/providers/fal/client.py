@@ -180,19 +180,19 @@ class Fal(ProviderClient):
         Raises:
             UnavailableError: The listing could not be read to its end.
         """
-        found: list[Candidate] = []
+        jobs: list[Candidate] = []
         aside: list[SetAside] = []
         named = sorted(name for name in endpoints if _ENDPOINT.fullmatch(name))
         for begin in range(0, len(named), ENDPOINTS_AT_ONCE):
             some = named[begin : begin + ENDPOINTS_AT_ONCE]
-            asked = {"endpoint_id": ",".join(some), "expand": "payloads"}
+            query = {"endpoint_id": ",".join(some), "expand": "payloads"}
             read = self._pages(
-                "/v1/models/requests/by-endpoint", "items", asked, candidate, after, before + LONGEST_JOB
+                "/v1/models/requests/by-endpoint", "items", query, candidate, after, before + LONGEST_JOB
             )
             rows = await every_job(read, after=after, before=before)
-            found += rows
+            jobs += rows
             aside += rows.aside
-        return Rows(found, aside)
+        return Rows(jobs, aside)
 
     async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
         """See `Provider.charges`. A request that cost nothing is left out."""
@@ -204,7 +204,7 @@ class Fal(ProviderClient):
         self,
         path: str,
         of: str,
-        asked: Mapping[str, str],
+        query: Mapping[str, str],
         parse: Callable[[object], Row | SetAside],
         after: datetime,
         before: datetime,
@@ -219,7 +219,7 @@ class Fal(ProviderClient):
             if http is None:
                 raise UnavailableError("fal shows its bill to an admin key only; set DAILIES_FAL_ADMIN_KEY")
             cursor = cursors[number]
-            params = {**asked, "start": start, "end": end, "limit": str(PAGE_SIZE)}
+            params = {**query, "start": start, "end": end, "limit": str(PAGE_SIZE)}
             if cursor is not None:
                 params["cursor"] = cursor
             answer = await http.ask("GET", path, params=params, limit=PAGE_BYTES)
@@ -239,8 +239,8 @@ class Fal(ProviderClient):
 
     async def check(self) -> None:
         """See `Provider.check`. Asks for a page of the listing, which is free."""
-        asked = {"endpoint_id": KNOWN_MODEL, "limit": "1"}
-        answer = await self._platform.ask("GET", "/v1/models/requests/by-endpoint", params=asked)
+        query = {"endpoint_id": KNOWN_MODEL, "limit": "1"}
+        answer = await self._platform.ask("GET", "/v1/models/requests/by-endpoint", params=query)
         self._fields(answer, "list its requests")
 
     async def balance(self) -> int | None:
@@ -250,8 +250,8 @@ class Fal(ProviderClient):
 
     async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
         """See `Provider.quote`. Calculated from the model's price per second or per video; None for any other unit."""
-        asked = {"endpoint_id": endpoint}
-        answer = await self._platform.ask("GET", "/v1/models/pricing", params=asked)
+        query = {"endpoint_id": endpoint}
+        answer = await self._platform.ask("GET", "/v1/models/pricing", params=query)
         if isinstance(answer, Answer) and answer.status == 404 and is_error(answer.fields):
             return None
         prices = self._fields(answer, "give a price").get("prices")
@@ -261,7 +261,7 @@ class Fal(ProviderClient):
 
     async def models(self) -> list[LiveModel]:
         """See `Provider.models`. All pages of the catalogue, each model with the schema of its input."""
-        found: list[LiveModel] = []
+        models: list[LiveModel] = []
         cursor: str | None = None
         for _ in range(100):
             params = {
@@ -276,17 +276,17 @@ class Fal(ProviderClient):
                 raise UnavailableError(
                     "fal's list of models has no rows (`models`); its format may have changed"
                 )
-            found += [model for row in rows if (model := fal_model(row)) is not None]
+            models += [model for row in rows if (model := fal_model(row)) is not None]
             cursor = answers.text_or_none(fields.get("next_cursor"))
             if fields.get("has_more") is not True or cursor is None:
-                return found
+                return models
         raise UnavailableError("fal's list of models does not end")
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
         """See `Provider.upload`. Gets an address, then uploads to it without the key (`fal_client`: storage)."""
-        asked = encode({"content_type": content_type, "file_name": name})
+        body = encode({"content_type": content_type, "file_name": name})
         answer = await self._storage.ask(
-            "POST", "/storage/upload/initiate", params={"storage_type": "gcs"}, content=asked
+            "POST", "/storage/upload/initiate", params={"storage_type": "gcs"}, content=body
         )
         if not isinstance(answer, Answer) or not answer.ok:
             refused = isinstance(answer, Answer) and answer.status in REFUSED and is_error(answer.fields)
@@ -309,12 +309,12 @@ class Fal(ProviderClient):
         """
         answer = await self._storage.ask("GET", "/.well-known/jwks.json")
         keys = self._fields(answer, "show the keys of its webhooks").get("keys")
-        found = (
+        public_keys = (
             [key for row in keys if (key := _public_key(row)) is not None] if isinstance(keys, list) else []
         )
-        if not found:
+        if not public_keys:
             raise UnavailableError("fal shows no key of its webhooks; the format may have changed")
-        return found
+        return public_keys
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -331,8 +331,8 @@ class Fal(ProviderClient):
         kind = None if answer.ok else refusal(answer)
         if kind is None:
             named = self._http.scrub.message(answer.headers.get("x-fal-request-id"), 100)
-            told = f" as {named}" if named else ""
-            return Unknown(f"{self._said(answer)}; a request may have been queued{told}", answer.status)
+            by_name = f" as {named}" if named else ""
+            return Unknown(f"{self._said(answer)}; a request may have been queued{by_name}", answer.status)
         return self._refused(kind, answer)
 
     def _no_job(self, answer: Answer, age_seconds: float) -> JobState | PollFailed:

@@ -47,15 +47,17 @@ def _details(fields: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _types(fields: dict[str, Any]) -> set[str]:
-    found = {str(one.get("type")) for one in _details(fields)}
-    return found | {str(fields.get("error_type"))}
+    types = {str(one.get("type")) for one in _details(fields)}
+    return types | {str(fields.get("error_type"))}
 
 
 def with_places(fields: dict[str, Any]) -> str:
     """The errors of a 422, each with its part of the request."""
-    said = []
+    sentences = []
     for one in _details(fields):
         place = one.get("loc")
         where = ".".join(map(str, place[:6])) if isinstance(place, list) else ""
-        said.append(f"{where}: {answers.reason(one.get('msg'))}" if where else answers.reason(one.get("msg")))
-    return "; ".join(filter(None, said))
+        sentences.append(
+            f"{where}: {answers.reason(one.get('msg'))}" if where else answers.reason(one.get("msg"))
+        )
+    return "; ".join(filter(None, sentences))

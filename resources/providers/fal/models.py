@@ -15,8 +15,8 @@ def fal_model(row: object) -> LiveModel | None:
     name = answers.text_or_none(fields.get("endpoint_id"))
     if name is None:
         return None
-    told = fields.get("metadata")
-    metadata = told if isinstance(told, dict) else {}
+    about = fields.get("metadata")
+    metadata = about if isinstance(about, dict) else {}
     return LiveModel(
         name,
         kind=answers.text_or_none(metadata.get("category")) or "",
@@ -31,8 +31,8 @@ def _input_schema(document: object) -> object:
     schemas = components.get("schemas") if isinstance(components, dict) else None
     if not isinstance(schemas, dict):
         return None
-    found = [schema for name, schema in schemas.items() if str(name).endswith("Input")]
-    return found[0] if len(found) == 1 else None
+    inputs = [schema for name, schema in schemas.items() if str(name).endswith("Input")]
+    return inputs[0] if len(inputs) == 1 else None
 
 
 def fal_price(row: object, endpoint: str, seconds: int | None) -> int | None:

@@ -23,11 +23,11 @@ def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState 
         answer: The answer with its result.
     """
     fields, word = answer.fields, "COMPLETED"
-    told = status.get("error") or status.get("error_type")
+    message = status.get("error") or status.get("error_type")
     raw = answers.storable({"status": status, "result": answer.document})
     metrics = status.get("metrics")
     worked = answers.amount(metrics.get("inference_time")) if isinstance(metrics, dict) else None
-    if answer.ok and not told:
+    if answer.ok and not message:
         urls = _media(fields)
         if answer.document is None:
             return None
@@ -44,13 +44,13 @@ def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState 
         failed = FailureKind.NO_OUTPUT
         return JobState(JobStatus.FAILED, word, error=error, failure=failed, may_be_charged=True, raw=raw)
     of_fal = answer.headers.get("x-fal-error-type") is not None or is_error(fields)
-    readable = of_fal or (told and answer.document is not None)
+    readable = of_fal or (message and answer.document is not None)
     # a gateway's page, a refused key and a result that is not there yet say nothing about the request
     if not answer.ok and not (readable and answer.status in _RESULTS):
         return None
-    if answer.status == 400 and not told and _TOO_EARLY.search(answers.reason(fields)):
+    if answer.status == 400 and not message and _TOO_EARLY.search(answers.reason(fields)):
         return None
-    error = with_places(fields) or answers.reason(fields) or answers.reason(told) or str(told or "")
+    error = with_places(fields) or answers.reason(fields) or answers.reason(message) or str(message or "")
     # "5xx is never billed" is said of fal's own errors, a 422 may be billed, and nothing is said of the rest (fal docs: errors, FAQ)
     is_free = answer.status >= 500 and of_fal
     return JobState(

@@ -42,10 +42,10 @@ def job_in(fields: dict[str, Any], endpoint: str) -> str | None:
         urls = answers.media_urls(fields.get(name))
         path = _PATH.fullmatch(urlsplit(urls[0]).path) if urls else None
         # at a sandbox the path begins with the account's own
-        found = "/".join(path["job"].rsplit("/", 4)[-4:]) if path else ""
-        if path and path["job"].rpartition("/")[2] == request_id and JOB.fullmatch(found):
+        job = "/".join(path["job"].rsplit("/", 4)[-4:]) if path else ""
+        if path and path["job"].rpartition("/")[2] == request_id and JOB.fullmatch(job):
             own = job_of(endpoint, request_id)
-            return own if own is not None and path["job"].endswith(own) else found
+            return own if own is not None and path["job"].endswith(own) else job
     return job_of(endpoint, request_id)
 
 

@@ -136,11 +136,11 @@ class Replicate(ProviderClient):
         cursors: list[str | None] = [None]
 
         async def read(number: int, _: int) -> Page[Candidate]:
-            asked = {"created_after": start, "created_before": end}
+            query = {"created_after": start, "created_before": end}
             cursor = cursors[number]
             if cursor is not None:
-                asked["cursor"] = cursor
-            answer = await self._http.ask("GET", "/v1/predictions", params=asked, limit=PAGE_BYTES)
+                query["cursor"] = cursor
+            answer = await self._http.ask("GET", "/v1/predictions", params=query, limit=PAGE_BYTES)
             fields = self._fields(answer, "list its predictions")
             rows, following = fields.get("results"), fields.get("next")
             if not isinstance(rows, list) or "next" not in fields:
@@ -175,7 +175,7 @@ class Replicate(ProviderClient):
 
     async def models(self) -> list[LiveModel]:
         """See `Provider.models`. The models of its collections of videos, with the schemas of their inputs."""
-        found: dict[str, LiveModel] = {}
+        models: dict[str, LiveModel] = {}
         for collection in COLLECTIONS:
             answer = await self._http.ask("GET", f"/v1/collections/{collection}", limit=MODELS_LIMIT)
             rows = self._fields(answer, "list its models").get("models")
@@ -186,8 +186,8 @@ class Replicate(ProviderClient):
             for row in rows:
                 model = replicate_model(row)
                 if model is not None:
-                    found[model.id] = model
-        return list(found.values())
+                    models[model.id] = model
+        return list(models.values())
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
         """See `Provider.upload`. A form with the key; the address that it gives can be read by Replicate alone."""
@@ -288,9 +288,9 @@ def _cursor(following: object) -> str | None:
     if following is None:
         return None
     try:
-        found = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
+        values = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
     except ValueError:
-        found = None
-    if not found:
+        values = None
+    if not values:
         raise UnavailableError("Replicate says that more predictions follow, and does not say where")
-    return found[0]
+    return values[0]

@@ -34,6 +34,6 @@ def _whole(value: object, schemas: dict[str, Any]) -> object:
     parts = fields.get("allOf")
     for part in parts if isinstance(parts, list) else []:
         named = str(part.get("$ref") if isinstance(part, dict) else "").rpartition("/")[2]
-        found = schemas.get(named)
-        fields = {**(found if isinstance(found, dict) else {}), **fields}
+        schema_named = schemas.get(named)
+        fields = {**(schema_named if isinstance(schema_named, dict) else {}), **fields}
     return fields

@@ -50,8 +50,8 @@ def _verified(headers: Mapping[str, str], body: bytes, secret: str, now: float) 
         raise UnverifiedWebhookError("the webhook has no id or no timestamp")
     expected = signature(secret, webhook_id, timestamp, body).encode()
     # there are several signatures while a secret is being changed
-    given = headers.get("webhook-signature", "").encode("utf-8", "replace").split()[:MOST_SIGNATURES]
-    if not any([hmac.compare_digest(one, expected) for one in given]):  # noqa: C419 - all are compared
+    signatures = headers.get("webhook-signature", "").encode("utf-8", "replace").split()[:MOST_SIGNATURES]
+    if not any([hmac.compare_digest(one, expected) for one in signatures]):  # noqa: C419 - all are compared
         raise UnverifiedWebhookError("the webhook is not signed with the account's secret")
     if abs(now - int(timestamp)) > MAX_AGE_SECONDS:
         raise UnverifiedWebhookError(f"the webhook is older than {MAX_AGE_SECONDS} s, or a clock is wrong")

@@ -127,13 +127,13 @@ class WaveSpeed(ProviderClient):
         created_after, created_before = widened(after, before)
 
         async def read(number: int, _: int) -> Page[Candidate] | None:
-            asked = {
+            query = {
                 "page": number + 1,
                 "page_size": PAGE_SIZE,
                 "created_after": created_after,
                 "created_before": created_before,
             }
-            answer = await self._http.ask("POST", "/api/v3/predictions", content=encode(asked))
+            answer = await self._http.ask("POST", "/api/v3/predictions", content=encode(query))
             if isinstance(answer, Answer) and number and Envelope.of(answer).says({400, 404}):
                 return None
             data = self._data(answer, "list its jobs")
@@ -157,7 +157,7 @@ class WaveSpeed(ProviderClient):
         start, end = (answers.milliseconds(moment) for moment in (after, before))
 
         async def read(number: int, _: int) -> Page[Charge] | None:
-            asked = {
+            query = {
                 "billing_type": billing_type,
                 "sort": "created_at DESC",
                 "start_time": start,
@@ -165,7 +165,7 @@ class WaveSpeed(ProviderClient):
                 "page": number + 1,
                 "page_size": PAGE_SIZE,
             }
-            answer = await self._http.ask("POST", "/api/v3/billings/search", content=encode(asked))
+            answer = await self._http.ask("POST", "/api/v3/billings/search", content=encode(query))
             if isinstance(answer, Answer) and number and Envelope.of(answer).says({400, 404}):
                 return None
             rows = self._data(answer, "show its bill").get("items", "missing")
@@ -204,8 +204,8 @@ class WaveSpeed(ProviderClient):
         data = self._data(answer, "give a price")
         if data.get("model_id", endpoint) != endpoint or data.get("currency", "USD") != "USD":
             return None
-        told = [answers.dollars(data.get(name)) for name in ("price", "discounted_price")]
-        return max((price for price in told if price), default=None)
+        prices = [answers.dollars(data.get(name)) for name in ("price", "discounted_price")]
+        return max((price for price in prices if price), default=None)
 
     async def models(self) -> list[LiveModel]:
         """See `Provider.models`. Each has the schema of its parameters, which decides what the model accepts."""
@@ -219,8 +219,8 @@ class WaveSpeed(ProviderClient):
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
         """See `Provider.upload`. Gets a ticket, then uploads to its address (WaveSpeed contract: uploads)."""
-        asked = {"filename": name, "size": len(data), "content_type": content_type}
-        answer = await self._http.ask("POST", "/api/v3/media/uploads", content=encode(asked))
+        body = {"filename": name, "size": len(data), "content_type": content_type}
+        answer = await self._http.ask("POST", "/api/v3/media/uploads", content=encode(body))
         envelope = Envelope.of(answer) if isinstance(answer, Answer) else None
         if envelope is None or not (200 <= envelope.status < 300):
             refused = envelope is not None and envelope.says({400, 413, 415, 422})

@@ -106,13 +106,15 @@ class Envelope:
         if self.http_status in {401, 402}:
             return _REFUSED[self.http_status]
         fine = 200 <= self.http_status < 300
-        said = [code for code in (None if fine else self.http_status, self.envelope_code) if code is not None]
-        doubtful = any(code not in _REFUSED for code in said) or (429 in said and self.envelope_code != 429)
+        codes = [
+            code for code in (None if fine else self.http_status, self.envelope_code) if code is not None
+        ]
+        doubtful = any(code not in _REFUSED for code in codes) or (429 in codes and self.envelope_code != 429)
         if not self.from_api or doubtful:
             return None
         if self.task_code is not None:
             return TASK_REFUSED.get(self.task_code)
-        return self._kind(said[-1]) if said else None
+        return self._kind(codes[-1]) if codes else None
 
     def _kind(self, code: int) -> FailureKind:
         """The kind of a certain refusal. The text decides only if a code has several meanings."""

@@ -24,6 +24,6 @@ def wavespeed_model(row: object) -> LiveModel | None:
 def _schema(value: object) -> dict[str, LiveParameter] | None:
     """The parameters of the call that runs a model, in the order the playground shows them."""
     schemas = value.get("api_schemas") if isinstance(value, dict) else None
-    found = [s for s in schemas if isinstance(s, dict)] if isinstance(schemas, list) else []
-    runs = [s for s in found if s.get("type") == "model_run"] or found
+    objects = [s for s in schemas if isinstance(s, dict)] if isinstance(schemas, list) else []
+    runs = [s for s in objects if s.get("type") == "model_run"] or objects
     return live_parameters(runs[0].get("request_schema") if runs else None)

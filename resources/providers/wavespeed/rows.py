@@ -31,14 +31,14 @@ def candidate(row: object) -> Candidate | SetAside:
     )
 
 
-def charge(row: object, asked: str) -> Charge | SetAside:
+def charge(row: object, requested_kind: str) -> Charge | SetAside:
     """A row of the bill by its own label; set aside if the label is another than requested, or if the row cannot be read.
 
     A search that ignored its `billing_type` once turned all charges into refunds.
 
     Args:
         row: As it came.
-        asked: The `billing_type` that was searched for.
+        requested_kind: The `billing_type` that was searched for.
     """
     fields = row if isinstance(row, dict) else {}
     prediction = fields.get("prediction")
@@ -47,16 +47,16 @@ def charge(row: object, asked: str) -> Charge | SetAside:
     micros = answers.price(fields.get("price"))
     at = None if booked is None else booked.timestamp()
     label = answers.text_or_none(fields.get("billing_type"))
-    said = None if label is None else label.strip().lower()
-    kind = KINDS.get(said or "")
+    shown_kind = None if label is None else label.strip().lower()
+    kind = KINDS.get(shown_kind or "")
     why = None
     if job_id is None or at is None or micros is None:
         missing = "job" if job_id is None else "time" if at is None else "price"
         why = f"a row of the bill has no readable {missing}"
-    elif said is None:
+    elif shown_kind is None:
         why = "a row of the bill does not say whether it is a charge or a refund"
-    elif said != asked:
-        why = f"a row of the bill is no {KINDS[asked]}, as was asked for, but {f'a {kind}' if kind else 'something else'}"
+    elif shown_kind != requested_kind:
+        why = f"a row of the bill is no {KINDS[requested_kind]}, as was asked for, but {f'a {kind}' if kind else 'something else'}"
     if why is not None or job_id is None or at is None or micros is None or kind is None:
         return SetAside(why or "", job_id, at=at, digest=digest(row))
     model = answers.text_or_none(prediction.get("model_uuid"))

@@ -104,16 +104,18 @@ class AimlApiFront(Front):
         if shows == "failed":
             phase, error = Phase.FAILED, job.fate.taken_back_error
         word = call.effect(StatusWord)
-        done = phase is Phase.DONE and shows is None and (word is None or word.keep_outputs)
+        finished = phase is Phase.DONE and shows is None and (word is None or word.keep_outputs)
         body = {
             "id": job.id,
             "status": word.word if word else _WORDS[phase],
-            "video": {"url": f"{call.base_url}/cdn/{job.media}.mp4"} if done and not job.fate.empty else None,
+            "video": {"url": f"{call.base_url}/cdn/{job.media}.mp4"}
+            if finished and not job.fate.empty
+            else None,
             "error": {"name": "Error", "message": error} if phase is Phase.FAILED else None,
-            "meta": {"usage": {"credits_used": job.price_micros * _CREDITS_PER_MICRO}} if done else None,
+            "meta": {"usage": {"credits_used": job.price_micros * _CREDITS_PER_MICRO}} if finished else None,
         }
         response = JSONResponse(body)
-        if done:
+        if finished:
             response.headers["x-aimlapi-usd-spent"] = f"{to_usd(job.price_micros):.9f}"
             response.headers["x-aimlapi-credits-used"] = str(job.price_micros * _CREDITS_PER_MICRO)
         return self._with_ids(call, response)
@@ -174,13 +176,13 @@ class AimlApiFront(Front):
 
     async def _models(self, call: WireCall) -> Response:
         query = call.request.query_params
-        wanted = {part for value in query.getlist("id") for part in value.split(",")}
+        ids = {part for value in query.getlist("id") for part in value.split(",")}
         include = {part for value in query.getlist("include") for part in value.split(",")}
         priced = bool(include & {"pricing", "all"}) or query.get("details") == "true"
         data = [
             _model(model, endpoint, priced=priced)
             for model, endpoint in load_endpoints()[self.name].items()
-            if not wanted or model in wanted
+            if not ids or model in ids
         ]
         body = {"object": "list", "data": data}
         etag = f'W/"{hashlib.sha256(json.dumps(body).encode()).hexdigest()[:27]}"'

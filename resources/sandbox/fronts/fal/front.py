@@ -169,8 +169,8 @@ class FalFront(Front):
             body["metrics"] = {"inference_time": round(job.ends_at - job.starts_at, 3)}
         if ended and (phase is Phase.FAILED or shows == "failed"):
             text = job.fate.taken_back_error if shows == "failed" else job.fate.error or ""
-            _, told = failure_of(text)
-            body |= {"error": text, "error_type": told.get("error_type", "client_error")}
+            _, failed = failure_of(text)
+            body |= {"error": text, "error_type": failed.get("error_type", "client_error")}
         return _of_request(job, 200 if ended else 202, body)
 
     async def _result(self, call: WireCall) -> Response:
@@ -200,8 +200,8 @@ class FalFront(Front):
     async def _list(self, call: WireCall) -> Response:
         """Ended requests only, by their end; the last 24 hours unless a start is given."""
         query = call.request.query_params
-        wanted = {name for value in query.getlist("endpoint_id") for name in value.split(",") if name}
-        if not 1 <= len(wanted) <= 50:
+        endpoints = {name for value in query.getlist("endpoint_id") for name in value.split(",") if name}
+        if not 1 <= len(endpoints) <= 50:
             return failure(422, "endpoint_id: 1 to 50 are required")
         try:
             page, limit = _page(query.get("cursor"), int(query.get("limit", "50")))
@@ -214,7 +214,7 @@ class FalFront(Front):
             if job.ends_at <= call.now
             and after <= job.ends_at < before
             and job.listed(call.now)
-            and job.model in wanted
+            and job.model in endpoints
             and query.get("request_id") in {None, request_id(job)}
         ]
         jobs.sort(key=lambda job: (job.ends_at, job.number), reverse=True)
@@ -250,14 +250,14 @@ class FalFront(Front):
 
     async def _prices(self, call: WireCall) -> Response:
         """One price of each model, in its unit."""
-        wanted = [
+        endpoints = [
             name for value in call.request.query_params.getlist("endpoint_id") for name in value.split(",")
         ]
         known = load_endpoints()[self.name]
-        if any(name not in known for name in wanted):
+        if any(name not in known for name in endpoints):
             return failure(404, "Endpoint not found")
         rows = []
-        for name in wanted:
+        for name in endpoints:
             price = known[name].price
             rate = price.per_second if price.flat is None else price.flat
             unit = "second" if price.flat is None else "video"

@@ -104,11 +104,11 @@ class ReplicateFront(Front):
         if endpoint is None:
             return problem(404, "Not found", f"The requested resource {call.model} could not be found.")
         sent = {} if call.broken else json.loads(call.raw or b"{}")
-        asked = sent.get("input")
-        if not isinstance(asked, dict) or not sent.keys() <= envelope:
+        parameters = sent.get("input")
+        if not isinstance(parameters, dict) or not sent.keys() <= envelope:
             return problem(422, "Input validation failed", "input: input is required, and nothing unknown")
         try:
-            params = endpoint.read(asked)
+            params = endpoint.read(parameters)
             pictures = endpoint.pictures(
                 params,
                 find=functools.partial(self._files.find, call),
@@ -127,7 +127,7 @@ class ReplicateFront(Front):
             account=call.account,
             model=call.model,
             job_id="".join(secrets.choice(_LETTERS) for _ in range(26)),
-            body=_without_pictures(asked),
+            body=_without_pictures(parameters),
             params=_without_pictures(params),
             price_micros=price,
             rules=call.rules,
@@ -175,8 +175,8 @@ class ReplicateFront(Front):
         following = None
         if (page + 1) * PAGE < len(jobs):
             cursor = base64.b64encode(str(page + 1).encode()).decode()
-            asked = {**dict(query.items()), "cursor": cursor}
-            following = f"{call.base_url}{BASE}/v1/predictions?{urlencode(asked)}"
+            conditions = {**dict(query.items()), "cursor": cursor}
+            following = f"{call.base_url}{BASE}/v1/predictions?{urlencode(conditions)}"
         rows = [
             prediction(job, job.phase(call.now), call.now) for job in jobs[page * PAGE : (page + 1) * PAGE]
         ]

@@ -137,7 +137,7 @@ class WaveSpeedFront(Front):
 
     def _files(self, endpoint: SandboxEndpoint, params: dict[str, Any], base_url: str) -> dict[str, Measured]:
         """The sizes of files uploaded here; addresses elsewhere are not fetched."""
-        found = {}
+        sizes = {}
         for name, rule in endpoint.parameters.items():
             if rule.type != "url" or name not in params:
                 continue
@@ -148,8 +148,8 @@ class WaveSpeedFront(Front):
             measured = measure(path) if path else None
             if measured is None:
                 raise _Refused(400, f"the file of parameter {name} could not be accessed", 1402)
-            found[name] = measured
-        return found
+            sizes[name] = measured
+        return sizes
 
     async def _poll(self, call: WireCall) -> Response:
         if call.job is None:
@@ -172,18 +172,18 @@ class WaveSpeedFront(Front):
 
     async def _list(self, call: WireCall) -> Response:
         page, size = _page(call)
-        wanted = call.body
+        conditions = call.body
         oldest = call.now - self.workshop.settings.retention_seconds
         jobs = [
             job
             for job in self.workshop.books.jobs(
                 call.account,
-                after=max(_time(wanted, "created_after", oldest), oldest),
-                before=_time(wanted, "created_before", call.now),
+                after=max(_time(conditions, "created_after", oldest), oldest),
+                before=_time(conditions, "created_before", call.now),
             )
             if job.listed(call.now)
-            and wanted.get("model") in (None, "", job.model)
-            and wanted.get("status") in (None, "", _WORDS[job.phase(call.now)])
+            and conditions.get("model") in (None, "", job.model)
+            and conditions.get("status") in (None, "", _WORDS[job.phase(call.now)])
         ]
         items = []
         for job in jobs[(page - 1) * size : page * size]:
@@ -221,12 +221,12 @@ class WaveSpeedFront(Front):
 
     async def _billings(self, call: WireCall) -> Response:
         page, size = _page(call)
-        wanted = call.body
-        after, before = _time(wanted, "start_time", 0), _time(wanted, "end_time", call.now)
-        ids = [str(name) for name in wanted.get("prediction_uuids") or []]
+        conditions = call.body
+        after, before = _time(conditions, "start_time", 0), _time(conditions, "end_time", call.now)
+        ids = [str(name) for name in conditions.get("prediction_uuids") or []]
         rows = []
         for job in self.workshop.books.jobs(call.account, deleted=True):
-            if (ids and job.id not in ids) or wanted.get("model_uuid") not in (None, "", job.model):
+            if (ids and job.id not in ids) or conditions.get("model_uuid") not in (None, "", job.model):
                 continue
             rows.append((job.received_at, "deduct", job))
             if self.workshop.refunded_micros(job):
@@ -235,10 +235,10 @@ class WaveSpeedFront(Front):
             row
             for row in rows
             if after <= row[0] <= before
-            and wanted.get("billing_type") in (None, "", row[1])
+            and conditions.get("billing_type") in (None, "", row[1])
             and row[2].listed(call.now)
         ]
-        rows.sort(key=lambda row: (row[0], row[2].number), reverse=wanted.get("sort") != "created_at ASC")
+        rows.sort(key=lambda row: (row[0], row[2].number), reverse=conditions.get("sort") != "created_at ASC")
         items = [
             _bill(*row, job_phase=row[2].phase(call.now)) for row in rows[(page - 1) * size : page * size]
         ]
