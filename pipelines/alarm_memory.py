@@ -32,7 +32,7 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Told:
+class SentMessage:
     """A message that was sent.
 
     Attributes:
@@ -51,13 +51,13 @@ class State:
     Attributes:
         since: Runs updated after this are examined, seconds since the epoch.
         pending: By batch.
-        told: By batch.
+        sent: By batch.
         runs: When each failed run was noted, by run id.
     """
 
     since: float
     pending: dict[str, Pending] = field(default_factory=dict)
-    told: dict[str, Told] = field(default_factory=dict)
+    sent: dict[str, SentMessage] = field(default_factory=dict)
     runs: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -68,7 +68,7 @@ class State:
             return cls(
                 float(document["since"]),
                 {key: Pending(**value) for key, value in document["pending"].items()},
-                {key: Told(**value) for key, value in document["told"].items()},
+                {key: SentMessage(**value) for key, value in document["told"].items()},
                 {key: float(value) for key, value in document["runs"].items()},
             )
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -81,7 +81,8 @@ class State:
                 "since": self.since,
                 "pending": {key: _plain(pending) for key, pending in self.pending.items()},
                 "told": {
-                    key: {"at": told.at, "ids": told.ids[-MOST_IDS:]} for key, told in self.told.items()
+                    key: {"at": message.at, "ids": message.ids[-MOST_IDS:]}
+                    for key, message in self.sent.items()
                 },
                 "runs": self.runs,
             }
@@ -92,9 +93,9 @@ class State:
         self.runs = _newest(
             {key: at for key, at in self.runs.items() if now - at < KEPT_SECONDS}, lambda at: at
         )
-        self.told = _newest(
-            {key: told for key, told in self.told.items() if now - told.at < KEPT_SECONDS},
-            lambda told: told.at,
+        self.sent = _newest(
+            {key: message for key, message in self.sent.items() if now - message.at < KEPT_SECONDS},
+            lambda message: message.at,
         )
         self.pending = _newest(self.pending, lambda pending: pending.first_at)
 

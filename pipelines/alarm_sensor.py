@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import dagster as dg
 import sqlalchemy as sa
 
-from pipelines.alarm_memory import Pending, State, Told
+from pipelines.alarm_memory import Pending, SentMessage, State
 from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.collections import BATCH_TAG
-from pipelines.review_reminder import REVIEW, reminder, take_in_waiting, to_tell
+from pipelines.review_reminder import REVIEW, clips_to_name, note_waiting, reminder
 from pipelines.runs import not_ended
 from pipelines.sensors import completion_name
 from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
@@ -76,20 +76,20 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
                 cursor=State(since=now).written(), skip_reason="DAILIES_ALARM_URL is not set"
             )
         with production.ledger() as ledger:
-            _take_in_runs(context.instance, ledger, state, now)
+            _note_failed_runs(context.instance, ledger, state, now)
             origin = context.code_location_origin
             dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
             absent = undeclared(ledger, completed_accounts(context, settings.account_names))
-            _take_in_findings([*urgent(ledger), absent, found(EVERYTHING_LIVES, dead)], state, now)
-            take_in_waiting(waiting(ledger), state, now)
-            teller = _Teller(
+            _note_findings([*urgent(ledger), absent, found(EVERYTHING_LIVES, dead)], state, now)
+            note_waiting(waiting(ledger), state, now)
+            messenger = _Messenger(
                 context,
                 ledger,
                 Sender(settings.alarm_url, settings.alarm_format, settings.network),
                 settings.dagster_url,
                 settings.room_url,
             )
-            sent = teller.tell(state, now)
+            sent = messenger.tell(state, now)
     except DailiesError as error:
         return dg.SensorResult(cursor=state.written(), skip_reason=str(error))
     state.forget(now)
@@ -104,7 +104,7 @@ def completed_accounts(context: dg.SensorEvaluationContext, accounts: Iterable[s
     return [name for name in accounts if loaded is None or loaded.has_sensor_def(completion_name(name))]
 
 
-def _take_in_runs(instance: dg.DagsterInstance, ledger: Ledger, state: State, now: float) -> None:
+def _note_failed_runs(instance: dg.DagsterInstance, ledger: Ledger, state: State, now: float) -> None:
     """Note the batches whose runs failed since the last tick."""
     after = dt.datetime.fromtimestamp(state.since - OVERLAP_SECONDS, dt.UTC)
     records = instance.get_run_records(
@@ -133,14 +133,14 @@ def _decision(ledger: Ledger, run: dg.DagsterRun) -> str:
         return str(connection.execute(query).scalar() or collects)
 
 
-def _take_in_findings(findings: Iterable[Finding], state: State, now: float) -> None:
+def _note_findings(findings: Iterable[Finding], state: State, now: float) -> None:
     """Note new findings that wait for a person; forget those that are over."""
     for finding in findings:
         key = f"{FINDING}{finding.check.name}"
-        told = state.told.get(key)
-        new = set(finding.keys) - set(told.ids if told else ())
+        last = state.sent.get(key)
+        new = set(finding.keys) - set(last.ids if last else ())
         if not finding.keys:
-            state.told.pop(key, None)
+            state.sent.pop(key, None)
             state.pending.pop(key, None)
         elif new:
             state.pending.setdefault(key, Pending(now, now)).finding = finding
@@ -149,7 +149,7 @@ def _take_in_findings(findings: Iterable[Finding], state: State, now: float) -> 
 FINDING = "inventory:"
 
 
-class _Teller:
+class _Messenger:
     """Sends the messages that are due.
 
     Args:
@@ -184,8 +184,8 @@ class _Teller:
                 del state.pending[key]
             elif self._send(alarm, pending, now):
                 del state.pending[key]
-                state.told[key] = Told(
-                    now, sorted({*ids, *(state.told[key].ids if key in state.told else ())})
+                state.sent[key] = SentMessage(
+                    now, sorted({*ids, *(state.sent[key].ids if key in state.sent else ())})
                 )
         return self.sent
 
@@ -204,16 +204,16 @@ class _Teller:
         ):
             return None, None
         failed = [a for a in clips if not a.state.is_open and a.state is not AttemptState.DELIVERED]
-        told = state.told.get(key)
-        new = [a for a in failed if told is None or a.id not in told.ids]
-        if told is not None and not new:
+        last = state.sent.get(key)
+        new = [a for a in failed if last is None or a.id not in last.ids]
+        if last is not None and not new:
             return None, []
         if not failed:
             return self._run_failed(key, pending, clips), pending.runs
-        return self._clips_failed(key, pending, clips, new, again=told is not None), [a.id for a in failed]
+        return self._clips_failed(key, pending, clips, new, again=last is not None), [a.id for a in failed]
 
     def _waiting(self, pending: Pending, state: State, now: float) -> tuple[Alarm | None, list[str] | None]:
-        clips = to_tell(waiting(self._ledger), state, now)
+        clips = clips_to_name(waiting(self._ledger), state, now)
         batches = sorted({clip.decision for clip in clips})
         if not clips:
             return None, []

@@ -45,7 +45,7 @@ def take_inventory(
     """Make the selected checks."""
     selected = {key.name for key in context.selected_asset_check_keys}
     wanted = [check for check in CHECKS if check.name in selected]
-    with production.at_work(context.run.run_id), production.ledger() as ledger:
+    with production.showing_life(context.run.run_id), production.ledger() as ledger:
         settings = production.settings()
         for finding in _inventory(context.instance, production, ledger, settings).take(wanted):
             yield result_of(finding, room=settings.room_url)

@@ -33,7 +33,7 @@ from resources.production.spare_fetch import fetch_spares
 from resources.retry import retry_free_call
 from resources.storage.objects import ObjectStore
 from resources.traces import spans
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 from resources.variables import STACK
 
 DECISION_TAG = "dailies/decision"
@@ -146,7 +146,7 @@ def _carry(
     *,
     buying: bool,
 ) -> Followed:
-    told = _Told(batch, ledger, clips)
+    told = _Reporter(batch, ledger, clips)
 
     async def run() -> Followed:
         async with batch.production.engine(ledger, accounts, buying=buying) as engine:
@@ -219,7 +219,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
     new = [d.attempt for d in decided if d.ruling is Ruling.NEW and d.attempt is not None]
     for name in sorted({attempt.account for attempt in new}):
         try:
-            with in_our_words(f"{name} could not be checked"):
+            with as_unforeseen(f"{name} could not be checked"):
                 await retry_free_call(engine.accounts[name].provider.check)
         except DailiesError as error:
             ids = [attempt.id for attempt in new]
@@ -229,7 +229,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
             raise
 
 
-class _Told:
+class _Reporter:
     """Logs each report in Dagster, and records in the ledger that Dagster knows the clip's end."""
 
     def __init__(self, batch: Batch, ledger: Ledger, clips: Collection[str]) -> None:

@@ -76,7 +76,7 @@ class KeptConnections:
             path: The SQLite file.
             opened: Dagster's own function that opens the file for the first time.
         """
-        engine = self._kept(path)
+        engine = self._kept_engine(path)
         if engine is None:
             with opened():
                 pass
@@ -92,7 +92,7 @@ class KeptConnections:
         for engine, _ in engines:
             engine.dispose()
 
-    def _kept(self, path: str) -> sa.Engine | None:
+    def _kept_engine(self, path: str) -> sa.Engine | None:
         if self._pid != os.getpid():
             # SQLite forbids a child even to close its parent's connections
             _INHERITED.append(self._engines)
@@ -284,19 +284,19 @@ class _OneFile:
     """A base for Dagster's storages with one file: `connect` uses a kept connection."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
+        self._kept_engine, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
         super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """A connection."""
-        with self._kept.begin(self._path, super().connect) as connection:  # type: ignore[misc]
+        with self._kept_engine.begin(self._path, super().connect) as connection:  # type: ignore[misc]
             yield connection
 
     def dispose(self) -> None:
         """Close every connection."""
         super().dispose()  # type: ignore[misc]
-        self._kept.close()
+        self._kept_engine.close()
 
 
 class KeptRuns(_OneFile, SqliteRunStorage):
@@ -315,7 +315,7 @@ class KeptSqliteStorage(DagsterSqliteStorage):
         super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
         self.base_dir, self._inst_data = base_dir, inst_data
         os.environ.setdefault(BATCH_VARIABLE, BATCH_SIZE)
-        with _alone(base_dir):
+        with _folder_lock(base_dir):
             self._run_storage = KeptRuns.from_local(_runs_directory(base_dir))
             self._event_log_storage = KeptEventLog(_event_logs_directory(base_dir))
             self._schedule_storage = KeptSchedules.from_local(_schedule_directory(base_dir))
@@ -333,7 +333,7 @@ class KeptSqliteStorage(DagsterSqliteStorage):
 
 
 @contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
+def _folder_lock(folder: str) -> Iterator[None]:
     """Let one process at a time create Dagster's tables: a second one would fail because they exist."""
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - Dagster's paths are texts
     held = os.open(folder, os.O_RDONLY)

@@ -49,13 +49,13 @@ def stage_event(shown: ShownEvents, stage: Stage, attempt: Attempt) -> dg.AssetM
     asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
     match stage:
         case Stage.SUBMITTED:
-            inputs, metadata = {PROMPTS: attempt.fingerprint}, _of_submission(attempt)
+            inputs, metadata = {PROMPTS: attempt.fingerprint}, _submission_metadata(attempt)
         case Stage.GENERATED:
             inputs = {SUBMISSIONS: data_version(Stage.SUBMITTED, attempt)}
-            metadata = _of_generation(attempt)
+            metadata = _generation_metadata(attempt)
         case _:
             inputs = {GENERATIONS: data_version(Stage.GENERATED, attempt)}
-            metadata = _of_video(attempt, attempt.delivery or {})
+            metadata = _video_metadata(attempt, attempt.delivery or {})
     return dg.AssetMaterialization(
         asset_key=asset,
         partition=attempt.subject_key,
@@ -145,7 +145,7 @@ def _asked_for(attempt: Attempt) -> str | None:
     return f"{asked.endpoint} ({asked.provider})" if asked is not None else None
 
 
-def _of_submission(attempt: Attempt) -> dict[str, Any]:
+def _submission_metadata(attempt: Attempt) -> dict[str, Any]:
     return {
         "asked_for": _asked_for(attempt),
         "endpoint": attempt.endpoint,
@@ -160,7 +160,7 @@ def _of_submission(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _of_generation(attempt: Attempt) -> dict[str, Any]:
+def _generation_metadata(attempt: Attempt) -> dict[str, Any]:
     return {
         "asked_for": _asked_for(attempt),
         "endpoint": attempt.endpoint,
@@ -175,7 +175,7 @@ def _of_generation(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _of_video(attempt: Attempt, delivery: dict[str, Any]) -> dict[str, Any]:
+def _video_metadata(attempt: Attempt, delivery: dict[str, Any]) -> dict[str, Any]:
     facts = delivery.get("video", {})
     width, height = facts.get("width"), facts.get("height")
     return {

@@ -14,7 +14,7 @@ from resources.inventory import findings
 from resources.inventory.bucket_audit import Stock, take_stock
 from resources.inventory.copies_audit import check_copies
 from resources.inventory.findings import CHECKS, Audit, Finding, found
-from resources.inventory.ledger_audit import check_ledger, untold
+from resources.inventory.ledger_audit import check_ledger, unreported
 from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import pages, reported_deliveries
@@ -68,24 +68,24 @@ class Inventory:
         made: dict[str, Finding] = {}
         for checks, look in (
             (OF_LEDGER, lambda: check_ledger(self._ledger)),
-            (OF_BUCKET, self._look_at_bucket),
-            (OF_EVENTS, self._look_at_events),
-            (OF_COPIES, self._look_at_copies),
+            (OF_BUCKET, self._bucket_findings),
+            (OF_EVENTS, self._event_findings),
+            (OF_COPIES, self._copy_findings),
         ):
             if any(check in selected for check in checks):
                 made |= {finding.check.name: finding for finding in _tried(checks, look)}
         return [made[check.name] for check in CHECKS if check in selected]
 
-    def _look_at_bucket(self) -> list[Finding]:
+    def _bucket_findings(self) -> list[Finding]:
         self.stock = take_stock(self._ledger, self._store())
         return self.stock.findings()
 
-    def _look_at_copies(self) -> list[Finding]:
+    def _copy_findings(self) -> list[Finding]:
         if not self._is_copied_here:
             return [found(findings.LEDGER_IS_COPIED, [])]
         return [check_copies(self._ledger, self._store())]
 
-    def _look_at_events(self) -> list[Finding]:
+    def _event_findings(self) -> list[Finding]:
         if self._instance is None:
             raise DailiesError("Dagster was never started here, or DAGSTER_HOME is not set")
         partitions = set(self._instance.get_dynamic_partitions(clips.name or "clips"))
@@ -95,7 +95,7 @@ class Inventory:
                 a.subject_key,
                 f"{a.state.value}, and no run has reported it{'' if a.clip in partitions else deleted}",
             )
-            for a in untold(self._ledger)
+            for a in unreported(self._ledger)
         ]
         known = {clip for clip, _ in lost}
         not_green = [a for a in unshown(self._ledger, self._instance) if a.subject_key not in known]
@@ -126,12 +126,12 @@ def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:
 
     A failed clip cannot be logged outside a run; the completion sensor requests a run for it.
     """
-    unreported = [a for a in untold(ledger) if a.state is AttemptState.DELIVERED]
-    newest = ledger.latest_takes([a.subject_key for a in unreported])
-    unreported = [a for a in unreported if newest[a.take_slot].id == a.id]
-    lost = {a.subject_key: a for a in (*unshown(ledger, instance), *unreported)}
+    delivered = [a for a in unreported(ledger) if a.state is AttemptState.DELIVERED]
+    newest = ledger.latest_takes([a.subject_key for a in delivered])
+    delivered = [a for a in delivered if newest[a.take_slot].id == a.id]
+    lost = {a.subject_key: a for a in (*unshown(ledger, instance), *delivered)}
     show_delivered(instance, ledger, lost.values())
-    deliveries.mark_reported(ledger, [a.id for a in unreported], DOCTOR)
+    deliveries.mark_reported(ledger, [a.id for a in delivered], DOCTOR)
     return list(lost)
 
 

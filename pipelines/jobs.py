@@ -84,7 +84,7 @@ def produce_scattered(
             "`keys` is empty: list the clips' keys in the launchpad, e.g. [city-sunset-2026-11-20-hero]. Nothing was bought.",
             allow_retries=False,
         )
-    with explained(bought=bought), production.at_work(context.run.run_id):
+    with explained(bought=bought), production.showing_life(context.run.run_id):
         scope = scope_of_list(context, production, config.keys)
         leave_alone(context, scope)
         keys = scope.keys
@@ -120,7 +120,7 @@ class ShownConfig(dg.Config):
 @dg.op(description="Show delivered clips in the four assets again, as the ledger knows them. Buys nothing.")
 def show_delivered_takes(context: dg.OpExecutionContext, production: Production, config: ShownConfig) -> None:
     """Add the partitions of delivered clips, and log each clip's current take."""
-    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
+    with explained(), production.showing_life(context.run.run_id), production.ledger() as ledger:
         show_delivered(context.instance, ledger, ledger.shown(config.keys).values())
 
 

@@ -14,7 +14,7 @@ CRON = "27 3 * * *"
 def copy_ledger(context: dg.OpExecutionContext, production: Production) -> None:
     """Store a copy, restore it, compare it, and remove old ones; a copy that is not verified fails the run."""
     settings = production.settings()
-    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
+    with explained(), production.showing_life(context.run.run_id), production.ledger() as ledger:
         store = production.store()
         record = store_copy(ledger, store, settings.copied_url, scratch=settings.home.absolute() / "tmp")
         context.log.info(

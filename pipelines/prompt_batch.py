@@ -130,7 +130,7 @@ def read_prompts(
                 "its prompt was not rendered yet: materialize `prompts` too, or run `dailies produce`"
             )
             continue
-        request = _understood(data)
+        request = _request_in(data)
         if request is None or request.clip != key or request.fingerprint != fingerprint:
             read.problems[key] = (
                 f"the prompt in the bucket is not the one Dagster shows ({DATA_VERSION} {fingerprint}): "
@@ -141,7 +141,7 @@ def read_prompts(
     return read
 
 
-def _understood(data: bytes) -> ClipRequest | None:
+def _request_in(data: bytes) -> ClipRequest | None:
     try:
         return ClipRequest.model_validate_json(data)
     except ValidationError:

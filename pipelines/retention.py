@@ -226,7 +226,7 @@ def _remove_partitions(
             continue
         # no clip may be added between the last check and the removal of its partition
         with locks.hold(ledger, "partitions"):
-            gone = sorted(settled_clips(ledger, candidates - _of_active_runs(instance), before=before))
+            gone = sorted(settled_clips(ledger, candidates - _keys_of_active_runs(instance), before=before))
             for key in gone:
                 instance.delete_dynamic_partition(name, key)
         forget_partitions(instance, STAGES, gone)
@@ -244,7 +244,7 @@ def _shown_since(instance: dg.DagsterInstance, keys: Collection[str], since: flo
     return shown
 
 
-def _of_active_runs(instance: dg.DagsterInstance) -> set[str]:
+def _keys_of_active_runs(instance: dg.DagsterInstance) -> set[str]:
     """The clips of queued and running runs."""
     runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
     return {key for run in runs for key in clips_of_run(run, planned_keys(instance, run.run_id))}
@@ -264,7 +264,7 @@ def remove_old_op(context: dg.OpExecutionContext, production: Production) -> Non
             clip.key for series in declarations.series.values() if not series.dated for clip in series.clips()
         }
     )
-    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
+    with explained(), production.showing_life(context.run.run_id), production.ledger() as ledger:
         removed = remove_old(
             context.instance,
             ledger,

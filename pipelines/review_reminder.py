@@ -14,22 +14,22 @@ REVIEW = "review"
 REPEAT_SECONDS = 86_400.0
 
 
-def take_in_waiting(clips: Collection[WaitingClip], state: State, now: float) -> None:
+def note_waiting(clips: Collection[WaitingClip], state: State, now: float) -> None:
     """Note that a message is due: about batches without a message yet, or about all after a day."""
-    told = state.told.get(REVIEW)
+    last = state.sent.get(REVIEW)
     if not clips:
-        state.told.pop(REVIEW, None)
+        state.sent.pop(REVIEW, None)
         state.pending.pop(REVIEW, None)
-    elif told is None or not _batches(clips) <= set(told.ids) or now - told.at >= REPEAT_SECONDS:
+    elif last is None or not _batches(clips) <= set(last.ids) or now - last.at >= REPEAT_SECONDS:
         state.pending.setdefault(REVIEW, Pending(now, now))
 
 
-def to_tell(clips: Collection[WaitingClip], state: State, now: float) -> list[WaitingClip]:
+def clips_to_name(clips: Collection[WaitingClip], state: State, now: float) -> list[WaitingClip]:
     """The clips of the message: those of new batches, or all if the last message is a day old."""
-    told = state.told.get(REVIEW)
-    if told is None or now - told.at >= REPEAT_SECONDS:
+    last = state.sent.get(REVIEW)
+    if last is None or now - last.at >= REPEAT_SECONDS:
         return list(clips)
-    return [clip for clip in clips if clip.decision not in told.ids]
+    return [clip for clip in clips if clip.decision not in last.ids]
 
 
 def reminder(clips: Collection[WaitingClip], *, room: str, budget: Budget, now: float) -> Alarm:

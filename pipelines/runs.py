@@ -17,7 +17,7 @@ from resources.errors import DailiesError
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 
 SENSOR_SECONDS = 9
 """Every second look of Dagster's daemon, see `sensors.COMPLETION_SECONDS`."""
@@ -53,8 +53,10 @@ def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str
     waited_for = {run_id for run_id, at in given_up_at.items() if 0 <= now - at < RETRY_SECONDS}
     late = {r.dagster_run.run_id for r in records if now - r.create_timestamp.timestamp() >= BEGIN_SECONDS}
     begins = {run.run_id for run in runs if not run.is_finished and run.run_id not in late}
-    at_work = begins.union(_at_work(runs)) - dead.keys()
-    return frozenset(at_work | waited_for | {retries[retry] for retry in living(instance, ledger, retries)})
+    showing_life = begins.union(_at_work(runs)) - dead.keys()
+    return frozenset(
+        showing_life | waited_for | {retries[retry] for retry in living(instance, ledger, retries)}
+    )
 
 
 def _will_be_retried(run: dg.DagsterRun) -> bool:
@@ -129,7 +131,7 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
     for run in dead_runs(instance, ledger, location):
         try:
             # a run that cannot be ended must not block the others
-            with in_our_words(f"the run {run.run_id}, whose process has died, could not be ended"):
+            with as_unforeseen(f"the run {run.run_id}, whose process has died, could not be ended"):
                 ended.append(f"{run.job_name} {run.run_id}: {_end(instance, ledger, run)}")
         except DailiesError as error:
             ended.append(str(error))
@@ -148,7 +150,7 @@ def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> st
     # clips that cannot be kept green are logged again by the run's retry
     with (
         contextlib.suppress(DailiesError),
-        in_our_words(f"{run.run_id}: its green clips could not be kept green"),
+        as_unforeseen(f"{run.run_id}: its green clips could not be kept green"),
     ):
         keep_green(instance, run.run_id)
     # its retry has the same tags

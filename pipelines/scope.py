@@ -69,7 +69,7 @@ def scope_of(
     now = dict.fromkeys([*covered, *_all_of(planned)])
     named = _named(instance, run, covered) or list(now)
     buys = not planned or bool({SUBMISSIONS, CHARACTERS} & planned.keys())
-    own = repeat_unrecorded(_of_decision, instance, production, run, named, buys=buys)
+    own = repeat_unrecorded(_keys_of_decision, instance, production, run, named, buys=buys)
     position = {key: index for index, key in enumerate(order)}
     return RunScope(
         keys=sorted((key for key in own if key in position), key=position.__getitem__),
@@ -128,7 +128,7 @@ def keep_green(instance: dg.DagsterInstance, run_id: str) -> None:
         _show_as_before(instance, event, run_id, unless_red=True)
 
 
-def left_alone_events(context: Step, asset: dg.AssetKey, scope: RunScope) -> None:
+def log_left_alone(context: Step, asset: dg.AssetKey, scope: RunScope) -> None:
     """Log on the page of each clip that a run left alone the reason for it."""
     why = dict.fromkeys(scope.strangers, "it does not belong to the run's decision")
     why |= dict.fromkeys(scope.gone, "its partition was deleted")
@@ -192,7 +192,7 @@ def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str])
     return named
 
 
-def _of_decision(
+def _keys_of_decision(
     instance: dg.DagsterInstance, production: Production, run: dg.DagsterRun, named: list[str], *, buys: bool
 ) -> list[str]:
     """The keys that belong to the run's decision; with `buys`, they are fixed in the ledger if they were not before."""
@@ -266,24 +266,24 @@ def _show_as_before(
     if (
         not plans
         or plans[0].event_log_entry.run_id != run_id
-        or _made(instance, asset, key) > plans[0].storage_id
+        or _newest_materialization(instance, asset, key) > plans[0].storage_id
     ):
         return
     before = next((record for record in plans if record.event_log_entry.run_id != run_id), None)
     shown = NO_RUN if before is None else before.event_log_entry.run_id
     since = 0 if before is None else before.storage_id
-    made = _made(instance, asset, key)
+    made = _newest_materialization(instance, asset, key)
     if unless_red and made <= since and _is_grey_or_red(instance, shown, made):
         return
     if made > since:
         shown = NO_RUN
     instance.report_dagster_event(plan, shown)
-    if shown != NO_RUN and _made(instance, asset, key) > since:
+    if shown != NO_RUN and _newest_materialization(instance, asset, key) > since:
         # that run has just materialized the key, so the plan event after it would show the run's outcome instead
         instance.report_dagster_event(plan, NO_RUN)
 
 
-def _made(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> int:
+def _newest_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> int:
     """The number of the newest materialization, 0 without one."""
     made = latest(instance, asset, key)
     return 0 if made is None else made.storage_id

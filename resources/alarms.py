@@ -176,7 +176,7 @@ class Alarm:
         return [line for line in (*lines, self.costs, self.todo) if line]
 
 
-def a_test() -> Alarm:
+def trial_alarm() -> Alarm:
     """The alarm of a test."""
     return Alarm("test", Kind.TEST, "dailies: alarms arrive here", ["Nothing is wrong: this is a test."])
 

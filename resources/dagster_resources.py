@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from resources.catalogue import Catalogue, DataFolder
-from resources.characters.made import made_in
+from resources.characters.made import made_characters
 from resources.errors import ConfigurationError
 from resources.ledger import policy_history
 from resources.ledger.limits import Limits
@@ -61,7 +61,7 @@ class Production(dg.ConfigurableResource[None]):
     _held: int | None = PrivateAttr(None)
 
     @contextlib.contextmanager
-    def at_work(self, run_id: str) -> Iterator[None]:
+    def showing_life(self, run_id: str) -> Iterator[None]:
         """Record that a run lives while one of its steps runs; every step of every job does so.
 
         Raises:
@@ -119,7 +119,7 @@ class Production(dg.ConfigurableResource[None]):
     def characters(self) -> dict[str, Made]:
         """The characters that exist, by name."""
         with self.ledger() as ledger:
-            return repeat_unrecorded(made_in, ledger)
+            return repeat_unrecorded(made_characters, ledger)
 
     @contextlib.contextmanager
     def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:

@@ -186,9 +186,9 @@ class Guard:
             return Refusal(403, "no WebSocket is served here")
         if not request.is_websocket and request.method not in self.methods:
             return Refusal(405, f"this server takes {', '.join(sorted(self.methods))}")
-        return self._of_sender(request) or self._of_content(request)
+        return self._sender_refusal(request) or self._content_refusal(request)
 
-    def _of_sender(self, request: GuardedRequest) -> Refusal | None:
+    def _sender_refusal(self, request: GuardedRequest) -> Refusal | None:
         if self.users is not None and request.user not in {None, ROOT, os.geteuid(), *self.users}:
             return Refusal(
                 403,
@@ -231,7 +231,7 @@ class Guard:
         is_here = match[1] == "http" and origin.name == host.name and (origin.port or 80) == port
         return is_here and host.name in LOOPBACK
 
-    def _of_content(self, request: GuardedRequest) -> Refusal | None:
+    def _content_refusal(self, request: GuardedRequest) -> Refusal | None:
         if not request.path.startswith("/"):
             return Refusal(400, "the request's target is not a path")
         if not request.changes:

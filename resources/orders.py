@@ -89,7 +89,7 @@ class Review(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_a_word(cls, value: Any) -> Any:
+    def _from_text(cls, value: Any) -> Any:
         # ledgers of 0.2 hold only `none` or `person`
         return {"by": value} if isinstance(value, str) else value
 

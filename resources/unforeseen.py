@@ -19,7 +19,7 @@ class UnforeseenError(DailiesError):
 
 
 @contextlib.contextmanager
-def in_our_words(step: str) -> Iterator[None]:
+def as_unforeseen(step: str) -> Iterator[None]:
     """Turn an error that nobody foresaw into an `UnforeseenError`, and log its traceback.
 
     Each such block does the work of one clip or of one part of an account, so the error belongs to it alone: a chunk of

@@ -62,7 +62,7 @@ def make_characters(
     def bought() -> str:
         return bought_by(production, context.run)
 
-    with explained(bought=bought), production.at_work(context.run.run_id):
+    with explained(bought=bought), production.showing_life(context.run.run_id):
         scope = scope_of(context, production, characters)
         leave_alone(context, scope)
         names = scope.keys

@@ -16,7 +16,7 @@ from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.prompt_batch import read_prompts
-from pipelines.scope import RunScope, leave_alone, left_alone_events, scope_of
+from pipelines.scope import RunScope, leave_alone, log_left_alone, scope_of
 from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
@@ -91,12 +91,12 @@ def produce(
         scope = scope_of(context, production)
         keys = scope.keys
         leave_alone(context, scope)
-        left_alone_events(context, SUBMISSIONS, scope)
+        log_left_alone(context, SUBMISSIONS, scope)
     selected = context.selected_asset_keys
     show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
     batch = Batch(context, production, max(show), decision_of(context.run), show)
     showing = explained(lambda: show_again(context, production, keys), bought=bought)
-    with showing, production.at_work(context.run.run_id):
+    with showing, production.showing_life(context.run.run_id):
         reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
     if reasons:
         show_selects_again(context, production, keys)

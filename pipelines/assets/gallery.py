@@ -36,7 +36,7 @@ materialize this asset to write all of them again. `dailies gallery --open` show
 )
 def gallery(context: dg.AssetExecutionContext, production: Production) -> dg.MaterializeResult[None]:
     """Write every page."""
-    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
+    with explained(), production.showing_life(context.run.run_id), production.ledger() as ledger:
         store = production.bound_store(ledger)
         written = write_pages(production, ledger, store)
         context.log.info("%d pages in %s", len(written.changed), store.uri(written.index))

@@ -69,7 +69,7 @@ def prompts(
         show_prompts_again(context, production, rendered.requests.values())
         show_again(context, production, keys)
 
-    with explained(before_failing, bought=bought), production.at_work(context.run.run_id):
+    with explained(before_failing, bought=bought), production.showing_life(context.run.run_id):
         if scope.lost_end is not None:
             raise ConfigurationError(
                 f"the partition {scope.lost_end}, an end of this run's range, was deleted, so Dagster cannot execute this run. "

@@ -43,7 +43,7 @@ taken away when the circle is taken back. It is stale if the clip's prompt has c
 def choose(context: dg.AssetExecutionContext, production: Production) -> Iterator[dg.MaterializeResult[None]]:
     """Log the selects of the run's clips. It circles nothing and costs nothing."""
     keys = context.partition_keys
-    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
+    with explained(), production.showing_life(context.run.run_id), production.ledger() as ledger:
         shown = ShownEvents(context.instance, keys)
         for select in selects_of(ledger, keys).values():
             context.log_event(select_event(shown, select))

@@ -27,7 +27,7 @@ COLOURS = {
 }
 
 
-def what_else(ledger: Ledger, key: str) -> str:
+def spelling_hint(ledger: Ledger, key: str) -> str:
     """What a person does next whose clip was never bought: most likely its key is misspelt."""
     near = similar_clip(ledger, key)
     return "`dailies status` shows all clips" if near is None else f"did you mean {near}?"

@@ -146,7 +146,7 @@ class _Answer(dict[str, Any]):
         raise UnavailableError(f"the server at Dagster's address is not Dagster: its answer has no {field}")
 
 
-def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
+def _parsed(answer: httpx.Response) -> tuple[_Answer, list[str]]:
     """The data and the errors of a GraphQL answer.
 
     Raises:
@@ -195,13 +195,13 @@ def _own_words(
     if answer.is_error and not (buys and answer.is_server_error):
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             # a mutation reports its own failure as data, with the status 500
-            return _said_by(answer)
+            return _parsed(answer)
     answer.raise_for_status()
     if answer.headers.get("content-type", "").startswith("text/html"):
         raise _WebPageError(
             "it is a web page, such as a proxy's login, which DAILIES_DAGSTER_TOKEN or DAILIES_DAGSTER_HEADER passes"
         )
-    return _said_by(answer)
+    return _parsed(answer)
 
 
 def _lacks_code(result: Mapping[str, Any]) -> bool:
@@ -330,7 +330,7 @@ class DagsterApi:
         # at first the location cannot be reached; when Dagster has noticed that, it knows none of its jobs
         return bool(answer["__typename"] != "ExecutionPlan")
 
-    def not_living(self) -> list[tuple[str, str]]:
+    def not_alive(self) -> list[tuple[str, str]]:
         """Sensors that are off, daemons without a heartbeat, and a code location that is not loaded, each with an explanation.
 
         Raises:

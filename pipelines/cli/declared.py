@@ -34,10 +34,10 @@ def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> D
         )
 
     def made() -> dict[str, Made]:
-        from resources.characters.made import made_in
+        from resources.characters.made import made_characters
 
         with open_ledger(settings) as ledger:
-            return made_in(ledger)
+            return made_characters(ledger)
 
     return load_series(settings.data, catalogue or Catalogue.of(settings.data), made=made)
 

@@ -18,12 +18,12 @@ from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import complain, console, counted, tell
 from pipelines.cli.vitals import vitals
 from pipelines.inventory import DOCTOR, Inventory, show_lost
-from resources.alarms import a_test, sender_of
+from resources.alarms import sender_of, trial_alarm
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import Finding, Weight
 from resources.inventory.ledger_audit import near_their_end, undeclared
-from resources.inventory.repairs import Mended, Mender
+from resources.inventory.repairs import Repair, Repairer
 from resources.inventory.ways_out import Way, open_ways, ways_out
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -42,7 +42,7 @@ class Examination:
 
     Attributes:
         findings: The result of every check, after the repairs.
-        mended: The repairs that were tried.
+        repairs: The repairs that were tried.
         objects: How many objects of takes the bucket has; None if it could not be listed.
         size: Their size in bytes.
         ways: The network route of every client.
@@ -55,7 +55,7 @@ class Examination:
     """
 
     findings: list[Finding]
-    mended: list[Mended] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
     objects: int | None = None
     size: int = 0
     ledger: str = ""
@@ -71,12 +71,12 @@ class Examination:
         return all(finding.is_fine for finding in self.findings)
 
 
-def examine(settings: Settings, *, mend: bool) -> Examination:
+def examine(settings: Settings, *, repair: bool) -> Examination:
     """Take the inventory, repair what can be repaired, and take it again.
 
     Args:
         settings: The settings of this home.
-        mend: Whether to repair.
+        repair: Whether to repair.
 
     Raises:
         DailiesError: The ledger does not answer.
@@ -86,8 +86,10 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
         _dagster(settings) as instance,
         contextlib.ExitStack() as opened,
     ):
-        store = _opened(settings, ledger, opened)
-        inventory = Inventory(ledger, lambda: _given(store), instance, is_copied_here=settings.ledger_backups)
+        store = _open_store(settings, ledger, opened)
+        inventory = Inventory(
+            ledger, lambda: _store_or_raise(store), instance, is_copied_here=settings.ledger_backups
+        )
         examination = Examination(
             inventory.take(),
             ledger=ledger.whereabouts(),
@@ -95,9 +97,9 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
             keys=[key_use.sentence(settings, ledger, name) for name in settings.account_names],
             key_documents=key_use.documents(settings, ledger),
         )
-        if mend and not isinstance(store, DailiesError):
-            examination.mended = _mend(settings, ledger, store, instance, inventory)
-            if examination.mended:
+        if repair and not isinstance(store, DailiesError):
+            examination.repairs = _repair(settings, ledger, store, instance, inventory)
+            if examination.repairs:
                 examination.findings = inventory.take()
         examination.ways, examination.certificates = ways_out(settings), str(settings.network.trust)
         examination.findings.append(open_ways(examination.ways))
@@ -117,7 +119,9 @@ def _decoder() -> list[str] | str:
             return str(error)
 
 
-def _opened(settings: Settings, ledger: Ledger, opened: contextlib.ExitStack) -> ObjectStore | DailiesError:
+def _open_store(
+    settings: Settings, ledger: Ledger, opened: contextlib.ExitStack
+) -> ObjectStore | DailiesError:
     """The bucket, or the error; the rest of the inventory is taken without it."""
     try:
         store = opened.enter_context(bucket_of(settings)).store
@@ -127,7 +131,7 @@ def _opened(settings: Settings, ledger: Ledger, opened: contextlib.ExitStack) ->
     return store
 
 
-def _given(store: ObjectStore | DailiesError) -> ObjectStore:
+def _store_or_raise(store: ObjectStore | DailiesError) -> ObjectStore:
     if isinstance(store, DailiesError):
         raise store
     return store
@@ -146,28 +150,28 @@ def _dagster(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
         yield instance
 
 
-def _mend(
+def _repair(
     settings: Settings,
     ledger: Ledger,
     store: ObjectStore,
     instance: dg.DagsterInstance | None,
     inventory: Inventory,
-) -> list[Mended]:
-    repairs: list[Mended] = []
+) -> list[Repair]:
+    repairs: list[Repair] = []
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     if inventory.stock is not None:
-        repairs += Mender(ledger, store, policy=settings.download_policy, scratch=scratch).mend(
+        repairs += Repairer(ledger, store, policy=settings.download_policy, scratch=scratch).repair(
             inventory.stock
         )
     if waiting := near_their_end(ledger):
-        repairs += _fetch(_as_runs_have_it(settings, store), ledger, store, waiting)
+        repairs += _fetch(_production_of_stack(settings, store), ledger, store, waiting)
     if instance is not None:
-        repairs += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, instance)]
+        repairs += [Repair(clip, True, "shown in Dagster") for clip in show_lost(ledger, instance)]
     return repairs
 
 
-def _as_runs_have_it(settings: Settings, store: ObjectStore) -> Production:
+def _production_of_stack(settings: Settings, store: ObjectStore) -> Production:
     """The resource with the settings of the stack's runs, since this command's environment may name another sandbox and bucket."""
 
     class Beside(Production):
@@ -182,10 +186,10 @@ def _as_runs_have_it(settings: Settings, store: ObjectStore) -> Production:
 
 def _fetch(
     production: Production, ledger: Ledger, store: ObjectStore, waiting: list[Attempt]
-) -> list[Mended]:
+) -> list[Repair]:
     """Fetch finished generations as a run would; the claim keeps a sensor from doing the same."""
 
-    async def fetch() -> list[Mended]:
+    async def fetch() -> list[Repair]:
         repairs = []
         async with production.engine(ledger, {a.account for a in waiting}) as engine:
             with production.deliverer(engine, store) as deliverer:
@@ -193,29 +197,29 @@ def _fetch(
                     try:
                         await deliverer.deliver(attempt, run_id=DOCTOR)
                     except DailiesError as error:
-                        repairs.append(Mended(attempt.subject_key, False, str(error)))
+                        repairs.append(Repair(attempt.subject_key, False, str(error)))
                     else:
-                        repairs.append(Mended(attempt.subject_key, True, "fetched"))
+                        repairs.append(Repair(attempt.subject_key, True, "fetched"))
         return repairs
 
     try:
         return asyncio.run(fetch())
     except DailiesError as error:
-        return [Mended(a.subject_key, False, str(error)) for a in waiting]
+        return [Repair(a.subject_key, False, str(error)) for a in waiting]
 
 
 def show(examination: Examination) -> None:
     """Print the result for a person."""
-    for mended in examination.mended:
-        mark = ("repaired", "green") if mended.done else ("cannot be repaired", "red")
-        console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
+    for repair in examination.repairs:
+        mark = ("repaired", "green") if repair.done else ("cannot be repaired", "red")
+        console.print(Text.assemble(mark, f" {repair.key}: {repair.text}"), soft_wrap=True)
     _show_findings(examination.findings)
     if examination.objects is not None:
         tell(
             f"{counted(examination.objects, 'object')} of takes in the bucket, {examination.size / 1e6:,.1f} MB"
         )
     tell(f"the ledger is in {examination.ledger}")
-    tell(_of_the_decoder(examination.decoder))
+    tell(_decoder_sentence(examination.decoder))
     for line in examination.keys:
         tell(line)
     console.print(_way_table(examination.ways))
@@ -235,7 +239,7 @@ def _way_table(ways: list[Way]) -> Table:
     return table
 
 
-def _of_the_decoder(layers: list[str] | str) -> str:
+def _decoder_sentence(layers: list[str] | str) -> str:
     if isinstance(layers, str):
         return layers
     missing = [layer for layer in LAYERS if layer not in layers]
@@ -290,7 +294,7 @@ def document(examination: Examination) -> dict[str, Any]:
             }
             for finding in examination.findings
         ],
-        "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in examination.mended],
+        "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in examination.repairs],
         "objects": examination.objects,
         "size_bytes": examination.size,
         "ledger": examination.ledger,
@@ -310,5 +314,5 @@ def try_alarm(settings: Settings) -> None:
     Raises:
         DailiesError: No address is set, or the message did not arrive.
     """
-    sender_of(settings.alarm_url, settings.alarm_format, settings.network).send(a_test())
+    sender_of(settings.alarm_url, settings.alarm_format, settings.network).send(trial_alarm())
     tell("the message was sent; check that it has arrived")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipelines.cli.bought import bought_so_far, reported_on_interrupt
-from pipelines.cli.clip_table import as_document, show_clips, what_else
+from pipelines.cli.clip_table import as_document, show_clips, spelling_hint
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.progress import ClipProgress
@@ -32,7 +32,7 @@ from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import Newest, has_bought
 from resources.ledger.records import Attempt
-from resources.ledger.rules import stands_for
+from resources.ledger.rules import leading_purchase
 from resources.ledger.states import UNDELIVERED, AttemptState
 from resources.orders import TakeSlot
 from resources.planning import chosen_purchases
@@ -272,7 +272,7 @@ def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | Non
         clip = ledger.latest([word]).get(word)
         bought = clip is not None and series in {None, clip.series}
         what = f"is {clip.state.value}" if clip is not None and bought else "was never bought"
-        then = "`dailies status` shows all clips" if bought else what_else(ledger, word)
+        then = "`dailies status` shows all clips" if bought else spelling_hint(ledger, word)
         raise ConfigurationError(f"{word} {what}, so there is nothing to retry; {then}")
     return list(dict.fromkeys(one.subject_key for one in failed))
 
@@ -301,7 +301,7 @@ class Waited:
     def by_clip(self) -> dict[str, Attempt]:
         """The attempt that stands for each clip."""
         clips = dict.fromkeys(attempt.clip for attempt in self.newest.values())
-        return {clip: stands_for(a for a in self.newest.values() if a.clip == clip) for clip in clips}
+        return {clip: leading_purchase(a for a in self.newest.values() if a.clip == clip) for clip in clips}
 
     @property
     def broken(self) -> list[str]:

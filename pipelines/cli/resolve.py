@@ -119,13 +119,13 @@ def question(ledger: Ledger, settlement: Settlement, open_posts: list[Unsettled]
         doubt = "" if known else " (not one of the candidates)"
         says = f", which says {job_state}," if job_state else ""
         return f"Take the job {adopt}{doubt} of {one.attempt.account}{says} for {clip}?"
-    unknown = what_is_not_known(ledger, one)
+    unknown = why_unsettled(ledger, one)
     if resubmit:
         return f"{unknown}If a job exists after all, the clip is paid twice. Buy {clip} again for {money}?"
     return f"{unknown}Its {money} still count as possibly spent. Give {clip} up?"
 
 
-def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
+def why_unsettled(ledger: Ledger, one: Unsettled) -> str:
     """Why an unknown clip is not settled yet; empty for a held one, whose reason says it."""
     if one.attempt.state is AttemptState.HELD:
         return ""
@@ -152,7 +152,7 @@ def print_unsettled(ledger: Ledger, open_posts: list[Unsettled]) -> None:
         facts = f"{attempt.account}, {age(ledger.clock() - one.sent_at)}, {show_usd(attempt.quoted_micros)}"
         style = COLOURS.get(attempt.state, "red")
         tell(f"  {attempt.state.value}  {facts}", mark=attempt.subject_key, style=style)
-        tell(f"  {what_is_not_known(ledger, one)}{attempt.reason or ''}")
+        tell(f"  {why_unsettled(ledger, one)}{attempt.reason or ''}")
         for candidate in one.candidates:
             tell(f"  {_in_words(candidate, one)}", mark=f"  {candidate['job']}", style="cyan")
         for line in _ways(one):

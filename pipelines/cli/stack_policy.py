@@ -29,7 +29,7 @@ class StackPolicy:
         try:
             with open_ledger(settings) as ledger:
                 if not ledger.is_of_one_machine:
-                    known = policy_history.take_in(ledger)
+                    known = policy_history.adopt_settings(ledger)
                 else:
                     changed = policy_history.apply(ledger, policy, who=person())
                     for line in changes(ledger, [one for one in changed if one.before is not None]):

@@ -13,7 +13,7 @@ def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
     Raises:
         ConfigurationError: There is no such account.
     """
-    name = _known(settings, account)
+    name = _account_name(settings, account)
     with open_ledger(settings) as ledger:
         stop = stops.stop(ledger, reason=reason, account=name)
         names = settings.account_names if account is None else (account,)
@@ -29,8 +29,8 @@ def start_buying(settings: Settings, account: str | None) -> None:
         ConfigurationError: There is no such account.
     """
     with open_ledger(settings) as ledger:
-        ended = stops.start(ledger, account=_known(settings, account))
-        lifted = pauses.lift(ledger, account=_known(settings, account), who=getpass.getuser())
+        ended = stops.start(ledger, account=_account_name(settings, account))
+        lifted = pauses.lift(ledger, account=_account_name(settings, account), who=getpass.getuser())
         left = stops.stops(ledger)
     for one in lifted:
         tell(f"the pause of {one.account} is lifted: {one.why}")
@@ -42,7 +42,7 @@ def start_buying(settings: Settings, account: str | None) -> None:
         complain(str(stop))
 
 
-def _known(settings: Settings, account: str | None) -> str:
+def _account_name(settings: Settings, account: str | None) -> str:
     if account is None:
         return stops.ALL
     return settings.account(account).name

@@ -135,16 +135,18 @@ def hand_over(settings: Settings, home: Path, stack: str, *, log: Callable[[str]
         return
     try:
         with open_ledger(settings) as ledger:
-            at_work = {
+            active_runs = {
                 run_id: workers[pid]
                 for run_id, owner in heartbeats.owners(ledger).items()
                 if (pid := pid_of(owner)) in workers and pid is not None
             }
-            if not at_work:
+            if not active_runs:
                 return
-            log(f"waiting up to {HANDOVER_SECONDS:.0f} s until active runs hand over: {', '.join(at_work)}")
-            end(set(at_work.values()), home, seconds=HANDOVER_SECONDS)
-            for run_id in at_work:
+            log(
+                f"waiting up to {HANDOVER_SECONDS:.0f} s until active runs hand over: {', '.join(active_runs)}"
+            )
+            end(set(active_runs.values()), home, seconds=HANDOVER_SECONDS)
+            for run_id in active_runs:
                 log(f"run {run_id} has handed over. Of its clips: {handover_of(ledger, [run_id])}")
             log(
                 "the next `dailies up` continues with these clips; run `dailies stop` first if nothing more may be sent"

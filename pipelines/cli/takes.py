@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.clip_table import as_document, what_else
+from pipelines.cli.clip_table import as_document, spelling_hint
 from pipelines.cli.terminal import age, complain, table_of
 from resources.errors import ConfigurationError
 from resources.ledger.finishes import FinishOrdered
@@ -43,7 +43,7 @@ def _takes_in(ledger: Ledger, clip: str) -> ClipTakes:
         raise ConfigurationError(
             f"{clip} is a series; `dailies status {clip}` lists its clips, and each has takes"
         )
-    raise ConfigurationError(f"{clip} was never bought, so it has no takes; {what_else(ledger, clip)}")
+    raise ConfigurationError(f"{clip} was never bought, so it has no takes; {spelling_hint(ledger, clip)}")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def timetable(settings: Settings, declarations: Declarations, *, now: dt.datetim
     Raises:
         UnavailableError: The ledger does not answer. A Dagster that does not answer makes the states unknown.
     """
-    known = _known(settings)
+    known = _loaded_schedules(settings)
     rows = []
     with open_ledger(settings) as ledger:
         planning = Planning(declarations, ledger)
@@ -101,7 +101,7 @@ def timetable(settings: Settings, declarations: Declarations, *, now: dt.datetim
     return sorted(rows, key=lambda row: (row.at is None, row.at, row.series.name))
 
 
-def _known(settings: Settings) -> Mapping[str, Any] | None:
+def _loaded_schedules(settings: Settings) -> Mapping[str, Any] | None:
     """Dagster's schedules by name; None if it does not answer."""
     with dagster_at(settings) as api:
         try:
@@ -157,7 +157,7 @@ def switch(settings: Settings, row: ScheduleRow, *, on: bool) -> None:
         if on:
             answer = api.query(_START, selector={**selector(), "scheduleName": name})["startSchedule"]
         else:
-            known = (_known(settings) or {}).get(name)
+            known = (_loaded_schedules(settings) or {}).get(name)
             if known is None:
                 raise DailiesError(f"Dagster knows no schedule of {row.series.name}. Nothing was changed.")
             answer = api.query(_STOP, id=known["scheduleState"]["id"])["stopRunningSchedule"]

@@ -63,7 +63,7 @@ def _mistake(error: Any) -> str:
     if type(error).__name__ == "MissingParameter":
         return f"{name} is missing"
     allowed = _allowed(parameter)
-    value = _given(error)
+    value = _given_value(error)
     if allowed is None or value is None:
         return f"{name}: {str(error.message).removeprefix('Value error, ').removesuffix('.')}"
     return f"{name} takes {allowed}, not {value!r}"
@@ -77,7 +77,7 @@ def _as_account(error: Any, words: str) -> str:
     return f"; did you mean `{error.ctx.command_path} --account {words}`?"
 
 
-def _given(error: Any) -> object:
+def _given_value(error: Any) -> object:
     """The value that was refused; None if the error does not name it."""
     cause = error.__cause__
     details = cause.errors() if hasattr(cause, "errors") else []

@@ -32,7 +32,7 @@ def vitals(settings: Settings, ledger: Ledger, instance: dg.DagsterInstance | No
         ]
         with DagsterApi(str(stack["dagster_url"])) as api:
             try:
-                dead += api.not_living()
+                dead += api.not_alive()
             except DailiesError as error:
                 dead.append(("webserver", str(error)))
     return found(EVERYTHING_LIVES, dead) if dead or stack is not None else None

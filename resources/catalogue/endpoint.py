@@ -115,7 +115,7 @@ class Lifecycle(Declared):
         """Whether it is gone on a day."""
         return self.status == "retired" or (self.sunset_at is not None and self.sunset_at <= today)
 
-    def to_come(self, today: date) -> date | None:
+    def coming_sunset(self, today: date) -> date | None:
         """Its sunset if that is after today: a request that is rendered today is not bought from then on."""
         return self.sunset_at if self.sunset_at is not None and self.sunset_at > today else None
 

@@ -72,7 +72,7 @@ class DataFolder:
         path, inside = self._inside(text)
         try:
             with self._open(path) as file:
-                local = self._look(text, inside, file)
+                local = self._inspect(text, inside, file)
         except OSError as error:
             raise _refused(text, f"cannot be read: {error.strerror or type(error).__name__}") from None
         if local.is_a.media != media:
@@ -88,7 +88,7 @@ class DataFolder:
         path, inside = self._inside(reference.path)
         try:
             with self._open(path) as file:
-                local = self._look(reference.path, inside, file)
+                local = self._inspect(reference.path, inside, file)
                 file.seek(0)
                 data = file.read(local.size)
         except OSError as error:
@@ -112,11 +112,11 @@ class DataFolder:
             path = (root / text).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             if ".." in text.split("/"):
-                raise _outside(text) from None
+                raise _outside_data(text) from None
             raise _refused(text, "there is no such file in the data folder") from None
         # the message must not show whether a file outside exists
         if not path.is_relative_to(root) or path == root:
-            raise _outside(text)
+            raise _outside_data(text)
         inside = path.relative_to(root)
         if any(part.startswith(".") for part in inside.parts):
             raise _refused(text, "is a hidden file, which is never sent")
@@ -129,7 +129,7 @@ class DataFolder:
         with os.fdopen(descriptor, "rb") as file:
             yield file
 
-    def _look(self, text: str, inside: str, file: BufferedReader) -> LocalFile:
+    def _inspect(self, text: str, inside: str, file: BufferedReader) -> LocalFile:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _refused(text, "is not a plain file")
@@ -174,7 +174,7 @@ def _refused(
     return ProblemsError([Problem("", message, found or show(text), allowed)])
 
 
-def _outside(text: str) -> ProblemsError:
+def _outside_data(text: str) -> ProblemsError:
     return _refused(
         text,
         "leads out of the data folder; copy the file into it",

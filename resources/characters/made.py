@@ -12,7 +12,7 @@ ID = "character"
 """The field of a delivery with the provider's id."""
 
 
-def made_in(ledger: Ledger) -> dict[str, Made]:
+def made_characters(ledger: Ledger) -> dict[str, Made]:
     """Every made character by its name; if it was made twice, the newer."""
     query = (
         sa.select(attempts)

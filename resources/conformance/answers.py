@@ -78,7 +78,7 @@ async def hostile_values(stand: Stand) -> None:
         for path in await _paths(stand, ask):
             for value in dice.sample(HOSTILE, VALUES_A_PATH):
                 with stand.mishap(_spoilt(path, value)):
-                    result = await _asked(ask)
+                    result = await _result_of(ask)
                 where = f"{name}, {'.'.join(map(str, path))} = {_short(value)}"
                 _is_bounded(result, where)
 
@@ -98,7 +98,7 @@ async def random_answers(stand: Stand) -> None:
             with stand.mishap(
                 answered(status, body, {"retry-after": dice.choice(["0", "soon", "1e9", "-5"])})
             ):
-                result = await _asked(ask)
+                result = await _result_of(ask)
             where = f"{name}, HTTP {status} with {body[:80]!r}"
             _is_bounded(result, where)
             if isinstance(result, Rejected):
@@ -120,7 +120,7 @@ async def endless_answers(stand: Stand) -> None:
         for status in (200, 400):
             read: list[int] = []
             with stand.mishap(endless(read, status)):
-                result = await _asked(ask)
+                result = await _result_of(ask)
             promised(
                 sum(read) <= MOST_BYTES,
                 f"{name}: it read {sum(read) // 10**6} MB of an answer without an end",
@@ -158,7 +158,7 @@ async def secrets(stand: Stand) -> None:
                 ]
             for echo in echoes:
                 with stand.mishap(echo):
-                    result = await _asked(ask)
+                    result = await _result_of(ask)
                 promised(CANARY not in _shown(result), f"{name}: the key is in {type(result).__name__}")
         promised(
             CANARY not in f"{stand.client!r} {vars(stand.client)!r}", "the key is in the client's own text"
@@ -178,9 +178,9 @@ async def key_stays(stand: Stand) -> None:
     """The recipients of the key in every call."""
     job_id = await stand.bought()
     for ask in questions(stand, job_id).values():
-        await _asked(ask)
+        await _result_of(ask)
         with stand.mishap(answered(302, headers={"location": "https://elsewhere.example.com/"})):
-            await _asked(ask)
+            await _result_of(ask)
     for sent in stand.wire.sent:
         promised(CANARY not in str(sent.url), f"the key is in the address of {sent.call}")
         keyed = any(CANARY in value for value in sent.headers.values())
@@ -196,7 +196,7 @@ class _Heard(logging.Handler):
         self.lines.append(self.format(record))
 
 
-async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
+async def _result_of(ask: Callable[[], Awaitable[object]]) -> object:
     """The result of a call; errors that the interface allows count as results."""
     try:
         return await ask()
@@ -215,7 +215,7 @@ async def _paths(stand: Stand, ask: Callable[[], Awaitable[object]]) -> list[tup
         return answer
 
     with stand.mishap(keep):
-        await _asked(ask)
+        await _result_of(ask)
     every = sorted(paths, key=str)
     return every if len(every) <= MOST_PATHS else random.Random(7).sample(every, MOST_PATHS)  # noqa: S311 - repeatable, not secret
 

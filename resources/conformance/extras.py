@@ -35,7 +35,7 @@ async def name(stand: Stand) -> None:
     "check",
     "A wrong key is a ConfigurationError before anything is bought, a silent provider an UnavailableError.",
 )
-async def a_free_question(stand: Stand) -> None:
+async def free_request(stand: Stand) -> None:
     """`check` and `balance`."""
     await stand.client.check()
     balance = await stand.client.balance()

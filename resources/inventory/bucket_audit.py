@@ -84,7 +84,7 @@ class KeptTake:
     def of(cls, attempt: str, clip: str, delivery: dict[str, Any]) -> "KeptTake":
         """The stored take of a delivered or quarantined attempt, by the facts of its manifest."""
         video = str(delivery.get("key") or video_key(clip, attempt))
-        place = quarantined if video.startswith(QUARANTINE) else _as_it_is
+        place = quarantined if video.startswith(QUARANTINE) else _unchanged
         poster = _key(delivery.get("poster_uri"))
         if poster is None and "poster_uri" not in delivery and delivery.get("video"):
             # earlier versions of dailies did not record it
@@ -325,5 +325,5 @@ def _key(uri: object) -> str | None:
     return str(uri).removeprefix("s3://").partition("/")[2] or None if uri else None
 
 
-def _as_it_is(key: str) -> str:
+def _unchanged(key: str) -> str:
     return key

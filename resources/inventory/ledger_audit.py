@@ -25,7 +25,7 @@ DRAFT_ENDS_SECONDS = 2 * 86_400.0
 """Seconds before its provider forgets a draft from which on it needs a person."""
 UNFETCHED_SECONDS = 6 * 3600.0
 """Seconds of waiting after which an output may soon be deleted, if its provider does not say how long it keeps outputs."""
-UNTOLD_SECONDS = 900.0
+UNREPORTED_SECONDS = 900.0
 """Seconds after which the completion sensor will not report a clip any more; usually it does so within minutes."""
 
 
@@ -60,7 +60,7 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
         ),
         found(
             findings.NO_OUTPUT_NEAR_ITS_END,
-            ((a.subject_key, _left(a, now)) for a in open_ones if is_near_its_end(a, now)),
+            ((a.subject_key, _time_left(a, now)) for a in open_ones if is_near_its_end(a, now)),
         ),
     ]
 
@@ -114,7 +114,8 @@ def urgent(ledger: Ledger) -> list[Finding]:
         ),
         unbelieved(ledger),
         found(
-            findings.NO_OUTPUT_NEAR_ITS_END, ((a.subject_key, _left(a, now)) for a in near_their_end(ledger))
+            findings.NO_OUTPUT_NEAR_ITS_END,
+            ((a.subject_key, _time_left(a, now)) for a in near_their_end(ledger)),
         ),
     ]
 
@@ -143,7 +144,7 @@ def waits_for_review(ledger: Ledger) -> Finding:
     """Clips that wait for a person's verdict, those first whose policy decides first."""
     clips = waiting(ledger)
     ends = [clip.decide_at for clip in clips if clip.decide_at is not None]
-    finding = found(findings.WAITS_FOR_REVIEW, ((clip.clip, _of_review(ledger, clip)) for clip in clips))
+    finding = found(findings.WAITS_FOR_REVIEW, ((clip.clip, _review_text(ledger, clip)) for clip in clips))
     facts = {
         "cost_usd": float(to_usd(sum(clip.spent_micros for clip in clips))),
         "held": sum(clip.held_at is not None for clip in clips),
@@ -180,7 +181,7 @@ def drafts_near_their_end(ledger: Ledger) -> Finding:
     )
 
 
-def _of_review(ledger: Ledger, clip: WaitingClip) -> str:
+def _review_text(ledger: Ledger, clip: WaitingClip) -> str:
     if clip.held_at is not None:
         return f"held since {ledger.budget.day(clip.held_at)}, when nobody had come"
     since = f"waits since {ledger.budget.day(clip.since)}"
@@ -226,9 +227,9 @@ def is_near_its_end(attempt: Attempt, now: float) -> bool:
     return attempt.copy_deadline - now < min(LAST_DAY, (attempt.copy_deadline - finished) / 2)
 
 
-def untold(ledger: Ledger) -> list[Attempt]:
+def unreported(ledger: Ledger) -> list[Attempt]:
     """Clips that ended a while ago and are not reported to Dagster, oldest first."""
-    before = ledger.clock() - UNTOLD_SECONDS
+    before = ledger.clock() - UNREPORTED_SECONDS
     ended = sa.func.coalesce(attempts.c.delivered_at, attempts.c.finished_at, attempts.c.created_at)
     states = [
         s.value for s in AttemptState if s.is_ended and s not in {AttemptState.HELD, AttemptState.WITHDRAWN}
@@ -275,7 +276,7 @@ def _in_doubt(attempt: Attempt) -> str:
     return f"{attempt.state.value}, {show_usd(attempt.cost_micros)} at {attempt.account}"
 
 
-def _left(attempt: Attempt, now: float) -> str:
+def _time_left(attempt: Attempt, now: float) -> str:
     why = f" ({shown(attempt.reason, longest=200)})" if attempt.reason else ""
     if attempt.copy_deadline is None:
         return f"finished, and {attempt.account} does not say how long it is kept{why}"

@@ -34,7 +34,7 @@ MP4, WEBP, PNG, JSON = "video/mp4", "image/webp", "image/png", "application/json
 
 
 @dataclass(frozen=True)
-class Mended:
+class Repair:
     """One attempted repair."""
 
     key: str
@@ -45,7 +45,7 @@ class Mended:
     """What was done, or why it was not possible."""
 
 
-class Mender:
+class Repairer:
     """Repairs the findings of an inventory.
 
     Args:
@@ -59,31 +59,31 @@ class Mender:
         self._policy = policy
         self._scratch = scratch
 
-    def mend(self, stock: Stock) -> Iterator[Mended]:
+    def repair(self, stock: Stock) -> Iterator[Repair]:
         """Repair one finding after the other; a failed repair does not stop the rest."""
         with VideoInspector() as inspector:
             by_take = groupby(stock.missing, key=lambda missing: missing.take.attempt)
             for _, group in by_take:
                 missing = list(group)
                 try:
-                    yield from self._mend_take(missing[0].take, missing, inspector)
+                    yield from self._repair_take(missing[0].take, missing, inspector)
                 except DailiesError as error:
-                    yield Mended(missing[0].key, False, str(error))
+                    yield Repair(missing[0].key, False, str(error))
         for take, key in stock.doubles:
             try:
                 yield self._remove_double(take, key)
             except DailiesError as error:
-                yield Mended(key, False, str(error))
+                yield Repair(key, False, str(error))
 
-    def _mend_take(
+    def _repair_take(
         self, take: KeptTake, missing: list[Missing], inspector: VideoInspector
-    ) -> Iterator[Mended]:
+    ) -> Iterator[Repair]:
         by_part = {m.what: m for m in missing}
         with scratch_folder(self._scratch) as folder:
             path = folder / "clip.mp4"
             if video := by_part.pop("video", None):
                 self._fetch_again(take, path)
-                yield Mended(video.key, True, "fetched again from the provider; it is the delivered video")
+                yield Repair(video.key, True, "fetched again from the provider; it is the delivered video")
             if by_part.keys() & {"manifest", "poster", "strip", "frame"}:
                 self._read(take, path)
                 inspection = _inspected(inspector, path)
@@ -94,10 +94,10 @@ class Mender:
                     yield self._put_frame(lost, inspector.first_frame_of(path))
                 if lost := by_part.get("manifest"):
                     self._put_manifest(take, inspection)
-                    yield Mended(lost.key, True, "written again from the ledger and the video")
+                    yield Repair(lost.key, True, "written again from the ledger and the video")
         if lost := by_part.get("current"):
             show_current(self._ledger, self._store, self._attempt(take))
-            yield Mended(lost.key, True, "shown again")
+            yield Repair(lost.key, True, "shown again")
 
     def _fetch_again(self, take: KeptTake, path: Path) -> None:
         """Fetch a delivered video again.
@@ -135,22 +135,22 @@ class Mender:
             state = "is gone" if fetched is None else "is not what was stored"
             raise DailiesError(f"{self._store.uri(take.video)} {state}, so nothing can be made from it")
 
-    def _put_picture(self, lost: Missing, inspection: Inspection | None) -> Mended:
+    def _put_picture(self, lost: Missing, inspection: Inspection | None) -> Repair:
         data = None if inspection is None else getattr(inspection, f"{lost.what}_webp")
         if data is None:
-            return Mended(lost.key, False, "no picture can be made from the video")
+            return Repair(lost.key, False, "no picture can be made from the video")
         self._store.put_bytes(lost.key, data, content_type=WEBP, overwrite=True)
-        return Mended(lost.key, True, "made again from the video")
+        return Repair(lost.key, True, "made again from the video")
 
-    def _put_frame(self, lost: Missing, data: bytes) -> Mended:
+    def _put_frame(self, lost: Missing, data: bytes) -> Repair:
         if frame_key(lost.take.clip, sha256(data).hexdigest()) != lost.key:
-            return Mended(
+            return Repair(
                 lost.key,
                 False,
                 "the video gives another picture by now; circle another take, or `dailies retake`",
             )
         self._store.put_bytes(lost.key, data, content_type=PNG, overwrite=True)
-        return Mended(lost.key, True, "made again from the draft's video")
+        return Repair(lost.key, True, "made again from the draft's video")
 
     def _put_manifest(self, take: KeptTake, inspection: Inspection | None) -> None:
         attempt, history = self._attempt(take), self._ledger.history(take.attempt)
@@ -197,15 +197,15 @@ class Mender:
             key=key, uri=self._store.uri(key), size=size or 0, sha256=digest or "", content_type=content_type
         )
 
-    def _remove_double(self, take: KeptTake, key: str) -> Mended:
+    def _remove_double(self, take: KeptTake, key: str) -> Repair:
         """Remove copies that a dead delivery left in another place; the take itself is intact."""
         if key.endswith(".mp4"):
             with scratch_folder(self._scratch) as folder:
                 fetched = self._store.get_file(key, folder / "double.mp4")
             if fetched is not None and fetched.sha256 != take.sha256:
-                return Mended(key, False, f"is another video than {take.video}; remove it when you are sure")
+                return Repair(key, False, f"is another video than {take.video}; remove it when you are sure")
         client_for(self._store.settings).delete_object(Bucket=self._store.bucket, Key=key)
-        return Mended(key, True, f"removed: the same is kept as {take.video}")
+        return Repair(key, True, f"removed: the same is kept as {take.video}")
 
 
 def _inspected(inspector: VideoInspector, path: Path) -> Inspection | None:

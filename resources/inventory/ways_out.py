@@ -52,7 +52,7 @@ def open_ways(ways: list[Way]) -> Finding:
     )
 
 
-def how_to(url: str, network: Network) -> str:
+def route_of(url: str, network: Network) -> str:
     """How an address is reached, for a person."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -70,7 +70,9 @@ def how_to(url: str, network: Network) -> str:
 def _closed(account: AccountSettings, settings: Settings) -> list[Way]:
     closed = closed_hosts(account, settings.download_policy)
     name = f"clips of {account.name}"
-    return [Way(name, host, how_to(f"https://{host}", settings.network), why) for host, why in closed.items()]
+    return [
+        Way(name, host, route_of(f"https://{host}", settings.network), why) for host, why in closed.items()
+    ]
 
 
 def _clients(settings: Settings) -> Iterator[tuple[str, str, str]]:
@@ -91,7 +93,7 @@ def _host(url: str) -> str:
 
 
 def _tried(client: str, url: str, shown: str, network: Network) -> Way:
-    how = how_to(url, network)
+    how = route_of(url, network)
     # whether Dagster runs is looked at elsewhere, and it need not run for this
     problem = "" if client == "Dagster" and how == "this machine" else _problem(url, network)
     if client == "alarms":

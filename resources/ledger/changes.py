@@ -43,13 +43,13 @@ class ChangedClips:
                 if entries:
                     self._entry = entries[-1].seq
                 changed = {entry.subject_key for entry in entries}.intersection(clips)
-                return _of(ledger, changed, slots) if changed else {}
+                return _newest_of(ledger, changed, slots) if changed else {}
         # the journal is read first, so that a later change is read again rather than missed
         with ledger.read() as connection:
             self._entry = connection.execute(_NEWEST_ENTRY).scalar() or 0
         self._read_all_at = now
-        return _of(ledger, clips, slots)
+        return _newest_of(ledger, clips, slots)
 
 
-def _of(ledger: Ledger, clips: Iterable[str], slots: Collection[TakeSlot]) -> dict[TakeSlot, Attempt]:
+def _newest_of(ledger: Ledger, clips: Iterable[str], slots: Collection[TakeSlot]) -> dict[TakeSlot, Attempt]:
     return {slot: attempt for slot, attempt in ledger.latest_takes(list(clips)).items() if slot in slots}

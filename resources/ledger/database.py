@@ -295,7 +295,7 @@ def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
     with outage.reading(engine) as connection:
         if _may_be_used(connection, _revision(connection)) and _reads_beside_writes(connection):
             return
-    with _alone(engine) as connection:
+    with _migration_lock(engine) as connection:
         revision = _revision(connection)
         if _may_be_used(connection, revision):
             return
@@ -370,7 +370,7 @@ def _let_read_beside_writes(engine: sa.Engine) -> None:
 
 
 @contextlib.contextmanager
-def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+def _migration_lock(engine: sa.Engine) -> Iterator[sa.Connection]:
     """The one transaction in which one process at a time may migrate.
 
     SQLite has a lock file beside the database. PostgreSQL has an advisory lock of this transaction: behind a pooler a

@@ -104,7 +104,7 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
         if settled.ruling is Ruling.NEW:
             queued = queue_purchase(tx, settled.request, decision, again=False)
             if isinstance(queued, str):
-                refusal = _of_money(tx.connection, request, decision.id, queued)
+                refusal = _name_purchases(tx.connection, request, decision.id, queued)
                 return Decided(request, Ruling.REFUSED, None, refusal)
             return Decided(request, Ruling.NEW, queued)
         if (
@@ -136,7 +136,7 @@ def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
     if settled.ruling is Ruling.NEW:
         unapproved = approvals.refusal(tx.connection, decision.id, request, regenerate=decision.regenerate)
         if unapproved is not None:
-            refusal = _of_money(tx.connection, request, decision.id, unapproved)
+            refusal = _name_purchases(tx.connection, request, decision.id, unapproved)
             return Decided(request, Ruling.REFUSED, None, refusal)
     for attempt in outdated:
         tx.transition(
@@ -177,13 +177,13 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     )
     if isinstance(queued, Attempt):
         return queued
-    refusal = _of_money(tx.connection, request, failed.decision, queued)
+    refusal = _name_purchases(tx.connection, request, failed.decision, queued)
     reason = f"{failed.reason} (not tried again: {refusal})"
     tx.connection.execute(sa.update(attempts).where(attempts.c.id == failed.id).values(reason=reason))
     return None
 
 
-def _of_money(connection: sa.Connection, request: ClipRequest, decision: str, refusal: str) -> str:
+def _name_purchases(connection: sa.Connection, request: ClipRequest, decision: str, refusal: str) -> str:
     """Replace "Nothing was bought" in a refusal if the same decision has bought the clip before."""
     bought = connection.execute(
         sa.select(attempts.c.id)

@@ -177,14 +177,14 @@ def open_disputes(ledger: Ledger, *, account: str | None = None) -> list[Dispute
         return _with_attempts(ledger, connection.execute(query).all())
 
 
-def take_untold(ledger: Ledger, account: str) -> list[Dispute]:
+def take_unreported(ledger: Ledger, account: str) -> list[Dispute]:
     """Claim an account's new disputes, so that one process alarms once about each."""
-    untold = _OPEN.where(disputes.c.account == account, disputes.c.told_at.is_(None))
+    unreported = _OPEN.where(disputes.c.account == account, disputes.c.told_at.is_(None))
     with ledger.read() as connection:
-        if connection.execute(untold.limit(1)).first() is None:
+        if connection.execute(unreported.limit(1)).first() is None:
             return []
     with ledger.write() as connection:
-        rows = connection.execute(untold).all()
+        rows = connection.execute(unreported).all()
         connection.execute(
             sa.update(disputes)
             .where(disputes.c.attempt_id.in_([row.attempt_id for row in rows]))

@@ -20,7 +20,7 @@ from resources.ledger.database import chunks, insert_ignoring, open_database, wh
 from resources.ledger.policy import PolicyReader
 from resources.ledger.policy_settings import Policy
 from resources.ledger.records import CLIP, Attempt
-from resources.ledger.rules import stands_for
+from resources.ledger.rules import leading_purchase
 from resources.ledger.schema import IS_NEWEST, attempts, current_takes, jobs, journal, meta, submissions
 from resources.ledger.states import AttemptState
 from resources.ledger.times import DatabaseClock
@@ -141,10 +141,10 @@ class Ledger:
 
     def _transaction(self, *, writing: bool) -> contextlib.AbstractContextManager[sa.Connection]:
         return outage.transaction(
-            self._engine, writing=writing, patience=self._patience, begun=self._look_at_the_time
+            self._engine, writing=writing, patience=self._patience, begun=self._measure_clock
         )
 
-    def _look_at_the_time(self, connection: sa.Connection) -> None:
+    def _measure_clock(self, connection: sa.Connection) -> None:
         if self._database_clock is not None:
             self._database_clock.measure(connection)
 
@@ -183,11 +183,11 @@ class Ledger:
         return {a.id: a for a in self._select(_OF_IDS, list(ids))}
 
     def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
-        """The attempt that stands for each subject (see `rules.stands_for`), by its key; subjects never bought are left out."""
+        """The attempt that stands for each subject (see `rules.leading_purchase`), by its key; subjects never bought are left out."""
         by_key: dict[str, list[Attempt]] = {}
         for attempt in self._select(_OF_SUBJECTS, list(keys), kind=kind):
             by_key.setdefault(attempt.subject_key, []).append(attempt)
-        return {key: stands_for(purchases) for key, purchases in by_key.items()}
+        return {key: leading_purchase(purchases) for key, purchases in by_key.items()}
 
     def latest_takes(self, keys: Collection[str]) -> dict[TakeSlot, Attempt]:
         """The newest attempt in each slot of these clips; clips never bought are left out."""
@@ -212,7 +212,7 @@ class Ledger:
         return by_key
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
-        """The attempt that stands for every subject (see `rules.stands_for`), oldest attempt first."""
+        """The attempt that stands for every subject (see `rules.leading_purchase`), oldest attempt first."""
         query = sa.select(attempts).where(attempts.c.subject_kind == kind, IS_NEWEST).order_by(attempts.c.seq)
         if series is not None:
             query = query.where(attempts.c.series == series)
@@ -220,7 +220,7 @@ class Ledger:
         with self.read() as connection:
             for attempt in map(Attempt.from_row, connection.execute(query)):
                 by_key.setdefault(attempt.subject_key, []).append(attempt)
-        return sorted(map(stands_for, by_key.values()), key=lambda attempt: attempt.seq)
+        return sorted(map(leading_purchase, by_key.values()), key=lambda attempt: attempt.seq)
 
     def ordered_by(self, account: str, submission_id: str) -> Attempt | None:
         """The attempt of a POST; None if the account has no such POST."""

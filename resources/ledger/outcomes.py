@@ -55,7 +55,7 @@ def record_outcome(
         The attempt afterwards.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
-        outcome = _as_far_as_known(tx, submission, outcome)
+        outcome = _completed(tx, submission, outcome)
         first_answer = _close_submission(tx, submission, outcome)
         attempt = tx.attempt(submission.attempt.id)
         if first_answer:
@@ -69,7 +69,7 @@ def _named(outcome: Accepted) -> NamedJob:
     return NamedJob(outcome.job_id, outcome.model, "answer")
 
 
-def _as_far_as_known(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> SubmitOutcome:
+def _completed(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> SubmitOutcome:
     """Complete the answer to a POST with what other sources said about its job, and book the job."""
     attempt = submission.attempt
     if not isinstance(outcome, Accepted):
@@ -288,7 +288,7 @@ def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
                 continue
             attempt = tx.attempt(attempt_id)
             submission = Submission(submission_id, attempt, 0.0)
-            outcome = _as_far_as_known(tx, submission, Unknown(DIED))
+            outcome = _completed(tx, submission, Unknown(DIED))
             if isinstance(outcome, Accepted):
                 _close_submission(tx, submission, outcome)
             expired.append(_go_on(tx, submission, attempt, outcome))

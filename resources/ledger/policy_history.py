@@ -27,7 +27,7 @@ def history(ledger: Ledger) -> list[PolicyEntry]:
         return [entry_of(row) for row in connection.execute(sa.select(entries).order_by(entries.c.seq))]
 
 
-def take_in(ledger: Ledger) -> InForce:
+def adopt_settings(ledger: Ledger) -> InForce:
     """Put this host's settings in force where the ledger keeps no value yet.
 
     In this way a fresh ledger takes the first host's settings, so that one machine needs no command. A refused host puts nothing in
@@ -44,12 +44,12 @@ def take_in(ledger: Ledger) -> InForce:
 
 
 def check(ledger: Ledger) -> InForce:
-    """Call `take_in`, and check that this host may buy.
+    """Call `adopt_settings`, and check that this host may buy.
 
     Raises:
         ConfigurationError: This host's settings differ from the policy in force. Nothing was bought.
     """
-    known = take_in(ledger)
+    known = adopt_settings(ledger)
     if known.refusal is not None:
         refused_hosts.note(ledger, About.POLICY, known.refusal)
         raise ConfigurationError(known.refusal)

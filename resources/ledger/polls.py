@@ -301,7 +301,7 @@ def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> d
     count. Endpoints with fewer than three finished jobs are left out.
     """
     usual: dict[str, float] = {}
-    for endpoint, seconds in _lately(ledger, account, endpoints, _TOOK_LATELY).items():
+    for endpoint, seconds in _recent_values(ledger, account, endpoints, _TOOK_LATELY).items():
         if len(seconds) >= 3:
             usual[endpoint] = statistics.median(seconds)
     return usual
@@ -312,13 +312,13 @@ def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str])
 
     Without this, the usual time could only grow, since no poll sees an end before the first one.
     """
-    polls = _lately(ledger, account, endpoints, _POLLED_LATELY)
+    polls = _recent_values(ledger, account, endpoints, _POLLED_LATELY)
     return frozenset(
         endpoint for endpoint, numbers in polls.items() if numbers and statistics.median(numbers) <= 1
     )
 
 
-def _lately(
+def _recent_values(
     ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.Select[Any]
 ) -> dict[str, list[float]]:
     """One value of each of the last twenty finished jobs, by endpoint."""

@@ -49,7 +49,7 @@ def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
     return is_queued and attempt.fingerprint != request.fingerprint
 
 
-def stands_for(purchases: Iterable[Attempt]) -> Attempt:
+def leading_purchase(purchases: Iterable[Attempt]) -> Attempt:
     """The purchase that stands for a clip: of the newest purchases of its slots, an open one, else a delivered one.
 
     Args:
@@ -84,7 +84,7 @@ def ruling_of(
         return Decided(request, Ruling.ADOPTED, open_attempt)
     other = next((a for a in going if a.fingerprint != request.fingerprint), None)
     if other is not None:
-        return Decided(request, Ruling.REFUSED, other, _in_the_way(other))
+        return Decided(request, Ruling.REFUSED, other, _open_purchase_text(other))
 
     def there(slot: int) -> Attempt | None:
         """The delivered take that fills a slot, so that nothing is bought for it; None if there is none."""
@@ -134,7 +134,7 @@ def _more_takes(request: ClipRequest, known: Sequence[Attempt], decision: str) -
     ours = [a for a in known if a.decision == decision] if request.slot > 1 else []
     if not ours or request.slot <= (ordered := max(a.request.takes for a in ours)):
         return None
-    stands = stands_for(ours)
+    stands = leading_purchase(ours)
     if stands.state is AttemptState.DELIVERED:
         return Decided(request, Ruling.REUSED, stands)
     if stands.state.is_open:
@@ -236,7 +236,7 @@ def _was_no_purchase(attempt: Attempt) -> bool:
             return False
 
 
-def _in_the_way(attempt: Attempt) -> str:
+def _open_purchase_text(attempt: Attempt) -> str:
     return (
         f"an earlier purchase of this clip with another request is still {attempt.state} (attempt {attempt.id}, "
         f"job {attempt.job_id or 'not known yet'}). Its paid output is fetched first. Run this again when it has ended."

@@ -23,15 +23,15 @@ _NEXT_MODEL = sa.select(sa.func.min(attempts.c.served_model)).where(
 
 def endpoints_of(connection: sa.Connection, account: str) -> frozenset[str]:
     """The endpoints that were ordered at an account."""
-    return _each(connection, _NEXT_ENDPOINT, account=account)
+    return _distinct(connection, _NEXT_ENDPOINT, account=account)
 
 
 def models_of(connection: sa.Connection, account: str, endpoint: str) -> frozenset[str]:
     """The models that served jobs of an endpoint, other than the ordered one."""
-    return _each(connection, _NEXT_MODEL, account=account, endpoint=endpoint)
+    return _distinct(connection, _NEXT_MODEL, account=account, endpoint=endpoint)
 
 
-def _each(connection: sa.Connection, query: sa.Select[Any], **known: str) -> frozenset[str]:
+def _distinct(connection: sa.Connection, query: sa.Select[Any], **known: str) -> frozenset[str]:
     models: list[str] = []
     while (
         name := connection.execute(query, {**known, "after": models[-1] if models else ""}).scalar()

@@ -131,7 +131,7 @@ def judge(ledger: Ledger, verdict: Verdict, *, seen: int | None = None) -> Judge
 
 def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | None = None) -> Judged:
     """Record a verdict as `judge` does, in a transaction that has the lock of the clip."""
-    of_clip = _of_clip(tx.connection, attempt.clip)
+    of_clip = _verdicts_of_clip(tx.connection, attempt.clip)
     recorded = next((one for one in of_clip if one.verdict.id == verdict.id), None)
     if recorded is not None and recorded.verdict != verdict:
         raise DailiesError(f"the id {verdict.id} belongs to another verdict; nothing was changed")
@@ -237,7 +237,7 @@ def known_ids(ledger: Ledger) -> set[str]:
         return set(connection.execute(sa.select(verdicts.c.id)).scalars())
 
 
-def take_in(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
+def record_stored(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
     """Record a verdict that was found in the bucket; False if the ledger does not know its take.
 
     Args:
@@ -245,7 +245,7 @@ def take_in(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
     """
     with ledger.transaction(who="rebuild", run_id=None) as tx:
         lock_subject(tx.connection, clip)
-        earlier = _of_clip(tx.connection, clip)
+        earlier = _verdicts_of_clip(tx.connection, clip)
         if any(one.verdict.id == verdict.id for one in earlier):
             return True
         try:
@@ -253,7 +253,7 @@ def take_in(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
         except DailiesError:
             return False
         _add(tx.connection, clip, verdict, at)
-        _restand(tx.connection, attempt, _of_clip(tx.connection, clip), later_by="delivered_at")
+        _restand(tx.connection, attempt, _verdicts_of_clip(tx.connection, clip), later_by="delivered_at")
         tx.note(attempt, f"found in the bucket: {in_words(verdict)}")
         return True
 
@@ -261,7 +261,7 @@ def take_in(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
 _ORDER = (verdicts.c.at, verdicts.c.seq)
 
 
-def _of_clip(connection: sa.Connection, clip: str) -> list[RecordedVerdict]:
+def _verdicts_of_clip(connection: sa.Connection, clip: str) -> list[RecordedVerdict]:
     query = sa.select(verdicts).where(verdicts.c.clip == clip).order_by(*_ORDER)
     return [_read(row) for row in connection.execute(query)]
 
@@ -306,7 +306,7 @@ def pass_circle_on(tx: Transaction, finish: Attempt) -> None:
     Args:
         tx: A transaction that has the lock of the clip.
     """
-    stands = standing(_of_clip(tx.connection, finish.clip))
+    stands = standing(_verdicts_of_clip(tx.connection, finish.clip))
     circle = stands.get(finish.finishes or "")
     if circle is not None and _circles(circle) and not finish.is_spare:
         verdict = Verdict(

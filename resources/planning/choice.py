@@ -114,7 +114,9 @@ def chosen_purchases(
     return [
         one
         for one in purchases
-        if any(all(seen.fits(term) for term in terms) for seen in _seen(one, later) for terms in selectors)
+        if any(
+            all(seen.fits(term) for term in terms) for seen in _traits_of(one, later) for terms in selectors
+        )
     ]
 
 
@@ -147,7 +149,7 @@ def _condition(term: Term, later: Mapping[str, Collection[str]]) -> sa.ColumnEle
     return None
 
 
-def _seen(one: Newest, later: Mapping[str, Collection[str]]) -> list[ClipTraits]:
+def _traits_of(one: Newest, later: Mapping[str, Collection[str]]) -> list[ClipTraits]:
     """A bought clip, under its series' name at that time and under the series' later names."""
     key, endpoints = one.subject_key, {one.endpoint}
     return [
@@ -184,7 +186,7 @@ class Chooser:
         clips: dict[str, Clip] = {}
         for word in words:
             (selector,) = parse([word], today=self._now.date())
-            for clip in self._of(word, selector):
+            for clip in self._chosen_by(word, selector):
                 clips.setdefault(clip.key, clip)
                 if len(clips) > MAX_CLIPS:
                     raise ConfigurationError(
@@ -192,7 +194,7 @@ class Chooser:
                     )
         return list(clips.values())
 
-    def _of(self, word: str, selector: Selector) -> list[Clip]:
+    def _chosen_by(self, word: str, selector: Selector) -> list[Clip]:
         named = next((term for term in selector if self._is_clip(term)), None)
         if named is not None:
             return self._fitting([self._declarations.find(named.text)], selector)
@@ -204,7 +206,7 @@ class Chooser:
         for series in self._declarations.series.values():
             # the date of `today` depends on the series' time zone
             own = parse([word], today=self._today(series))[0]
-            if any(term.kind in _OF_SERIES and not _of_series(series).fits(term) for term in own):
+            if any(term.kind in _OF_SERIES and not _traits_of_series(series).fits(term) for term in own):
                 continue
             clips += self._fitting(self._on_its_days(series, own), own)
         return clips
@@ -233,7 +235,7 @@ class Chooser:
 
     def _check_names(self, selector: Selector) -> None:
         """Refuse a term that no series fits, since it is more likely a misspelling than an empty selection."""
-        of_series = [_of_series(series) for series in self._declarations.series.values()]
+        of_series = [_traits_of_series(series) for series in self._declarations.series.values()]
         for term in selector:
             if term.kind not in _OF_SERIES or any(one.fits(term) for one in of_series):
                 continue
@@ -285,7 +287,7 @@ class Chooser:
                 states.setdefault(slot.clip, set()).add(take.state)
         kept = []
         for clip in clips:
-            series = _of_series(self._declarations.series[clip.series])
+            series = _traits_of_series(self._declarations.series[clip.series])
             attempt = bought.get(clip.key)
             traits = ClipTraits(
                 clip.key,
@@ -308,5 +310,5 @@ class Chooser:
             return False
 
 
-def _of_series(series: Series) -> ClipTraits:
+def _traits_of_series(series: Series) -> ClipTraits:
     return ClipTraits("", series.name, None, series.tags, series.owner, series.endpoints.bought)

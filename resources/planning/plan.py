@@ -248,7 +248,7 @@ class Planning:
             )
             for take in request.each_take(order.decision, regenerate=self._regenerate)
         ]
-        return self._of_takes(planned, outdated)
+        return self._plan_of_takes(planned, outdated)
 
     def _decide_take(self, say: "_Sayer", decided: rules.Decided, order: Order, purse: Purse) -> PlannedClip:
         if decided.ruling is Ruling.NEW:
@@ -262,7 +262,7 @@ class Planning:
         return say(Verb.HOLD if in_doubt else Verb.ADOPT, attempt, attempt.reason if attempt else None)
 
     @staticmethod
-    def _of_takes(planned: Sequence[PlannedClip], outdated: Sequence[Attempt]) -> PlannedClip:
+    def _plan_of_takes(planned: Sequence[PlannedClip], outdated: Sequence[Attempt]) -> PlannedClip:
         """The line of a clip, from the lines of its takes."""
         bought = [one for one in planned if one.verb is Verb.BUY]
         if not bought:

@@ -51,7 +51,7 @@ class Purse:
         self._scopes: dict[tuple[str, ...], dict[Scope, int | None]] = {}
         ordered: dict[Scope, int] = {}
         for order in orders:
-            ordered |= {scope: cap for scope, cap in self._of(order).items() if cap is not None}
+            ordered |= {scope: cap for scope, cap in self._capped_scopes(order).items() if cap is not None}
         self._caps = ordered
         self._spent: dict[Scope, int] = {}
         scopes = list(ordered)
@@ -62,7 +62,7 @@ class Purse:
         self._floor = dict(self._spent)
         self._ceiling = dict(self._spent)
 
-    def _of(self, order: Order) -> dict[Scope, int | None]:
+    def _capped_scopes(self, order: Order) -> dict[Scope, int | None]:
         """The capped scopes an order counts in."""
         request = order.request
         key = (request.account_name, request.series, order.decision, order.day)
@@ -91,7 +91,7 @@ class Purse:
         too_dear = self._budget.refusal(price)
         if too_dear is not None:
             return too_dear
-        caps = self._of(order)
+        caps = self._capped_scopes(order)
         if not caps:
             return None
         refusal = budget.exceeded(caps, self._floor, price, self._budget.timezone)

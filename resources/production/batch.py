@@ -23,7 +23,7 @@ from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.stages import ClipStages, Report, Stage
 from resources.providers.base import FailureKind
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 __all__ = ["Followed", "Follower", "Report", "Stage"]
 
@@ -106,7 +106,7 @@ class Follower:
         self._asked_at: dict[TakeSlot, float] = {}
         self._undelivered: dict[TakeSlot, str] = {}
         self._unpolled: dict[str, str] = {}
-        self._untold: list[Report] = []
+        self._unreported: list[Report] = []
         self._turns = asyncio.Semaphore(DELIVERIES)
         self._result = Followed()
 
@@ -146,19 +146,19 @@ class Follower:
         workers: list[asyncio.Task[None]] = []
         reconcilers: list[asyncio.Task[None]] = []
         try:
-            await self._look()
+            await self._refresh()
             reconcilers = [asyncio.create_task(self._work(self._reconcile, name)) for name in accounts]
             workers = [asyncio.create_task(self._work(self._submit, name)) for name in accounts]
             if self._until > Stage.SUBMITTED:
                 workers += [asyncio.create_task(self._work(self._poll, name)) for name in accounts]
             while self._pending:
                 self._engine.ledger.changed.clear()
-                await self._look()
+                await self._refresh()
                 for task in (*workers, *reconcilers, *self._deliveries.values()):
                     if task.done():
                         task.result()
                 if self._until is Stage.SUBMITTED and all(worker.done() for worker in workers):
-                    await self._look()
+                    await self._refresh()
                     self._leave()
                 elif self._pending:
                     await self._wait_for_change()
@@ -189,7 +189,7 @@ class Follower:
     async def _work(self, loop: Callable[[str], Awaitable[None]], name: str) -> None:
         """Run one loop of an account. An unforeseen error fails only the clips that wait for this loop."""
         try:
-            with about(account=name, run_id=self._run_id), in_our_words(f"{name} could not be worked with"):
+            with about(account=name, run_id=self._run_id), as_unforeseen(f"{name} could not be worked with"):
                 await loop(name)
         except UnforeseenError as error:
             if loop == self._poll:
@@ -250,7 +250,7 @@ class Follower:
 
     # Reading the ledger
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         # fails if the run was lost while its process was stopped, because other runs have taken over its clips
         await self._engine.ledger.run(heartbeats.check, self._run_id)
         changed = await self._engine.ledger.run(self._read_changes)
@@ -321,12 +321,12 @@ class Follower:
     def _tell_up_to(
         self, slot: TakeSlot, attempt: Attempt | None, stage: Stage, *, reused: bool = False
     ) -> None:
-        self._untold += self._stages.reach(slot, attempt, stage, reused=reused)
+        self._unreported += self._stages.reach(slot, attempt, stage, reused=reused)
 
     def _fail(self, slot: TakeSlot, stage: Stage, attempt: Attempt | None, error: str) -> None:
         self._pending.discard(slot)
         reports = list(self._stages.fail(slot, stage, attempt, error))
-        self._untold += reports
+        self._unreported += reports
         if reports:
             why = reports[0].error or error
             failed = self._result.failed
@@ -337,10 +337,10 @@ class Follower:
 
         Reports run outside the event loop, because they read the ledger, whose database may be away for a minute.
         """
-        while self._untold:
-            report = self._untold.pop(0)
+        while self._unreported:
+            report = self._unreported.pop(0)
             try:
-                with in_our_words(f"{report.clip} could not be shown"):
+                with as_unforeseen(f"{report.clip} could not be shown"):
                     await self._engine.ledger.run(lambda _ledger, one: self._report(one), report)
             except UnforeseenError as error:
                 self._result.failed.setdefault(report.clip, str(error))
@@ -363,7 +363,7 @@ class Follower:
             raise RuntimeError("following a batch until it is delivered needs a deliverer")
         async with self._turns:
             try:
-                with in_our_words(f"{slot} could not be delivered"):
+                with as_unforeseen(f"{slot} could not be delivered"):
                     await self._deliverer.deliver(attempt, run_id=self._run_id)
             except DailiesError as error:
                 self._undelivered[slot] = str(error)
@@ -375,7 +375,7 @@ class Follower:
         if self._until is Stage.DELIVERED and self._deliverer is not None:
             async with self._turns:
                 try:
-                    with in_our_words(f"the video of {slot} could not be looked for"):
+                    with as_unforeseen(f"the video of {slot} could not be looked for"):
                         await self._deliverer.verify(attempt)
                 except DailiesError as error:
                     self._tell_up_to(slot, attempt, Stage.GENERATED, reused=True)

@@ -15,7 +15,7 @@ from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Charge
 from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -43,7 +43,7 @@ class Bookkeeper:
         if window is None or not provider.capabilities.bills_jobs:
             return []
         try:
-            with in_our_words("reading it"):
+            with as_unforeseen("reading it"):
                 bill = await self.read(provider, window)
         except DailiesError as error:
             logger.warning("%s: its bill could not be read: %s", provider.name, error)
@@ -75,7 +75,7 @@ class Bookkeeper:
             since=window.after,
             refunds_failures=provider.capabilities.refunds_failures,
         )
-        for dispute in await self._ledger.run(disputes.take_untold, provider.name):
+        for dispute in await self._ledger.run(disputes.take_unreported, provider.name):
             logger.error("ALARM: %s", dispute)
         for change in confirmed:
             with about(**change.after.named):

@@ -70,7 +70,7 @@ class BucketMark:
             resources.errors.UnavailableError: The bucket does not answer.
         """
         with self._turn:
-            self._look(buying=buying)
+            self._check(buying=buying)
 
     def refusal(self) -> DailiesError | None:
         """Why nothing may be bought now; None if something may. Reads the mark again after `CHECK_SECONDS`."""
@@ -78,7 +78,7 @@ class BucketMark:
             if time.monotonic() - self._checked_at <= CHECK_SECONDS:
                 return None
             try:
-                self._look(buying=True)
+                self._check(buying=True)
             except DailiesError as error:
                 return error
             return None
@@ -106,7 +106,7 @@ class BucketMark:
         """
         with self._turn:
             if newest_seq(self._ledger) != self._written:
-                self._look(buying=True)
+                self._check(buying=True)
                 self._write()
 
     def replace(self) -> None:
@@ -114,7 +114,7 @@ class BucketMark:
         with self._turn:
             self._write()
 
-    def _look(self, *, buying: bool) -> None:
+    def _check(self, *, buying: bool) -> None:
         kept, place, mark = self._compared(buying=buying)
         if mark is None:
             self._write()

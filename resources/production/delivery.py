@@ -44,7 +44,7 @@ from resources.storage.policy import DownloadPolicy
 from resources.storage.scratch import scratch_folder, sweep
 from resources.storage.transfer import MP4
 from resources.traces.spans import Stages
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
 from resources.video.judge import Check, Sibling, judge, unreadable
@@ -117,7 +117,7 @@ class Deliverer:
         try:
             with (
                 clip_step("deliver", claimed, run_id=run_id),
-                in_our_words(f"{attempt.clip} could not be delivered"),
+                as_unforeseen(f"{attempt.clip} could not be delivered"),
             ):
                 async with self._claimed(claimed, token, stop):
                     await self._bring_home(claim, run_id, stop)
@@ -175,7 +175,7 @@ class Deliverer:
                 posters=self._posters,
             )
             try:
-                with in_our_words("it could not be drawn"):
+                with as_unforeseen("it could not be drawn"):
                     sheet = await asyncio.to_thread(work)
             except DailiesError as error:
                 logger.warning("the contact sheet of %s for %s was not made: %s", series, day, error)
@@ -247,7 +247,7 @@ class Deliverer:
 
         def decide(path: Path) -> str:
             stages.next("check")
-            self._look(attempt, path, looked)
+            self._inspect_and_judge(attempt, path, looked)
             failed = [check.name for check in looked.checks if check.outcome == "failed"]
             stages.next("store", failed_checks=", ".join(failed) or None)
             key = video_key(attempt.clip, attempt.id)
@@ -262,7 +262,7 @@ class Deliverer:
             if recovered is None:
                 raise
             stored = recovered
-        place = quarantined if looked.failed else _as_it_is
+        place = quarantined if looked.failed else _unchanged
         inspection = looked.inspection
         poster = await self._put_picture(
             place(poster_key(attempt.clip, attempt.id)), inspection.poster_webp if inspection else None
@@ -290,7 +290,7 @@ class Deliverer:
 
     # Inspecting and storing
 
-    def _look(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
+    def _inspect_and_judge(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
         """Inspect a whole file and compare it with the order, in the thread that transfers the file."""
         try:
             looked.inspection = inspection = self._inspect(path, attempt.request)
@@ -361,5 +361,5 @@ class Deliverer:
         )
 
 
-def _as_it_is(key: str) -> str:
+def _unchanged(key: str) -> str:
     return key

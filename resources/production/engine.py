@@ -27,7 +27,7 @@ from resources.production.request_files import RequestFiles
 from resources.production.stop_watch import StopWatch
 from resources.production.submitter import Submitter
 from resources.production.uploader import Uploader
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 QUEUE_HOURS = 24.0
 POLLS_SECONDS = 10.0
@@ -177,7 +177,7 @@ class Engine:
     @staticmethod
     async def _part(name: str, part: str, work: Awaitable[object]) -> None:
         """Do one part of a step. An unforeseen error in it is logged, and the other parts still run."""
-        with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {part}"):
+        with contextlib.suppress(UnforeseenError), as_unforeseen(f"{name}: {part}"):
             await work
 
     async def _poll_late(self, name: str, result: StepResult, until: float) -> None:

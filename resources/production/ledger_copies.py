@@ -105,7 +105,7 @@ def store_copy(ledger: Ledger, store: ObjectStore, url: str, *, scratch: Path) -
     scratch.mkdir(parents=True, exist_ok=True)
     with locks.hold(ledger, "ledger copy", seconds=_LEASE_SECONDS, wait=1), scratch_folder(scratch) as folder:
         at, before, seq = ledger.clock(), _rows_of(ledger), newest_seq(ledger)
-        file, kind = _made(url, folder)
+        file, kind = _make_copy(url, folder)
         key = copy_key(at, ledger.id, kind)
         sha256 = _sha256_of(file)
         size = file.stat().st_size
@@ -200,7 +200,7 @@ def fetch_copy(store: ObjectStore, copy: LedgerCopy, target: Path) -> None:
         whole.rename(target)
 
 
-def _made(url: str, folder: Path) -> tuple[Path, str]:
+def _make_copy(url: str, folder: Path) -> tuple[Path, str]:
     """A copy of the ledger as a file, and its kind."""
     if is_postgresql(parsed_address(url)):
         file = folder / "ledger.dump"

@@ -27,7 +27,7 @@ from resources.ledger.states import MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.production.manifests import delivery_of
-from resources.production.verdict_objects import take_in_verdicts
+from resources.production.verdict_objects import record_stored_verdicts
 from resources.providers.listing import charged_jobs
 from resources.providers.provider import Provider
 from resources.providers.rows import SetAside, in_words, set_aside
@@ -99,11 +99,11 @@ async def rebuild_ledger(
     mark = read_mark(store)
     _check_ownership(ledger, store, mark, take_over=take_over)
     rebuilt = Rebuilt()
-    with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0), _alone(ledger):
+    with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0), _buying_stopped(ledger):
         keys.distrust_earlier_posts(ledger)
         tell("reading the manifests in the bucket")
-        stored = await _take_in_manifests(ledger, store, rebuilt)
-        rebuilt.verdicts, problems = await asyncio.to_thread(take_in_verdicts, ledger, store)
+        stored = await _record_manifests(ledger, store, rebuilt)
+        rebuilt.verdicts, problems = await asyncio.to_thread(record_stored_verdicts, ledger, store)
         rebuilt.problems += problems
         await asyncio.to_thread(rebuild.pass_circles_on, ledger)
         if mark is not None:
@@ -123,7 +123,7 @@ async def rebuild_ledger(
 
 
 @contextlib.contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
+def _buying_stopped(ledger: Ledger) -> Iterator[None]:
     """Stop all buying during the block, also by an idle daemon on another host.
 
     A stop that somebody else made stays. A stop that a killed rebuild left ends with this one.
@@ -173,15 +173,15 @@ def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:
 # The bucket
 
 
-async def _take_in_manifests(ledger: Ledger, store: ObjectStore, rebuilt: Rebuilt) -> set[str]:
+async def _record_manifests(ledger: Ledger, store: ObjectStore, rebuilt: Rebuilt) -> set[str]:
     """Record every take that has a manifest; returns the ids of the attempts."""
     places = await asyncio.to_thread(_manifests, store)
     rebuilt.manifests = len(places)
     known = {a.id for a in ledger.attempts(list(places)).values() if a.state in FETCHED}
     missing = [(attempt, key) for attempt, key in places.items() if attempt not in known]
-    takes = await _each(missing, lambda place: _read_take(store, place[1], rebuilt))
+    takes = await _read_each(missing, lambda place: _read_take(store, place[1], rebuilt))
     for take in sorted((take for take in takes if take is not None), key=lambda t: t.submitted_at):
-        _count(rebuilt, take.request.clip, rebuild.take_in(ledger, take))
+        _count(rebuilt, take.request.clip, rebuild.record_take(ledger, take))
     return set(places)
 
 
@@ -205,7 +205,7 @@ def _read_take(store: ObjectStore, key: str, rebuilt: Rebuilt) -> ManifestTake |
     except ManifestError as error:
         rebuilt.problems.append(str(error))
         return None
-    original = _asked(store, manifest)
+    original = _request_in_bucket(store, manifest)
     bought = original.as_bought(manifest.provider, manifest.endpoint) if original is not None else None
     # two choices of one endpoint may differ in the account
     request = (bought or _request_of(manifest)).at_account(manifest.account)
@@ -243,7 +243,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
     )
 
 
-def _asked(store: ObjectStore, of: Manifest | OnItsWay) -> ClipRequest | None:
+def _request_in_bucket(store: ObjectStore, of: Manifest | OnItsWay) -> ClipRequest | None:
     """The rendered order; a finish's order is part of its draft's. None if it is gone."""
     if of.finishes is None:
         return _prompt(store, of.clip, of.fingerprint)
@@ -285,7 +285,7 @@ def _request_of(manifest: Manifest) -> ClipRequest:
 
 
 async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], rebuilt: Rebuilt) -> None:
-    prompts = await _each(items, lambda item: _asked(store, item))
+    prompts = await _read_each(items, lambda item: _request_in_bucket(store, item))
     for item, prompt in zip(items, prompts, strict=True):
         if prompt is None:
             rebuilt.problems.append(
@@ -354,7 +354,7 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
     return booked, aside
 
 
-async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
+async def _read_each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
     """Read many objects side by side; the results have the order of the items."""
     turns = asyncio.Semaphore(READERS)
 

@@ -14,7 +14,7 @@ from resources.production.ledger_thread import LedgerThread
 from resources.providers.listing import charged_jobs
 from resources.providers.provider import Provider
 from resources.providers.rows import Rows, set_aside
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 
 if TYPE_CHECKING:
     from resources.providers.base import Candidate, Charge
@@ -86,7 +86,7 @@ async def _read_in_time(reading: Awaitable[T], name: str, account: str) -> T | N
     """The result of a reading; None if it fails or takes too long."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            with in_our_words("reading it"):
+            with as_unforeseen("reading it"):
                 return await reading
     except (DailiesError, TimeoutError) as error:
         logger.warning("%s: its %s could not be swept for orphans: %s", account, name, error)

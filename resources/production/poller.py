@@ -17,7 +17,7 @@ from resources.production.poll_times import next_poll_after_failure, next_poll_i
 from resources.production.uploader import Uploader
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed
 from resources.providers.provider import Provider
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -99,7 +99,7 @@ class Poller:
 
     async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
         try:
-            with clip_step("poll", attempt), in_our_words(f"{attempt.subject_key} could not be polled"):
+            with clip_step("poll", attempt), as_unforeseen(f"{attempt.subject_key} could not be polled"):
                 return await self._ask_late(provider, attempt)
         except UnforeseenError:
             await self._ledger.run(late_jobs.ask_later, attempt)
@@ -124,7 +124,7 @@ class Poller:
         try:
             with (
                 clip_step("poll", attempt, run_id=run_id),
-                in_our_words(f"{attempt.subject_key} could not be polled"),
+                as_unforeseen(f"{attempt.subject_key} could not be polled"),
             ):
                 ended = await self._ask(provider, attempt, run_id)
         except UnforeseenError as error:

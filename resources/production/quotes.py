@@ -9,7 +9,7 @@ from resources.errors import UnavailableError
 from resources.orders import Choice, ClipRequest
 from resources.providers.provider import Provider
 from resources.retry import retry_free_call
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -35,7 +35,7 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     async def ask(provider: Provider, way: ClipRequest | Choice) -> int | None:
         async with slots:
             try:
-                with in_our_words("asking for it"):
+                with as_unforeseen("asking for it"):
                     return await retry_free_call(lambda: provider.quote(way.endpoint, way.body)) or None
             except (UnavailableError, UnforeseenError) as error:
                 logger.warning("%s has no known price and was not quoted one: %s", way.endpoint, error)

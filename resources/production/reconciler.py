@@ -16,7 +16,7 @@ from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -31,7 +31,7 @@ async def measure_clock(provider: Provider) -> ClockOffset | None:
     """The offset of a provider's clock from ours. If no answer has shown it yet, a free request measures it."""
     if provider.clock_offset is None:
         try:
-            with in_our_words("asking it"):
+            with as_unforeseen("asking it"):
                 await provider.check()
         except DailiesError as error:
             logger.info("%s: its clock could not be compared with ours: %s", provider.name, error)
@@ -56,7 +56,7 @@ class Reconciler:
         name = provider.name
         if not provider.capabilities.lists_jobs:
             kept = provider.capabilities.idempotency_seconds or 0.0
-            return self._said(
+            return self._logged(
                 run_id, await self._ledger.run(reconcile.hold_unlisted, name, kept, run_id=run_id)
             )
         search = await self._claim(name, contract)
@@ -72,26 +72,26 @@ class Reconciler:
         held = await self._ledger.run(reconcile.give_up, name, search, run_id=run_id)
         try:
             async with asyncio.timeout(READ_SECONDS):
-                with in_our_words("reading its listing or bill"):
+                with as_unforeseen("reading its listing or bill"):
                     reading = await self._read(provider, search)
         except (DailiesError, TimeoutError) as error:
             why = str(error) or f"its listing was not read to its end within {READ_SECONDS:.0f} s"
             logger.warning("%s: what is unknown could not be looked up: %s", name, why)
             await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=why)
-            return self._said(run_id, held)
+            return self._logged(run_id, held)
         except BaseException:
             await self._ledger.run(search_schedule.release, name, again_in=0.0)
             raise
         try:
-            with in_our_words(f"{name}: judging what is unknown"):
+            with as_unforeseen(f"{name}: judging what is unknown"):
                 changed = await self._ledger.run(reconcile.record, name, contract, reading, run_id=run_id)
         except UnforeseenError as error:
             await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=str(error))
-            return self._said(run_id, held)
-        return self._said(run_id, [*held, *changed])
+            return self._logged(run_id, held)
+        return self._logged(run_id, [*held, *changed])
 
     @staticmethod
-    def _said(run_id: str | None, changed: list[Attempt]) -> list[Attempt]:
+    def _logged(run_id: str | None, changed: list[Attempt]) -> list[Attempt]:
         for attempt in changed:
             with clip_step("reconcile", attempt, run_id=run_id):
                 note_state(attempt)

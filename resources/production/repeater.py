@@ -18,7 +18,7 @@ from resources.production.bucket_mark import MarkKeeper
 from resources.production.clip_steps import clip_step, note_outcome
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Accepted
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -68,7 +68,7 @@ class Repeater:
         request = one.attempt.request
         deadline = self.ledger.clock() + account.submit_deadline_seconds
         try:
-            with in_our_words(f"{one.attempt.subject_key} was being sent again"):
+            with as_unforeseen(f"{one.attempt.subject_key} was being sent again"):
                 outcome = await account.provider.submit(
                     request.endpoint,
                     one.body,

@@ -8,7 +8,7 @@ from resources.ledger import deliveries
 from resources.log_lines import about
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -25,7 +25,7 @@ async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[s
         if spare.account not in engine.accounts:
             continue
         try:
-            with in_our_words("it could not be delivered"):
+            with as_unforeseen("it could not be delivered"):
                 await deliverer.deliver(spare, run_id=run_id)
         except DailiesError as error:
             with about(**spare.named, run_id=run_id):

@@ -9,7 +9,7 @@ from resources.money import show_usd
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.provider import Provider
 from resources.retry import retry_free_call
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -32,7 +32,7 @@ class StopWatch:
         if await self._ledger.run(stops.stop_of, provider.name) is not None:
             return
         try:
-            with in_our_words("checking the key"):
+            with as_unforeseen("checking the key"):
                 await retry_free_call(provider.check)
         except ConfigurationError as error:
             reason = f"jobs cannot be asked for, because {error}".removesuffix(".")
@@ -46,7 +46,7 @@ class StopWatch:
         if stop is None:
             return False
         try:
-            with in_our_words("asking it"):
+            with as_unforeseen("asking it"):
                 ready = await self._ready(provider, stop)
         except ConfigurationError:
             ready = False

@@ -27,7 +27,7 @@ from resources.production.reconciler import measure_clock
 from resources.production.stop_watch import StopWatch
 from resources.production.uploader import CLIPS_AHEAD, Uploader
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ class Submitter:
         try:
             with (
                 clip_step("POST", submission.attempt, run_id=run_id, submission=submission.id),
-                in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"),
+                as_unforeseen(f"{submission.attempt.subject_key} could not be dealt with after its POST"),
             ):
                 return await self._post_and_record(account, submission, run_id=run_id, ours=ours)
         except UnforeseenError:
@@ -209,7 +209,7 @@ class Submitter:
             return Rejected(FailureKind.INVALID, f"{retired}; nothing was sent", 0)
         clip = submission.attempt.subject_key
         try:
-            with in_our_words(f"the request for {clip} could not be made"):
+            with as_unforeseen(f"the request for {clip} could not be made"):
                 body = await self._uploader.resolve_body(account.provider, submission.body)
         except UnforeseenError as error:
             return Rejected(FailureKind.INVALID, f"{error}. Nothing was sent", 0)
@@ -221,7 +221,7 @@ class Submitter:
                 "its deadline had passed before it could be sent, or the clock was set back; nothing left this machine"
             )
         try:
-            with in_our_words(f"{clip} was being sent"):
+            with as_unforeseen(f"{clip} was being sent"):
                 return await account.provider.submit(
                     request.endpoint,
                     body,
@@ -240,7 +240,7 @@ class Submitter:
         tried = 1
         while True:
             try:
-                with in_our_words(f"{clip}: an answer could not be recorded as it came"):
+                with as_unforeseen(f"{clip}: an answer could not be recorded as it came"):
                     recorded = await self._ledger.run(
                         outcomes.record_outcome, submission, outcome, run_id=run_id
                     )
@@ -251,7 +251,7 @@ class Submitter:
                 continue
             except UnavailableError as error:
                 logger.warning(
-                    "%s: the answer (%s) is not in the ledger yet: %s", clip, _in_short(outcome), error
+                    "%s: the answer (%s) is not in the ledger yet: %s", clip, _outcome_text(outcome), error
                 )
                 if tried == RECORD_TRIES:
                     raise
@@ -307,7 +307,7 @@ async def _uninterrupted(work: "asyncio.Future[T]") -> T:
     return result
 
 
-def _in_short(outcome: SubmitOutcome) -> str:
+def _outcome_text(outcome: SubmitOutcome) -> str:
     """An answer for the log, without the provider's own words."""
     return f"job {outcome.job_id}" if isinstance(outcome, Accepted) else type(outcome).__name__
 

@@ -21,7 +21,7 @@ from resources.production.request_files import RequestFiles
 from resources.providers.base import FailureKind, NotSent, Rejected, Uploaded, UploadFailed
 from resources.providers.provider import Provider
 from resources.retry import FIRST_PAUSE_SECONDS, retry_free_call
-from resources.unforeseen import UnforeseenError, in_our_words
+from resources.unforeseen import UnforeseenError, as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -177,7 +177,7 @@ class Uploader:
     ) -> Uploaded | UploadFailed | None:
         """Upload a file; None if the bucket does not answer, so that its clip stays queued."""
         try:
-            with in_our_words("uploading it"):
+            with as_unforeseen("uploading it"):
                 return await self._upload(provider, reference)
         except UnavailableError as error:
             logger.warning("%s cannot be read now: %s", reference.path, error)

@@ -107,7 +107,7 @@ def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
     return len(left) - stored
 
 
-def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
+def record_stored_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
     """Record the verdicts in the bucket that a ledger does not know.
 
     Returns:
@@ -125,7 +125,7 @@ def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]
     taken = 0
     for one in _in_order(stored):
         try:
-            is_known = verdicts.take_in(ledger, one.verdict, clip=one.clip, at=one.at.timestamp())
+            is_known = verdicts.record_stored(ledger, one.verdict, clip=one.clip, at=one.at.timestamp())
         except DailiesError as error:
             problems.append(f"{store.uri(verdict_key(one.clip, one.id))}: {error}")
             continue

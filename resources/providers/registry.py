@@ -75,7 +75,7 @@ def title_of(name: str) -> str:
     return name if spec is None else spec.title
 
 
-def _known(value: str) -> str:
+def _known_provider(value: str) -> str:
     names = provider_names()
     if value not in names:
         raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, names))})
@@ -91,5 +91,5 @@ class _Names:
         return {"enum": list(provider_names()), "type": "string"}
 
 
-ProviderName = Annotated[str, AfterValidator(_known), _Names()]
+ProviderName = Annotated[str, AfterValidator(_known_provider), _Names()]
 """The name of a registered provider, in declarations."""

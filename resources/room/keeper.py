@@ -7,7 +7,7 @@ from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.production.verdict_objects import store_verdicts
 from resources.storage.objects import ObjectStore
-from resources.unforeseen import in_our_words
+from resources.unforeseen import as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -47,7 +47,7 @@ class VerdictKeeper:
             self._woken.wait(AGAIN_SECONDS if self.left else None)
             self._woken.clear()
             try:
-                with in_our_words("verdicts could not be copied"):
+                with as_unforeseen("verdicts could not be copied"):
                     self.left = store_verdicts(self._ledger, self._store)
             except DailiesError as error:
                 self.left = max(self.left, 1)

@@ -42,7 +42,7 @@ class Cdn(Front):
     async def fetch(self, call: WireCall) -> Response:
         """The file of a job, changed by its faults."""
         job = call.job
-        if job is None or not self._there(job, call.now):
+        if job is None or not self._has_clip(job, call.now):
             return Response("NoSuchKey", status_code=404)
         if call.request.method == "GET":
             self.workshop.books.count(job, "fetches")
@@ -59,7 +59,7 @@ class Cdn(Front):
             return Response(status_code=304, headers=headers)
         return _send(call, clip, headers)
 
-    def _there(self, job: Job, now: float) -> bool:
+    def _has_clip(self, job: Job, now: float) -> bool:
         finished = job.phase(now) is Phase.DONE and not job.fate.empty and endpoint_of(job).output == "video"
         return finished and self.workshop.keeps(job)
 

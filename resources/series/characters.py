@@ -194,6 +194,6 @@ def _request(
         expected=Expected(),
         usual_seconds=endpoint.usual_seconds,
         max_seconds=endpoint.max_seconds,
-        sunset_at=endpoint.lifecycle.to_come(dt.datetime.now(dt.UTC).date()),
+        sunset_at=endpoint.lifecycle.coming_sunset(dt.datetime.now(dt.UTC).date()),
         owner=declaration.owner,
     )

@@ -46,7 +46,7 @@ class SeriesEndpoint:
     """The parameter that takes the first frame of the draft that it finishes; None if there is none."""
 
     @property
-    def _known(self) -> Mapping[str, Parameter]:
+    def _known_parameters(self) -> Mapping[str, Parameter]:
         """Its parameters by its own names and by the common ones."""
         return {**self.endpoint.parameters, **self.endpoint.common_words}
 
@@ -98,21 +98,21 @@ class SeriesEndpoint:
                     problem = Problem(
                         f"parameters.{name}", "", show(self.parameters[name]), f"{show(value)} in a draft"
                     )
-                    raise ProblemsError([self._in_place(problem, entry, document)])
+                    raise ProblemsError([self._placed(problem, entry, document)])
                 parameters[name] = value
         if self.endpoint.draft_id is not None:
             parameters[self.endpoint.draft_id] = UNKNOWN_DRAFT
         of_draft = draft.body if draft is not None and self.endpoint.draft_id is not None else None
         if self.first_frame is not None:
             if (wrong := self._frame_problem(self.first_frame, parameters)) is not None:
-                raise ProblemsError([self._in_place(wrong, entry, document)])
+                raise ProblemsError([self._placed(wrong, entry, document)])
             parameters[self.first_frame] = FIRST_FRAME
         cast = {}
         if entry.cast and self.shows_cast:
             if CHARACTERS in parameters:
                 message = "name characters in `cast`, or give their ids here, but not both"
                 problem = Problem(f"parameters.{CHARACTERS}", message)
-                raise ProblemsError([self._in_place(problem, entry, document)])
+                raise ProblemsError([self._placed(problem, entry, document)])
             cast = {name: self._id(name, entry, id_of, document) for name in entry.cast}
             parameters[CHARACTERS] = list(cast.values())
         endpoint = self.endpoint
@@ -120,13 +120,13 @@ class SeriesEndpoint:
             body = endpoint.resolve(prompt, parameters, files=files)
         except ProblemsError as error:
             raise ProblemsError(
-                self._in_place(problem, entry, document) for problem in error.problems
+                self._placed(problem, entry, document) for problem in error.problems
             ) from None
         expected = endpoint.expected(body, draft=of_draft)
         if not self._fits(draft, expected):
             message = "must have the size of the video, which the draft does not have"
             raise ProblemsError(
-                [self._in_place(Problem(f"parameters.{self.first_frame}", message), entry, document)]
+                [self._placed(Problem(f"parameters.{self.first_frame}", message), entry, document)]
             )
         return Choice(
             provider=endpoint.provider,
@@ -137,7 +137,7 @@ class SeriesEndpoint:
             expected=expected,
             usual_seconds=endpoint.usual_seconds,
             max_seconds=endpoint.max_seconds,
-            sunset_at=endpoint.lifecycle.to_come(dt.datetime.now(dt.UTC).date()),
+            sunset_at=endpoint.lifecycle.coming_sunset(dt.datetime.now(dt.UTC).date()),
             cast=cast,
             seed=endpoint.seed,
         )
@@ -145,7 +145,7 @@ class SeriesEndpoint:
     def _frame_problem(self, name: str, parameters: Mapping[str, Any]) -> Problem | None:
         """Why this endpoint cannot begin with the first frame of a draft."""
         field = f"parameters.{name}"
-        pictures = {name: one for name, one in self._known.items() if one.media == "image"}
+        pictures = {name: one for name, one in self._known_parameters.items() if one.media == "image"}
         if name not in pictures:
             takes = listed(list(pictures)) if pictures else "an endpoint that takes an image"
             return Problem(field, f"is no image of {self.endpoint.id}", show(name), takes)
@@ -156,7 +156,7 @@ class SeriesEndpoint:
 
     def _fits(self, draft: Choice | None, expected: Expected) -> bool:
         """Whether the first frame of a draft has the size that this endpoint requires."""
-        if self.first_frame is None or not self._known[self.first_frame].fills_frame:
+        if self.first_frame is None or not self._known_parameters[self.first_frame].fills_frame:
             return True
         of_draft = (None, None) if draft is None else (draft.expected.width, draft.expected.height)
         return of_draft == (expected.width, expected.height)
@@ -165,17 +165,17 @@ class SeriesEndpoint:
         try:
             return id_of(name)
         except ProblemsError as error:
-            place = document.problem(self._of_cast(entry, document))
+            place = document.problem(self._place_of_cast(entry, document))
             raise ProblemsError(
                 p.at(document.file, place.line, place.field) for p in error.problems
             ) from None
 
     @staticmethod
-    def _of_cast(entry: Entry, document: Document) -> Where:
+    def _place_of_cast(entry: Entry, document: Document) -> Where:
         own: Where = (*entry.where, "cast")
         return own if own in document.lines else ("cast",)
 
-    def _in_place(self, problem: Problem, entry: Entry, document: Document) -> Problem:
+    def _placed(self, problem: Problem, entry: Entry, document: Document) -> Problem:
         """A problem of the endpoint, with the line of the value in the fallback, the clip or the series."""
         inside: Where = tuple(problem.field.split("."))
         if inside == ("prompt",) and entry.prompt.document is not document:
@@ -186,7 +186,7 @@ class SeriesEndpoint:
         if self.first_frame is not None and inside == ("parameters", self.first_frame):
             places.append(("draft", "first_frame"))
         if entry.cast and inside == ("parameters", CHARACTERS):
-            places.append(self._of_cast(entry, document))
+            places.append(self._place_of_cast(entry, document))
         where = next((place for place in places if place in document.lines), self.where or inside)
         placed = document.problem(where)
         message = problem.message

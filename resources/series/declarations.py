@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from resources.catalogue import Catalogue
 from resources.choices import Choice
+from resources.declared.corrections import corrected
 from resources.declared.document import Document, broken_links, read_document, yaml_files
-from resources.declared.mended import mended
 from resources.declared.problems import Mistakes, Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.orders import ClipRequest
@@ -207,7 +207,7 @@ def load_series(
 
     for file in yaml_files(data_dir / "series"):
         try:
-            series = _with_hidden_mistakes(read_document(file, inside=data_dir), checked)
+            series = _check_completely(read_document(file, inside=data_dir), checked)
         except ProblemsError as error:
             declarations.problems += error.problems
             broken.add(file.stem)
@@ -219,7 +219,7 @@ def load_series(
     return declarations
 
 
-def _with_hidden_mistakes(document: Document, checked: Callable[[Document], Series]) -> Series:
+def _check_completely(document: Document, checked: Callable[[Document], Series]) -> Series:
     """The checked series of a file.
 
     Raises:
@@ -229,7 +229,7 @@ def _with_hidden_mistakes(document: Document, checked: Callable[[Document], Seri
         return checked(document)
     except ProblemsError as error:
         mistakes = Mistakes()
-        meant = mended(SeriesDeclaration, document)
+        meant = corrected(SeriesDeclaration, document)
         if meant is not None:
             with mistakes.gathered():
                 checked(meant)

@@ -59,7 +59,7 @@ def expand(
             entries[clip.name] = Entry(
                 clip.variables,
                 {**declaration.parameters, **clip.parameters},
-                _said(prompt, document, where),
+                _required_prompt(prompt, document, where),
                 tuple(declaration.cast if clip.cast is None else clip.cast),
                 where,
             )
@@ -84,7 +84,7 @@ def _shared_prompt(
     return own if shared is None else own.over(shared)
 
 
-def _said(prompt: Prompt | None, document: Document, where: Where) -> Prompt:
+def _required_prompt(prompt: Prompt | None, document: Document, where: Where) -> Prompt:
     if prompt is not None:
         return prompt
     if ("prompt",) in document.lines:
@@ -103,7 +103,7 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
         shown = f"{count:,}" if count < 10**15 else "far too many"
         message = f"makes {shown} clips; a series may have {MAX_CLIPS:,}"
         raise ProblemsError([document.problem(("matrix",), message=message)])
-    fields = _said(prompt, document, ())
+    fields = _required_prompt(prompt, document, ())
     entries: dict[str, Entry] = {}
     for values in itertools.product(*matrix.values()):
         slugs = [slug(value) for value in values]

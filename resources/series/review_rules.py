@@ -88,7 +88,7 @@ class ReviewRules(Declared):
     """Who may `look`, `judge` or `buy` in the room, by the name that the proxy sends; `*` is everybody else."""
 
     @model_validator(mode="after")
-    def _are_told_apart(self) -> "ReviewRules":
+    def _are_unique(self) -> "ReviewRules":
         for property_name in ("name", "letter"):
             values = [getattr(reason, property_name) for reason in self.reasons]
             if len(set(values)) < len(values):

@@ -37,12 +37,12 @@ class DagsterAccess(DagsterNames):
 
     @field_validator("dagster_url")
     @classmethod
-    def _of_a_webserver(cls, value: str) -> str:
+    def _check_url(cls, value: str) -> str:
         return address_of_pages(value)
 
     @field_validator("dagster_token", "dagster_header")
     @classmethod
-    def _of_one_header(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _check_header(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         form = _HEADER if info.field_name == "dagster_header" else _TOKEN
         if value is not None and not form.fullmatch(value.get_secret_value()):
             raise ValueError(

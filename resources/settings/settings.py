@@ -125,7 +125,7 @@ class Settings(KnownAccounts, DagsterAccess, BucketSettings):
 
     @field_validator("room_url_setting")
     @classmethod
-    def _of_the_room(cls, value: str | None) -> str | None:
+    def _check_room_url(cls, value: str | None) -> str | None:
         return value if value is None else address_of_pages(value)
 
     @field_validator("alarm_url")

@@ -24,11 +24,11 @@ def in_words(error: ValidationError, variables: Mapping[str, str] | None = None)
         message = problem["msg"].removeprefix("Value error, ") if words is None else words
         allowed = "allowed: " if problem["type"] == "refused" or words is not None else ""
         name = (variables or {}).get(field, field)
-        sentences.append(f"{name}: {_found(name, problem.get('input'))}{allowed}{message}")
+        sentences.append(f"{name}: {_value_text(name, problem.get('input'))}{allowed}{message}")
     return "; ".join(sentences)
 
 
-def _found(name: str, value: object) -> str:
+def _value_text(name: str, value: object) -> str:
     """The value of a variable, if it is neither a secret nor an address, which may contain one."""
     if not isinstance(value, str) or len(value) > _LONGEST:
         return ""

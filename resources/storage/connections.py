@@ -152,7 +152,7 @@ def connect(target: Target, *, connect_seconds: float, deadline: Deadline) -> HT
         except NETWORK_ERRORS as error:
             connection.close()
             if target.proxy is not None:
-                raise _of_proxy(error, target.proxy, target) from None
+                raise _proxy_error(error, target.proxy, target) from None
             if number == len(target.peers) or deadline.passed or isinstance(error, ssl.SSLError):
                 raise
         else:
@@ -270,7 +270,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _of_proxy(error: Exception, proxy: Proxy, target: Target) -> Exception:
+def _proxy_error(error: Exception, proxy: Proxy, target: Target) -> Exception:
     """The error of connecting through a proxy; an error of the target's own TLS is returned unchanged."""
     refused = _NO_TUNNEL.search(str(error))
     if refused is not None:

@@ -179,18 +179,20 @@ def translated(error: Exception, action: str, endpoint: str | None, patience: fl
     server = f"the S3 server at {without_queries(endpoint)}" if endpoint else "AWS S3"
     code, status = _answer(error)
     if is_transient(error) and not isinstance(error, boto.ProxyConnectionError):
-        why = f"answers {_said(code, status)}" if status else "does not answer"
+        why = f"answers {_answer_text(code, status)}" if status else "does not answer"
         tried = f" (tried for {patience:g} s)" if patience else ""
         return UnavailableError(f"{action}: {server} {why}{tried}. Is it running, and is the address right?")
     if isinstance(error, boto.ClientError):
         kind, meaning = _meaning_of(error.response, status, code)
         words = shown(str(error.response.get("Error", {}).get("Message") or ""), longest=200)
         is_clear = code in _MEANINGS and meaning is not _ELSEWHERE[1]  # the words may name the right region
-        answer = _said(code, status) if is_clear or not words else f"{_said(code, status)}: {words}"
+        answer = (
+            _answer_text(code, status) if is_clear or not words else f"{_answer_text(code, status)}: {words}"
+        )
         return kind(f"{action}: {meaning.format(server=server)} ({answer})")
     if isinstance(error, boto.BotoCoreError):
         if isinstance(error, boto.ProxyConnectionError):
-            kind, meaning = _of_proxy(error, endpoint)
+            kind, meaning = _proxy_meaning(error, endpoint)
         else:
             kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
         return kind(f"{action}: {meaning}")
@@ -247,7 +249,7 @@ def _host(location: str | None) -> str:
         return ""
 
 
-def _of_proxy(error: "ProxyConnectionError", endpoint: str | None) -> _Meaning:
+def _proxy_meaning(error: "ProxyConnectionError", endpoint: str | None) -> _Meaning:
     """The meaning of a proxy's failure to connect to the server; nothing of the request was sent."""
     # botocore hides the user and the password, but shows that there are some
     proxy = Proxy.parse("HTTPS_PROXY", str(error.kwargs.get("proxy_url", "")))
@@ -265,7 +267,7 @@ def _tunnel_refusal(error: "ProxyConnectionError") -> int | None:
     return int(match[1]) if match else None
 
 
-def _said(code: str, status: int) -> str:
+def _answer_text(code: str, status: int) -> str:
     return str(status) if code in {"", str(status)} else f"{status} {code}"
 
 

@@ -153,7 +153,7 @@ class _Arriving:
             piece = self._waiting or self._next()
             self._waiting = b""
             if self._remote.position == self._remote.size and piece:
-                self._to_the_end()
+                self._finish()
         except Exception as error:
             self.error = error
             raise
@@ -171,12 +171,12 @@ class _Arriving:
         while self._place is None and self._next():
             pass
         if self._place is None:
-            self._to_the_end()
+            self._finish()
         if self._place is None:
             raise AssertionError("the file was looked at")
         return self._place
 
-    def _to_the_end(self) -> None:
+    def _finish(self) -> None:
         if self._place is not None:
             return
         while self._next():

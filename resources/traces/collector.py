@@ -131,7 +131,7 @@ class Collector:
         above = _clip_span_id(attempt) if run_id is None else _run_span_id(attempt, run_id)
         span = self.tracer.start_span(
             name,
-            self._under(attempt, above),
+            self._parent_context(attempt, above),
             kind=SpanKind.CLIENT if name in _AT_THE_PROVIDER else SpanKind.INTERNAL,
             attributes=_attributes({**clip, **more, "run_id": run_id}),
             start_time=began,
@@ -148,7 +148,7 @@ class Collector:
         with self._ids.fixed(trace_id(attempt), _run_span_id(attempt, run_id)):
             span = self.tracer.start_span(
                 "run",
-                self._under(attempt, _clip_span_id(attempt)),
+                self._parent_context(attempt, _clip_span_id(attempt)),
                 attributes=_attributes({**clip, "run_id": run_id}),
                 start_time=began,
             )
@@ -175,7 +175,7 @@ class Collector:
         ending.start()
         ending.join(FLUSH_SECONDS)
 
-    def _under(self, attempt: str, span_id: int) -> Context:
+    def _parent_context(self, attempt: str, span_id: int) -> Context:
         """The context of a parent that another process may have begun or may still begin.
 
         All processes decide from the trace's id whether it is kept, so they agree.
@@ -221,7 +221,7 @@ class _UnreadAnswers(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         # without it, the HTTP library would send the login for the collector's host from the user's .netrc
-        self.auth = _as_it_is
+        self.auth = _unchanged
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         answer = super().request(*args, **{**kwargs, "stream": True})
@@ -229,7 +229,7 @@ class _UnreadAnswers(requests.Session):
         return answer
 
 
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 

@@ -43,12 +43,12 @@ def compare(wire: DocumentedWire, call: str, document: Any) -> list[Observation]
         elif wrong := kinds - {kind} - ({"null"} if optional else set()):
             differences.append(Observation(f"{call}: {name}", kind, ", ".join(sorted(wrong)), "differs"))
     for name, kind in sorted(_paths(document)):
-        if not _is_told(name, documented):
+        if not _is_documented(name, documented):
             differences.append(Observation(f"{call}: {name}", "not mentioned", kind, "new"))
     return differences
 
 
-def _is_told(name: str, documented: Mapping[str, Any]) -> bool:
+def _is_documented(name: str, documented: Mapping[str, Any]) -> bool:
     """Whether a field is documented, contains a documented field, or is inside a field that is only documented as a whole."""
 
     def has_parts(path: str) -> bool:

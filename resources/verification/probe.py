@@ -159,7 +159,7 @@ class Probe:
         while True:
             passed = time.monotonic() - self._bought_at
             if ended_at is None:
-                await self._look(attempt, passed)
+                await self._poll_once(attempt, passed)
                 if self.seen.state is not None:
                     ended_at = time.monotonic()
                     pause = FIRST_LOOK_SECONDS
@@ -168,8 +168,8 @@ class Probe:
                         f"the job has not ended after {passed:.0f} s; `dailies ledger` keeps it"
                     )
                     return
-            await self._look_at_the_listing(attempt)
-            await self._look_at_the_bill(attempt)
+            await self._note_listing(attempt)
+            await self._note_bill(attempt)
             if ended_at is not None and (
                 (self.seen.listed_after is not None and self.seen.charge is not None)
                 or time.monotonic() - ended_at > self._settle
@@ -178,7 +178,7 @@ class Probe:
             await self._sleep(pause)
             pause = min(pause * 1.4, LONGEST_LOOK_SECONDS)
 
-    async def _look(self, attempt: Attempt, passed: float) -> None:
+    async def _poll_once(self, attempt: Attempt, passed: float) -> None:
         answer = await self._account.provider.poll(attempt.job_id or "", age_seconds=passed)
         if isinstance(answer, PollFailed):
             self._note(f"a poll failed: {answer.cause}")
@@ -193,7 +193,7 @@ class Probe:
             if ended.state not in AT_PROVIDER:
                 self.seen.state, self.seen.attempt = answer, ended
 
-    async def _look_at_the_listing(self, attempt: Attempt) -> None:
+    async def _note_listing(self, attempt: Attempt) -> None:
         if self.seen.listed_after is not None:
             return
         try:
@@ -210,7 +210,7 @@ class Probe:
             self.seen.listed_running = self.seen.state is None
             self.seen.echoes = (mine.submission_id is not None, mine.body is not None)
 
-    async def _look_at_the_bill(self, attempt: Attempt) -> None:
+    async def _note_bill(self, attempt: Attempt) -> None:
         if self.seen.charge is not None:
             return
         try:

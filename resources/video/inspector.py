@@ -59,7 +59,7 @@ class VideoInspector(GuardedWorkers):
                 answer = self.ask(options, path.name, [file])
         except OSError as error:
             raise UnreadableVideoError(f"{path.name}: it cannot be read: {error.strerror}") from None
-        return self._verified(_understood(answer, path.name), path)
+        return self._verified(_inspection_of(answer, path.name), path)
 
     def close(self) -> None:
         """End the workers; a busy worker ends after its file."""
@@ -149,7 +149,7 @@ def _own_inspector(_pid: int) -> VideoInspector:
     return inspector
 
 
-def _understood(answer: dict[str, Any], name: str) -> Inspection:
+def _inspection_of(answer: dict[str, Any], name: str) -> Inspection:
     """The worker's answer, checked field by field: an attacker may control the worker."""
     if "error" in answer:
         raise UnreadableVideoError(f"{name}: {str(answer['error'])[:300]}")

@@ -74,7 +74,7 @@ def judge(
     """
     facts, looked, checks = inspection.video, inspection.looked, request.checks
     results = [_whole(facts, looked)]
-    results += _as_asked_for(facts, request)
+    results += _order_checks(facts, request)
     results += [_coverage(facts, checks), *_seen_and_heard(facts, looked, checks)]
     results += [_model(served, request), _nsfw(nsfw, checks), _credentials(inspection, checks)]
     results += [_duplicate(looked, siblings, checks)]
@@ -98,7 +98,7 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
     return Check(name="whole", outcome="failed" if detail else "passed", detail=detail)
 
 
-def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
+def _order_checks(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
     expected, checks = request.expected, request.checks
     yield _size(facts, expected, checks.size)
     seconds = expected.duration or 0.0

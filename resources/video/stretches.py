@@ -142,10 +142,10 @@ class Picture:
             "seconds": round(self.looked, 3),
             "black": self._black.plain(),
             "frozen": self._still.plain(),
-            "look": self._look(),
+            "look": self._hash(),
         }
 
-    def _look(self) -> str | None:
+    def _hash(self) -> str | None:
         """The perceptual hash; None with too few frames, or without shapes."""
         if len(self._marks) < FRAMES or not any(any(shape) for shape, _ in self._marks):
             return None

@@ -67,7 +67,7 @@ class Viewer:
                 if is_sound:
                     self._listen(packet)
                 else:
-                    self._look(packet)
+                    self._decode(packet)
             except (FFmpegError, ValueError) as error:
                 track = "its sound" if is_sound else "it"
                 at = self.heard.until if is_sound else self.seen.looked
@@ -80,7 +80,7 @@ class Viewer:
         self.heard.end(self._line.duration)
         return broken
 
-    def _look(self, packet: Any) -> None:
+    def _decode(self, packet: Any) -> None:
         if self._parts is None or not packet.size:
             frames = packet.decode() if self._decoding else []
         else:

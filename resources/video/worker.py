@@ -56,7 +56,7 @@ def inspect(
     parts = _parts(file, movie, line, shortest_seconds)
     try:
         with _opened_movie(file) as container:
-            measured = _look(container, movie, line, facts, parts, poster_width, look_seconds)
+            measured = _watch(container, movie, line, facts, parts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not facts["truncated"]:
             why = error if isinstance(error, UnreadableError) else type(error).__name__
@@ -126,7 +126,7 @@ def _parts(file: BinaryIO, movie: Movie, line: Timeline, shortest_seconds: float
     return None
 
 
-def _look(
+def _watch(
     container: Any,
     movie: Movie,
     line: Timeline,

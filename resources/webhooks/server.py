@@ -88,14 +88,14 @@ def bounded(
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._look_again()
+            self._set_head_timer()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._patience is not None:
                 self._patience.cancel()
             super().connection_lost(exc)
 
-        def _look_again(self) -> None:
+        def _set_head_timer(self) -> None:
             self._patience = self.loop.call_later(head_seconds, self._close_if_idle)
 
         def _close_if_idle(self) -> None:
@@ -103,7 +103,7 @@ def bounded(
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.abort()
             else:
-                self._look_again()
+                self._set_head_timer()
 
     return uvicorn.Config(
         app,

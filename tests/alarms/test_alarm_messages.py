@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.alarms import Alarm, FailedClip, Kind, a_test
+from resources.alarms import Alarm, FailedClip, Kind, trial_alarm
 
 SIGNED = "https://cdn.test/clip.mp4?X-Amz-Signature=s3cr3t"
 
@@ -92,5 +92,5 @@ def test_clips_that_are_not_named_are_counted() -> None:
 
 
 def test_a_test_message_says_that_nothing_is_wrong() -> None:
-    assert "Nothing is wrong" in a_test().as_json()["text"]
-    assert a_test().as_slack()["blocks"][0]["text"]["text"] == "dailies: alarms arrive here"
+    assert "Nothing is wrong" in trial_alarm().as_json()["text"]
+    assert trial_alarm().as_slack()["blocks"][0]["text"]["text"] == "dailies: alarms arrive here"

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from resources import alarms
-from resources.alarms import AlarmNotSentError, Format, Sender, a_test, sender_of
+from resources.alarms import AlarmNotSentError, Format, Sender, sender_of, trial_alarm
 from resources.errors import ConfigurationError
 from resources.network.way_out import Network
 
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 )
 def test_the_format_follows_the_address_unless_it_is_set(url: str, form: Format, is_slack: bool) -> None:
     post = Post([200])
-    post.sender(url, form).send(a_test())
+    post.sender(url, form).send(trial_alarm())
     (request,) = post.seen
     assert str(request.url) == url
     assert ("blocks" in json.loads(request.content)) is is_slack
@@ -64,7 +64,7 @@ def test_the_format_follows_the_address_unless_it_is_set(url: str, form: Format,
 
 def test_a_temporary_failure_is_tried_again() -> None:
     post = Post([503, httpx.ConnectError("refused"), 200])
-    post.sender().send(a_test())
+    post.sender().send(trial_alarm())
     assert len(post.seen) == 3
 
 
@@ -72,7 +72,7 @@ def test_a_temporary_failure_is_tried_again() -> None:
 def test_a_lasting_failure_ends_after_three_tries(answer: int | Exception) -> None:
     post = Post([answer])
     with pytest.raises(AlarmNotSentError) as raised:
-        post.sender().send(a_test())
+        post.sender().send(trial_alarm())
     assert len(post.seen) == 3
     assert raised.value.may_pass
     assert SECRET not in str(raised.value)
@@ -84,7 +84,7 @@ def test_a_lasting_failure_ends_after_three_tries(answer: int | Exception) -> No
 def test_a_refusal_is_not_tried_again_and_a_redirect_is_not_followed(status: int) -> None:
     post = Post([status])
     with pytest.raises(AlarmNotSentError) as raised:
-        post.sender().send(a_test())
+        post.sender().send(trial_alarm())
     assert len(post.seen) == 1
     assert not raised.value.may_pass
     assert str(status) in str(raised.value)
@@ -100,7 +100,7 @@ def test_an_address_that_never_answers_costs_a_bounded_time(monkeypatch: pytest.
 
     sender = Sender(SecretStr(SLACK), transport=httpx.MockTransport(hang))
     with pytest.raises(AlarmNotSentError) as raised:
-        sender.send(a_test())
+        sender.send(trial_alarm())
     assert SECRET not in str(raised.value)
 
 

@@ -261,8 +261,8 @@ def test_an_endpoint_warns_of_its_end(lifecycle, says):
     assert (warning is None) if says is None else (says in warning)
 
 
-@pytest.mark.parametrize(("today", "to_come"), [(date(2026, 9, 23), True), (date(2026, 9, 24), False)])
-def test_a_sunset_is_in_the_future_until_its_day(today, to_come):
+@pytest.mark.parametrize(("today", "coming_sunset"), [(date(2026, 9, 23), True), (date(2026, 9, 24), False)])
+def test_a_sunset_is_in_the_future_until_its_day(today, coming_sunset):
     lifecycle = Lifecycle(status="live", sunset_at="2026-09-24")
-    assert (lifecycle.to_come(today) is not None) is to_come
-    assert Lifecycle(status="live").to_come(today) is None
+    assert (lifecycle.coming_sunset(today) is not None) is coming_sunset
+    assert Lifecycle(status="live").coming_sunset(today) is None

@@ -133,15 +133,15 @@ def test_a_rebuild_beside_a_buyer_on_any_host_is_refused(buyer: Callable[[], Non
 
 def test_nothing_is_bought_during_a_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    take_in = ledger_rebuild.take_in_verdicts
+    read_verdicts = ledger_rebuild.record_stored_verdicts
 
     def while_it_works(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
         with open_ledger(load_settings()) as other:
             (decided,) = decide(other, [an_order("clip-b", series="cli")], Decision("tuesday"))
             seen.append(decided.reason or "bought")
-        return take_in(ledger, store)
+        return read_verdicts(ledger, store)
 
-    monkeypatch.setattr(ledger_rebuild, "take_in_verdicts", while_it_works)
+    monkeypatch.setattr(ledger_rebuild, "record_stored_verdicts", while_it_works)
     ok("ledger", "rebuild")
     assert "the ledger is being rebuilt on" in seen[0]
     with open_ledger(load_settings()) as ledger:

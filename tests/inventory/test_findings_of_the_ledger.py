@@ -13,11 +13,11 @@ from ledgerkit import ACCOUNT, CHARGED_FIRST, a_request, a_state, put_into, subm
 from proof.clock import Clock
 from resources.inventory.findings import Finding
 from resources.inventory.ledger_audit import (
-    UNTOLD_SECONDS,
+    UNREPORTED_SECONDS,
     check_ledger,
     is_near_its_end,
     undeclared,
-    untold,
+    unreported,
 )
 from resources.ledger import deliveries, polls, stops
 from resources.ledger.budget import Budget
@@ -109,11 +109,11 @@ def test_an_unreported_end_is_a_finding_once_a_sensor_should_have_reported_it(
     ledger: Ledger, clock: Clock
 ) -> None:
     _, attempt = put_into(ledger, clock, AttemptState.FAILED)
-    assert untold(ledger) == []
-    clock.forward(UNTOLD_SECONDS + 1)
-    assert [a.id for a in untold(ledger)] == [attempt.id]
+    assert unreported(ledger) == []
+    clock.forward(UNREPORTED_SECONDS + 1)
+    assert [a.id for a in unreported(ledger)] == [attempt.id]
     deliveries.mark_reported(ledger, [attempt.id], "run")
-    assert untold(ledger) == []
+    assert unreported(ledger) == []
 
 
 def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:

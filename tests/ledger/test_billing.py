@@ -373,8 +373,8 @@ def test_a_refund_of_a_delivered_clip_frees_no_cap_until_a_person_has_seen_it(
     (dispute,) = disputes.open_disputes(ledger)
     assert (dispute.kind, dispute.refunded_micros) == (DisputeKind.REFUND, usd(refunded))
     assert stops.stops(ledger) == [], "the refund raises an alarm, and buying continues within the caps"
-    assert [told.attempt.id for told in disputes.take_untold(ledger, ACCOUNT)] == [attempt.id]
-    assert disputes.take_untold(ledger, ACCOUNT) == []
+    assert [told.attempt.id for told in disputes.take_unreported(ledger, ACCOUNT)] == [attempt.id]
+    assert disputes.take_unreported(ledger, ACCOUNT) == []
     bill = {"job-1": Billed(QUOTE, usd(refunded))}
     (difference,) = statement.differences(ledger, ACCOUNT, bill, window(clock))
     assert "until you accept the refund" in difference.why

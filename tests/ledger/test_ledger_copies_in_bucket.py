@@ -142,7 +142,7 @@ def test_a_copy_that_was_cut_before_it_was_stored_cannot_be_restored(
 ) -> None:
     """The digest is right: only the restore shows the fault."""
     queued(ledger, a_request("clip-a"))
-    whole = ledger_copies._made
+    whole = ledger_copies._make_copy
 
     def cut(url: str, folder: Path) -> tuple[Path, str]:
         file, kind = whole(url, folder)
@@ -150,7 +150,7 @@ def test_a_copy_that_was_cut_before_it_was_stored_cannot_be_restored(
             opened.truncate(file.stat().st_size * 2 // 3)
         return file, kind
 
-    monkeypatch.setattr(ledger_copies, "_made", cut)
+    monkeypatch.setattr(ledger_copies, "_make_copy", cut)
     with pytest.raises(CopyNotVerifiedError, match=r"restored|unpacked"):
         copied_now()
     assert [copy.is_verified for copy in copies(store)] == [False]
@@ -167,13 +167,13 @@ def test_a_whole_copy_of_an_earlier_moment_is_refused(
 ) -> None:
     queued(ledger, a_request("clip-a"))
     (tmp_path / "earlier").mkdir()
-    earlier, kind = ledger_copies._made(ledger_url, tmp_path / "earlier")
+    earlier, kind = ledger_copies._make_copy(ledger_url, tmp_path / "earlier")
     queued(ledger, a_request("clip-b"))
 
     def stale(_url: str, folder: Path) -> tuple[Path, str]:
         return Path(earlier).rename(folder / "stale"), kind
 
-    monkeypatch.setattr(ledger_copies, "_made", stale)
+    monkeypatch.setattr(ledger_copies, "_make_copy", stale)
     with pytest.raises(CopyNotVerifiedError, match="journal ends at 1") as told:
         copied_now()
     assert "attempts has 1 rows, and the ledger had 2 to 2" in str(told.value)
@@ -185,7 +185,7 @@ def test_a_purchase_during_the_copy_does_not_refuse_it(
     monkeypatch: pytest.MonkeyPatch,
     copied_now: Callable[[], ledger_copies.CopyRecord],
 ) -> None:
-    whole = ledger_copies._made
+    whole = ledger_copies._make_copy
 
     def beside(url: str, folder: Path) -> tuple[Path, str]:
         queued(ledger, a_request("clip-b"))
@@ -194,7 +194,7 @@ def test_a_purchase_during_the_copy_does_not_refuse_it(
         return made
 
     queued(ledger, a_request("clip-a"))
-    monkeypatch.setattr(ledger_copies, "_made", beside)
+    monkeypatch.setattr(ledger_copies, "_make_copy", beside)
     assert copied_now().rows["attempts"] == 2
 
 

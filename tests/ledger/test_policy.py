@@ -184,7 +184,7 @@ def buys(
         os.environ["DAILIES_MAX_USD_PER_DAY"] = day
     own = mock.patch.object(PolicyReader, "read", lambda self, _: InForce({}, {}, self.own))
     with own if ignoring else mock.MagicMock(), open_ledger(load_settings()) as ledger:
-        if not ignoring and policy_history.take_in(ledger).refusal is not None:
+        if not ignoring and policy_history.adopt_settings(ledger).refusal is not None:
             barrier.wait(60)
             return [decided(ledger, a_request(f"{start}-{n}")).reason for n in range(3)]
         barrier.wait(60)

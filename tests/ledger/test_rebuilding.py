@@ -30,7 +30,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import OnItsWay
-from resources.ledger.recovery.rebuild import ManifestTake, Taken, take_back, take_in, withdraw_queued
+from resources.ledger.recovery.rebuild import ManifestTake, Taken, record_take, take_back, withdraw_queued
 from resources.ledger.schema import submissions
 from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
@@ -101,7 +101,7 @@ def _the_books_agree(ledger: Ledger) -> Any:
 
 def test_a_rebuilt_take_is_delivered_and_never_bought_again(ledger: Ledger) -> None:
     take = a_take()
-    assert take_in(ledger, take) is Taken.ADOPTED
+    assert record_take(ledger, take) is Taken.ADOPTED
     (attempt,) = everything(ledger)
     assert (attempt.id, attempt.state, attempt.money_state) == ("lost", S.DELIVERED, MoneyState.CONFIRMED)
     assert (attempt.job_id, attempt.charged_micros, attempt.delivery) == ("job-of-it", 400_000, take.delivery)
@@ -110,7 +110,7 @@ def test_a_rebuilt_take_is_delivered_and_never_bought_again(ledger: Ledger) -> N
     for decision in ("monday", "tuesday"):
         (ruling,) = decide(ledger, [take.request], Decision(decision))
         assert ruling.ruling is Ruling.REUSED
-    assert take_in(ledger, take) is Taken.KNOWN
+    assert record_take(ledger, take) is Taken.KNOWN
     assert everything(ledger) == [attempt]
 
 
@@ -121,7 +121,7 @@ def test_a_purchase_in_an_earlier_state_of_an_old_copy_is_advanced(
 ) -> None:
     submission, attempt = put_into(ledger, clock, state)
     take = a_take(attempt.id, submission=submission.id, quarantined=quarantined)
-    assert take_in(ledger, take) is Taken.LED_ON
+    assert record_take(ledger, take) is Taken.LED_ON
     after = read(ledger, attempt)
     assert after.state is (S.DELIVERED if quarantined is None else S.QUARANTINED)
     assert (after.money_state, after.job_id, after.next_poll_at) == (
@@ -132,7 +132,7 @@ def test_a_purchase_in_an_earlier_state_of_an_old_copy_is_advanced(
     assert after.reason_kind is (None if quarantined is None else FailureKind.CHECK)
     assert (ledger.current(["city-sunset"]) == {}) is (quarantined is not None)
     assert submission_state(ledger, submission) not in {SubmissionState.OPEN, SubmissionState.UNKNOWN}
-    assert take_in(ledger, take) is Taken.KNOWN
+    assert record_take(ledger, take) is Taken.KNOWN
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_a_take_of_a_purchase_that_a_copy_has_closed_is_a_spare_take(
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
     take = a_take(attempt.id)
-    assert take_in(ledger, take) is Taken.ADOPTED
+    assert record_take(ledger, take) is Taken.ADOPTED
     assert read(ledger, attempt) == attempt
     (shown,) = ledger.current(["city-sunset"]).values()
     assert shown.delivery == take.delivery
-    assert take_in(ledger, take) is Taken.KNOWN
+    assert record_take(ledger, take) is Taken.KNOWN
     assert len(everything(ledger)) == 2
 
 
@@ -155,7 +155,7 @@ def test_the_take_that_was_stored_last_is_current_in_whatever_order_takes_are_fo
     old = a_take("old", job="job-1", submission="s-1", delivered_at=1_800_000_100.0)
     new = a_take("new", job="job-2", submission="s-2", delivered_at=1_800_000_200.0)
     for take in (new, old):
-        take_in(ledger, take)
+        record_take(ledger, take)
     assert ledger.current(["city-sunset"])["city-sunset"].id == "new"
 
 
@@ -163,7 +163,7 @@ def test_spent_money_is_counted_even_beyond_a_cap(ledger: Ledger) -> None:
     ledger.budget = Budget(everything=Caps(total=500_000))
     for number in range(3):
         take = a_take(f"take-{number}", f"clip-{number}", job=f"job-{number}", submission=f"s-{number}")
-        assert take_in(ledger, take) is Taken.ADOPTED
+        assert record_take(ledger, take) is Taken.ADOPTED
     (ruling,) = decide(ledger, [a_request("clip-new")], Decision("tuesday"))
     assert ruling.ruling is Ruling.REFUSED
     assert "cap" in (ruling.reason or "")
@@ -278,7 +278,7 @@ def the_finish_of_another_ledger(draft: Attempt, attempt: str = "later") -> Mani
 def test_a_copy_with_a_queued_finish_gets_the_finish_that_was_bought_since(ledger: Ledger) -> None:
     (draft,) = bought(ledger, a_draft())
     circled(ledger, draft)
-    taken = take_in(ledger, the_finish_of_another_ledger(draft))
+    taken = record_take(ledger, the_finish_of_another_ledger(draft))
 
     assert taken is Taken.ADOPTED
     assert [a.state for a in everything(ledger) if a.finishes == draft.id] == [S.WITHDRAWN, S.DELIVERED]
@@ -291,9 +291,9 @@ def test_a_copy_whose_finish_was_sent_gets_the_next_one_after_its_end(ledger: Le
     submission = claimed(ledger)
     sent = record_outcome(ledger, submission, accepted("job-1"))
 
-    assert take_in(ledger, the_finish_of_another_ledger(draft)) is Taken.BLOCKED
+    assert record_take(ledger, the_finish_of_another_ledger(draft)) is Taken.BLOCKED
     polls.record_end(ledger, sent, a_state(JobStatus.FAILED), NEVER_CHARGED)
-    assert take_in(ledger, the_finish_of_another_ledger(draft)) is Taken.ADOPTED
+    assert record_take(ledger, the_finish_of_another_ledger(draft)) is Taken.ADOPTED
     assert waits(ledger) == []
 
 
@@ -302,7 +302,7 @@ def test_two_finishes_of_a_draft_in_the_bucket_are_one_finish_and_a_spare_take(l
     circled(ledger, draft)
     (finish,) = carried(ledger)
 
-    assert take_in(ledger, the_finish_of_another_ledger(draft)) is Taken.ADOPTED
+    assert record_take(ledger, the_finish_of_another_ledger(draft)) is Taken.ADOPTED
     (other,) = [a for a in everything(ledger) if a.id == "later"]
     assert (other.is_spare, other.state) == (True, S.DELIVERED)
     assert selects_of(ledger, ["city-sunset"])["city-sunset"].take.attempt.id == finish.id

@@ -23,15 +23,14 @@ from resources.ledger.recovery.rebuild import (
     ManifestTake,
     Taken,
     pass_circles_on,
+    record_take,
     take_back,
-    take_in,
     withdraw_orders,
     withdraw_queued,
 )
 from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.verdicts import judge, verdicts_of
-from resources.ledger.verdicts import take_in as take_in_verdict
+from resources.ledger.verdicts import judge, record_stored, verdicts_of
 from resources.ledger.waiting_clips import waiting
 from resources.orders import Caps, ClipRequest
 from tests.ledger.test_finishes import CLIP, PRICE, a_draft, bought, carried, circled, waits
@@ -85,7 +84,7 @@ def verdicts_into(ledger: Ledger, lost: Ledger, *, but: str = "") -> None:
     for given in verdicts_of(lost, [CLIP]).values():
         for one in given:
             if one.verdict.way != but:
-                assert take_in_verdict(ledger, one.verdict, clip=one.clip, at=one.at)
+                assert record_stored(ledger, one.verdict, clip=one.clip, at=one.at)
 
 
 def finished_clip(lost: Ledger) -> tuple[Attempt, Attempt]:
@@ -106,7 +105,7 @@ def test_a_delivered_finish_is_the_select_again(ledger: Ledger, lost: Ledger, fo
     """The bucket may lack the finish's own circle: the ledger was lost before it stored the circle."""
     draft, finish = finished_clip(lost)
     for take in (draft, finish):
-        assert take_in(ledger, stored(take)) is Taken.ADOPTED
+        assert record_take(ledger, stored(take)) is Taken.ADOPTED
     verdicts_into(ledger, lost, but=forgotten)
     pass_circles_on(ledger)
     assert selects_of(ledger, [CLIP])[CLIP].take.attempt.id == finish.id
@@ -133,7 +132,7 @@ def test_an_open_finish_is_fetched_and_not_ordered_again(
         record_outcome(lost, submission, accepted(job))
     (item,) = mark_of(lost).on_their_way
     assert (item.finishes and item.finishes.attempt, item.draft) == (draft.id, False)
-    take_in(ledger, stored(draft))
+    record_take(ledger, stored(draft))
     verdicts_into(ledger, lost)
     assert [wait.decision for wait in waits(ledger)] == [None]
     for taken in (Taken.ADOPTED, Taken.KNOWN):
@@ -152,7 +151,7 @@ def test_an_open_finish_is_fetched_and_not_ordered_again(
 
 def test_a_draft_that_nobody_has_judged_waits_again(ledger: Ledger, lost: Ledger) -> None:
     (draft,) = bought(lost, a_draft())
-    take_in(ledger, stored(draft))
+    record_take(ledger, stored(draft))
     assert [one.take for one in waiting(ledger)] == [draft.id]
     assert (ledger.current([CLIP]), waits(ledger)) == ({}, [])
 
@@ -162,7 +161,7 @@ def test_a_draft_whose_prompt_is_gone_is_still_a_draft(ledger: Ledger, lost: Led
     """The order of its finish is part of its prompt. False is the negative control."""
     (draft,) = bought(lost, a_draft())
     bare = a_request()
-    take_in(ledger, stored(draft, request=bare, draft=is_draft))
+    record_take(ledger, stored(draft, request=bare, draft=is_draft))
     (there,) = everything(ledger)
     assert there.is_draft is is_draft
     assert (ledger.current([CLIP]) == {}) is is_draft

@@ -12,7 +12,7 @@ from corporate import Listener, relay
 from hostile import MP4, File, serving
 from raw_server import answering
 
-from resources.alarms import Sender, a_test
+from resources.alarms import Sender, trial_alarm
 from resources.network.way_out import Network
 from resources.providers.base import Accepted
 from resources.providers.spec import Connection
@@ -83,7 +83,7 @@ def test_an_alarm_works_with_ipv6_alone(
         monkeypatch.setenv("DAILIES_ALARM_URL", on_six(port_of(receiver.origin)))
         url = load_settings().alarm_url
         assert url is not None
-        Sender(url, "json", Network()).send(a_test())
+        Sender(url, "json", Network()).send(trial_alarm())
         assert len(receiver.requests) == 1
 
 

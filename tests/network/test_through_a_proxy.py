@@ -11,7 +11,7 @@ from raw_server import RawServer, answering
 
 from pipelines.cli.dagster_api import DagsterApi
 from resources import alarms
-from resources.alarms import AlarmNotSentError, Sender, a_test
+from resources.alarms import AlarmNotSentError, Sender, trial_alarm
 from resources.errors import ConfigurationError, UnavailableError
 from resources.network.way_out import Network
 from resources.providers.base import Accepted, JobState, NotSent, PollFailed, SubmitOutcome, Unknown
@@ -171,12 +171,12 @@ def test_alarms_use_the_proxy_and_keep_their_address_secret(
     company: Corporation, provider: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = SecretStr(f"https://{HOST}/secret-path")
-    Sender(url, "json", Network.of(company.environment)).send(a_test())
+    Sender(url, "json", Network.of(company.environment)).send(trial_alarm())
     assert len(provider.requests) == 1
     company.proxy.refuses[HOST] = 403
     monkeypatch.setattr(alarms, "TRIES", 1)
     with pytest.raises(AlarmNotSentError, match="does not let dailies reach its host") as caught:
-        Sender(url, "json", Network.of(company.environment)).send(a_test())
+        Sender(url, "json", Network.of(company.environment)).send(trial_alarm())
     assert HOST not in str(caught.value)
     assert "secret-path" not in str(caught.value)
 

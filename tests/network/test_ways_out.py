@@ -12,7 +12,7 @@ from raw_server import RawServer, answering
 from pipelines.cli.doctor import Examination, document, show
 from pipelines.cli.terminal import console
 from resources.errors import ConfigurationError
-from resources.inventory.ways_out import how_to, open_ways, ways_out
+from resources.inventory.ways_out import route_of, open_ways, ways_out
 from resources.network.way_out import Network
 from resources.production.output_hosts import OutOfReachError, check_outputs
 from resources.providers.accounts import AccountSettings
@@ -87,7 +87,7 @@ def test_a_proxy_that_outputs_could_not_use_is_found_before_buying(resolve: dict
     ],
 )
 def test_the_way_to_a_host_is_named(url: str, how: str) -> None:
-    assert how_to(url, PROXY) == how
+    assert route_of(url, PROXY) == how
 
 
 @pytest.fixture

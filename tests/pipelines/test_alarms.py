@@ -251,7 +251,7 @@ def test_a_copy_of_the_ledger_that_is_not_verified_raises_an_alarm(
         (folder / "ledger.db.gz").write_bytes(b"no copy of anything")
         return folder / "ledger.db.gz", "db.gz"
 
-    monkeypatch.setattr(ledger_copies, "_made", damaged)
+    monkeypatch.setattr(ledger_copies, "_make_copy", damaged)
     assert not house.run("ledger_backup").green
     for _ in range(2):
         house.tick("alarms")

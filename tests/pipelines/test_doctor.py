@@ -193,7 +193,7 @@ def test_beside_a_stack_doctor_uses_its_sandbox_and_its_bucket(
         "s3_url": bucket.endpoint_url,
     }
     # this stack has no Dagster that could answer
-    monkeypatch.setattr("pipelines.cli.dagster_api.DagsterApi.not_living", lambda _: [])
+    monkeypatch.setattr("pipelines.cli.dagster_api.DagsterApi.not_alive", lambda _: [])
     home = house.production.settings().home
     (home / "stack.json").write_text(json.dumps(running))
     (home / "sandbox-key").write_text(os.environ["WAVESPEED_API_KEY"])

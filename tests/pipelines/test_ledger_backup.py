@@ -28,7 +28,7 @@ def test_a_run_leaves_a_verified_copy_and_buys_nothing(house: House) -> None:
 
 def test_a_copy_that_is_not_verified_fails_the_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     want(house)
-    whole = ledger_copies._made
+    whole = ledger_copies._make_copy
 
     def cut(url: str, folder: Path) -> tuple[Path, str]:
         file, kind = whole(url, folder)
@@ -36,7 +36,7 @@ def test_a_copy_that_is_not_verified_fails_the_run(house: House, monkeypatch: py
             opened.truncate(file.stat().st_size // 2)
         return file, kind
 
-    monkeypatch.setattr(ledger_copies, "_made", cut)
+    monkeypatch.setattr(ledger_copies, "_make_copy", cut)
     ran = house.run("ledger_backup")
     assert not ran.green
     assert "unpacked" in (ran.failure or "")

@@ -3,9 +3,9 @@
 import dagster as dg
 import pytest
 
-from pipelines.alarm_memory import State, Told
+from pipelines.alarm_memory import SentMessage, State
 from pipelines.asset_checks import result_of
-from pipelines.review_reminder import REVIEW, reminder, take_in_waiting, to_tell
+from pipelines.review_reminder import REVIEW, clips_to_name, note_waiting, reminder
 from resources.inventory.findings import WAITS_FOR_REVIEW, Finding, found
 from resources.ledger.budget import Budget
 from resources.ledger.waiting_clips import WaitingClip
@@ -29,13 +29,13 @@ def a_clip(
 
 def ticked(state: State, clips: list[WaitingClip], now: float) -> list[str]:
     """One tick whose message arrives; returns the clips in the message."""
-    take_in_waiting(clips, state, now)
+    note_waiting(clips, state, now)
     if REVIEW not in state.pending:
         return []
-    told = to_tell(clips, state, now)
+    told = clips_to_name(clips, state, now)
     del state.pending[REVIEW]
-    before = state.told[REVIEW].ids if REVIEW in state.told else []
-    state.told[REVIEW] = Told(now, sorted({*before, *(clip.decision for clip in told)}))
+    before = state.sent[REVIEW].ids if REVIEW in state.sent else []
+    state.sent[REVIEW] = SentMessage(now, sorted({*before, *(clip.decision for clip in told)}))
     return [clip.clip for clip in told]
 
 

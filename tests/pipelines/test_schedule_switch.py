@@ -34,7 +34,7 @@ def test_a_schedule_is_turned_on_and_off_again(ui: DagsterUi, monkeypatch: pytes
     settings = Settings()
 
     def state() -> str:
-        known = timetable._known(settings)
+        known = timetable._loaded_schedules(settings)
         assert known is not None
         return str(known[NAME]["scheduleState"]["status"])
 

@@ -21,7 +21,7 @@ from resources.declared.problems import ProblemsError
 from resources.file_references import FIRST_FRAME, FileReference
 from resources.inventory import bucket_audit
 from resources.inventory.bucket_audit import take_stock
-from resources.inventory.repairs import Mended, Mender
+from resources.inventory.repairs import Repair, Repairer
 from resources.ledger import queue
 from resources.ledger.finishes import finish_request, judge_and_finish
 from resources.ledger.ledger import Ledger
@@ -249,11 +249,11 @@ def test_the_audit_finds_a_missing_first_frame_and_makes_it_again(
             later.setattr(bucket_audit, "RECENT_SECONDS", -60.0)
             stock = take_stock(ledger, store)
         assert kept["key"] not in [key for key, _ in stock.stray]
-        mender = Mender(ledger, store, policy=DownloadPolicy(), scratch=data)
-        mended.extend(mender.mend(stock))
+        repairer = Repairer(ledger, store, policy=DownloadPolicy(), scratch=data)
+        mended.extend(repairer.repair(stock))
         return [one.key for one in stock.missing if one.take.attempt == draft.id]
 
-    mended: list[Mended] = []
+    mended: list[Repair] = []
     assert missing() == []
     store.discard(kept["key"])
     assert missing() == [kept["key"]]

@@ -137,7 +137,7 @@ def doctor(
         else:
             show_bucket(place, trial)
         raise typer.Exit(1 if trial.missing else 0)
-    done = examine(settings, mend=not dry_run)
+    done = examine(settings, repair=not dry_run)
     if as_json:
         print_json(document(done))
     else:

@@ -73,7 +73,7 @@ class Lags:
 
 def are_known(connection: sa.Connection, account: str, settle_seconds: float, *, since: float) -> bool:
     """Whether the known lags of an account let a miss prove absence, at least one of them measured since `since`."""
-    count, largest = _seen(connection, account)
+    count, largest = _known_lags(connection, account)
     if Lags(count, largest, {}).doubt(settle_seconds) is not None:
         return False
     known = connection.execute(_SEEN_SINCE, {"account": account, "since": since}).scalars()
@@ -82,7 +82,7 @@ def are_known(connection: sa.Connection, account: str, settle_seconds: float, *,
 
 def unmeasured_since(connection: sa.Connection, account: str, now: float) -> float | None:
     """When the oldest recent job of ours without a measured lag was submitted; None when enough lags are known."""
-    if _seen(connection, account)[0] >= ENOUGH:
+    if _known_lags(connection, account)[0] >= ENOUGH:
         return None
     young = {"account": account, "after": now - MEASURED_FOR_SECONDS}
     since = connection.execute(_UNMEASURED_SINCE, young).scalar()
@@ -104,7 +104,7 @@ def measure(connection: sa.Connection, account: str, reading: Reading, last_read
     created = {job.job_id: job.created_at.timestamp() for job in reading.jobs}
     since, until = reading.search.since, reading.search.until
     began_at, ended_at, offset = reading.began_at, reading.ended_at, reading.offset
-    known, largest = _seen(connection, account)
+    known, largest = _known_lags(connection, account)
     measured = _measured(connection, account, created)
     new: dict[str, float | None] = {}
     for job_id, created_at in created.items() if until is None else ():
@@ -163,7 +163,7 @@ def _measured(connection: sa.Connection, account: str, job_ids: Collection[str])
     return measured
 
 
-def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:
+def _known_lags(connection: sa.Connection, account: str) -> tuple[int, float]:
     """The number of known lags, counted up to `ENOUGH`, and the largest of all."""
     largest = connection.execute(_LARGEST, {"account": account}).scalars().all()
     return len(largest), float(largest[0]) if largest else 0.0

@@ -39,7 +39,7 @@ _ACCEPTED_AFTER = sa.select(sa.func.min(submissions.c.started_at)).where(
     submissions.c.account == sa.bindparam("account"),
     submissions.c.state == SubmissionState.ACCEPTED.value,
     submissions.c.started_at > sa.bindparam("after"),
-    submissions.c.ended_at >= sa.bindparam("told_since"),
+    submissions.c.ended_at >= sa.bindparam("answered_since"),
 )
 
 
@@ -125,7 +125,7 @@ def _wanted(
         return Search(first, bill, given_up=given_up), ()
     held = [u for u in undecided if rested and _is_due(connection, u, contract, now)]
     if held:
-        return _look_back(connection, held, contract, now)
+        return _search_around(connection, held, contract, now)
     since = (
         listing_trust.unmeasured_since(connection, account, now)
         if now >= looked_at + MEASURE_SECONDS
@@ -154,7 +154,7 @@ def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract
                 connection, account, contract.settle(one.attempt.request), since=judged_at
             )
         case Lack.LATER_JOB:
-            return _accepted_after(connection, [one], told_since=judged_at) is not None
+            return _accepted_after(connection, [one], answered_since=judged_at) is not None
         case Lack.OWNER:
             owned = sa.select(jobs.c.job_id).where(
                 jobs.c.account == account,
@@ -169,7 +169,7 @@ def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract
             return False
 
 
-def _look_back(
+def _search_around(
     connection: sa.Connection, held: Sequence[Undecided], contract: Contract, now: float
 ) -> tuple[Search, Collection[str]]:
     """The part of the listing that can settle the oldest of some held POSTs, and the POSTs that were lost around the same time."""
@@ -186,11 +186,11 @@ def _look_back(
 
 
 def _accepted_after(
-    connection: sa.Connection, lost: Sequence[Undecided], *, told_since: float = 0.0
+    connection: sa.Connection, lost: Sequence[Undecided], *, answered_since: float = 0.0
 ) -> float | None:
-    """When the first POST was sent that was surely accepted later than the lost ones and answered since `told_since`."""
+    """When the first POST was sent that was surely accepted later than the lost ones and answered since `answered_since`."""
     after = max(one.broke_off + one.clock_spread for one in lost)
-    known = {"account": lost[0].attempt.account, "after": after, "told_since": told_since}
+    known = {"account": lost[0].attempt.account, "after": after, "answered_since": answered_since}
     return connection.execute(_ACCEPTED_AFTER, known).scalar()
 
 

@@ -63,7 +63,7 @@ def adopt_named_job(ledger: Ledger, clip: str, job_id: str, *, who: str, why: st
     Raises:
         DailiesError: No purchase of the clip is unknown or held, or the job is another clip's. Nothing was changed.
     """
-    one = _the_one(ledger, clip, job_id)
+    one = _post_to_settle(ledger, clip, job_id)
     with ledger.transaction(who=who, run_id=None) as tx:
         attempt = _unchanged(tx, one)
         model = next((c["model"] for c in one.candidates if c["job"] == job_id), None)
@@ -94,7 +94,7 @@ def buy_again(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
         DailiesError: No purchase of the clip is unknown or held, or it is unknown and not to be settled `anyway`. Nothing was
             changed.
     """
-    one = _the_one(ledger, clip)
+    one = _post_to_settle(ledger, clip)
     with ledger.transaction(who=who, run_id=None) as tx:
         attempt = _held(tx, one, anyway=anyway)
         return close_absent(tx, attempt, one.submission_id, why=why, again=PERSONS_RESUBMISSIONS)
@@ -105,7 +105,7 @@ def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
 
     Arguments and errors are those of `buy_again`.
     """
-    one = _the_one(ledger, clip)
+    one = _post_to_settle(ledger, clip)
     with ledger.transaction(who=who, run_id=None) as tx:
         attempt = _held(tx, one, anyway=anyway)
         return tx.transition(
@@ -118,7 +118,7 @@ def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
         )
 
 
-def _the_one(ledger: Ledger, clip: str, job_id: str | None = None) -> Unsettled:
+def _post_to_settle(ledger: Ledger, clip: str, job_id: str | None = None) -> Unsettled:
     """The clip's purchase that a person settles: if several takes are unsettled, the one with this job as a candidate, else the newest."""
     posts = unsettled(ledger, clip=clip)
     if not posts:

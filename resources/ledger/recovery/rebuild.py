@@ -97,7 +97,7 @@ class Taken(StrEnum):
     """Another purchase of the same clip must end before the rebuild is repeated."""
 
 
-def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
+def record_take(ledger: Ledger, take: ManifestTake) -> Taken:
     """Record a take that is in the bucket."""
     with ledger.transaction(who=WHO, run_id=None) as tx:
         lock_subject(tx.connection, take.request.clip)
@@ -156,7 +156,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
             return _go_on(tx, mine, item)
         if known and item.job is None:
             return Taken.KNOWN
-        if _in_the_way(tx, item):
+        if _is_slot_taken(tx, item):
             return Taken.BLOCKED
         other = _other_finish(tx, request, None)
         if other is not None and other.state.is_open:
@@ -274,7 +274,7 @@ def _go_on(tx: Transaction, mine: Attempt, item: OnItsWay) -> Taken:
     return Taken.LED_ON
 
 
-def _in_the_way(tx: Transaction, item: OnItsWay) -> bool:
+def _is_slot_taken(tx: Transaction, item: OnItsWay) -> bool:
     """Whether another purchase in the slot is open; withdraws it if it is only queued."""
     rows = tx.connection.execute(
         sa.select(attempts).where(

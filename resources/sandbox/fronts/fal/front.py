@@ -104,7 +104,7 @@ class FalFront(Front):
             )
             params = endpoint.look_at(params, pictures)
             if endpoint.finishes_drafts:
-                params = self._of_draft(call, params)
+                params = self._draft_parameters(call, params)
         except InvalidParameter as problem:
             return invalid(problem)
         if self.workshop.too_many(call.account):
@@ -128,9 +128,9 @@ class FalFront(Front):
         )
         if webhook:
             self._report()
-        return _of_request(call.job, 200, self._queued(call.job, call.base_url))
+        return _request_answer(call.job, 200, self._queued(call.job, call.base_url))
 
-    def _of_draft(self, call: WireCall, params: dict[str, Any]) -> dict[str, Any]:
+    def _draft_parameters(self, call: WireCall, params: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a finish, completed by those of its draft, which the same account made in the last seven days."""
         draft = self.workshop.books.job_of_media(str(params["draft_id"]))
         known = (
@@ -171,7 +171,7 @@ class FalFront(Front):
             text = job.fate.taken_back_error if shows == "failed" else job.fate.error or ""
             _, failed = failure_of(text)
             body |= {"error": text, "error_type": failed.get("error_type", "client_error")}
-        return _of_request(job, 200 if ended else 202, body)
+        return _request_answer(job, 200 if ended else 202, body)
 
     async def _result(self, call: WireCall) -> Response:
         job = call.job
@@ -179,13 +179,13 @@ class FalFront(Front):
             return failure(404, "Request not found")
         phase, shows = job.phase(call.now), job.shows(call.now)
         if phase not in {Phase.DONE, Phase.FAILED}:
-            return _of_request(job, 400, {"detail": "Request is still in progress"})
+            return _request_answer(job, 400, {"detail": "Request is still in progress"})
         status, document = result(job, phase)
         if shows == "failed":
             status, document = failure_of(job.fate.taken_back_error)
         elif shows == "empty":
             document = {"seed": 0}
-        response = _of_request(job, status, document)
+        response = _request_answer(job, status, document)
         if status >= 500:
             response.headers["X-Fal-Error-Type"] = str(document.get("error_type"))
         return response
@@ -295,7 +295,7 @@ def invalid(problem: InvalidParameter) -> JSONResponse:
     return JSONResponse({"detail": [detail]}, status_code=422)
 
 
-def _of_request(job: Job, status: int, document: dict[str, Any]) -> JSONResponse:
+def _request_answer(job: Job, status: int, document: dict[str, Any]) -> JSONResponse:
     return JSONResponse(document, status_code=status, headers={"x-fal-request-id": request_id(job)})
 
 

@@ -66,7 +66,7 @@ class ReplicateFront(Front):
             self.route(f"{api}/predictions/{{id}}/cancel", "delete", self._poll, "POST"),
             self.route(f"{api}/files", "upload", self._files.post, "POST"),
             self.route(f"{api}/files/{{file}}", "upload", self._files.get, "GET"),
-            self.route(f"{api}/account", "balance", self._whose, "GET"),
+            self.route(f"{api}/account", "balance", self._account_answer, "GET"),
             self.route(f"{api}/collections/{{slug}}", "models", self._collection, "GET"),
             self.route(f"{api}/webhooks/default/secret", "secret", self._secret, "GET"),
             self.route(f"{BASE}/delivery/{{media}}.mp4", "cdn", self._file, "GET"),
@@ -187,7 +187,7 @@ class ReplicateFront(Front):
             return Response("Not found", status_code=404)
         return await self._cdn.fetch(call)
 
-    async def _whose(self, call: WireCall) -> Response:
+    async def _account_answer(self, call: WireCall) -> Response:
         return JSONResponse({"type": "user", "username": call.account, "name": "Sandbox"})
 
     async def _collection(self, call: WireCall) -> Response:

@@ -11,7 +11,7 @@ from resources.declared.document import Document, Where
 from resources.declared.validation import Declared, model_at, place_of
 
 
-def mended(model: type[Declared], document: Document) -> Document | None:
+def corrected(model: type[Declared], document: Document) -> Document | None:
     """The document with each mistake of its structure corrected; None if it has none, or if the intention is unclear.
 
     A misspelt name becomes the nearest one, and an invalid value becomes its default. It serves only to find further mistakes:
@@ -24,10 +24,10 @@ def mended(model: type[Declared], document: Document) -> Document | None:
     else:
         return None
     copied = replace(document, value=copy.deepcopy(document.value), lines=dict(document.lines))
-    return copied if all(_mend(model, copied, one["type"], place_of(one)) for one in mistakes) else None
+    return copied if all(_correct(model, copied, one["type"], place_of(one)) for one in mistakes) else None
 
 
-def _mend(model: type[Declared], document: Document, kind: str, where: Where) -> bool:
+def _correct(model: type[Declared], document: Document, kind: str, where: Where) -> bool:
     """Correct one mistake in place; returns whether the intention is clear."""
     around = model_at(model, where[:-1])
     if not where or around is None or not issubclass(around, Declared):
