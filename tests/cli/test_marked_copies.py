@@ -22,7 +22,7 @@ from makers import make_mp4
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
-from pipelines.events import _of_video
+from pipelines.events import _video_metadata
 from resources.checks import Checks
 from resources.errors import ConfigurationError
 from resources.export.signing_identity import read_identity
@@ -214,7 +214,7 @@ def test_disclosure_lists_the_credentials_of_each_select(depot: Depot, tmp_path:
     delivery = dawn.attempt.delivery or {}
     assert _take(dawn, None)["facts"].endswith("content credentials valid")
     assert facts_in_words(delivery).endswith("content credentials valid")
-    metadata = _of_video(dawn.attempt, delivery)
+    metadata = _video_metadata(dawn.attempt, delivery)
     assert metadata["content_credentials"].startswith("valid, signed by =cmd")
     checks = json.loads(run("takes", "bay-dusk", "--json").stdout)["takes"][0]["checks"]
     assert checks["credentials"] == "warned"

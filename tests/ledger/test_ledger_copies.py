@@ -61,7 +61,7 @@ def test_no_earlier_post_of_a_restored_copy_is_settled_by_elimination(
     restore(ledger_url, copy)
     with Ledger(ledger_url, budget=Budget()) as ledger:
         assert before <= keys.look_up(ledger, "wavespeed").dedicated_since <= ledger.clock()
-        assert keys.look_up(ledger, "aimlapi").said == keys.SHARED
+        assert keys.look_up(ledger, "aimlapi").declared == keys.SHARED
 
 
 def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_a_changed_cap_holds_for_a_host_that_was_started_before(
         policy_history.check(old)
         assert bought(early, 1) == 1
         with host(ledger_url, clock, day=usd(after)) as person:
-            (change,) = policy_history.apply(person, person.policy.said, who="ann on her laptop")
+            (change,) = policy_history.apply(person, person.policy.of_host, who="ann on her laptop")
             assert (change.setting, change.before and change.before.value) == (DAY, usd(before))
-            assert policy_history.apply(person, person.policy.said, who="ann again") == []
+            assert policy_history.apply(person, person.policy.of_host, who="ann again") == []
         assert bought(early, 2) == (usd(after) - CLIP) // CLIP
         refused = decided(old, a_request("by-the-old-host"))
         assert "said by ann on her laptop" in (refused.reason or "")
@@ -127,7 +127,7 @@ def test_a_failed_purchase_is_tried_again_by_the_ledgers_caps_whatever_the_host_
     with host(ledger_url, clock, day=usd("10")) as old, host(ledger_url, clock, day=usd("20")) as person:
         policy_history.check(old)
         attempt = submitted(old, a_request(max_attempts=2))
-        policy_history.apply(person, person.policy.said, who="ann")
+        policy_history.apply(person, person.policy.of_host, who="ann")
         failed = a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER)
         polls.record_end(old, attempt, failed, NEVER_CHARGED)
         assert [one.state for one in everything(old)] == [AttemptState.FAILED, AttemptState.QUEUED]
@@ -227,11 +227,11 @@ def test_a_cap_that_is_lowered_while_a_purchase_waits_for_the_lock_holds_for_it(
             if early.is_of_one_machine:
                 lock(connection)  # SQLite has one writer at a time, so no change can come between
                 return
-            policy_history.apply(person, person.policy.said, who="ann")
+            policy_history.apply(person, person.policy.of_host, who="ann")
             lock(connection)
 
         if early.is_of_one_machine:
-            policy_history.apply(person, person.policy.said, who="ann")
+            policy_history.apply(person, person.policy.of_host, who="ann")
         with mock.patch("resources.ledger.decisions.lock_money", and_somebody_lowers_it):
             assert decided(early).ruling is Ruling.REFUSED
         assert everything(early) == []

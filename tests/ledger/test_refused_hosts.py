@@ -33,7 +33,7 @@ def test_a_refused_host_is_shown_to_every_host_until_it_agrees(ledger_url: str, 
             (stopped,) = [finding for finding in findings if finding.check.name == "nothing_is_stopped"]
             assert "$0.80 here" in repr(stopped)
         assert f'dailies_refused_host{{about="policy",host="{one.host}"}} 1.0' in exposition(first).decode()
-        policy_history.apply(second, second.policy.said, who="ann")
+        policy_history.apply(second, second.policy.of_host, who="ann")
         policy_history.check(second)
         assert not refused_hosts.refused(first)
 

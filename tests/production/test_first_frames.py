@@ -33,7 +33,7 @@ from resources.orders import ClipRequest
 from resources.planning import offer_finish
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.ledger_rebuild import _asked
+from resources.production.ledger_rebuild import _request_in_bucket
 from resources.production.request_files import RequestFiles
 from resources.sandbox import RunningSandbox
 from resources.series import load_series
@@ -180,7 +180,7 @@ def test_the_provider_gets_the_first_frame_of_the_circled_draft(
     assert manifest.body["image"] == str(frame), "the manifest names the frame, not a provider's address"
     assert manifest.finishes is not None
     assert manifest.finishes.first_frame == str(frame)
-    again = _asked(store, manifest)
+    again = _request_in_bucket(store, manifest)
     assert again is not None
     assert (again.body, again.fingerprint) == (finish.request.body, finish.fingerprint), (
         "the form that a rebuild reads"
