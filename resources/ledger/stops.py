@@ -206,7 +206,7 @@ def stop_of(ledger: LedgerAccess, account: str) -> Stop | None:
 
 def take_alarm(ledger: LedgerAccess, account: str) -> Stop | None:
     """Claim the alarm about an account's stop, so that one process raises it once; None if there is no alarm to raise."""
-    return _take(ledger, _UNTOLD, {"alarmed_at": accounts.c.stopped_at}, whose=account)
+    return _take(ledger, _UNALARMED, {"alarmed_at": accounts.c.stopped_at}, whose=account)
 
 
 def claim_probe(ledger: LedgerAccess, account: str) -> Stop | None:
@@ -215,7 +215,7 @@ def claim_probe(ledger: LedgerAccess, account: str) -> Stop | None:
     return _take(ledger, _MAY_HAVE_ENDED, {"probe_at": now + PROBE_SECONDS}, whose=account, now=now)
 
 
-_UNTOLD = sa.and_(
+_UNALARMED = sa.and_(
     accounts.c.account == sa.bindparam("whose"),
     accounts.c.stopped_kind.is_not(None),
     sa.or_(accounts.c.alarmed_at.is_(None), accounts.c.alarmed_at < accounts.c.stopped_at),
