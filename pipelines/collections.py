@@ -172,7 +172,7 @@ def _tries(
 def _due_at(tries: Sequence[PastRun]) -> float:
     """When to collect a clip: at once, then with back-off after each try.
 
-    The first death of a run says nothing about its clips, since its host died; a clip on which runs die again waits as any other.
+    One dead run does not count as a try, since its host failed; further ones do.
     """
     pauses = len(tries) - any(run.died for run in tries)
     if not pauses:

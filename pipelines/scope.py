@@ -246,7 +246,7 @@ def _backfill_targets(instance: dg.DagsterInstance, backfill_id: str) -> list[st
 def _show_as_before(
     instance: dg.DagsterInstance, plan: dg.DagsterEvent, run_id: str, *, unless_red: bool = False
 ) -> None:
-    """Plan a key again for the run whose outcome it showed before, so that it does not show this run's outcome.
+    """Plan a key for its earlier run again, so that Dagster keeps showing that run's outcome instead of this run's.
 
     If no run's outcome counted (the key was never planned, or was materialized since), the run is `NO_RUN`.
 

@@ -71,6 +71,6 @@ class Checks(Declared):
 
     @property
     def shortest_stretch_seconds(self) -> float:
-        """The shortest black or still stretch of a long clip that a check minds."""
+        """The shortest black or still stretch of a long clip that a check reports, in seconds."""
         stretches = ((self.black, self.black_seconds), (self.frozen, self.frozen_seconds))
         return min((most for level, most in stretches if level != "off"), default=self.black_seconds)

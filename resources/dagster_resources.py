@@ -99,7 +99,7 @@ class Production(dg.ConfigurableResource[None]):
                     self._held = hold(self._data)
 
     def checked_data(self) -> tuple[Path, str | None]:
-        """The data folder of this host, which must be the current one where one was pushed, and its digest if it has one.
+        """This host's data folder and its digest, if it has one. Once a folder was pushed, this host's must be the current one.
 
         Raises:
             resources.errors.ConfigurationError: Another one is current.
@@ -113,7 +113,7 @@ class Production(dg.ConfigurableResource[None]):
         return self.declarations_in((bring(load_settings()) if self._data is None else self.settings()).data)
 
     def declarations_in(self, data: Path) -> Declarations:
-        """The same of a data folder, e.g. of `checked_data`: a push between two looks would make them two folders."""
+        """The series and models of a given data folder, e.g. of `checked_data`, since a push may change the current folder."""
         return load_series(data, Catalogue.of(data), made=self.characters)
 
     def characters(self) -> dict[str, Made]:
@@ -126,8 +126,8 @@ class Production(dg.ConfigurableResource[None]):
         """The ledger, closed at the end.
 
         Args:
-            patience: How long to wait for a database that is away, in seconds; None for what a run at work, or else a
-                sensor's tick, has time for.
+            patience: How many seconds to wait for a database that is away; None for the time that a run has, or outside a
+                run, a sensor's tick.
         """
         if patience is None:
             patience = PATIENCE_SECONDS if self._heartbeat is None else RIDE_OUT_SECONDS

@@ -19,10 +19,10 @@ def chosen_clips(
     until: dt.datetime | None = None,
     names: Sequence[str] = (),
 ) -> list[Clip]:
-    """Find the declared clips that some words choose.
+    """Find the declared clips that the selectors choose.
 
     Args:
-        since: The date of words without one, or the first of several; by default today.
+        since: The date for selectors without one, or the first of several dates; by default today.
         until: The last date.
         names: Only these clips, by name or key; all when empty.
 

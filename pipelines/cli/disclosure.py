@@ -48,14 +48,14 @@ class DisclosedTake:
 
 
 def disclose(settings: Settings, words: Sequence[str], *, every: bool) -> list[DisclosedTake]:
-    """Read the selects that some words choose. Clips without a select are named on standard error.
+    """Read the selects of the chosen clips. Clips without a select are named on standard error.
 
     Args:
-        words: The words that choose clips; without any, every bought clip.
+        words: The selectors of the clips; empty for every bought clip.
         every: Whether to read every delivered take instead of the selects.
 
     Raises:
-        DailiesError: No clip fits the words, or the ledger does not answer.
+        DailiesError: No clip fits the selectors, or the ledger does not answer.
     """
     with open_ledger(settings) as ledger:
         chosen = choose(ledger, words, declared_or_none(settings), every=every)

@@ -79,11 +79,11 @@ def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, ex
     """Fetch takes into a folder, with their manifests, a contact sheet and the list of digests.
 
     Args:
-        words: Which clips; every one that was bought without words.
+        words: The selectors of the clips; empty for every bought clip.
         every: Every delivered take instead of the circled one.
 
     Raises:
-        DailiesError: A word is wrong, the folder cannot be used, or the ledger or the bucket does not answer.
+        DailiesError: A selector is invalid, the folder cannot be used, or the ledger or the bucket does not answer.
     """
     if extras.timelines:
         require_timelines()
@@ -159,14 +159,14 @@ def _add(folder: ExportFolder, arriving: Path, result: Fetched, name: str, data:
 
 
 def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, every: bool) -> Chosen:
-    """The takes of some words.
+    """Choose the takes to fetch.
 
     Args:
-        words: Which clips; every one that was bought without words.
+        words: The selectors of the clips; empty for every bought clip.
         every: Every delivered take instead of the circled one.
 
     Raises:
-        ConfigurationError: No clip fits the words.
+        ConfigurationError: No clip fits the selectors.
     """
     keys = _keys(ledger, words, declarations)
     chosen, takes = Chosen(), takes_of(ledger, keys)
@@ -181,7 +181,7 @@ def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, 
 
 
 def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> list[str]:
-    """The bought clips that some words choose, in the order of the words, then by series, day, and place in the series' file."""
+    """The chosen bought clips, in the order of the selectors, then by series, day, and place in the series' file."""
     today = dt.datetime.now(dt.UTC).date()
     keys: dict[str, tuple[int, str, str, int]] = {}
     places: dict[tuple[str, dt.date | None], dict[str, int]] = {}

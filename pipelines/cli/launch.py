@@ -247,7 +247,7 @@ def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approva
 
 
 def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | None = None) -> list[str]:
-    """Clips whose newest purchase failed, oldest first; if there are words, only the clips that they choose.
+    """Clips whose newest purchase failed, oldest first; with selectors, only the clips that they choose.
 
     A clip whose finish failed is left out, with a note about `dailies finish`, since its draft still exists.
 
@@ -299,7 +299,7 @@ class Waited:
 
     @property
     def by_clip(self) -> dict[str, Attempt]:
-        """The attempt that stands for each clip."""
+        """The leading purchase of each clip."""
         clips = dict.fromkeys(attempt.clip for attempt in self.newest.values())
         return {clip: leading_purchase(a for a in self.newest.values() if a.clip == clip) for clip in clips}
 

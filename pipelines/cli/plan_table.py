@@ -37,7 +37,7 @@ def show(
     """Print a plan for a person.
 
     Args:
-        words: What the person wrote to choose its clips.
+        words: The selectors as the person wrote them.
     """
     for problem in plan.problems:
         complain(problem)

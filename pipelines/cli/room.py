@@ -86,7 +86,7 @@ class RetakeShop:
             settings = self._settings()
             with open_ledger(settings) as ledger:
                 if fixed_clips(ledger, decision) and not purchases_of(ledger, decision).is_nothing:
-                    # the first answer was lost on its way; without a purchase, the run is requested again as the same decision
+                    # the first answer was lost; if nothing was bought, the run is requested again as the same decision
                     return decision
             offer = offer_retake(settings, approval.clip)
             difference = approval.difference(offer.approval)

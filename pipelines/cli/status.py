@@ -45,11 +45,11 @@ class ShownClips:
 def clips_shown(
     ledger: Ledger, words: Sequence[str], *, series: str | None, failed: bool, every: bool
 ) -> ShownClips:
-    """The open, the failed and the newest delivered clips; with words or `every`, all that they choose.
+    """The open, the failed and the newest delivered clips; with selectors or `every`, all that they choose.
 
     Args:
         ledger: The ledger.
-        words: The words that choose clips.
+        words: The selectors of the clips.
         series: The series to show; None for all.
         failed: Whether to show only failed clips.
         every: Whether to show every delivered clip.

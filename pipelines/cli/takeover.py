@@ -21,6 +21,7 @@ from resources.settings import Settings, open_ledger
 LOCK_PATIENCE_SECONDS = 2.0
 """How long to retry the lock, since another command may be probing it."""
 LEFT_SECONDS = 15.0
+"""How long left processes may take to end."""
 HANDOVER_SECONDS = 45.0
 """How long runs may take to hand over; longer than their POSTs in flight may take."""
 

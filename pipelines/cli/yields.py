@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
-    """One line each, and their sum."""
+    """A table with one row for each line, and their sum."""
     numbers = ("bought", "circled", "spent", "a select", "judged in")
     yields = table_of(
         by.value,

@@ -183,7 +183,7 @@ class Ledger:
         return {a.id: a for a in self._select(_OF_IDS, list(ids))}
 
     def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
-        """The attempt that stands for each subject (see `rules.leading_purchase`), by its key; subjects never bought are left out."""
+        """The leading purchase of each subject (see `rules.leading_purchase`), by its key, without subjects that were never bought."""
         by_key: dict[str, list[Attempt]] = {}
         for attempt in self._select(_OF_SUBJECTS, list(keys), kind=kind):
             by_key.setdefault(attempt.subject_key, []).append(attempt)
@@ -212,7 +212,7 @@ class Ledger:
         return by_key
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
-        """The attempt that stands for every subject (see `rules.leading_purchase`), oldest attempt first."""
+        """The leading purchase of every subject (see `rules.leading_purchase`), oldest first."""
         query = sa.select(attempts).where(attempts.c.subject_kind == kind, IS_NEWEST).order_by(attempts.c.seq)
         if series is not None:
             query = query.where(attempts.c.series == series)

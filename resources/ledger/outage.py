@@ -47,7 +47,7 @@ _REFUSED = re.compile(
     r"|endpoint ID is not specified|permission denied|no password supplied|not permitted to log in",
     re.IGNORECASE,
 )
-"""Errors of a server, a pooler or a hosting service that waiting does not end. They are told by their texts, because libpq gives
+"""Errors of a server, a pooler or a hosting service that waiting does not end. They are recognized by their texts, because libpq gives
 no code for a failed connection."""
 _STATUS = sa.text("SELECT txid_status(:id)")
 

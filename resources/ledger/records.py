@@ -22,8 +22,8 @@ KEPT_SECONDS = 7 * 86_400.0
 
 
 ATTEMPT_ID_BYTES = 8
-"""Random bytes of an attempt's id, which stands in twenty places of the ledger and in every key of the bucket. The database
-refuses an id that it has, and the purchase is decided again."""
+"""Random bytes of an attempt's id. Few, because the id is in twenty places of the ledger and in every key of the bucket. The
+database refuses an id that it already has, and the purchase is decided again."""
 
 
 def new_attempt_id() -> str:

@@ -50,7 +50,7 @@ def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
 
 
 def leading_purchase(purchases: Iterable[Attempt]) -> Attempt:
-    """The purchase that stands for a clip: of the newest purchases of its slots, an open one, else a delivered one.
+    """The purchase whose state counts as the clip's: of the newest purchases of its slots, an open one, else a delivered one.
 
     Args:
         purchases: At least one, all of one clip, in any order.

@@ -18,7 +18,7 @@ from resources.ledger.schema import accounts
 from resources.ledger.times import is_past
 
 ALL = "*"
-"""The row of `accounts` that stands for all of them."""
+"""The row of `accounts` for a stop of all accounts."""
 
 PROBE_SECONDS = 180.0
 """How often a stopped account is probed, to reopen it."""

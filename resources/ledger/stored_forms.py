@@ -124,7 +124,7 @@ def json_text(value: object) -> str:
 
 def short_order(order: Json) -> Json:
     """What is stored of an order."""
-    # an order always says what it expects, if nothing: programs from before this form insist
+    # an order always has its expected facts, even empty ones: programs from before this form require the field
     short = {"expected": {}, **_without(order, ORDER)}
     return short if _with(short, ORDER) == order else order
 
@@ -187,7 +187,7 @@ def _with(short: Mapping[str, Any], usual: Mapping[str, Any]) -> Json:
         given = short.get(name, {} if isinstance(value, dict) else value)
         if isinstance(value, dict) and isinstance(given, dict):
             given = _with(given, value)
-        # a caller may change what it is given
+        # a copy, because callers may change it
         whole[name] = list(given) if given is value and isinstance(value, list) else given
     whole.update((name, value) for name, value in short.items() if name not in usual)
     return whole

@@ -1,4 +1,4 @@
-"""Choosing clips by words, among declared clips or among clips in the ledger."""
+"""Chooses clips by selectors, among declared clips or among clips in the ledger."""
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -82,11 +82,11 @@ def chosen_purchases(
     states: Collection[AttemptState] = frozenset(AttemptState),
     series: str | None = None,
 ) -> list[Newest]:
-    """The newest purchases of the clips that the words choose, oldest first; without words, of every clip.
+    """The newest purchases of the chosen clips, oldest first; without selectors, of every clip.
 
     Args:
         ledger: The ledger.
-        words: The words that choose clips.
+        words: The selectors of the clips.
         today: The date of the word `today`.
         states: The states to select; others are left out.
         series: The series to select; None for all.
@@ -123,7 +123,7 @@ def chosen_purchases(
 def _bounds(
     selectors: Sequence[Selector], later: Mapping[str, Collection[str]]
 ) -> sa.ColumnElement[bool] | None:
-    """The condition of the words that the database can check, so that it need not read every purchase; None if there is none."""
+    """The part of the selectors that the database can check, so that it need not read every purchase; None if there is none."""
     words = []
     for selector in selectors:
         terms = [condition for term in selector if (condition := _condition(term, later)) is not None]
@@ -165,7 +165,7 @@ class Chooser:
         declarations: The declarations.
         ledger: The ledger, for `state:` and `changed`.
         now: The time (aware).
-        days: The dates of words without one; None is today in the time zone of each series. `state:` without a date covers
+        days: The dates for selectors without one; None is today in the time zone of each series. `state:` without a date covers
             every clip that was ever bought.
     """
 
@@ -178,7 +178,7 @@ class Chooser:
         self._days = days
 
     def clips(self, words: Sequence[str]) -> list[Clip]:
-        """The clips of some words in the order of the words, each once.
+        """The chosen clips in the order of the selectors, each once.
 
         Raises:
             ConfigurationError: A word is wrong, names nothing that exists, or chooses too many clips.

@@ -1,7 +1,7 @@
-"""Parsing the words that choose clips, as in dbt: a space adds words, a comma inside a word narrows it.
+"""Parses the selectors of clips, as in dbt: a space adds a selector, a comma inside one narrows it.
 
 `harbor-* tag:coast,yesterday` chooses every clip of the series that begin with `harbor-`, and yesterday's clips of the series with
-the tag `coast`. This module only parses the words; `resources.planning.choice` finds the clips.
+the tag `coast`. This module only parses; `resources.planning.choice` finds the clips.
 """
 
 import datetime as dt
@@ -91,7 +91,7 @@ Selector = tuple[Term, ...]
 
 
 def parse(words: Iterable[str], *, today: dt.date) -> list[Selector]:
-    """Parse the words of a command.
+    """Parse the selectors of a command.
 
     Args:
         today: The date of the word `today`.

@@ -136,7 +136,7 @@ class BucketMark:
         if mark is None and kept is not None:
             raise ConfigurationError(
                 f"the bucket {place} no longer holds this ledger's mark ({ledger_key()}): was it emptied or replaced? "
-                "Nothing is bought until then: restore the bucket, or start a new ledger with DAILIES_HOME."
+                "Nothing was bought. Restore the bucket, or start a new ledger with DAILIES_HOME."
             )
         if mark is not None:
             self._recognise(mark, place, buying=buying)
@@ -228,9 +228,9 @@ def read_mark(store: ObjectStore) -> Mark | None:
 def _behind(ledger: Ledger, store: ObjectStore, mark: Mark) -> str:
     ours = mark_of(ledger)
     return (
-        f"this ledger is older than its bucket: {store.uri(ledger_key())} has seen its entry {mark.seq} of {_when(mark.at)}, "
+        f"this ledger is older than its bucket: {store.uri(ledger_key())} names its entry {mark.seq} of {_when(mark.at)}, "
         f"which it does not have (it ends with entry {ours.seq} of {_when(ours.at)}). It was restored from a copy, or another "
-        "copy of it is at work; what was bought since would be bought again. Run `dailies ledger rebuild`, "
+        "copy of it is in use; what was bought since would be bought again. Run `dailies ledger rebuild`, "
         "which reads back what was bought from the bucket and the providers. What is paid for is fetched meanwhile."
     )
 
