@@ -12,7 +12,7 @@ from raw_server import RawServer, answering
 from pipelines.cli.doctor import Examination, document, show
 from pipelines.cli.terminal import console
 from resources.errors import ConfigurationError
-from resources.inventory.ways_out import route_of, open_ways, ways_out
+from resources.inventory.ways_out import open_ways, route_of, ways_out
 from resources.network.way_out import Network
 from resources.production.output_hosts import OutOfReachError, check_outputs
 from resources.providers.accounts import AccountSettings
