@@ -45,8 +45,6 @@ check: install-dev ## format, lint, types, import rules, definitions, links of t
 	$(BIN)/python docs/house.py --check
 	$(BIN)/python docs/providers.py --check
 	$(BIN)/dg check defs
-	$(BIN)/python deploy/check.py
-
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs: install-dev ## the site of docs/, into site/; ARGS=serve shows it at 127.0.0.1:8000

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_made: dict[str, bytes] = {}
 
 
 def make_mp4(
@@ -27,7 +28,14 @@ def make_mp4(
     paint: Callable[[int, int], int] | None = None,
     aspect: str | None = None,
 ) -> Path:
-    """Make a clip of moving brightness with upright bars and a tone; its first `black_seconds` are black."""
+    """Make a clip of moving brightness with upright bars and a tone; its first `black_seconds` are black.
+
+    A process encodes each kind of clip once.
+    """
+    kind = repr({name: value for name, value in locals().items() if name not in {"path", "paint"}})
+    if paint is None and kind in _made:
+        path.write_bytes(_made[kind])
+        return path
     import av
 
     flags = dict(container_options or {})
@@ -51,6 +59,8 @@ def make_mp4(
         out.mux(video.encode(None))
         if sound is not None:
             _sound(out, sound, seconds, 0.0 if silent else 0.2)
+    if paint is None:
+        _made[kind] = path.read_bytes()
     return path
 
 
