@@ -16,13 +16,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bench.sold_series import SERIES, SoldSeries, a_request
+from bench.sold_series import SERIES, SoldSeries, a_request, body_of
 from resources.ledger import counters, schema
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import ATTEMPT_ID_BYTES
 from resources.ledger.states import OPEN, AttemptState, MoneyState, SubmissionState
-from resources.ledger.transaction import ordered, stored_columns
+from resources.ledger.stored_forms import short_delivery
+from resources.ledger.transaction import ordered
+from resources.orders import fingerprint
 from resources.providers.base import FailureKind
 from resources.video.credentials import ABSENT
 
@@ -68,6 +70,24 @@ CHECKS = json.loads("""{
     "coverage": "passed", "black": "passed", "frozen": "passed", "silence": "passed", "model": "passed", "nsfw": "passed",
     "credentials": "skipped", "duplicate": "passed"
 }""")
+_DELIVERY = short_delivery(
+    {
+        "key": "videos/clip/take.mp4",
+        "uri": "s3://dailies/videos/clip/take.mp4",
+        "manifest_uri": "s3://dailies/videos/clip/take.json",
+        "poster_uri": "s3://dailies/videos/clip/take.webp",
+        "strip_uri": "s3://dailies/videos/clip/take.strip.webp",
+        "size": 1,
+        "sha256": "",
+        "video": {**VIDEO, "size_bytes": 1},
+        "look": "",
+        "credentials": ABSENT.model_dump(mode="json"),
+        "checks": CHECKS,
+        "accepted": None,
+        "warnings": [],
+    }
+)
+"""The short form of the facts that `resources.production.manifests.delivery_of` has of a take."""
 UNDER_WAY: tuple[tuple[int, Path], ...] = (
     (30, _TO_JOB[:1]),
     (1, _TO_JOB[:2]),
@@ -148,7 +168,8 @@ class _Writer:
         self._random = random.Random(2026)
         self._rows = _Rows()
         self._clips: dict[str, None] = {}
-        self._current: dict[str, dict[str, Any]] = {}
+        self._delivered: list[str] = []
+        self._orders = {series.name: ordered(a_request(series, series.name, 1)) for series in SERIES}
         self._under_way: list[str] = []
         self._runs: list[str] = []
         self._weights = [weight for weight, _ in ENDED.values()]
@@ -168,7 +189,7 @@ class _Writer:
             series = SERIES[number % len(SERIES)]
             key = f"{series.name}-{date}-{number // len(SERIES):03}"
             decision, run = f"schedule:{series.name}:{date}T06:00+00:00", runs[series.name]
-            ordered_as = a_request(series, key, self.written + 1).order_fingerprint
+            ordered_as = self._order(series, key, self.written + 1)["fingerprint"]
             self._rows.add(
                 schema.decision_clips, decision=decision, clip=key, order_fingerprint=ordered_as, takes=1
             )
@@ -198,10 +219,7 @@ class _Writer:
                 number += 1
 
     def finish(self) -> WrittenHistory:
-        """Write the rows of the whole ledger: current takes, counters, accounts; returns the summary."""
-        for key, attempt in self._current.items():
-            take = {"attempt_id": attempt["id"], "since": attempt["delivered_at"]}
-            self._rows.add(schema.current_takes, subject_kind="clip", subject_key=key, **take)
+        """Write the rows of the whole ledger: counters and accounts; returns the summary."""
         self._rows.write(self._ledger)
         with self._ledger.read() as connection:
             counted = counters.recounted(connection)
@@ -218,9 +236,7 @@ class _Writer:
             if connection.dialect.name == "postgresql":
                 # Autovacuum does this within minutes on a real server. SQLite has nothing that does it, so the history has no statistics there.
                 connection.exec_driver_sql("ANALYZE")
-        return WrittenHistory(
-            self.written, list(self._clips), list(self._current), self._under_way, self._runs
-        )
+        return WrittenHistory(self.written, list(self._clips), self._delivered, self._under_way, self._runs)
 
     def _purchase(
         self, series: SoldSeries, key: str, decision: str, run: str, at: float, path: Path
@@ -235,7 +251,7 @@ class _Writer:
         ended_at = None if state in OPEN - {_S.SUCCEEDED} else at + 2 + took
         billed = state is path[-2][0] if len(path) > 1 else False
         attempt = {
-            **ordered(a_request(series, key, self.written)),
+            **self._order(series, key, self.written),
             "id": self._id(2 * ATTEMPT_ID_BYTES),
             "decision": decision,
             "batch": run,
@@ -271,19 +287,31 @@ class _Writer:
             else None,
         }
         if state in {_S.DELIVERED, _S.QUARANTINED}:
-            attempt |= {"delivery": self._delivery(attempt), "delivered_at": at + took + 12}
+            attempt |= {"delivery": self._delivery(key, attempt["id"]), "delivered_at": at + took + 12}
         if state is _S.QUARANTINED:
             for name, value in (("nsfw", "no"), ("look", attempt["delivery"]["look"])):
                 self._rows.add(schema.notes, attempt_id=attempt["id"], name=name, value=value)
         if state is _S.DELIVERED:
-            self._current[key] = attempt
-        self._rows.add(schema.attempts, **stored_columns(attempt))
+            self._delivered.append(key)
+            take = {"attempt_id": attempt["id"], "since": attempt["delivered_at"]}
+            self._rows.add(schema.current_takes, subject_kind="clip", subject_key=key, **take)
+        self._rows.add(schema.attempts, **attempt)
         post = self._id(32)
         self._post(attempt, post, states, run)
         self._journal(attempt, post, path, run)
         if self.written % BATCH == 0:
             self._rows.write(self._ledger)
         return state
+
+    def _order(self, series: SoldSeries, key: str, number: int) -> dict[str, Any]:
+        """The columns of the nth order, from those of another order of its series: to make each request takes half of the time."""
+        known, body = self._orders[series.name], body_of(series, number)
+        return {
+            **known,
+            "subject_key": key,
+            "fingerprint": fingerprint(series.account, series.endpoint, body),
+            "request": {**known["request"], "clip": key, "body": body},
+        }
 
     def _post(self, attempt: dict[str, Any], post: str, states: set[AttemptState], run: str) -> None:
         """Write the POST of a purchase, and its job."""
@@ -345,24 +373,14 @@ class _Writer:
             )
             before = state.value
 
-    def _delivery(self, attempt: dict[str, Any]) -> dict[str, Any]:
-        """The facts of a manifest, in the form of `resources.production.manifests.delivery_of`."""
-        folder = f"videos/{attempt['subject_key']}/{attempt['id']}"
-        size = self._random.randint(2_000_000, 9_000_000)
+    def _delivery(self, key: str, attempt_id: str) -> dict[str, Any]:
+        """The facts of a manifest, in the form that the ledger stores."""
         return {
-            "key": f"{folder}.mp4",
-            "uri": f"s3://dailies/{folder}.mp4",
-            "manifest_uri": f"s3://dailies/{folder}.json",
-            "poster_uri": f"s3://dailies/{folder}.webp",
-            "strip_uri": f"s3://dailies/{folder}.strip.webp",
-            "size": size,
+            **_DELIVERY,
+            "uri": f"s3://dailies/videos/{key}/{attempt_id}.mp4",
+            "size": self._random.randint(2_000_000, 9_000_000),
             "sha256": self._id(64),
-            "video": {**VIDEO, "size_bytes": size},
             "look": self._id(168),
-            "credentials": ABSENT.model_dump(mode="json"),
-            "checks": CHECKS,
-            "accepted": None,
-            "warnings": [],
         }
 
     def _id(self, digits: int) -> str:

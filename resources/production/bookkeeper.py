@@ -1,5 +1,6 @@
 """The bookkeeper: it reads a provider's bill when amounts are unconfirmed, and reports the changes."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import as_unforeseen
 
 logger = logging.getLogger("dailies")
+
+READ_SECONDS = 15.0
+"""How long a bill may take, since a sensor's tick has other work. A bill that takes longer is read again when it is due."""
 
 
 async def watch_hours(ledger: LedgerThread, provider: Provider, charges: Sequence[Charge]) -> None:
@@ -43,10 +47,12 @@ class Bookkeeper:
         if window is None or not provider.capabilities.bills_jobs:
             return []
         try:
-            with as_unforeseen("reading it"):
-                bill = await self.read(provider, window)
-        except DailiesError as error:
-            logger.warning("%s: its bill could not be read: %s", provider.name, error)
+            async with asyncio.timeout(READ_SECONDS):
+                with as_unforeseen("reading it"):
+                    bill = await self.read(provider, window)
+        except (DailiesError, TimeoutError) as error:
+            why = str(error) or f"it was not read to its end within {READ_SECONDS:.0f} s"
+            logger.warning("%s: its bill could not be read: %s", provider.name, why)
             return []
         return await self.book(provider, window, bill)
 

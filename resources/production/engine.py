@@ -7,7 +7,8 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any
 
 from resources.errors import DailiesError
 from resources.ledger import outcomes, polls, queue, stops
@@ -33,7 +34,7 @@ QUEUE_HOURS = 24.0
 POLLS_SECONDS = 10.0
 """How long a step begins polls before it continues with its other parts."""
 POLL_AGAIN_SECONDS = 1.0
-"""How often due jobs are polled while the queue is sent."""
+"""How often due jobs are polled while the queue is sent, or a listing or bill is read."""
 STEP_SECONDS = 35.0
 """The time after which a step begins nothing new. Dagster ends a sensor's tick after 60 s, which would lose POSTs in flight."""
 LOST_PATIENCE_SECONDS = 10.0
@@ -161,15 +162,18 @@ class Engine:
         await self.ledger.run(outcomes.expire_submissions, name)
         await self.ledger.run(polls.mark_overdue, name)
         await self.ledger.run(queue.withdraw_stale, name, older_than_seconds=QUEUE_HOURS * 3600)
-        await self._part(name, "searching for lost answers", self.reconcile(name, result=result))
+        await self._poll_meanwhile(
+            name, "searching for lost answers", self.reconcile(name, result=result), result, until
+        )
         await self._part(name, "polling jobs", self._poll_and_confirm(name, result, until))
         await self._part(name, "polling late jobs", self._poll_late(name, result, until))
-        await self._part(name, "booking the bill", self._confirm(name, result))
+        await self._poll_meanwhile(name, "booking the bill", self._confirm(name, result), result, until)
         await self.watch.reopen(self.accounts[name].provider)
         await self.watch.alarm(name)
-        await self._part(name, "recording orphans", self._sweep(name, result))
+        await self._poll_meanwhile(name, "recording orphans", self._sweep(name, result, until), result, until)
         if submit:
-            await self._part(name, "sending the queue", self._submit_and_poll(name, result, until))
+            sending = self._submit_all(name, result, until)
+            await self._poll_meanwhile(name, "sending the queue", sending, result, until)
         result.queued = await self.ledger.run(queue.queue_length, name)
         result.stop = await self.ledger.run(stops.stop_of, name)
         return result
@@ -200,24 +204,33 @@ class Engine:
             await self.sleep(max(at - self.ledger.clock(), 0.0))
             await self.poll_due(name, result=result, until=until)
 
-    async def _sweep(self, name: str, result: StepResult) -> None:
+    async def _sweep(self, name: str, result: StepResult, until: float) -> None:
+        if self.ledger.clock() >= until:
+            return
         orphans = await sweep(self.ledger, self.accounts[name].provider)
         result.orphans.extend(orphans)
 
-    async def _submit_and_poll(self, name: str, result: StepResult, until: float) -> None:
-        """Send the queue and poll meanwhile: a queue of slow POSTs takes the whole step, and ended jobs free slots for it."""
-        sending = asyncio.create_task(self._submit_all(name, result, until))
+    async def _poll_meanwhile(
+        self,
+        name: str,
+        what: str,
+        work: Coroutine[Any, Any, object],
+        result: StepResult,
+        until: float,
+    ) -> None:
+        """Do one part of a step, and poll meanwhile, because a queue of slow POSTs or a long listing takes most of a step."""
+        doing = asyncio.create_task(self._part(name, what, work))
         try:
-            while not await self._ends_within(sending, POLL_AGAIN_SECONDS):
+            while not await self._ends_within(doing, POLL_AGAIN_SECONDS):
                 await self._part(name, "polling jobs", self.poll_due(name, result=result, until=until))
         except DailiesError:
             # a poll that could not be recorded must not cut off a POST, whose answer would be lost
-            await asyncio.wait({sending})
+            await asyncio.wait({doing})
             raise
         finally:
-            sending.cancel()
-            await asyncio.wait({sending})
-        sending.result()
+            doing.cancel()
+            await asyncio.wait({doing})
+        doing.result()
 
     async def _ends_within(self, work: "asyncio.Task[None]", seconds: float) -> bool:
         nap = asyncio.ensure_future(self.sleep(seconds))

@@ -29,7 +29,7 @@ POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 """How many polls are claimed together: two rounds of requests fit into `resources.ledger.polls.CLAIM_SECONDS`."""
 
 USUAL_FOR_SECONDS = 10.0
-"""How long the usual times of an account's endpoints are kept, in seconds: about one step. They are medians of twenty jobs."""
+"""How long the usual times of an account's endpoints are kept, in seconds: about one step. They come from twenty jobs."""
 SOONER = 0.7
 """The factor by which the first poll comes sooner if most jobs of an endpoint were over at their first poll."""
 FIRST_POLL_SECONDS = 120.0

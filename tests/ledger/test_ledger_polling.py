@@ -272,7 +272,7 @@ def test_one_or_two_jobs_give_no_usual_duration(ledger: Ledger, clock: Clock) ->
         took(ledger, clock, seconds, f"clip-{number}")
     assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {}
     took(ledger, clock, 100, "clip-9")
-    assert usual_seconds(ledger, ACCOUNT, [endpoint, "another"]) == {endpoint: 80}
+    assert usual_seconds(ledger, ACCOUNT, [endpoint, "another"]) == {endpoint: 70}
     assert usual_seconds(ledger, "aimlapi", [endpoint]) == {}
 
 

@@ -172,6 +172,7 @@ class FakeProvider:
         balance_micros: The account's balance in micro-USD.
         refuses_the_key: Whether free requests are refused because of the key.
         bill: The bill's rows instead of a charge for every job.
+        bill_seconds: Seconds that reading the bill takes.
         ahead: Seconds by which its clock is ahead.
         dated: Seconds by which the clock of its job times is ahead of that clock.
         charged_after: Seconds from a job's creation to its charge.
@@ -194,6 +195,7 @@ class FakeProvider:
         self.refuses_the_key = False
         self.checked = 0
         self.bill: list[Charge] | Exception | None = None
+        self.bill_seconds = 0.0
         self.overlapping: list[str] = []
         self.requests_at_once = 0
         self.most_requests_at_once = 0
@@ -298,6 +300,7 @@ class FakeProvider:
 
     async def charges(self, *, after: Any, before: Any) -> list[Charge]:
         self.billed += 1
+        await asyncio.sleep(self.bill_seconds)
         if isinstance(self.bill, Exception):
             raise self.bill
         if self.bill is not None:

@@ -30,7 +30,8 @@ from resources.ledger.queue import PostTerms
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production import submitter
-from resources.production.engine import POLLS_SECONDS, Engine
+from resources.production.bookkeeper import READ_SECONDS
+from resources.production.engine import POLLS_SECONDS, STEP_SECONDS, Engine
 from resources.production.poller import PARALLEL_REQUESTS, POLLS_AT_ONCE
 from resources.production.submitter import PARALLEL_POSTS, POSTS_GRACE_SECONDS
 from resources.providers.base import (
@@ -396,6 +397,29 @@ def test_jobs_are_polled_while_a_long_queue_is_sent(world: World) -> None:
     done = world.newest("clip-000")
     assert done.state is S.SUCCEEDED
     assert (done.finished_at or 0) - began < 20
+
+
+@pytest.mark.parametrize("bill_seconds", [13.0, 1000.0])
+def test_jobs_are_polled_and_clips_sent_although_a_bill_is_long(world: World, bill_seconds: float) -> None:
+    """With 10,000 jobs in flight, a bill of 200 pages took whole ticks, in which nothing was polled or sent."""
+    world.provider.jobs_go["clip-001"] = [Ends(after=95)]
+    enqueue(world, "clip-000", "clip-001")
+    engine = world.engine()
+    world.run(submit_queue(engine))
+    world.clock.now += 90
+    assert world.run(engine.poll_due("wavespeed")) == 2
+    world.provider.bill_seconds = bill_seconds
+    enqueue(world, "clip-002")
+    world.clock.now += 3
+    began, due_at = world.clock(), world.newest("clip-001").next_poll_at or 0
+    result = world.run(engine.step("wavespeed"))
+    assert world.provider.billed == 1
+    assert ids(result.submitted) == [world.newest("clip-002").id]
+    assert world.clock() - began < STEP_SECONDS
+    done = world.newest("clip-001")
+    assert done.state is S.SUCCEEDED
+    assert (done.finished_at or 0) - due_at < 3
+    assert bool(result.confirmed) == (bill_seconds < READ_SECONDS)
 
 
 def test_a_poll_that_cannot_be_recorded_interrupts_no_post(
