@@ -27,7 +27,7 @@ from bench.flight_jobs import ACCOUNT, fault_script, key_of, request_of, write_j
 from bench.machine import environment, machine, places_variables, read_books, requests_of
 from bench.tables import origin, table
 from bench.years import STORAGE
-from pipelines.definitions import build_defs
+from pipelines.code_location import build_defs
 from pipelines.sensors import completion_name
 from resources.dagster_resources import Production
 from resources.ledger import deliveries, schema
