@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.hooks
 import botocore.session
@@ -44,6 +44,9 @@ from resources.ledger.ledger import Ledger
 from resources.settings import names
 from resources.storage.s3_client import S3Settings
 from tests.postgres_server import PostgresServer
+
+if TYPE_CHECKING:
+    from resources.video.inspector import VideoInspector
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -312,6 +315,26 @@ def copied(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     if backend == "postgresql":
         for url in made:
             request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture(scope="session")
+def lookers() -> Iterator["VideoInspector"]:
+    """The inspection processes of a worker's tests: starting them takes longer than most deliveries."""
+    from resources.production.delivery import INSPECTORS
+    from resources.video.inspector import VideoInspector
+
+    with VideoInspector(workers=INSPECTORS) as made:
+        yield made
+
+
+@pytest.fixture
+def lent_inspector(lookers: "VideoInspector", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each deliverer inspect in the processes that all tests of a worker share."""
+    from deliverykit import Lent
+
+    from resources.production import delivery
+
+    monkeypatch.setattr(delivery, "VideoInspector", lambda **_: Lent(lookers))
 
 
 @pytest.fixture(scope="session")

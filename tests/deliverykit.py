@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import stamina
 from hostile import Hostile
@@ -28,10 +28,24 @@ from resources.storage.download import DownloadPolicy
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
+from resources.video.inspector import VideoInspector
 
 CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400, settle_seconds=60)
 AS_MADE = Expected(width=320, height=180, duration=2, audio=True)
 """The properties of `makers.make_mp4`'s file by default."""
+
+
+class Lent:
+    """Inspection processes that stay alive for the next test when a test closes them."""
+
+    def __init__(self, inspector: VideoInspector) -> None:
+        self.inspect, self.compose = inspector.inspect, inspector.compose
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class Outputs:

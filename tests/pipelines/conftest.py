@@ -12,13 +12,13 @@ import pytest
 import yaml
 from dagster._core.instance.methods.event_methods import EventMethods
 from dagster_ui import DagsterUi, opened
-from pipelinekit import KEY, MODELS, House, Lent, poll_soon
+from deliverykit import Lent
+from pipelinekit import KEY, MODELS, House, poll_soon
 from pydantic import SecretStr
 
 from resources.inventory import repairs
 from resources.ledger import deliveries, ends, polls
 from resources.production import batch, bucket_mark, delivery, poller
-from resources.production.delivery import INSPECTORS
 from resources.sandbox import SandboxSettings, media, running_sandbox, workshop
 from resources.sandbox.endpoints import Frame
 from resources.sandbox.media import ClipStore, Footage
@@ -77,13 +77,6 @@ def _tried_once(store: ObjectStore) -> BucketTrial:
         _trials[server] = try_bucket(store)
     store.learn(_trials[server].ways)
     return _trials[server]
-
-
-@pytest.fixture(scope="session")
-def lookers() -> Iterator[VideoInspector]:
-    """The inspection processes of all houses: starting them takes longer than most runs."""
-    with VideoInspector(workers=INSPECTORS) as made:
-        yield made
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -29,7 +29,6 @@ from resources.ledger.schema import attempts
 from resources.sandbox import RunningSandbox
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
-from resources.video.inspector import VideoInspector
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
 KEY = "sandbox-key"
@@ -372,19 +371,6 @@ class House:
 def poll_soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random) -> float:
     """Replace `next_poll_in`, so that no test waits for a poll."""
     return 0.05
-
-
-class Lent:
-    """Inspection processes that stay alive for the next test when a test closes them."""
-
-    def __init__(self, inspector: VideoInspector) -> None:
-        self.inspect, self.compose = inspector.inspect, inspector.compose
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def subject(key: str) -> str:

@@ -24,6 +24,7 @@ from resources.ledger.outage import LedgerAwayError
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState as S
 from resources.orders import ClipRequest
+from resources.production import delivery
 from resources.production.acceptance import accept
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.series_sheets import write_sheet
@@ -42,7 +43,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
 
 
 @pytest.fixture
-def depot(s3: EmbeddedS3, sqlite_template: Path, tmp_path: Path) -> Iterator[Depot]:
+def depot(s3: EmbeddedS3, sqlite_template: Path, tmp_path: Path, lent_inspector: None) -> Iterator[Depot]:
     store = ObjectStore(
         s3.settings.model_copy(update={"bucket": f"depot-{uuid.uuid4().hex[:8]}", "ride_out_seconds": 1})
     )
@@ -599,6 +600,7 @@ def test_at_most_two_clips_are_decoded_at_once(
         build(inspector, **how)
 
     monkeypatch.setattr(VideoInspector, "__init__", counted)
+    monkeypatch.setattr(delivery, "VideoInspector", VideoInspector)
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     depot.deliver(*(depot.finished(f"clip-{n}", expected=AS_MADE) for n in "abcd"))
     assert len(made) == 1
@@ -619,23 +621,15 @@ def test_a_sheet_is_drawn_from_local_posters(
 
 
 def test_a_series_and_day_has_a_sheet_with_failed_clips_framed_in_red(
-    depot: Depot, films: dict[str, bytes]
+    depot: Depot, films: dict[str, bytes], lookers: VideoInspector
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     depot.server.files["/tall.mp4"] = File(data=films["turned"])
     depot.deliver(depot.finished("clip-a"), depot.finished("clip-b", series="harbor"))
     depot.deliver(depot.finished("clip-c", url=depot.server.url("/tall.mp4")))
-    with VideoInspector() as inspector:
-        sheet = write_sheet(
-            depot.ledger,
-            depot.store,
-            inspector,
-            series="city",
-            day=depot.ledger.overview()[0].counted_on,
-            posters={},
-        )
-        args = depot.ledger, depot.store, inspector
-        assert write_sheet(*args, series="city", day="2001-01-01", posters={}) is None
+    args = depot.ledger, depot.store, lookers
+    sheet = write_sheet(*args, series="city", day=depot.ledger.overview()[0].counted_on, posters={})
+    assert write_sheet(*args, series="city", day="2001-01-01", posters={}) is None
     assert sheet is not None
     assert (sheet.clips, sheet.failed, sheet.missing) == (("clip-a", "clip-c"), ("clip-c",), ())
     key = sheet.uri.removeprefix(f"s3://{depot.store.bucket}/")
@@ -653,9 +647,8 @@ def test_the_deliverer_makes_the_sheets_of_its_deliveries(depot: Depot, films: d
     assert len(list(depot.store.list_keys("sheets/"))) == 2
 
 
-def test_a_poster_that_is_no_picture_leaves_its_field_empty(films: dict[str, bytes]) -> None:
-    with VideoInspector() as inspector:
-        picture = decoded(inspector.compose([b"RIFF....WEBPnonsense"], [False]))
+def test_a_poster_that_is_no_picture_leaves_its_field_empty(lookers: VideoInspector) -> None:
+    picture = decoded(lookers.compose([b"RIFF....WEBPnonsense"], [False]))
     assert (picture.width, picture.height) == (252, 148)
 
 

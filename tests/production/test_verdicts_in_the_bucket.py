@@ -40,7 +40,7 @@ PRICE = 2_000_000
 
 
 @pytest.fixture
-def depot(tmp_path: Path) -> Iterator[Depot]:
+def depot(tmp_path: Path, lent_inspector: None) -> Iterator[Depot]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
