@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import stamina
 from hostile import Hostile
+from providerkit import BareProvider
 
 from resources.ledger import deliveries, polls
 from resources.ledger.decisions import Decision, decide
@@ -48,16 +49,13 @@ class Lent:
         pass
 
 
-class Outputs:
+class Outputs(BareProvider):
     """A provider with the methods that the deliverer calls.
 
     Attributes:
         address: The output that a poll names; None for a job that is gone.
         polls: Number of polls.
     """
-
-    name = "wavespeed"
-    capabilities = CAPABILITIES
 
     def __init__(self) -> None:
         self.address: str | None = None
@@ -68,8 +66,6 @@ class Outputs:
         if self.address is None:
             return JobState(JobStatus.GONE, "not found")
         return JobState(JobStatus.SUCCEEDED, "completed", outputs=(self.address,))
-
-    async def aclose(self) -> None: ...
 
 
 class Depot:
@@ -128,7 +124,7 @@ class Depot:
 
     def _deliver(self, attempts: tuple[Attempt, ...], *, sheets: bool = False) -> list[Sheet]:
         async def work() -> list[Sheet]:
-            engine = Engine(self.ledger, {"wavespeed": Account(cast("Any", self.provider))})
+            engine = Engine(self.ledger, {"wavespeed": Account(self.provider)})
             try:
                 with Deliverer(engine, self.store, policy=self.policy, scratch=self.scratch) as deliverer:
                     ended = await asyncio.gather(

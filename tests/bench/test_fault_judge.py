@@ -278,7 +278,7 @@ def test_a_post_without_a_job_must_not_be_held_once_a_later_one_is_listed(sound:
 
 def test_aimlapi_names_every_post_so_a_stranger_makes_nothing_ambiguous(sound: Findings) -> None:
     lose(sound, provider="aimlapi")
-    aimlapi = {"provider": "aimlapi", "refund_at": None, "lists_running": False}
+    aimlapi: dict[str, Any] = {"provider": "aimlapi", "refund_at": None, "lists_running": False}
     sound.books.jobs["job-1"] = a_job(named="post-1", **aimlapi)
     sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, at=1_010.0, **aimlapi)
     assert kinds(judged(sound)) == {"held"}

@@ -159,7 +159,7 @@ def test_all_mistakes_of_a_request_are_reported_at_once(tmp_path):
 
 @pytest.mark.parametrize(("today", "gone"), [(date(2026, 9, 23), False), (date(2026, 9, 24), True)])
 def test_a_live_endpoint_is_gone_from_its_sunset_on(today, gone):
-    assert Lifecycle(status="live", sunset_at="2026-09-24").retired(today) is gone
+    assert Lifecycle.model_validate({"status": "live", "sunset_at": "2026-09-24"}).retired(today) is gone
 
 
 def test_a_missing_folder_is_an_empty_catalogue(tmp_path):

@@ -132,6 +132,7 @@ def test_a_file_that_changed_since_its_rendering_is_not_read(folder):
 @pytest.mark.parametrize("size", [(64, 48), (720, 1280), (1792, 1024)])
 def test_images_are_measured_without_decoding_them(make, kind, size):
     found = sniff(make(*size))
+    assert found is not None
     assert (found.content_type, found.width, found.height) == (f"image/{kind}", *size)
 
 
@@ -139,7 +140,9 @@ def test_a_picture_with_a_rotation_is_measured_as_it_is_shown():
     exif = b"Exif\0\0" + b"MM\0*\0\0\0\x08" + b"\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0" + b"\0\0\0\0"
     plain = jpeg(64, 48)
     turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
-    assert (sniff(turned).width, sniff(turned).height) == (48, 64)
+    found = sniff(turned)
+    assert found is not None
+    assert (found.width, found.height) == (48, 64)
 
 
 @given(st.binary(max_size=200))
@@ -177,7 +180,9 @@ def test_a_request_names_the_file_and_its_fingerprint_only_its_content(folder):
     other = endpoint.resolve("x", {"image": "stills/copy.png"}, files=folder)
     put(folder.root, "stills/copy.png", png(1280, 720, shade=1))
     changed = endpoint.resolve("x", {"image": "stills/copy.png"}, files=folder)
-    assert FileReference.parse(one["image"]).path == "images/hill.png"
+    reference = FileReference.parse(one["image"])
+    assert reference is not None
+    assert reference.path == "images/hill.png"
     prints = [fingerprint("wavespeed", I2V, body) for body in (one, other, changed)]
     assert prints[0] == prints[1] != prints[2]
 

@@ -48,7 +48,7 @@ class Wire(httpx.AsyncBaseTransport):
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
-    app = create_app(SandboxSettings(balance_usd="100000", job_seconds=0))  # type: ignore[arg-type]
+    app = create_app(SandboxSettings(balance_usd="100000", job_seconds=0))
     yield Wire(app)
     app.state.workshop.close()
 

@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
-from page_facts import PAGES, Row, allowed_values, needed, wrong_values
+from page_facts import PAGES, allowed_values, needed, wrong_values
+from page_rows import Row
 
 from resources.money import usd
 from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
@@ -77,9 +78,11 @@ def test_prices_equal_the_pages_to_the_cent(page, parameters, price):
     assert sold(page).cost(sold(page).read({**body(page), **parameters})) == usd(price)
 
 
-@pytest.mark.parametrize("page", [name for name, page in PAGES.items() if page.starts_at])
-def test_the_base_price_is_the_one_the_family_page_starts_at(page):
-    assert usd(sold(page).base_price) == usd(PAGES[page].starts_at)
+@pytest.mark.parametrize(
+    ("page", "starts_at"), [(name, page.starts_at) for name, page in PAGES.items() if page.starts_at]
+)
+def test_the_base_price_is_the_one_the_family_page_starts_at(page, starts_at):
+    assert usd(sold(page).base_price) == usd(starts_at)
 
 
 def test_the_sandbox_imports_nothing_of_the_catalogue():

@@ -2,6 +2,7 @@
 
 import json
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,7 +70,7 @@ def test_a_request_that_the_guard_refuses_has_done_nothing() -> None:
             api.launch("submit_clips", tags={})
 
 
-def launched(outcome: dict[str, object]) -> httpx.Response:
+def launched(outcome: Mapping[str, object]) -> httpx.Response:
     return httpx.Response(200, json={"data": {"launchPipelineExecution": outcome}})
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger import heartbeats, keys, stops
+from resources.ledger import heartbeats, keys, locks, schema, stops
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
@@ -27,6 +27,7 @@ from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.production import ledger_rebuild
 from resources.production.bucket_mark import BucketMark, bind_bucket
+from resources.production.verdict_objects import record_stored_verdicts
 from resources.providers.base import Accepted, Candidate, JobState, JobStatus
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
@@ -133,7 +134,7 @@ def test_a_rebuild_beside_a_buyer_on_any_host_is_refused(buyer: Callable[[], Non
 
 def test_nothing_is_bought_during_a_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    read_verdicts = ledger_rebuild.record_stored_verdicts
+    read_verdicts = record_stored_verdicts
 
     def while_it_works(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
         with open_ledger(load_settings()) as other:
@@ -156,12 +157,12 @@ def test_the_errors_after_a_killed_rebuild_say_how_to_continue() -> None:
     want("clip-a")
     with open_ledger(load_settings()) as ledger:
         # the rebuild's lease and stop, as SIGKILL leaves them
-        ledger_rebuild.locks._take(ledger, "rebuild", "killed", ledger_rebuild.LOCK_SECONDS)
+        locks._take(ledger, "rebuild", "killed", ledger_rebuild.LOCK_SECONDS)
         stops.stop(ledger, reason=f"{stops.REBUILDING} on a-host")
         refused = run("ledger", "rebuild")
         assert "the lock ends 300 s after it began" in str(refused.exception)
         with ledger.write() as connection:
-            connection.execute(sa.delete(ledger_rebuild.locks.locks))
+            connection.execute(sa.delete(schema.locks))
     for command in (["status"], ["doctor", "--dry-run"]):
         said = " ".join(run(*command).output.split())
         assert "If it was killed, run `dailies ledger rebuild` again" in said, command

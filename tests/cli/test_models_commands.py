@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[RunningSandbox]:
-    with running_sandbox(SandboxSettings(job_seconds=0.1, key=KEY)) as running:  # type: ignore[arg-type]
+    with running_sandbox(SandboxSettings(job_seconds=0.1, key=KEY)) as running:
         yield running
 
 

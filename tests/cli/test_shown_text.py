@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from pipelines import cli
 from pipelines.cli import terminal
@@ -24,8 +25,13 @@ def test_an_error_contains_no_control_characters(capfd: pytest.CaptureFixture[st
 def test_a_question_about_money_contains_no_control_characters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
-    monkeypatch.setattr(terminal.typer, "confirm", lambda question, **_: asked.append(question) or True)
+    asked: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return True
+
+    monkeypatch.setattr(typer, "confirm", confirm)
     terminal.confirm("Take the job a\x1b[2Jb\u202e?")
     assert asked == ["Take the job a\ufffd[2Jb\ufffd?"]
     review = Path(cli.__file__).with_name("commands") / "review.py"

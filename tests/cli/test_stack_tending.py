@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,7 @@ class Webserver:
     """Answers as Dagster does, and counts the reloads."""
 
     def __init__(
-        self, *answers: dict[str, object] | Exception, reload: str = "ImportError:\nno such file\n"
+        self, *answers: Mapping[str, object] | Exception, reload: str = "ImportError:\nno such file\n"
     ) -> None:
         self.answers = list(answers)
         self.reload = reload

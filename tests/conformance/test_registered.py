@@ -3,7 +3,8 @@
 import pytest
 from acme_video import PROVIDER
 
-from resources.conformance.kit import CHECKS, Result, examine
+from resources.conformance.checks import CHECKS
+from resources.conformance.kit import Result, examine
 from resources.providers.registry import registered
 from resources.providers.spec import ProviderSpec
 

@@ -136,7 +136,7 @@ def declare(data: Path) -> None:
             {"name": "storm"},
         ],
     }
-    declared = {
+    declared: dict[str, dict[str, Any]] = {
         "city": city,
         "bay": {**seedance, "clips": [{"name": key.removeprefix("bay-")} for key in BAY]},
     }
@@ -243,7 +243,7 @@ def test_the_daemons_sensor_collects_the_clips_that_were_left(running: Running, 
     shown = running.colours("bay-")
     assert shown["submissions"].green == set(BAY)
     for asset in ("generations", "uploaded_videos"):
-        assert (shown[asset].green, shown[asset].red) == (set(BAY) - failing, failing), asset
+        assert (set(shown[asset].green), set(shown[asset].red)) == (set(BAY) - failing, failing), asset
     failed = running.document("status", "--failed", "--series", "bay")
     assert {clip["clip"] for clip in failed} == failing
     assert all("worker restarted" in clip["reason"] for clip in failed)
@@ -255,7 +255,7 @@ def test_scattered_clips_are_tried_again_in_one_run(running: Running, second: di
     assert len(again["runs"]) == 1
     assert {result["state"] for result in again["results"]} == {"delivered"}
     for asset, shown in running.colours("bay-").items():
-        assert (shown.green, shown.red) == (set(BAY), set()), asset
+        assert (set(shown.green), set(shown.red)) == (set(BAY), set()), asset
     assert running.document("retry", "--series", "bay") == {"decision": None, "runs": [], "clips": []}
 
 

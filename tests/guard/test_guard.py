@@ -194,7 +194,11 @@ def test_a_request_caused_by_another_site_changes_nothing(site: str) -> None:
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_another_sites_link_opens_a_page_and_nothing_else(site: str) -> None:
     """The link in an alarm is such a link."""
-    link = {"sec_fetch_site": site, "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    link: dict[str, Any] = {
+        "sec_fetch_site": site,
+        "sec_fetch_mode": "navigate",
+        "sec_fetch_dest": "document",
+    }
     assert passes(ask("GET", "/runs/1", **link))
     assert not passes(ask("GET", "/runs/1", **link | {"sec_fetch_dest": "iframe"}))
     assert not passes(ask("GET", "/runs/1", **link | {"sec_fetch_mode": "no-cors"}))
@@ -225,7 +229,7 @@ def test_another_sites_link_opens_a_page_and_nothing_else(site: str) -> None:
 )
 def test_a_change_must_be_json(kind: str | None) -> None:
     """A page may send every other content type to another server without a preflight request."""
-    said = {} if kind is None else {"content_type": kind}
+    said: dict[str, Any] = {} if kind is None else {"content_type": kind}
     asked = ask(**said)
     if kind is None:
         asked = GuardedRequest("POST", "/graphql", "", PORT, (("host", f"127.0.0.1:{PORT}"),))

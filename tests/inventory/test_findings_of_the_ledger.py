@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from resources.providers.base import JobStatus
+
 sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
 from ledgerkit import ACCOUNT, CHARGED_FIRST, a_request, a_state, put_into, submitted
@@ -119,9 +121,7 @@ def test_an_unreported_end_is_a_finding_once_a_sensor_should_have_reported_it(
 def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
     for number in range(23):
         attempt = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")
-        polls.record_end(
-            ledger, attempt, a_state(status=polls.JobStatus.FAILED, error="x" * 999), CHARGED_FIRST
-        )
+        polls.record_end(ledger, attempt, a_state(status=JobStatus.FAILED, error="x" * 999), CHARGED_FIRST)
     found = finding(ledger, "no_failed_clips")
     assert (found.number, len(found.sample)) == (23, 20)
     assert all(len(line) < 300 for line in found.sample)

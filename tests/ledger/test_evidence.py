@@ -211,7 +211,7 @@ def test_no_elimination_rests_on_a_post_from_when_others_used_the_key() -> None:
 def test_a_candidate_that_vanished_is_no_absence_until_it_is_another_purchases(shared: bool) -> None:
     lost = post("s", 100, shared=shared, seen=frozenset({"a"}))
     found = only([lost], evidence())
-    assert (found.finding, found.lack, found.vanished) == (Proof.HOLD, Lack.OWNER, {"a"})
+    assert (found.finding, found.lack, found.vanished) == (Proof.HOLD, Lack.OWNER, frozenset({"a"}))
     assert only([lost], evidence(owned={"ours", "a"})).finding is Proof.ABSENT
 
 

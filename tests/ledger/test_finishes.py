@@ -12,7 +12,7 @@ from verdictkit import a_verdict
 from pipelines.cli.takes import GivenVerdict, outcome
 from proof.clock import Clock
 from resources.errors import DailiesError
-from resources.ledger import data_pushes, deliveries, polls, queue, waiting_finishes
+from resources.ledger import data_pushes, deliveries, polls, queue, review_tables, waiting_finishes
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.finishes import FinishOrdered, buy_ordered, judge_and_finish, order_finish
@@ -462,12 +462,12 @@ def test_a_draft_that_is_no_longer_circled_is_not_finished_whatever_the_list_sho
     # the state that a withdrawal of the finish leaves at the moment of the verdict
     stale = {"clip": CLIP, "draft": draft.id, "since": 0.0, "reason": "withdrawn"}
     with ledger.write() as connection:
-        connection.execute(sa.insert(waiting_finishes.table).values(stale))
+        connection.execute(sa.insert(review_tables.waiting_finishes).values(stale))
     with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
         order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira")
     judge(ledger, a_verdict(other))
     with ledger.write() as connection:
-        connection.execute(sa.update(waiting_finishes.table).values(draft=draft.id))
+        connection.execute(sa.update(review_tables.waiting_finishes).values(draft=draft.id))
     finish = order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish
     assert finish is not None
     assert finish.finishes == other.id

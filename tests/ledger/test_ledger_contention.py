@@ -26,7 +26,8 @@ from resources.ledger.states import AttemptState, MoneyState
 
 PROCESSES = 4
 CLIPS = 20
-LIMITS = Limits(in_flight=3, per_minute=12)
+IN_FLIGHT = 3
+LIMITS = Limits(in_flight=IN_FLIGHT, per_minute=12)
 JOB_SECONDS = 60.0
 SCALE = 200.0
 """How many times as fast as real time the children's clocks run, so that minutes pass in a moment."""
@@ -64,7 +65,7 @@ def carries(url: str, together: Barrier, start: float) -> list[str]:
                 # no job ends before three are in flight at once, however slow the machine is
                 started = sum(a.submitted_at is not None for a in ledger.latest(keys()).values())
                 due = (attempt.submitted_at or 0) + JOB_SECONDS
-                if started < LIMITS.in_flight or ledger.clock() < due:
+                if started < IN_FLIGHT or ledger.clock() < due:
                     polls.reschedule(ledger, [(attempt, ledger.clock() + 1)], polled=False)
                     continue
                 polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
@@ -119,7 +120,7 @@ def test_four_processes_with_the_same_clips_buy_each_once_and_in_order(ledger_ur
         for _, change in flying:
             count += change
             highest = max(highest, count)
-        assert highest == LIMITS.in_flight
+        assert highest == IN_FLIGHT
 
 
 OPENERS = 8

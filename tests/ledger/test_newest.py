@@ -1,8 +1,10 @@
 """People's queries of a ledger with a history: the same answers as from reading all of it, without reading it."""
 
 import datetime as dt
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -74,10 +76,12 @@ def test_a_status_and_a_retry_fetch_what_they_show_and_parse_no_request(
         fetched.append(row)
         return read(row)
 
+    def model_validate(*given: Any) -> ClipRequest:
+        parsed.append(given)
+        return validate(*given)
+
     monkeypatch.setattr(Attempt, "from_row", staticmethod(from_row))
-    monkeypatch.setattr(
-        ClipRequest, "model_validate", lambda *given: (parsed.append(given), validate(*given))[1]
-    )
+    monkeypatch.setattr(ClipRequest, "model_validate", model_validate)
     with Ledger(f"sqlite:///{sqlite_history}", budget=Budget()) as ledger:
         failed = clips_shown(ledger, [], series=None, failed=True, every=False)
         assert failed_clips(ledger)
@@ -102,13 +106,13 @@ def test_the_queries_of_a_status_search_indexes(sqlite_history: Path) -> None:
     plans: list[str] = []
 
     def plan(
-        connection: sa.Connection, cursor: object, statement: str, parameters: object, *_: object
+        connection: sa.Connection, cursor: object, statement: str, parameters: tuple[Any, ...], *_: object
     ) -> None:
         if statement.startswith("SELECT") and "attempts" in statement:
-            raw = connection.connection.dbapi_connection
-            plans.append(
-                "; ".join(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
-            )  # type: ignore[union-attr]
+            file = connection.connection.driver_connection
+            assert isinstance(file, sqlite3.Connection)
+            explained = file.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("; ".join(row[3] for row in explained))
 
     with Ledger(f"sqlite:///{sqlite_history}", budget=Budget()) as ledger:
         sa.event.listen(sa.Engine, "before_cursor_execute", plan)

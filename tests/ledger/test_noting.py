@@ -80,7 +80,8 @@ def test_a_take_that_is_delivered_just_before_the_lock_is_seen(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (succeeded(ledger, a_request(f"clip-{name}"), job_id=name) for name in "ab")
-    write, begun = ledger.write, []
+    write = ledger.write
+    begun: list[bool] = []
 
     def first_is_faster() -> contextlib.AbstractContextManager[sa.Connection]:
         if not begun:

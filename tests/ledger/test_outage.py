@@ -250,7 +250,8 @@ def test_an_error_of_the_function_itself_is_not_repeated(url: str) -> None:
 def test_an_executed_commit_is_not_repeated_when_its_answer_is_lost(
     line: Line, through: str, url: str
 ) -> None:
-    ledger, runs = opened(through), []
+    ledger = opened(through)
+    runs: list[int] = []
     line.breaks = "after"
     repeat_unrecorded(adds(ledger, runs))
     assert line.broken.wait(10)
@@ -258,7 +259,8 @@ def test_an_executed_commit_is_not_repeated_when_its_answer_is_lost(
 
 
 def test_a_commit_that_never_arrived_is_repeated(line: Line, through: str, url: str) -> None:
-    ledger, runs = opened(through), []
+    ledger = opened(through)
+    runs: list[int] = []
     line.breaks = "before"
     repeat_unrecorded(adds(ledger, runs))
     assert line.broken.wait(10)
@@ -269,7 +271,8 @@ def test_an_open_transaction_of_a_lost_client_is_waited_for(
     line: Line, through: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 300)
-    ledger, runs = opened(through), []
+    ledger = opened(through)
+    runs: list[int] = []
     line.breaks = "held"
     repeat_unrecorded(adds(ledger, runs))
     assert line.broken.wait(10)
@@ -280,7 +283,8 @@ def test_an_open_transaction_of_a_lost_client_is_waited_for(
 def test_a_commit_with_an_unknown_status_is_not_repeated(
     line: Line, through: str, url: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, runs = opened(through, patience=0), []
+    ledger = opened(through, patience=0)
+    runs: list[int] = []
     monkeypatch.setattr(outage, "_STATUS", sa.text("SELECT txid_status(:id + 1000000)"))
     line.breaks = how
     with pytest.raises(CommitUnknownError, match="is not repeated") as told:
@@ -295,7 +299,8 @@ def test_repeating_without_the_status_query_records_twice(
 ) -> None:
     """The control of the tests above: without the status query, the lost answer costs a second row."""
     monkeypatch.setattr(outage, "_was_committed", lambda *_, **__: False)
-    ledger, runs = opened(through), []
+    ledger = opened(through)
+    runs: list[int] = []
     line.breaks = "after"
     repeat_unrecorded(adds(ledger, runs))
     assert (len(runs), rows(url)) == (2, ["bought 1", "bought 2"])

@@ -11,7 +11,7 @@ from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, decided, every
 
 from proof.clock import Clock
 from resources.errors import ConfigurationError
-from resources.ledger import counters, policy_history, polls
+from resources.ledger import counters, database, policy_history, polls
 from resources.ledger.budget import Budget, Scope
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
@@ -221,7 +221,7 @@ def test_a_cap_that_is_lowered_while_a_purchase_waits_for_the_lock_holds_for_it(
 ) -> None:
     """A purchase reads the policy after it holds the lock under which the policy is changed."""
     with host(ledger_url, clock) as early, host(ledger_url, clock, day=CLIP // 2) as person:
-        lock = policy_history.lock_money
+        lock = database.lock_money
 
         def and_somebody_lowers_it(connection: sa.Connection) -> None:
             if early.is_of_one_machine:

@@ -198,8 +198,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
     monkeypatch.setenv("WAVESPEED_API_KEY", "a-key")
-    monkeypatch.setattr("pipelines.cli.resolve.build_provider", lambda _account: provider)
     provider = Knows({"job-x": JobState(JobStatus.RUNNING, "processing", model="sora")})
+    monkeypatch.setattr("pipelines.cli.resolve.build_provider", lambda _account: provider)
 
     def run(*options: str, answer: str | None = None) -> Any:
         return CliRunner().invoke(app, ["resolve", *options], input=answer)

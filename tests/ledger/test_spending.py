@@ -367,7 +367,10 @@ class Spending(RuleBasedStateMachine):
     )
     def it_is_answered(self, pick: int, how: str) -> None:
         submission = self.posts.pop(pick % len(self.posts))
-        outcomes = {"accepted": accepted(f"job-{submission.id}"), "unknown": unknown()}
+        outcomes: dict[str, SubmitOutcome] = {
+            "accepted": accepted(f"job-{submission.id}"),
+            "unknown": unknown(),
+        }
         outcome = outcomes[how] if how in outcomes else rejected(FailureKind(how))
         record_outcome(self.ledger, submission, outcome)
 

@@ -52,7 +52,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[host], port))]
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
 def test_clips_are_fetched_through_one_reused_tunnel(company: Corporation, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_fake_address_of_a_vpn_is_named_with_its_remedy(monkeypatch: pytest.Mo
 def test_a_lookup_without_an_answer_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(addresses, "LOOKUP_SECONDS", 0.01)
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
     assert locate("https://cdn.example/clip.mp4", DownloadPolicy(network=PROXY)).addresses == ()
     over.set()
 

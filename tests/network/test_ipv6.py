@@ -18,7 +18,6 @@ from resources.providers.base import Accepted
 from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.settings import load_settings
-from resources.storage import addresses
 from resources.storage.addresses import locate
 from resources.storage.download import DownloadPolicy, download
 from resources.storage.embedded import EmbeddedS3
@@ -116,7 +115,7 @@ def test_a_name_with_only_an_ipv6_address_is_resolved(
     def look_up(_host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))]
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     if fetched:
         assert locate("https://cdn.example/clip.mp4", DownloadPolicy()).peers == ((address, 443),)
     else:

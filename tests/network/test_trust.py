@@ -2,7 +2,9 @@
 
 import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,20 +19,22 @@ def authority(tmp_path: Path) -> Authority:
     return Authority.make(tmp_path)
 
 
+def common_name(certificate: Mapping[str, Any]) -> str:
+    return str(dict(field for (field,) in certificate["subject"]).get("commonName"))
+
+
 def names(store: TrustStore) -> set[str]:
     """Common names of the authorities that a store's context trusts."""
     found = set()
     for certificate in store.context().get_ca_certs():
-        fields = dict(field for (field,) in certificate["subject"])
-        found.add(str(fields.get("commonName")))
+        found.add(common_name(certificate))
     return found
 
 
 def in_file(store: TrustStore) -> set[str]:
     """The same from the file for boto3."""
     context = ssl.create_default_context(cafile=store.file())
-    found = [dict(field for (field,) in c["subject"]) for c in context.get_ca_certs()]
-    return {str(fields.get("commonName")) for fields in found}
+    return {common_name(certificate) for certificate in context.get_ca_certs()}
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])

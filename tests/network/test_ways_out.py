@@ -18,7 +18,6 @@ from resources.production.output_hosts import OutOfReachError, check_outputs
 from resources.providers.accounts import AccountSettings
 from resources.providers.registry import spec_of
 from resources.settings import load_settings, pinned
-from resources.storage import addresses
 from resources.storage.policy import DownloadPolicy
 
 PROXY = Network.of({"HTTPS_PROXY": "http://robot:canary@proxy.corp:8080", "NO_PROXY": ".corp.test"})
@@ -40,7 +39,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return original(address or host, port, *rest, **options)
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return answers
 
 

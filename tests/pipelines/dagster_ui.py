@@ -6,6 +6,7 @@ The workspace classes are private to Dagster: only this module of the tests impo
 import asyncio
 import sys
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +58,9 @@ query Checks {
 class Bar:
     """One asset's partition bar: the green and the red clips, and the UI's counts."""
 
-    green: frozenset[str]
-    red: frozenset[str]
-    materializing: frozenset[str]
+    green: AbstractSet[str]
+    red: AbstractSet[str]
+    materializing: AbstractSet[str]
     counted: tuple[int, int]
 
 

@@ -67,9 +67,9 @@ def ledger(sqlite_template: Path, tmp_path: Path, clock: Clock) -> Iterator[Ledg
         yield opened
 
 
-def plan(declarations: Declarations, ledger: Ledger, **how: bool) -> Plan:
+def plan(declarations: Declarations, ledger: Ledger, *, regenerate: bool = False) -> Plan:
     found = due_clips(declarations, Selection(series=list(declarations.series), since=DAY), now=NOON)
-    return Planning(declarations, ledger, **how).plan(found)
+    return Planning(declarations, ledger, regenerate=regenerate).plan(found)
 
 
 def verbs(made: Plan) -> dict[str, str]:
@@ -178,7 +178,7 @@ def test_a_plan_predicts_what_the_decision_does(
                 assert decided.attempt is not None
                 assert planned.floor == planned.ceiling == decided.attempt.quoted_micros
         with ledger.read() as connection:
-            counted = {
+            counted: dict[tuple[str, ...], int] = {
                 (row.of, row.name, row.period, row.key): row.spent_micros
                 for row in connection.execute(sa.select(spending))
             }

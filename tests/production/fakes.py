@@ -7,11 +7,13 @@ test do the same in the same order.
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from providerkit import BareProvider
 
 from proof.clock import Clock, VirtualLoop
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
@@ -40,6 +42,7 @@ from resources.providers.base import (
     Unknown,
 )
 from resources.providers.provider import Capabilities
+from resources.providers.rows import Rows
 
 if TYPE_CHECKING:
     from resources.production.delivery import Deliverer
@@ -159,7 +162,7 @@ class Job:
     being_polled: int = 0
 
 
-class FakeProvider:
+class FakeProvider(BareProvider):
     """An account that follows a test's script, and records all requests.
 
     Attributes:
@@ -280,12 +283,14 @@ class FakeProvider:
     def clock_offset(self) -> ClockOffset | None:
         return ClockOffset(self.ahead - 1, self.ahead + 1)
 
-    async def list_jobs(self, *, after: Any, before: Any, endpoints: Any) -> list[Candidate]:
+    async def list_jobs(
+        self, *, after: datetime, before: datetime, endpoints: Collection[str]
+    ) -> Rows[Candidate]:
         self.listed += 1
         if self.listing_fails:
             raise UnavailableError("the provider's listing broke off")
         low, high = after.timestamp(), before.timestamp()
-        return [
+        return Rows(
             Candidate(
                 job.id,
                 job.model,
@@ -296,16 +301,16 @@ class FakeProvider:
             )
             for job in self.jobs.values()
             if self.clock() >= job.listed_from and low <= job.created_at + self.ahead + self.dated <= high
-        ]
+        )
 
-    async def charges(self, *, after: Any, before: Any) -> list[Charge]:
+    async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
         self.billed += 1
         await asyncio.sleep(self.bill_seconds)
         if isinstance(self.bill, Exception):
             raise self.bill
         if self.bill is not None:
-            return list(self.bill)
-        return [
+            return Rows(self.bill)
+        return Rows(
             Charge(
                 job.id,
                 PRICE,
@@ -316,7 +321,7 @@ class FakeProvider:
             )
             for job in self.jobs.values()
             if self.clock() >= job.billed_from
-        ]
+        )
 
     async def check(self) -> None:
         self.checked += 1

@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import SORA, run, submit_queue
 from pictures import png, put
+from providerkit import BareProvider
 
 from proof.clock import Clock
 from resources.catalogue import DataFolder
@@ -30,11 +32,8 @@ from resources.providers.provider import Capabilities
 PASSING = UploadFailed("HTTP 503", FailureKind.PROVIDER)
 
 
-class Studio:
+class Studio(BareProvider):
     """A provider that accepts files, and their data folder."""
-
-    name = "wavespeed"
-    clock_offset = None
 
     def __init__(self, root: Path, *, takes_files: bool = True) -> None:
         self.folder = DataFolder(root)
@@ -60,7 +59,9 @@ class Studio:
         self.uploaded.append(data)
         return Uploaded(f"https://files.example/{len(self.uploaded)}/{name}")
 
-    async def submit(self, endpoint: str, body: dict[str, Any], **_: Any) -> SubmitOutcome:
+    async def submit(
+        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
         self.order.append("submit")
         self.bodies.append(body)
         if self.refusals:
@@ -71,8 +72,6 @@ class Studio:
         return 10**9
 
     async def check(self) -> None: ...
-
-    async def aclose(self) -> None: ...
 
     def request(self, clip: str, image: str) -> ClipRequest:
         value = image if "://" in image else str(self.folder.find(image, media="image").reference)
@@ -101,7 +100,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ledger(ledger_url: str, clock: Clock) -> Any:
+def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
     with Ledger(ledger_url, clock=clock, budget=Budget()) as opened:
         yield opened
 
@@ -126,6 +125,7 @@ def buy(
         finally:
             await engine.aclose()
 
+    assert isinstance(ledger.clock, Clock)
     run(ledger.clock, send())
     return {key: attempt.state for key, attempt in ledger.latest([r.clip for r in requests]).items()}
 

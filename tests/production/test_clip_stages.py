@@ -1,6 +1,6 @@
 """A clip with several takes is shown once at each stage: when every take that has not failed has reached it."""
 
-from typing import Any, cast
+from typing import cast
 
 from resources.ledger.records import Attempt
 from resources.orders import TakeSlot
@@ -15,7 +15,7 @@ class Bought:
 
 
 def attempt(seq: int) -> Attempt:
-    return cast("Any", Bought(seq))
+    return cast("Attempt", Bought(seq))
 
 
 ONE, TWO = TakeSlot("hill", 1), TakeSlot("hill", 2)

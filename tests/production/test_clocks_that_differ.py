@@ -1,9 +1,8 @@
 """Two machines whose clocks differ by ten minutes, and one provider."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, lags
 from resources.ledger.states import AttemptState, MoneyState
 from resources.providers.base import Candidate, FailureKind, JobState, JobStatus, PollFailed, Unknown
+from resources.providers.rows import Rows
 
 OFF = 600.0
 
@@ -35,14 +35,16 @@ class Ahead(FakeProvider):
         super().__init__(world.clock)
         self.jobs = world.provider.jobs
 
-    async def list_jobs(self, *, after: datetime, before: datetime, endpoints: Any) -> list[Candidate]:
+    async def list_jobs(
+        self, *, after: datetime, before: datetime, endpoints: Collection[str]
+    ) -> Rows[Candidate]:
         """The jobs as the provider dates them."""
         self.listed += 1
-        return [
+        return Rows(
             Candidate(job.id, job.model, datetime.fromtimestamp(job.created_at, UTC), JobStatus.RUNNING)
             for job in self.jobs.values()
             if self.clock() >= job.listed_from
-        ]
+        )
 
 
 def machine_ahead(world: World, url: str, provider: FakeProvider) -> World:

@@ -16,6 +16,7 @@ from makers import make_mp4, with_c2pa
 from tiers import one_of_each
 from verdictkit import a_verdict
 
+from proof.clock import Clock
 from resources.checks import Checks
 from resources.ledger import deliveries, notes
 from resources.ledger.budget import Budget
@@ -185,7 +186,7 @@ def test_an_output_whose_job_is_gone_too_is_lost_and_its_money_stays(depot: Depo
     depot.server.files["/clip.mp4"] = File(status=status)
     attempt, now = depot.finished("clip-a"), time.time()
     for minutes in range(3):
-        depot.ledger.clock = lambda at=now + 60 * minutes: at
+        depot.ledger.clock = Clock(now + 60 * minutes)
         with pytest.raises(DeliveryError, match="seen over minutes"):
             depot.deliver(attempt)
         assert depot.read(attempt).state is S.SUCCEEDED
@@ -221,11 +222,11 @@ def test_a_dead_address_is_tried_until_the_outputs_lifetime_ends(depot: Depot, s
         attempt = depot.read(attempt)
         assert attempt.kept_until == pytest.approx(kept_until), "the lifetime that the provider states"
     for days in range(7):
-        depot.ledger.clock = lambda at=now + 86_400 * days: at
+        depot.ledger.clock = Clock(now + 86_400 * days)
         with pytest.raises(DeliveryError, match="tried again later"):
             depot.deliver(attempt)
     for late in (1, 100):
-        depot.ledger.clock = lambda at=kept_until + late: at
+        depot.ledger.clock = Clock(kept_until + late)
         with pytest.raises(DeliveryError, match="seen over minutes"):
             depot.deliver(attempt)
     depot.ledger.clock = lambda: kept_until + 200
@@ -657,7 +658,7 @@ def decoded(data: bytes) -> Any:
 
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return next(container.decode(video=0)).reformat(format="rgb24")
 
 

@@ -316,7 +316,8 @@ def test_a_character_is_made_of_a_local_film_and_shown_in_a_clip(
         lambda engine: Maker(engine, run_id="run-1").make([making], decision="monday"),
     )
     made = found.made["joe"]
-    (character,) = made.outputs or ()
+    assert made.outputs is not None
+    (character,) = made.outputs
     assert character == f"char_{made.job_id}"
     assert show_usd(made.quoted_micros) == "$0.001"
     page = "openai/sora-2/text-to-video"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resources.errors import UnavailableError
-from resources.ledger import heartbeats
+from resources.ledger import heartbeats, schema
 from resources.ledger.budget import Budget
 from resources.ledger.heartbeats import RunLostError
 from resources.ledger.ledger import Ledger
@@ -45,7 +45,7 @@ def until(done: Callable[[], bool]) -> None:
 
 def claimed_until(ledger: Ledger) -> float:
     with ledger.read() as connection:
-        table = heartbeats.heartbeats
+        table = schema.heartbeats
         return float(connection.execute(table.select().where(table.c.run_id == RUN)).one().until)
 
 

@@ -25,7 +25,8 @@ from resources.ledger.limits import FRESH_SECONDS
 from resources.ledger.lost import listing_trust, search_schedule, settle
 from resources.ledger.lost.posts import GIVE_UP_SETTLES
 from resources.ledger.states import MoneyState
-from resources.providers.base import Charge
+from resources.providers.base import Candidate, Charge
+from resources.providers.rows import Rows
 
 SETTLE_SECONDS = 60.0
 POST_DEADLINE_SECONDS = 30.0
@@ -134,6 +135,7 @@ def test_a_held_purchase_takes_no_strangers_job_whatever_the_bill_shows_later(sh
     anonymous.provider.bill = [Charge(stranger.id, 3 * PRICE, "charge", anonymous.clock(), stranger.model)]
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     assert anonymous.newest("clip-a").state is S.HELD
+    silent: list[Charge] | Exception
     for silent in ([], UnavailableError("the bill cannot be read")):
         anonymous.provider.bill = silent
         anonymous.clock.now += AT_MOST_SECONDS
@@ -204,10 +206,11 @@ def test_a_listing_that_never_answers_does_not_prevent_other_parts_of_a_step(eit
     either.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(either, "clip-a", "clip-b")
 
-    async def never(**_: object) -> Any:
+    async def never(**_: object) -> Rows[Candidate]:
         await asyncio.sleep(10**6)
+        return Rows()
 
-    either.provider.list_jobs = never  # type: ignore[method-assign, assignment]
+    either.provider.list_jobs = never  # type: ignore[method-assign]
     sensor(either, until=ended(either, "clip-a", "clip-b"))
     assert either.newest("clip-a").state is S.HELD
     assert either.newest("clip-b").state is S.SUCCEEDED

@@ -13,7 +13,8 @@ from resources.ledger.states import AttemptState
 
 def sleeping(monkeypatch: pytest.MonkeyPatch, world: World, seconds: float) -> list[float]:
     """The process sleeps after its first claim; returns the times at which it woke."""
-    claim, woke = queue.claim_next, []
+    claim = queue.claim_next
+    woke: list[float] = []
 
     def slow(*args: Any, **options: Any) -> object:
         claimed = claim(*args, **options)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from providerkit import BareProvider
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.budget import Budget
@@ -16,7 +17,7 @@ SEEDANCE = "bytedance/seedance-2-0"
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-class Shop:
+class Shop(BareProvider):
     """A provider that returns given quotes."""
 
     def __init__(self, *answers: int | Exception | None) -> None:
@@ -44,7 +45,7 @@ def request(clip: str, price: int | None = None, **changes: Any) -> ClipRequest:
     return ClipRequest(**(values | changes))
 
 
-async def prices(shop: Any, *requests: ClipRequest) -> list[int | None]:
+async def prices(shop: Shop, *requests: ClipRequest) -> list[int | None]:
     return [r.price_micros for r in await quoted(requests, {"aimlapi": shop})]
 
 

@@ -18,10 +18,11 @@ from resources.ledger.limits import Limits
 from resources.ledger.lost.orphans import orphans
 from resources.ledger.queue import PostTerms
 from resources.ledger.records import Submission
+from resources.ledger.recovery.mark import newest_seq
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest
-from resources.production import batch, bucket_mark, poll_times
+from resources.production import batch, poll_times
 from resources.production.batch import Stage
 from resources.production.bucket_mark import BucketMark, LedgerBehindError, bind_bucket, read_mark
 from resources.production.delivery import Deliverer
@@ -322,7 +323,7 @@ def test_a_copy_that_continues_its_journal_is_recognised_however_long_the_journa
     with Ledger(copy, budget=Budget()) as restored:
         for number in range(40):
             decide(restored, [a_request(f"clip-{number:02}")], Decision("tuesday"))
-        assert bucket_mark.newest_seq(restored) > mark.seq
+        assert newest_seq(restored) > mark.seq
         assert BucketMark(restored, studio.store).refusal() is not None
         bind_bucket(restored, studio.store, buying=False)
 
@@ -332,7 +333,7 @@ def test_the_mark_follows_the_orders_and_names_open_purchases(studio: Studio, le
         studio.produce(ledger, "clip-a", "clip-b", until=Stage.SUBMITTED)
         mark = read_mark(studio.store)
         assert mark is not None
-        assert mark.seq == bucket_mark.newest_seq(ledger)
+        assert mark.seq == newest_seq(ledger)
         assert {o.clip: o.job for o in mark.on_their_way} == {
             a.subject_key: a.job_id for a in ledger.overview()
         }

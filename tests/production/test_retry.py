@@ -4,19 +4,20 @@ import ast
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
+from providerkit import BareProvider
 
 from resources import retry
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.production import ledger_rebuild
-from resources.providers.base import Candidate, JobStatus
+from resources.providers.base import Candidate, Charge, JobStatus
+from resources.providers.rows import Rows
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.retry import retry_free_call, ride_out
 
@@ -162,8 +163,7 @@ def test_a_retried_step_that_buys_is_found() -> None:
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_a_rebuild_survives_every_third_read_failing(tmp_path: Path) -> None:
-    class Shaky:
-        name = "wavespeed"
+    class Shaky(BareProvider):
         capabilities = WaveSpeed.capabilities
         reads = 0
 
@@ -172,15 +172,17 @@ async def test_a_rebuild_survives_every_third_read_failing(tmp_path: Path) -> No
             if self.reads % 3 == 0:
                 raise UnavailableError("HTTP 502")
 
-        async def list_jobs(self, *, after: datetime, before: datetime, endpoints: Any) -> list[Candidate]:
+        async def list_jobs(
+            self, *, after: datetime, before: datetime, endpoints: Collection[str]
+        ) -> Rows[Candidate]:
             self._shake()
-            return [Candidate(f"job-{before:%d}", "a/model", before, JobStatus.SUCCEEDED)]
+            return Rows([Candidate(f"job-{before:%d}", "a/model", before, JobStatus.SUCCEEDED)])
 
-        async def charges(self, **_: Any) -> list[Any]:
+        async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
             self._shake()
-            return []
+            return Rows()
 
     with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
-        found, aside = await ledger_rebuild._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
+        found, aside = await ledger_rebuild._book_jobs(ledger, Shaky())
     # the sweep's window: from seven days back to an hour ahead
     assert (len(found), aside) == (8, [])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from fakes import CAPABILITIES, a_request
+from providerkit import BareProvider
 
 from resources.production.account import Account
 from resources.providers.fal.contract import CAPABILITIES as FAL
@@ -11,15 +12,14 @@ from resources.providers.provider import Capabilities
 
 
 @dataclass
-class Seller:
-    """The part of a provider that a settle time depends on."""
+class Seller(BareProvider):
+    """A provider with given capabilities."""
 
     capabilities: Capabilities
-    name: str = "seller"
 
 
 def settle(capabilities: Capabilities, own: float | None) -> float:
-    account = Account(Seller(capabilities), settle_seconds=own)  # type: ignore[arg-type]
+    account = Account(Seller(capabilities), settle_seconds=own)
     return account.contract.settle(a_request("clip-a", max_seconds=600))
 
 

@@ -94,6 +94,7 @@ def test_on_a_shared_key_a_callback_that_names_the_post_settles_it(shared: World
         sensor(shared, until=ended(shared, "clip-a"))
     assert shared.newest("clip-a").state is (S.HELD if held else S.UNKNOWN)
     (job,) = (job for job in shared.provider.jobs.values() if job.clip == "clip-a")
+    assert job.submission_id is not None
     match_callback(shared.ledger, "wavespeed", job.submission_id, job.id, model=SORA)
     assert shared.newest("clip-a").job_id == job.id
     sensor(shared, until=lambda: shared.newest("clip-a").state is S.SUCCEEDED)

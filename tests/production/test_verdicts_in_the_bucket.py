@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deliverykit import AS_MADE, CAPABILITIES, Depot
@@ -161,7 +162,7 @@ def test_a_rebuild_finishes_no_draft_twice(depot: Depot, tmp_path: Path) -> None
     )
     drafts = {}
     for clip in ("city-done", "city-way", "city-waits"):
-        order = {"finish": FinishOrder(choice=pro), "review": Review(by="person")}
+        order: dict[str, Any] = {"finish": FinishOrder(choice=pro), "review": Review(by="person")}
         (drafts[clip],) = depot.deliver(depot.finished(clip, **order))
         asked = drafts[clip].request
         key = prompt_key(clip, asked.fingerprint)

@@ -114,6 +114,6 @@ def test_settings_are_strict_and_frozen() -> None:
         {"typo": 1},
     ):
         with pytest.raises(ValidationError):
-            AccountSettings(name="a", provider="wavespeed", base_url=WAVESPEED_URL, **wrong)  # type: ignore[arg-type]
+            AccountSettings(name="a", provider="wavespeed", base_url=WAVESPEED_URL, **wrong)
     with pytest.raises(ValidationError):
         AccountSettings(name="a", provider="nobody", base_url=WAVESPEED_URL)

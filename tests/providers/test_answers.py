@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resources.plain import without_queries
 from resources.providers import answers
 from resources.providers.answers import Scrubber
 
@@ -53,7 +54,7 @@ def test_a_hostile_megabyte_is_read_in_time() -> None:
     began = time.process_time()
     for text in ("https://" * 120_000, "http://a@" * 110_000, "?" * 10**6, "insufficient " * 70_000):
         Scrubber(SECRET).message(text)
-        answers.without_queries(text)
+        without_queries(text)
         answers.failure_in_text(text)
         answers.NO_FUNDS.search(text)
     assert time.process_time() - began < 3
@@ -123,16 +124,16 @@ def test_moments_are_read_with_their_zone(text: Any, moment: datetime | None) ->
     assert answers.moment(text) == moment
 
 
+NO_JOB_IDS: list[object] = ["", " ", "a b", "a\n", "\ud800", "..", "x" * 513, True, None, [], {}, -1, 1.5]
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
         ("video_68e5:openai/sora-2-pro-t2v", "video_68e5:openai/sora-2-pro-t2v"),
         ("FGcTGqPuBac0Masr9DI8-", "FGcTGqPuBac0Masr9DI8-"),
         (42, "42"),
-        *[
-            (value, None)
-            for value in ("", " ", "a b", "a\n", "\ud800", "..", "x" * 513, True, None, [], {}, -1, 1.5)
-        ],
+        *[(value, None) for value in NO_JOB_IDS],
     ],
 )
 def test_only_valid_job_ids_are_read(value: object, kept: str | None) -> None:
@@ -143,9 +144,8 @@ def test_only_finite_numbers_are_read() -> None:
     assert answers.whole_number("1407") == answers.whole_number(1407) == 1407
     assert [answers.whole_number(value) for value in (True, 1.5, "x", "", None, "9" * 10)] == [None] * 6
     assert answers.amount("0.401240000") == Decimal("0.40124")
-    assert [answers.amount(value) for value in (True, -1, float("inf"), "1e5", None, 10**16, {})] == [
-        None
-    ] * 7
+    no_amounts: list[object] = [True, -1, float("inf"), "1e5", None, 10**16, {}]
+    assert [answers.amount(value) for value in no_amounts] == [None] * 7
     assert answers.dollars(12.34) == 12_340_000
     assert answers.seconds(141000) == 141
     assert answers.seconds(0) is None

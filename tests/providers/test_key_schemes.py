@@ -1,5 +1,7 @@
 """The scheme before the key: most providers expect `Bearer`, fal expects `Key`."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -7,7 +9,7 @@ from resources.providers.http import ProviderHttp
 
 
 @pytest.mark.parametrize(("given", "sent"), [({}, "Bearer a-key"), ({"scheme": "Key"}, "Key a-key")])
-async def test_the_key_is_sent_after_its_scheme(given: dict[str, str], sent: str) -> None:
+async def test_the_key_is_sent_after_its_scheme(given: dict[str, Any], sent: str) -> None:
     seen: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -324,6 +324,7 @@ async def test_an_answer_without_the_job_is_a_failed_poll(
 async def test_an_answer_about_another_job_is_a_failed_poll() -> None:
     assert isinstance(await poll_wavespeed(200, prediction(id="other", status="completed")), PollFailed)
     assert isinstance(await poll_aimlapi(200, generation(id="other", status="completed")), PollFailed)
+    unreadable: object
     for unreadable in ({"a": 1}, [], "", True, "..", "x" * 600):
         assert isinstance(await poll_wavespeed(200, prediction(id=unreadable)), PollFailed)
         assert isinstance(await poll_aimlapi(200, generation(id=unreadable)), PollFailed)

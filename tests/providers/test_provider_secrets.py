@@ -107,9 +107,9 @@ def test_settings_do_not_show_the_ledgers_password() -> None:
 
 
 def test_account_settings_never_show_the_key() -> None:
-    settings = AccountSettings(name="wavespeed", provider="wavespeed", base_url="https://x.test", api_key=KEY)  # type: ignore[arg-type]
+    settings = AccountSettings(name="wavespeed", provider="wavespeed", base_url="https://x.test", api_key=KEY)
     assert "7f3a91c0de5e" not in shown(settings) + shown(settings.model_dump()) + settings.model_dump_json()
     assert "7f3a91c0de5e" not in shown(build_provider(settings))
     with pytest.raises(ValueError, match="api_key") as raised:
-        AccountSettings(name="wavespeed", provider="wavespeed", base_url="https://x.test", api_key=[KEY])  # type: ignore[arg-type]
+        AccountSettings(name="wavespeed", provider="wavespeed", base_url="https://x.test", api_key=[KEY])
     assert "7f3a91c0de5e" not in shown(raised.value)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hostile_server import HostileServer, Peer
 
@@ -168,7 +169,7 @@ async def test_an_answer_that_never_comes_is_unknown_at_the_deadline(
         await asyncio.sleep(NEVER)
 
     # only the total deadline is left: the timeout for the next byte would end at the same moment
-    monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
+    monkeypatch.setattr(httpx, "Timeout", lambda *args, **kwargs: None)
     server = await listen(silent)
     outcome = await submit(server.url)
     assert isinstance(outcome, Unknown)
@@ -218,7 +219,7 @@ async def test_a_machine_that_slept_while_connecting_does_not_buy_late(
     server = await listen(patient)
     looks = iter(range(100))
     # the fourth reading of the wall clock is the one between connecting and sending
-    monkeypatch.setattr(http.time, "time", lambda: 1e9 + (600 if next(looks) >= 3 else 0))
+    monkeypatch.setattr(time, "time", lambda: 1e9 + (600 if next(looks) >= 3 else 0))
     outcome = await submit(server.url)
     assert isinstance(outcome, NotSent), outcome
     assert "TooLate" in outcome.cause
@@ -372,7 +373,7 @@ async def test_the_total_deadline_during_connect_is_proved_by_the_trace(
 
     server = await listen(stalls)
     # without the connect timeout only the total deadline is left, and only the trace can prove it
-    monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
+    monkeypatch.setattr(httpx, "Timeout", lambda *args, **kwargs: None)
     client = WaveSpeed(Connection("wavespeed", server.url.replace("http:", "https:"), "key-of-wavespeed"))
     outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
     assert isinstance(outcome, NotSent), outcome

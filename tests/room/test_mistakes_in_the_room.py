@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from browserkit import Browser
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 from roomkit import FakeShop, Studio
 
 from resources.ledger.verdicts import verdicts_of
@@ -14,8 +14,8 @@ from resources.series.review_rules import ReviewRules
 pytestmark = pytest.mark.slow
 
 PATIENCE_MS = 120_000
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1440, "height": 900}
 
 
 def title(page: Page, name: str) -> None:

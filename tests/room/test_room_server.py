@@ -180,7 +180,7 @@ def test_a_proxy_names_people_and_the_teams_rules_give_their_rights(
         ours = said(take.id) | {"by": "tom"}
         assert client.post("api/verdicts", json=ours, headers=ask("tom")).status_code == 200
         assert client.get("api/offer?clip=bay-ray", headers=ask("tom")).status_code == 403
-        bought = {
+        bought: dict[str, Any] = {
             "id": uuid.uuid4().hex,
             "clip": "bay-ray",
             "order_fingerprint": "0f" * 32,

@@ -22,10 +22,10 @@ from resources.sandbox.media import ClipStore
 
 def measure(data: bytes) -> dict[str, Any]:
     """The facts of a file, measured by decoding it."""
-    with av.open(io.BytesIO(data), format="mov") as container:
+    with av.open(io.BytesIO(data), "r", format="mov") as container:
         video = container.streams.video[0]
         found: dict[str, Any] = {
-            "seconds": float(container.duration / av.time_base),
+            "seconds": float((container.duration or 0) / av.time_base),
             "codec": video.codec_context.name,
             "comment": container.metadata["comment"],
             "sound": [stream.codec_context.name for stream in container.streams.audio],
@@ -42,7 +42,7 @@ def measure(data: bytes) -> dict[str, Any]:
         sum(abs(a - b) for a, b in zip(one, two, strict=True)) / len(one) for one, two in pairwise(pictures)
     ]
     if found["sound"]:
-        with av.open(io.BytesIO(data), format="mov") as container:
+        with av.open(io.BytesIO(data), "r", format="mov") as container:
             found["peaks"] = [max(array.array("f", bytes(f.planes[0]))) for f in container.decode(audio=0)]
     return found
 

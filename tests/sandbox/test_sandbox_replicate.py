@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-import replicate
 from pictures import png
+from replicate.client import Client
 from replicate.exceptions import ReplicateError
 
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
@@ -25,45 +25,46 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def official(sandbox: RunningSandbox) -> replicate.Client:
-    return replicate.Client(api_token="sandbox", base_url=f"{sandbox.url}/replicate")
+def official(sandbox: RunningSandbox) -> Client:
+    return Client(api_token="sandbox", base_url=f"{sandbox.url}/replicate")
 
 
-def test_the_official_client_creates_waits_and_reads(official: replicate.Client) -> None:
+def test_the_official_client_creates_waits_and_reads(official: Client) -> None:
     prediction = official.models.predictions.create(model=MODEL, input=INPUT)
     assert prediction.status == "starting"
     prediction.wait()
-    assert prediction.status == "succeeded"
+    ended: str = prediction.status
+    assert ended == "succeeded"
     assert prediction.input == INPUT
     # reading a file requires the token
     assert httpx.get(str(prediction.output)).status_code == 401
     assert httpx.get(str(prediction.output), headers=KEY).content[4:8] == b"ftyp"
 
 
-def test_the_official_client_runs_a_model_by_its_name(official: replicate.Client) -> None:
+def test_the_official_client_runs_a_model_by_its_name(official: Client) -> None:
     output: Any = official.run(MODEL, input=INPUT, use_file_output=False)
     assert str(output).endswith(".mp4")
 
 
-def test_the_official_client_lists_running_predictions_with_their_input(official: replicate.Client) -> None:
+def test_the_official_client_lists_running_predictions_with_their_input(official: Client) -> None:
     made = official.models.predictions.create(model=MODEL, input={**INPUT, "seed": 8})
     listed = {one.id: one for one in official.predictions.list()}
     assert listed[made.id].input == {**INPUT, "seed": 8}
 
 
-def test_the_official_client_reads_a_refusal(official: replicate.Client) -> None:
+def test_the_official_client_reads_a_refusal(official: Client) -> None:
     with pytest.raises(ReplicateError) as refused:
         official.models.predictions.create(model=MODEL, input={**INPUT, "duration": 99})
     assert refused.value.status == 422
 
 
-def test_a_list_has_pages(sandbox: RunningSandbox, official: replicate.Client) -> None:
-    another = replicate.Client(api_token="sandbox.pages", base_url=f"{sandbox.url}/replicate")
+def test_a_list_has_pages(sandbox: RunningSandbox, official: Client) -> None:
+    another = Client(api_token="sandbox.pages", base_url=f"{sandbox.url}/replicate")
     for seed in range(101):
         another.models.predictions.create(model=MODEL, input={**INPUT, "seed": seed})
     first = another.predictions.list()
     assert (len(first), first.next is not None) == (100, True)
-    second = another.predictions.list(first.next)  # type: ignore[arg-type]
+    second = another.predictions.list(first.next)
     assert len(second) == 1
     # accounts do not see each other's predictions
     assert len(official.predictions.list()) < 100
@@ -97,7 +98,7 @@ def test_an_hour_after_its_end_everything_of_a_prediction_is_deleted() -> None:
 
 
 def test_an_uploaded_picture_is_the_input_of_its_own_account_only(
-    sandbox: RunningSandbox, official: replicate.Client
+    sandbox: RunningSandbox, official: Client
 ) -> None:
     file = official.files.create(io.BytesIO(png(1280, 720)), filename="boat.png")
     assert (file.content_type, file.size) == ("image/png", len(png(1280, 720)))
@@ -110,7 +111,7 @@ def test_an_uploaded_picture_is_the_input_of_its_own_account_only(
         MODEL, input={**INPUT, "image": io.BytesIO(png(640, 480))}, use_file_output=False
     )
     assert str(output).endswith(".mp4")
-    stranger = replicate.Client(api_token="sandbox.stranger", base_url=f"{sandbox.url}/replicate")
+    stranger = Client(api_token="sandbox.stranger", base_url=f"{sandbox.url}/replicate")
     with pytest.raises(ReplicateError, match="image"):
         stranger.models.predictions.create(model=MODEL, input={**INPUT, "image": file.urls["get"]})
 
@@ -135,5 +136,6 @@ def test_a_file_is_gone_after_an_hour() -> None:
 
 def test_a_form_without_a_file_is_refused(sandbox: RunningSandbox) -> None:
     place = f"{sandbox.url}/replicate/v1/files"
+    sent: dict[str, Any]
     for sent in ({"files": {"other": ("a.png", b"x")}}, {"json": {}}, {"files": {"content": ("a.png", b"")}}):
-        assert httpx.post(place, headers=KEY, **sent).status_code == 422  # type: ignore[arg-type]
+        assert httpx.post(place, headers=KEY, **sent).status_code == 422

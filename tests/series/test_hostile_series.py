@@ -55,7 +55,7 @@ def opened_files() -> Iterator[list[Path]]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory) -> Path:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with secrets beside the data folder, and links that lead to them."""
     root = tmp_path_factory.mktemp("house")
     (root / ".env").write_text(f"WAVESPEED_API_KEY={SECRET}")
@@ -131,7 +131,7 @@ FILES = [
     "https://example.com/a.png", "http://169.254.169.254/latest", "ftp://x/y", "\\\\host\\share", "images/\u202egnp.exe",
     "file:images/a.png#sha256=" + "0" * 64,
 ]  # fmt: skip
-HOSTILE = [
+HOSTILE: list[object] = [
     None, True, False, -1, 0, 4, 5, 8, 12, 99, 10**17, 0.5, 1e300, "4", "720p", "1080p", "480p", "720*1280", "720x1280",
     "16:9", "9:16", "bytedance", "auto", "char_x", "{{ x }}", "{{ 9**9**9 }}", "{% for a in b %}", "x" * 3000, [], ["char_x"],
     [["a"]], {"a": {"b": {}}}, "\ud7ff", "on", "~", "!!python/object:os.system", "*a", "&a", *FILES,

@@ -74,7 +74,12 @@ def test_a_folder_that_is_removed_before_its_lock_is_not_used(
     with pytest.raises(FileNotFoundError):
         hold(folder)
     folder.mkdir()
-    before_the_lock(monkeypatch, lambda: (shutil.rmtree(folder), folder.mkdir()))
+
+    def replace_folder() -> None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+    before_the_lock(monkeypatch, replace_folder)
     with pytest.raises(FileNotFoundError):
         hold(folder)
     os.close(hold(folder))

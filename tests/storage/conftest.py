@@ -21,7 +21,7 @@ def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
 def settings(request: pytest.FixtureRequest) -> S3Settings:
     """Settings of a fresh bucket at either server, with short timeouts."""
     if request.param == "rclone":
-        found = request.getfixturevalue("rclone_s3").settings
+        found: S3Settings = request.getfixturevalue("rclone_s3").settings
     else:
         found = request.getfixturevalue("moto_s3")
     return found.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}", "ride_out_seconds": 1})

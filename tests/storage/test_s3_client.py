@@ -1,9 +1,11 @@
 """Addresses, names and addressing styles of buckets, and the requests that result."""
 
 from io import BytesIO
+from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from pydantic import SecretStr, ValidationError
 from raw_server import RawServer, answering
 
@@ -39,14 +41,16 @@ def place(found: S3Settings, addressing: Addressing | None = None) -> str:
 
     def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         asked.append(request.url)
-        return AWSResponse(request.url, 200, {}, BytesIO())
+        return AWSResponse(request.url, 200, HTTPHeaders(), BytesIO())
 
+    # botocore uses what the handler of this one event returns; its stubs say that none returns anything
+    handler: Any = answer
     client = client_for(found, addressing=addressing)
-    client.meta.events.register("before-send.s3", answer)
+    client.meta.events.register("before-send.s3", handler)
     try:
         client.get_object(Bucket=found.bucket, Key="a/b.mp4")
     finally:
-        client.meta.events.unregister("before-send.s3", answer)
+        client.meta.events.unregister("before-send.s3", handler)
     return asked[0]
 
 

@@ -111,7 +111,7 @@ def test_a_process_without_a_trial_works_too(tmp_path: Path, oddity: Oddity, way
 
 @pytest.mark.parametrize("etag", [lambda md5: None, lambda md5: f'W/"{md5}"', lambda md5: '"opaque-5"'])
 def test_a_server_whose_etag_is_no_md5_is_read_back(tmp_path: Path, etag: object) -> None:
-    with odd_s3.odd_s3(odd_s3.NOTHING, etag=etag) as server:  # type: ignore[arg-type]
+    with odd_s3.odd_s3(odd_s3.NOTHING, etag=etag) as server:
         assert tried(ObjectStore(server.settings)) == ALL
         assert deliver(server, tmp_path / "clip.mp4")
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from providerkit import BareProvider
 
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, UnavailableError
@@ -95,7 +96,7 @@ def test_no_answer_raises_an_error_in_the_comparison(document: Any) -> None:
                 assert finding.verdict in {"differs", "new"}
 
 
-class Quotes:
+class Quotes(BareProvider):
     """An account with given quotes."""
 
     def __init__(self, name: str, quote: int | Exception | None) -> None:
@@ -108,7 +109,7 @@ class Quotes:
 
 
 async def offered(name: str, quote: Any, **how: Any) -> Any:
-    return await cheapest(CATALOGUE, Quotes(name, quote), seller=name, today=TODAY, **how)  # type: ignore[arg-type]
+    return await cheapest(CATALOGUE, Quotes(name, quote), seller=name, today=TODAY, **how)
 
 
 async def test_the_cheapest_clip_from_text_alone_is_chosen() -> None:

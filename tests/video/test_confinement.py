@@ -185,6 +185,8 @@ def test_the_filter_decides_about_every_call(machine: str) -> None:
 
     def verdict(number: int, *arguments: int, architecture: int = arch) -> int:
         data = struct.pack("iIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
+        accumulator: int
+        value: int
         at, accumulator = 0, 0
         while True:
             code, yes, no, value = program[at]

@@ -16,7 +16,7 @@ def pixels(data: bytes) -> tuple[int, int, Callable[[int, int], tuple[int, ...]]
     """Width, height, and the colour at a place."""
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         frame: Any = next(container.decode(video=0))
     plane, raw = frame.planes[0], bytes(frame.planes[0])
     return (

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,14 @@ from resources.video.inspector import VideoInspector, inspect_video
 pytestmark = pytest.mark.slow
 
 
+def process_of(inspector: VideoInspector) -> subprocess.Popen[bytes]:
+    process = inspector.idle.queue[-1]._process
+    assert process is not None
+    return process
+
+
 def pid_of(inspector: VideoInspector) -> int:
-    return inspector.idle.queue[-1]._process.pid
+    return process_of(inspector).pid
 
 
 def test_a_good_clip_is_described_and_has_a_poster(inspector: VideoInspector, clip: Path) -> None:
@@ -92,7 +99,7 @@ def light_of_webp(data: bytes | None) -> float:
     import av
 
     assert data is not None
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         plane = bytes(next(container.decode(video=0)).reformat(format="gray").planes[0])
     return sum(plane) / len(plane)
 
@@ -225,8 +232,9 @@ def test_a_worker_is_replaced_after_some_clips_or_too_much_memory(clip: Path) ->
 def test_a_worker_that_was_killed_is_started_again(clip: Path) -> None:
     with VideoInspector() as inspector:
         inspector.inspect(clip)
-        os.kill(pid_of(inspector), signal.SIGKILL)
-        inspector.idle.queue[-1]._process.wait(60)
+        process = process_of(inspector)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
         assert inspector.inspect(clip).video.width == 320
 
 
@@ -301,7 +309,6 @@ def test_the_error_of_a_worker_that_does_not_start_has_its_reason(
 
 def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path) -> None:
     """A picture whose frames do not fit into the worker's memory must be an error, not a swap storm."""
-    import subprocess
     import sys
 
     code = (
@@ -333,7 +340,7 @@ def test_closing_during_an_inspection_ends_the_worker_too(clip: Path) -> None:
         go_on.wait(60)
         return original(*args)
 
-    worker.ask = slowly
+    worker.ask = slowly  # type: ignore[method-assign, assignment]
     thread = threading.Thread(target=inspector.inspect, args=(clip,))
     thread.start()
     began.wait(60)

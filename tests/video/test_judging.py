@@ -153,7 +153,7 @@ def test_a_clip_shorter_than_a_stretch_may_last_fails_when_all_of_it_is_bad() ->
 
 
 def test_silence_can_be_allowed_and_a_clip_without_sound_is_not_silent() -> None:
-    silent = {"silent": (0.0, 4.04)}
+    silent: dict[str, Any] = {"silent": (0.0, 4.04)}
     assert minded(judge(inspection(**silent), a_request())) == {"silence": "failed"}
     assert minded(judge(inspection(**silent), a_request({"silence": "allowed"}))) == {}
     assert minded(judge(inspection(facts={"has_audio": False}), a_request())) == {}

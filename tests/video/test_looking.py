@@ -1,6 +1,7 @@
 """Findings in picture and sound: real clips through the real worker, and the hashes by which copies are found."""
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from makers import make_mp4
 
-from resources.video import viewer, worker
+from resources.video import worker
 from resources.video.facts import Looked
 from resources.video.inspector import VideoInspector
 from resources.video.perceptual_hash import colour_distance, distance, same
@@ -73,7 +74,7 @@ def test_an_inspection_ends_when_its_time_is_over(tmp_path: Path, monkeypatch: p
     path = make_mp4(tmp_path / "long.mp4", seconds=20, audio=None, gop=1000)
     second = itertools.count()
     # each packet takes a second of CPU
-    monkeypatch.setattr(viewer.time, "process_time", lambda: float(next(second)))
+    monkeypatch.setattr(time, "process_time", lambda: float(next(second)))
     with path.open("rb") as file:
         found = worker.inspect(file, 320, 0.5, 100)["looked"]
     assert 0 < found["seconds"] < 19

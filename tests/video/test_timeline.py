@@ -263,7 +263,7 @@ def brightest_side(webp: bytes, *, upright: bool) -> str:
 
     import av
 
-    with av.open(io.BytesIO(webp)) as container:
+    with av.open(io.BytesIO(webp), "r") as container:
         frame = next(container.decode(video=0)).reformat(
             width=8, height=8, format="gray", interpolation="AREA"
         )
@@ -370,12 +370,12 @@ def with_cover(clip: Path, path: Path) -> Path:
         cover: Any = out.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 640, 360, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
-        made = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}  # type: ignore[type-var]
+        made = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
         frame = av.VideoFrame(640, 360, "yuvj420p")
         frame.pts, frame.time_base = 0, Fraction(1, 1)
         out.mux([*cover.encode(frame), *cover.encode(None)])
         for packet in source.demux():
             if packet.dts is not None:
-                packet.stream = made[packet.stream_index]  # type: ignore[assignment]
+                packet.stream = made[packet.stream_index]
                 out.mux(packet)
     return path
