@@ -194,8 +194,7 @@ class House:
         return self.run("produce_scattered_clips", config={"ops": ops})
 
     def ran(self, run_id: str) -> Ran:
-        run = self.instance.get_run_by_id(run_id)
-        assert run is not None
+        run = self.run_of(run_id)
         failure, failed = None, {}
         for entry in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
             event = entry.dagster_event
@@ -253,6 +252,12 @@ class House:
         found = self.definitions().resolve_job_def(job)
         run = self.instance.create_run_for_job(found, status=status, tags=dict(tags or {}))
         return run.run_id
+
+    def run_of(self, run_id: str) -> dg.DagsterRun:
+        """The record of a run."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
 
     def watched_by(self, run_id: str, keys: Collection[str]) -> None:
         """Make a run watch clips."""

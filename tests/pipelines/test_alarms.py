@@ -110,7 +110,7 @@ def test_a_message_waits_for_the_rest_of_its_batch(house: House, hook: Receiver)
     active = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED, decision)
     assert house.tick("alarms")[1] == "messages sent: 0, waiting: 1"
     house.run("produce_clips", keys[2:], tags=decision)
-    house.instance.report_run_failed(house.instance.get_run_by_id(active))  # type: ignore[arg-type]
+    house.instance.report_run_failed(house.run_of(active))
     house.tick("alarms")
     (message,) = hook.messages
     assert message["clips_failed"] == 2

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from pipelinekit import MODELS, House, again, nothing_bought, subject
@@ -47,7 +48,7 @@ def set_price(house: House, before: str, now: str) -> None:
 
 def declare(house: House) -> tuple[list[str], list[str]]:
     """Four series in one batch: three that are edited, and one that is not. Returns their clips."""
-    sora = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
+    sora: dict[str, Any] = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
     edited = [
         *house.declare("harbor", ["inner", "outer"], parameters={"duration": 4, "aspect_ratio": "1:1"}),
         *house.declare("pier", ["low"], parameters={"duration": 4, "aspect_ratio": "1:1"}),
@@ -114,7 +115,7 @@ def test_a_ledger_that_has_lost_the_approval_does_not_buy(house: House) -> None:
     edited, rest = declare(house)
     keys = [*edited, *rest]
     tags = {DECISION_TAG: DECISION, APPROVED_TAG: "true"}
-    config = {"ops": {"produce_scattered": {"config": {"keys": keys}}}}
+    config: dict[str, Any] = {"ops": {"produce_scattered": {"config": {"keys": keys}}}}
     with nothing_bought(house):
         whole = house.produce(keys, tags=tags)
         scattered = house.run("produce_scattered_clips", tags=tags, config=config)
@@ -126,7 +127,7 @@ def test_a_ledger_that_has_lost_the_approval_does_not_buy(house: House) -> None:
 
 def test_an_empty_list_of_the_launchpad_is_refused(house: House) -> None:
     declare(house)
-    config = {"ops": {"produce_scattered": {"config": {"keys": []}}}}
+    config: dict[str, Any] = {"ops": {"produce_scattered": {"config": {"keys": []}}}}
     with nothing_bought(house):
         ran = house.run("produce_scattered_clips", config=config)
     assert not ran.green

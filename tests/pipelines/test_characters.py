@@ -1,5 +1,7 @@
 """Characters: made once, cast by name, reported missing before anything is bought, and shown in the lineage."""
 
+from typing import Any
+
 from pipelinekit import House, Ran, character
 
 from pipelines.lineage import CHARACTERS, PROMPTS
@@ -7,7 +9,7 @@ from resources.dagster_resources import Production
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.deliveries import unreported
 
-SORA = {
+SORA: dict[str, Any] = {
     "endpoint": "openai/sora-2/text-to-video",
     "allow_retired": True,
     "parameters": {"duration": 4, "size": "720*1280"},

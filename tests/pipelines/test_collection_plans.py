@@ -1,6 +1,7 @@
 """Which collecting runs are requested: never for clips of a working run, and in time for every clip that has ended."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from examples import examples
@@ -40,8 +41,8 @@ def attempt(clip: str, state: AttemptState, *, finished: float = 0, watched_by: 
         price_micros=1,
         expected=Expected(),
     )
-    nothing = dict.fromkeys(Attempt.__dataclass_fields__)
-    known = {
+    nothing: dict[str, Any] = dict.fromkeys(Attempt.__dataclass_fields__)
+    known: dict[str, Any] = {
         "seq": 1,
         "id": clip,
         "subject_kind": "clip",

@@ -102,7 +102,7 @@ def test_the_sensor_leaves_watched_clips_to_their_run_until_it_dies(house: House
     assert not ran
     assert "2 ended" in (message or "")
 
-    house.instance.report_run_failed(house.instance.get_run_by_id(waiting))
+    house.instance.report_run_failed(house.run_of(waiting))
     assert house.collected(SENSOR).green
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
@@ -116,7 +116,7 @@ def test_a_requested_collection_is_not_requested_again_before_it_ends(
     left = house.run("submit_clips", keys)
     waiting = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTING, {BATCH_TAG: left.run.run_id})
     assert house.tick(SENSOR)[0] == []
-    house.instance.report_run_canceled(house.instance.get_run_by_id(waiting))
+    house.instance.report_run_canceled(house.run_of(waiting))
     assert house.collected(SENSOR).green
 
 

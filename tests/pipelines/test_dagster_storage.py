@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def told(instance: dg.DagsterInstance, key: str) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization(CLIP, partition=key))
 
 
-def partitions(instance: dg.DagsterInstance) -> list[str | None]:
+def partitions(instance: dg.DagsterInstance) -> list[str]:
     records = instance.fetch_materializations(CLIP, limit=1000).records
     return sorted(str(record.partition_key) for record in records)
 
@@ -289,7 +290,8 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         storage = instance.event_log_storage
         (event, *_) = instance.all_logs(run)
         before = len(instance.all_logs(run))
-        odd = event._replace(run_id=object())
+        no_id: Any = object()
+        odd = event._replace(run_id=no_id)
         with pytest.raises(SerializationError):
             storage.store_event_batch([event, event, odd])
         assert len(instance.all_logs(run)) == before
@@ -312,7 +314,7 @@ def test_a_page_sees_what_another_process_logs(tmp_path: Path, monkeypatch: pyte
         enough = threading.Event()
 
         def handler(entry: dg.EventLogEntry, _cursor: str) -> None:
-            seen.append(entry.dagster_event.message if entry.dagster_event else "")
+            seen.append((entry.dagster_event.message if entry.dagster_event else None) or "")
             if len(seen) == 3:
                 enough.set()
 
@@ -329,8 +331,8 @@ def test_a_page_sees_what_another_process_logs(tmp_path: Path, monkeypatch: pyte
 
 
 def test_files_are_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
-    connect = sqlite3.dbapi2.connect
+    opened: list[str] = []
+    connect: Callable[..., sqlite3.Connection] = sqlite3.dbapi2.connect
 
     def counted(path: str, **options: Any) -> sqlite3.Connection:
         opened.append(path)
@@ -406,8 +408,10 @@ def test_files_of_runs_are_closed_after_a_while(tmp_path: Path) -> None:
     theirs = KeptSqliteStorage.from_local(str(tmp_path)).event_log_storage
     assert isinstance(theirs, SqliteEventLogStorage)
     for number in range(MOST_FILES + 3):
-        path = theirs.path_for_shard(f"run-{number}")
-        with made.begin(path, lambda run=number: SqliteEventLogStorage.run_connection(theirs, f"run-{run}")):
+        run = f"run-{number}"
+        with made.begin(
+            theirs.path_for_shard(run), partial(SqliteEventLogStorage.run_connection, theirs, run)
+        ):
             pass
     held = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
     assert sum(path.endswith(".db") and "run-" in path for path in held) == MOST_FILES

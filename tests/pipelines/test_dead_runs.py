@@ -10,7 +10,7 @@ from pipelines import runs
 from pipelines.collections import BATCH_TAG
 from pipelines.partitions import range_tags
 from pipelines.runs import UNENDED_SECONDS, end_dead_runs, not_ended, past_runs
-from resources.ledger import heartbeats
+from resources.ledger import heartbeats, schema
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
 
@@ -38,8 +38,8 @@ def dead_for(house: House, seconds: float) -> None:
     """Set how many seconds ago the dead runs were lost."""
     with house.production.ledger() as ledger, ledger.write() as connection:
         connection.execute(
-            sa.update(heartbeats.heartbeats)
-            .where(heartbeats.heartbeats.c.lost_at.is_not(None))
+            sa.update(schema.heartbeats)
+            .where(schema.heartbeats.c.lost_at.is_not(None))
             .values(lost_at=ledger.clock() - seconds)
         )
 
@@ -135,7 +135,7 @@ def test_if_dagsters_status_counted_the_clips_of_a_dead_run_would_wait_for_ever(
     waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     house.watched_by(waiting, keys)
     dies(house, waiting)
-    monkeypatch.setattr(runs.heartbeats, "lost", lambda _ledger, _started: {})
+    monkeypatch.setattr(heartbeats, "lost", lambda _ledger, _started: {})
     for _ in range(3):
         assert house.tick(COMPLETION)[0] == []
         house.tick(DEAD_RUNS)
@@ -177,7 +177,7 @@ def test_the_end_of_a_collection_is_dated_by_the_ledgers_clock(house: House, key
         heartbeats.end(ledger, ran, "host:1:a")
         ended_at = heartbeats.ends(ledger, [ran])[ran].at - 300
         with ledger.write() as connection:
-            connection.execute(sa.update(heartbeats.heartbeats).values(ended_at=ended_at))
+            connection.execute(sa.update(schema.heartbeats).values(ended_at=ended_at))
         past = {run.ended_at for run in past_runs(house.instance, ledger, batch)}
     record = house.instance.get_run_record_by_id(never_began)
     assert record is not None

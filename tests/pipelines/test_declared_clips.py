@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -19,6 +20,7 @@ from pipelines.cli import declare
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.jobs import render_prompts
 from pipelines.lineage import CODE_VERSION, DATA_VERSION, PROMPTS
+from pipelines.rendered_clips import render
 from resources.errors import ConfigurationError
 
 SENSOR = "declared_clips"
@@ -176,11 +178,10 @@ def counted_queries() -> Iterator[list[str]]:
 def counted_renders(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The clips that a comparison renders."""
     seen: list[str] = []
-    render = declared_clips.render
 
-    def counted(declarations: object, keys: list[str]) -> object:
+    def counted(declarations: Any, keys: list[str]) -> object:
         seen.extend(keys)
-        return render(declarations, keys)  # type: ignore[arg-type]
+        return render(declarations, keys)
 
     with monkeypatch.context() as patch:
         patch.setattr(declared_clips, "render", counted)

@@ -210,8 +210,8 @@ def test_beside_a_stack_doctor_uses_its_sandbox_and_its_bucket(
 
 
 def test_a_rewritten_manifest_names_who_accepted_the_clip(house: House, doctor: Doctor) -> None:
-    sora = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
-    sized = {"parameters": {"size": "1280*720", "duration": 4}}
+    sora: dict[str, Any] = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
+    sized: dict[str, Any] = {"parameters": {"size": "1280*720", "duration": 4}}
     keys = house.add(house.declare("bay", ["dawn"], **sora, **sized))
     house.fault({"do": "wrong_size", "width": 320, "height": 240}, prompt_contains="dawn")
     house.produce(keys)

@@ -1,13 +1,14 @@
 """A clip that another endpoint served: events and manifest show the ordered and the serving endpoint."""
 
 import json
+from typing import Any
 
 from pipelinekit import House
 
 from pipelines.clip_batch import DECISION_TAG
 
 ASKED = "openai/sora-2/text-to-video"
-SORA = {
+SORA: dict[str, Any] = {
     "endpoint": ASKED,
     "allow_retired": True,
     "parameters": {"duration": 4, "resolution": "720p", "aspect_ratio": "9:16"},

@@ -15,8 +15,7 @@ from resources.ledger.finishes import judge_and_finish
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.settings import load_settings
-from resources.shared_data import source
-from resources.shared_data.snapshot import short
+from resources.shared_data.snapshot import short, take_snapshot
 from tests.pipelines.test_shared_data import own_models, push
 
 PRICE = 960_000
@@ -99,7 +98,7 @@ def test_neither_the_command_nor_the_room_of_such_a_host_offers_a_finish(
         (draft,) = ledger.latest(["bay-east"]).values()
         assert shop.offer_finish(draft)["at_most_micros"] == PRICE
         cheaper()
-        own = short(source.take_snapshot(house.data).digest)
+        own = short(take_snapshot(house.data).digest)
         with pytest.raises(ConfigurationError, match=own):
             declared_limits(load_settings(), ledger)
     with pytest.raises(ConfigurationError, match=own):

@@ -19,19 +19,31 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._daemon import sensor as sensor_daemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
-from dagster._grpc import client, server_watcher
-from grpc import _common as grpc_common
+from dagster._grpc import client, server, server_watcher
+from grpc import _common as grpc_common  # type: ignore[import-untyped]
 from pipelinekit import House, nothing_bought
 
-from pipelines import code_server, code_watch, daemon
+from pipelines import code_server, code_watch, daemon, sensors
 from pipelines.code_location import build_defs
 from pipelines.sensors import COMPLETION_SECONDS, completion_name
 from resources import dagster_resources
 from resources.errors import UnavailableError
 from resources.gallery.writer import newest_change
 from resources.ledger import heartbeats
+from resources.ledger.ledger import Ledger
+from resources.settings import open_ledger
 
 IsUnder = Callable[..., bool]
+
+
+def answers(asked: list[str], has_work: bool) -> Callable[[Ledger, str], bool]:
+    """Replace `has_work`; the accounts it is asked about are added to `asked`."""
+
+    def answer(_ledger: Ledger, account: str) -> bool:
+        asked.append(account)
+        return has_work
+
+    return answer
 
 
 @pytest.fixture
@@ -121,7 +133,7 @@ def test_an_unchanged_ledger_is_queried_every_minute(house: House, monkeypatch: 
     asked: list[str] = []
     now = [0.0]
     question = daemon.AccountQuestion("wavespeed", lambda: now[0])
-    monkeypatch.setattr(daemon.sensors, "has_work", lambda _ledger, account: bool(asked.append(account)))
+    monkeypatch.setattr(sensors, "has_work", answers(asked, False))
     for now[0] in (0, 10, 59, 61, 70):
         assert not question(house.production, None)
     assert asked == ["wavespeed"] * 2
@@ -133,7 +145,7 @@ def test_an_unchanged_ledger_is_queried_every_minute(house: House, monkeypatch: 
     assert not question(house.production, None)
     assert len(asked) == 3, "a purchase is a change"
     # the answer that there is work is never remembered
-    monkeypatch.setattr(daemon.sensors, "has_work", lambda _ledger, account: not asked.append(account))
+    monkeypatch.setattr(sensors, "has_work", answers(asked, True))
     now[0] = 200
     assert [question(house.production, None) for _ in range(3)] == [True] * 3
 
@@ -201,7 +213,7 @@ def test_a_failed_query_and_a_sensor_without_one_tick_normally(
     def away(*_: object) -> bool:
         raise UnavailableError("the ledger does not answer")
 
-    monkeypatch.setattr(daemon.sensors, "has_work", away)
+    monkeypatch.setattr(sensors, "has_work", away)
     assert not is_under(completion_name("wavespeed"), 11)
 
 
@@ -217,11 +229,12 @@ def test_dagster_reads_the_interval_for_watching_the_code_at_its_start(
 def test_the_run_queue_is_read_only_while_a_run_waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     found = [dg.DagsterRun(job_name="submit_clips")]
-    monkeypatch.setattr(
-        QueuedRunCoordinatorDaemon,
-        "_get_runs_to_dequeue",
-        lambda *arguments, **options: looked.append((arguments[1:], options)) or found,
-    )
+
+    def look(*arguments: Any, **options: Any) -> list[dg.DagsterRun]:
+        looked.append((arguments[1:], options))
+        return found
+
+    monkeypatch.setattr(QueuedRunCoordinatorDaemon, "_get_runs_to_dequeue", look)
     daemon.ask_first_whether_runs_wait()
     queue: Any = QueuedRunCoordinatorDaemon(interval_seconds=1)
     house.instance.add_run(dg.DagsterRun(job_name="submit_clips", status=dg.DagsterRunStatus.STARTED))
@@ -249,7 +262,7 @@ def test_dagster_and_grpc_read_how_often_the_code_server_wakes(monkeypatch: pyte
     monkeypatch.setattr(code_server, "main", lambda: None)
     # how it starts run workers: test_run_workers.py
     monkeypatch.setattr(code_server, "fork_run_workers", lambda: None)
-    monkeypatch.setattr(code_server.server, "get_python_environment_entry_point", None)
+    monkeypatch.setattr(server, "get_python_environment_entry_point", None)
     code_server.run()
     assert client.CLIENT_HEARTBEAT_INTERVAL == code_server.HEARTBEAT_SECONDS
     assert grpc_common.MAXIMUM_WAIT_TIMEOUT == code_server.WAKE_SECONDS
@@ -261,8 +274,12 @@ def test_queries_share_a_ledger_until_its_file_is_replaced(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[object] = []
-    really = dagster_resources.open_ledger
-    monkeypatch.setattr(dagster_resources, "open_ledger", lambda *a, **b: opened.append(a) or really(*a, **b))
+
+    def open_and_count(*arguments: Any, **options: Any) -> Ledger:
+        opened.append(arguments)
+        return open_ledger(*arguments, **options)
+
+    monkeypatch.setattr(dagster_resources, "open_ledger", open_and_count)
     asked = daemon.AskedProduction()
     for _ in range(3):
         with asked.ledger() as ledger:

@@ -46,7 +46,10 @@ def test_a_new_dagster_shows_every_check_before_the_first_hourly_run(house: Hous
     for check in CHECKS:
         key = dg.AssetCheckKey(dg.AssetKey(check.asset), check.name)
         (record,) = house.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+        assert record.event is not None
+        assert record.event.dagster_event is not None
         evaluation = record.event.dagster_event.event_specific_data
+        assert isinstance(evaluation, dg.AssetCheckEvaluation)
         assert (evaluation.check_name, evaluation.passed) == (check.name, True)
     assert "newer than the newest clip" in (house.tick(SENSOR)[1] or "")
 

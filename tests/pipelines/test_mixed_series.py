@@ -63,20 +63,20 @@ def test_a_clip_that_moves_to_another_endpoint_is_the_only_one_bought_again(hous
     assert house.bought() == sorted(map(subject, [*keys, "day-fine"]))
 
 
+WRONG: list[dict[str, object]] = [
+    {"endpoint": "openai/sora-9"},
+    {"endpoint": "openai/sora-2/characters"},
+    {"endpoint": SORA, "parameters": {"duration": 7}},
+    {"endpoint": SORA, "parameters": {"resolution": "4k"}},
+    {"account": "nobody"},
+    {"fallback": [{"endpoint": "openai/sora-9"}]},
+    {"fallback": [{"endpoint": SEEDANCE}]},
+]
+
+
 @pytest.mark.parametrize(
     "wrong",
-    one_of_each(
-        [
-            {"endpoint": "openai/sora-9"},
-            {"endpoint": "openai/sora-2/characters"},
-            {"endpoint": SORA, "parameters": {"duration": 7}},
-            {"endpoint": SORA, "parameters": {"resolution": "4k"}},
-            {"account": "nobody"},
-            {"fallback": [{"endpoint": "openai/sora-9"}]},
-            {"fallback": [{"endpoint": SEEDANCE}]},
-        ],
-        kind=frozenset,
-    ),
+    one_of_each(WRONG, kind=frozenset),
     ids=str,
 )
 def test_a_wrong_endpoint_of_one_clip_costs_nothing(house: House, wrong: dict[str, Any]) -> None:

@@ -127,7 +127,12 @@ def test_every_asset_has_a_description_and_its_metadata(definitions: dg.Definiti
 def test_every_job_sensor_and_schedule_has_a_description(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
-    for named in (*jobs, *repository.sensor_defs, *repository.schedule_defs):
+    shown: list[dg.JobDefinition | dg.SensorDefinition | dg.ScheduleDefinition] = [
+        *jobs,
+        *repository.sensor_defs,
+        *repository.schedule_defs,
+    ]
+    for named in shown:
         assert len(named.description or "") > 20, named.name
 
 

@@ -158,7 +158,7 @@ def test_a_clip_whose_file_differs_from_its_order_is_red_only_as_a_video(house: 
     assert apart["poster"] == f"![poster](/pictures/quarantine/city-tram/{tram.id}.webp)", (
         "the picture of the red clip"
     )
-    assert "320x240" in apart["why"]
+    assert "320x240" in str(apart["why"])
     assert apart["failed_checks"] == "size"
     assert apart["to_accept_it"] == "dailies accept city-tram"
     sheets = dg.AssetRecordsFilter(dg.AssetKey("contact_sheets"))

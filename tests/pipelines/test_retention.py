@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -59,7 +60,7 @@ def tidied(
         )
 
 
-def produced(house: House, names: list[str] = ["north", "south"], **changes: object) -> list[str]:  # noqa: B006
+def produced(house: House, names: list[str] = ["north", "south"], **changes: Any) -> list[str]:  # noqa: B006
     house.declare("daily", names, dated=True, **changes)
     keys = [f"daily-{DATE}-{name}" for name in names]
     house.add(keys)

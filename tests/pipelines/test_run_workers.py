@@ -99,7 +99,7 @@ def test_a_generator_that_is_there_before_the_fork_repeats_itself() -> None:
 
 def generators() -> list[random.Random]:
     """The generators of this process that a fork repeats; `random` itself starts its own anew in each fork."""
-    own = random._inst  # type: ignore[attr-defined]
+    own = random._inst
     found = [one for one in gc.get_objects() if isinstance(one, random.Random)]
     return [one for one in found if one is not own and not isinstance(one, random.SystemRandom)]
 
@@ -308,7 +308,7 @@ def test_dagster_starts_runs_and_the_code_by_the_names_that_are_replaced(
         server.DagsterApiServer, "__init__", lambda self, given: setattr(self, "given", given)
     )
     run_workers.fork_run_workers()
-    made: Any = server.DagsterApiServer("given")  # type: ignore[arg-type]
+    made: Any = server.DagsterApiServer("given")  # type: ignore[arg-type, call-arg]
     assert made.given == "given"
     assert isinstance(made._mp_ctx, RunWorkers)
     assert command == [sys.executable, "-m", "pipelines.code_server"]

@@ -40,13 +40,19 @@ def tick(house: House, name: str, when: str, zone: str) -> list[dg.RunRequest] |
     return list(outcome.run_requests or ()) or (outcome.skip_message or "")
 
 
+def requested(house: House, name: str, when: str, zone: str) -> list[dg.RunRequest]:
+    """The run requests of a tick that has some."""
+    requests = tick(house, name, when, zone)
+    assert not isinstance(requests, str), requests
+    return requests
+
+
 def test_a_tick_requests_one_run_over_the_clips_of_the_day(house: House) -> None:
     house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "Europe/Lisbon"})
     with nothing_bought(house):
-        (request,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
+        (request,) = requested(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
     keys = ["bay-2026-11-20-east", "bay-2026-11-20-west"]
     assert house.instance.get_dynamic_partitions("clips") == keys
-    assert isinstance(request, dg.RunRequest)
     assert request.tags["dagster/asset_partition_range_start"] == keys[0]
     assert request.tags["dagster/asset_partition_range_end"] == keys[1]
     assert request.tags["dailies/series"] == "bay"
@@ -60,26 +66,22 @@ def test_a_tick_requests_one_run_over_the_clips_of_the_day(house: House) -> None
             "the clips are fixed before the run waits in the queue"
         )
 
-    (again,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
-    assert isinstance(again, dg.RunRequest)
+    (again,) = requested(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
     assert again.run_key == request.run_key, "a tick that is evaluated twice is one decision"
 
 
 def test_the_date_is_that_of_the_series_timezone(house: House) -> None:
     house.declare("night", CLIPS, schedule={"cron": "30 0 * * *", "timezone": "Pacific/Auckland"})
-    (request,) = tick(house, "night", "2026-11-20T11:30", "UTC")
-    assert isinstance(request, dg.RunRequest)
+    (request,) = requested(house, "night", "2026-11-20T11:30", "UTC")
     assert request.tags["dagster/asset_partition_range_start"] == "night-2026-11-21-east"
-    (before,) = tick(house, "night", "2026-11-20T10:59", "UTC")
-    assert isinstance(before, dg.RunRequest)
+    (before,) = requested(house, "night", "2026-11-20T10:59", "UTC")
     assert before.tags["dagster/asset_partition_range_start"] == "night-2026-11-20-east"
 
 
 def test_scattered_clips_are_requested_by_stretch_under_one_decision(house: House) -> None:
     house.declare("bay", ["east", "west", "north"], schedule={"cron": "0 16 * * *", "timezone": "UTC"})
     house.add(["bay-2026-11-20-east", "other-clip", "bay-2026-11-20-west"])
-    requests = tick(house, "bay", "2026-11-20T16:00", "UTC")
-    assert not isinstance(requests, str)
+    requests = requested(house, "bay", "2026-11-20T16:00", "UTC")
     assert len(requests) == 2
     assert len({request.run_key for request in requests}) == 2
     assert len({request.tags["dailies/decision"] for request in requests}) == 1
@@ -87,8 +89,7 @@ def test_scattered_clips_are_requested_by_stretch_under_one_decision(house: Hous
 
 def test_two_runs_of_one_tick_buy_its_clips_once(house: House) -> None:
     house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "UTC"})
-    (request,) = tick(house, "bay", "2026-11-20T16:00", "UTC")
-    assert isinstance(request, dg.RunRequest)
+    (request,) = requested(house, "bay", "2026-11-20T16:00", "UTC")
     assert house.run("submit_clips", tags=request.tags).green
     house.fault({"do": "fail"})
     assert house.run("submit_clips", tags=request.tags).green

@@ -28,10 +28,11 @@ from resources.program_files import program_file
 from resources.settings import load_settings
 from resources.shared_data import source
 from resources.shared_data.archive import write_archive
+from resources.shared_data.kept_folders import hold
 from resources.shared_data.snapshot import short, take_snapshot
 from resources.shared_data.source import bring
 from resources.storage.layout import data_key
-from tests.pipelines.test_series_schedules import tick
+from tests.pipelines.test_series_schedules import requested, tick
 
 if TYPE_CHECKING:
     from pipelines.cli.dagster_api import DagsterApi
@@ -75,8 +76,7 @@ def push(house: House) -> str:
 
 
 def a_tick(house: House) -> dict[str, str]:
-    (request,) = tick(house, "bay", "2026-11-20T16:00", "UTC")
-    assert not isinstance(request, str)
+    (request,) = requested(house, "bay", "2026-11-20T16:00", "UTC")
     return dict(request.tags)
 
 
@@ -151,8 +151,7 @@ def test_a_host_that_reads_the_bucket_buys_from_the_decisions_folder(
         words = [one.request.prompt for one in ledger.latest(keys).values()]
         assert data_pushes.of_decision(ledger, tags[DECISION_TAG]) != newer
     assert sorted(words) == WORDS
-    (request,) = tick(house, "bay", "2026-11-21T16:00", "UTC")
-    assert not isinstance(request, str)
+    (request,) = requested(house, "bay", "2026-11-21T16:00", "UTC")
     later = ["bay-2026-11-21-east", "bay-2026-11-21-west"]
     assert house.run("submit_clips", later, tags=dict(request.tags)).green
     with house.production.ledger() as ledger:
@@ -449,7 +448,7 @@ def test_a_run_fetches_a_folder_again_that_is_removed_while_it_is_read(
     push(house)
     tags = a_tick(house)
     another_host(house, monkeypatch)
-    held = dagster_resources.hold
+    held = hold
 
     def late(folder: Path) -> int:
         monkeypatch.setattr(dagster_resources, "hold", held)

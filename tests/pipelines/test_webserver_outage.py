@@ -1,6 +1,6 @@
 """The webserver's connections to Dagster's PostgreSQL after the server has closed them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 import pytest
@@ -54,11 +54,12 @@ def test_a_server_that_is_away_is_an_error_and_not_an_endless_wait(
 def _ask(instance: dg.DagsterInstance) -> list[str]:
     """Query each storage once, as a page does; returns the storages that failed."""
     failed = []
-    for name, question in {
+    questions: dict[str, Callable[[], object]] = {
         "runs": instance.get_runs_count,
         "events": instance.get_asset_keys,
         "schedules": instance.all_instigator_state,
-    }.items():
+    }
+    for name, question in questions.items():
         try:
             question()
         except sa.exc.OperationalError:
