@@ -58,11 +58,11 @@ def clips(count: int) -> list[str]:
 def test_a_batch_is_followed_to_its_last_stage_and_each_stage_is_reported_once(
     world: World, until: Stage
 ) -> None:
-    result = carry(world, until, *clips(20))
+    result = carry(world, until, *clips(8))
     assert (result.failed, result.left) == ({}, [])
-    for clip in clips(20):
+    for clip in clips(8):
         assert world.told(clip) == NAMES[: until.value]
-    assert len(world.provider.posts) == len(world.provider.jobs) == 20
+    assert len(world.provider.posts) == len(world.provider.jobs) == 8
 
 
 def test_a_run_that_only_submits_does_not_wait_for_the_jobs(world: World) -> None:
@@ -116,7 +116,7 @@ def test_a_waiting_run_finishes_more_clips_than_there_are_places(world: World) -
 
 def test_no_more_clips_are_fetched_at_once_than_allowed(world: World) -> None:
     world.deliverer.seconds = 30
-    carry(world, Stage.DELIVERED, *clips(20))
+    carry(world, Stage.DELIVERED, *clips(8))
     assert world.deliverer.most_at_once == batch.DELIVERIES
 
 
@@ -196,10 +196,10 @@ def test_an_account_that_refuses_the_key_turns_the_whole_batch_red_after_one_try
 def test_a_provider_that_cannot_be_reached_turns_the_batch_red_and_nothing_is_bought(
     world: World, until: Stage
 ) -> None:
-    for clip in clips(20):
+    for clip in clips(8):
         world.provider.answers[clip] = [CANNOT_BE_REACHED] * 9
-    result = carry(world, until, *clips(20))
-    assert sorted(result.failed) == clips(20)
+    result = carry(world, until, *clips(8))
+    assert sorted(result.failed) == clips(8)
     assert all("cannot be reached" in why for why in result.failed.values())
     assert world.provider.jobs == {}
 
