@@ -159,7 +159,6 @@ def migrations(monkeypatch: pytest.MonkeyPatch) -> Callable[[sa.Connection], Non
 
 def pytest_collection_finish() -> None:
     """Imported modules stay alive: the garbage collector need not scan them again, nor run so often."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 10)
     gc.enable()
