@@ -7,6 +7,7 @@ purchase its journal, POST, job, counters, current take, and what its decision i
 """
 
 import argparse
+import base64
 import datetime as dt
 import json
 import random
@@ -20,10 +21,10 @@ from bench.sold_series import SERIES, SoldSeries, a_request, body_of
 from resources.ledger import counters, schema
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import ATTEMPT_ID_BYTES
+from resources.ledger.records import ATTEMPT_ID_LENGTH
 from resources.ledger.states import OPEN, AttemptState, MoneyState, SubmissionState
-from resources.ledger.stored_forms import short_delivery
-from resources.ledger.transaction import ordered
+from resources.ledger.stored_forms import StoredTake, short_delivery
+from resources.ledger.transaction import ordered, stored_row
 from resources.orders import fingerprint
 from resources.providers.base import FailureKind
 from resources.video.credentials import ABSENT
@@ -78,14 +79,15 @@ _DELIVERY = short_delivery(
         "poster_uri": "s3://dailies/videos/clip/take.webp",
         "strip_uri": "s3://dailies/videos/clip/take.strip.webp",
         "size": 1,
-        "sha256": "",
+        "sha256": "00",
         "video": {**VIDEO, "size_bytes": 1},
-        "look": "",
+        "look": "00",
         "credentials": ABSENT.model_dump(mode="json"),
         "checks": CHECKS,
         "accepted": None,
         "warnings": [],
-    }
+    },
+    StoredTake("clip", "take"),
 )
 """The short form of the facts that `resources.production.manifests.delivery_of` has of a take."""
 UNDER_WAY: tuple[tuple[int, Path], ...] = (
@@ -160,6 +162,10 @@ def write_history(
     return writer.finish()
 
 
+def _worker(run: str) -> str:
+    return f"worker-{run[:8]}:4711:{run[9:13]}{run[14:18]}"
+
+
 class _Writer:
     """Writes purchases one after the other, each with all its rows."""
 
@@ -169,9 +175,13 @@ class _Writer:
         self._rows = _Rows()
         self._clips: dict[str, None] = {}
         self._delivered: list[str] = []
-        self._orders = {series.name: ordered(a_request(series, series.name, 1)) for series in SERIES}
+        self._orders = {
+            series.name: stored_row(ordered(a_request(series, series.name, 1))) for series in SERIES
+        }
         self._under_way: list[str] = []
         self._runs: list[str] = []
+        self._actors: dict[str | None, int] = {}
+        self._collecting: dict[str, str] = {}
         self._weights = [weight for weight, _ in ENDED.values()]
         self._paths = [path for _, path in ENDED.values()]
         self._first = now
@@ -252,11 +262,11 @@ class _Writer:
         billed = state is path[-2][0] if len(path) > 1 else False
         attempt = {
             **self._order(series, key, self.written),
-            "id": self._id(2 * ATTEMPT_ID_BYTES),
+            "id": self._id(ATTEMPT_ID_LENGTH),
             "decision": decision,
             "batch": run,
             "watched_by": None,
-            "reported_run_id": None if state in OPEN else self._run_id(),
+            "reported_run_id": None if state in OPEN else self._collecting_run(run),
             "reported_at": None if state in OPEN else (ended_at or at) + 30,
             "state": state.value,
             "version": len(path),
@@ -287,7 +297,7 @@ class _Writer:
             else None,
         }
         if state in {_S.DELIVERED, _S.QUARANTINED}:
-            attempt |= {"delivery": self._delivery(key, attempt["id"]), "delivered_at": at + took + 12}
+            attempt |= {"delivery": self._delivery(), "delivered_at": at + took + 12}
         if state is _S.QUARANTINED:
             for name, value in (("nsfw", "no"), ("look", attempt["delivery"]["look"])):
                 self._rows.add(schema.notes, attempt_id=attempt["id"], name=name, value=value)
@@ -310,7 +320,7 @@ class _Writer:
             **known,
             "subject_key": key,
             "fingerprint": fingerprint(series.account, series.endpoint, body),
-            "request": {**known["request"], "clip": key, "body": body},
+            "request": {**known["request"], "body": body},
         }
 
     def _post(self, attempt: dict[str, Any], post: str, states: set[AttemptState], run: str) -> None:
@@ -325,7 +335,7 @@ class _Writer:
             attempt_id=attempt["id"],
             account=attempt["account"],
             state=state.value,
-            owner=f"worker-{run[:8]}:4711:{run[9:13]}{run[14:18]}",
+            owner=_worker(run),
             started_at=at,
             lease_until=at + 60,
             ended_at=None if state is SubmissionState.OPEN else at + 1,
@@ -367,21 +377,37 @@ class _Writer:
                 to_state=state.value,
                 money_state=money.value,
                 at=attempt["created_at"] + 10 * version,
-                who=f"engine worker-{run[:8]}:4711:{run[9:13]}{run[14:18]}",
-                run_id=runs.get(state, run) if is_new else None,
+                who="",
+                actor=self._actor(runs.get(state, run) if is_new else None),
                 why=why,
             )
             before = state.value
 
-    def _delivery(self, key: str, attempt_id: str) -> dict[str, Any]:
+    def _collecting_run(self, run: str) -> str:
+        """The run that collects what another one bought: one for each batch."""
+        if run not in self._collecting:
+            self._collecting[run] = self._run_id()
+        return self._collecting[run]
+
+    def _actor(self, run: str | None) -> int:
+        """The number of a run's worker; of the process with the sensors for None."""
+        if run not in self._actors:
+            self._actors[run] = len(self._actors) + 1
+            who = "engine sensors-4f1c2d3e:812:9a8b7c6d" if run is None else f"engine {_worker(run)}"
+            self._rows.add(schema.actors, id=self._actors[run], who=who, run_id=run or "")
+        return self._actors[run]
+
+    def _delivery(self) -> dict[str, Any]:
         """The facts of a manifest, in the form that the ledger stores."""
         return {
             **_DELIVERY,
-            "uri": f"s3://dailies/videos/{key}/{attempt_id}.mp4",
             "size": self._random.randint(2_000_000, 9_000_000),
-            "sha256": self._id(64),
-            "look": self._id(168),
+            "sha256": self._digest(32),
+            "look": self._digest(84),
         }
+
+    def _digest(self, octets: int) -> str:
+        return "=" + base64.b64encode(self._random.randbytes(octets)).decode()
 
     def _id(self, digits: int) -> str:
         return f"{self._random.getrandbits(4 * digits):0{digits}x}"

@@ -129,7 +129,10 @@ def flaw_of(
     """The fault of a delivered job's file, which must be in the bucket as the provider serves it."""
 
     def flaw(job: JobRecord, attempt: Row) -> Violation | None:
-        file = bucket / attempt["delivery"]["uri"].removeprefix("s3://").partition("/")[2]
+        clip = attempt["subject_key"].partition("~")[0]
+        # the ledger stores only the beginning of an address that ends with the clip and the attempt
+        beginning = attempt["delivery"]["folder"].removeprefix("s3://").partition("/")[2]
+        file = bucket / beginning / clip / f"{attempt['id']}.mp4"
         if not file.is_file():
             return Violation("lost", f"{job.id} of {job.clip} is delivered and not in the bucket")
         if hashlib.sha256(file.read_bytes()).hexdigest() != sha256_of(job):

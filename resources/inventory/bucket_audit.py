@@ -16,7 +16,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import clip_of
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import AttemptState
-from resources.ledger.stored_forms import whole_delivery
+from resources.ledger.stored_forms import StoredTake, whole_delivery
 from resources.storage.layout import (
     FRAMES,
     QUARANTINE,
@@ -253,7 +253,8 @@ def _stored(ledger: Ledger) -> Iterator[tuple[KeptTake, float]]:
             rows = connection.execute(_PAGE, {"after": after, "page": PAGE}).all()
         for row in rows:
             if row.state in _KEPT and row.subject_kind in {"clip", "spare"} and row.delivery is not None:
-                take = KeptTake.of(row.id, clip_of(row.subject_key), whole_delivery(row.delivery))
+                clip = clip_of(row.subject_key)
+                take = KeptTake.of(row.id, clip, whole_delivery(row.delivery, StoredTake(clip, row.id)))
                 yield take, row.kept_at
         if len(rows) < PAGE:
             return

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0027"
+SCHEMA_REVISION = "0029"
 """The newest migration this program knows."""
 
-OLDEST_READER = "0026"
+OLDEST_READER = "0028"
 """The oldest program, by its newest migration, that may work on this schema. A migration that removes something such a program
 reads or writes raises this number; every migration since only adds (CONTRIBUTING.md, "A change of the schema")."""
 _OLDEST_READER_FACT = "oldest_reader"
@@ -47,6 +47,8 @@ _HAS_REVISION = {
 }
 """Per database: a query that finds nothing before the first migration."""
 
+PAGE_BYTES = 8192
+"""The size of a page of a new SQLite file. A purchase's row of 1.3 kB leaves a quarter of a page of 4 kB empty."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a transaction waits for a lock in the database."""
 CHUNK = 500
@@ -250,6 +252,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA page_size={PAGE_BYTES}")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()

@@ -15,13 +15,23 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from resources.ledger import outage, tallies
+from resources.ledger.actors import Actor, number_of
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
 from resources.ledger.policy import PolicyReader
 from resources.ledger.policy_settings import Policy
 from resources.ledger.records import CLIP, Attempt
 from resources.ledger.rules import leading_purchase
-from resources.ledger.schema import IS_NEWEST, attempts, current_takes, jobs, journal, meta, submissions
+from resources.ledger.schema import (
+    IS_NEWEST,
+    actors,
+    attempts,
+    current_takes,
+    jobs,
+    journal,
+    meta,
+    submissions,
+)
 from resources.ledger.states import AttemptState
 from resources.ledger.times import DatabaseClock
 from resources.ledger.transaction import Transaction, trace_life
@@ -49,6 +59,16 @@ _CURRENT = (
         current_takes.c.subject_kind == sa.bindparam("kind"),
         current_takes.c.subject_key.in_(sa.bindparam("keys", expanding=True)),
     )
+)
+_HISTORY = (
+    sa.select(
+        *(column for column in journal.c if column.name not in {"who", "run_id", "actor"}),
+        sa.func.coalesce(actors.c.who, journal.c.who).label("who"),
+        sa.func.coalesce(sa.func.nullif(actors.c.run_id, ""), journal.c.run_id).label("run_id"),
+    )
+    .outerjoin(actors, actors.c.id == journal.c.actor)
+    .where(journal.c.attempt_id == sa.bindparam("attempt"))
+    .order_by(journal.c.version)
 )
 _FACT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
@@ -101,6 +121,7 @@ class Ledger:
         """Reads the policy in force."""
         self.owner = process_name()
         """Names this process in leases and in the journal."""
+        self._actors: dict[Actor, int] = {}
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
 
     def close(self) -> None:
@@ -160,9 +181,13 @@ class Ledger:
             UnavailableError: See `write`.
         """
         ended: list[Attempt] = []
+        actor = Actor(f"{who} {self.owner}"[:64], run_id or "")
         with self.write() as connection:
-            yield Transaction(connection, self.clock, self.policy, f"{who} {self.owner}"[:64], run_id, ended)
+            number = self._actors.get(actor) or number_of(connection, actor)
+            yield Transaction(connection, self.clock, self.policy, number, ended)
             tallies.add(connection, ended)
+        # only now: a number of a transaction that was rolled back may become another actor's
+        self._actors[actor] = number
         for attempt in ended:
             trace_life(attempt, self.clock())
 
@@ -249,9 +274,7 @@ class Ledger:
     def history(self, attempt_id: str) -> list[dict[str, Any]]:
         """The journal of one attempt, oldest entry first."""
         with self.read() as connection:
-            rows = connection.execute(
-                sa.select(journal).where(journal.c.attempt_id == attempt_id).order_by(journal.c.version)
-            )
+            rows = connection.execute(_HISTORY, {"attempt": attempt_id})
             return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a mapping
 
     def _select(self, query: sa.Select[Any], keys: list[str], **known: str) -> list[Attempt]:

@@ -14,6 +14,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import NOT_DELIVERED, attempts, journal, notes
 from resources.ledger.states import AttemptState
+from resources.ledger.stored_forms import whole_look
 
 NSFW = "nsfw"
 DRAFT_ID = "draft_id"
@@ -134,7 +135,11 @@ def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
         _note(connection, attempt.id, LOOK, look)
         rows += connection.execute(_FINISHED, which)
         rows += connection.execute(_CHANGED, {**which, "since": since})
-    looks = {row.seq: SiblingLook(clip_of(row.subject_key), row.seq, row.look) for row in rows if row.look}
+    looks = {
+        row.seq: SiblingLook(clip_of(row.subject_key), row.seq, whole_look(row.look))
+        for row in rows
+        if row.look
+    }
     return [looks[seq] for seq in sorted(looks, reverse=True)[:SIBLINGS]]
 
 

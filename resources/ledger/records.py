@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.stored_forms import whole_delivery, whole_order
+from resources.ledger.stored_forms import StoredTake, order_columns, whole_delivery, whole_order
 from resources.orders import ClipRequest, TakeSlot
 from resources.providers.base import FailureKind
 
@@ -21,14 +21,17 @@ KEPT_SECONDS = 7 * 86_400.0
 """How long a provider is assumed to keep an output if it does not say: the shortest time that another provider states."""
 
 
-ATTEMPT_ID_BYTES = 8
-"""Random bytes of an attempt's id. Few, because the id is in twenty places of the ledger and in every key of the bucket. The
-database refuses an id that it already has, and the purchase is decided again."""
+ATTEMPT_ID_LENGTH = 10
+"""Characters of an attempt's id, which stands in twenty places of the ledger and in every key of the bucket. Ten have 50 random
+bits: of a million attempts, one in two thousand ledgers draws an id twice. The database refuses it, and the purchase is decided
+again."""
+_ID_CHARACTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Digits and letters without those that look like another one, so that a person can type an id."""
 
 
 def new_attempt_id() -> str:
     """A random id of an attempt."""
-    return secrets.token_hex(ATTEMPT_ID_BYTES)
+    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(ATTEMPT_ID_LENGTH))
 
 
 def clip_of(subject_key: str) -> str:
@@ -128,12 +131,15 @@ class Attempt:
     @cached_property
     def request(self) -> ClipRequest:
         """The order. It is parsed at the first access, since most readers of an attempt never need it."""
-        return ClipRequest.model_validate(whole_order(self.stored_request))
+        columns = order_columns(self.clip, self.series, self.provider, self.endpoint)
+        return ClipRequest.model_validate(whole_order(self.stored_request, columns))
 
     @cached_property
     def delivery(self) -> dict[str, Any] | None:
         """The facts of its manifest; None until it is delivered or in quarantine."""
-        return None if self.stored_delivery is None else whole_delivery(self.stored_delivery)
+        if self.stored_delivery is None:
+            return None
+        return whole_delivery(self.stored_delivery, StoredTake(self.clip, self.id))
 
     @property
     def named(self) -> dict[str, str | None]:

@@ -256,6 +256,16 @@ lags = sa.Table(
 sa.Index("lags_by_seconds", lags.c.account, lags.c.seconds)
 sa.Index("lags_by_sight", lags.c.account, lags.c.seen_at)
 
+actors = sa.Table(
+    "actors",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("who", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(128), nullable=False),
+    sa.UniqueConstraint("who", "run_id", name="one_number_per_actor"),
+)
+"""Everybody who has changed an attempt; see `actors.py`. `run_id` is empty outside of runs."""
+
 journal = sa.Table(
     "journal",
     metadata,
@@ -269,9 +279,11 @@ journal = sa.Table(
     sa.Column("who", sa.String(64), nullable=False),
     sa.Column("run_id", sa.String(128)),
     sa.Column("why", Words),
+    sa.Column("actor", sa.Integer),
     sa.UniqueConstraint("attempt_id", "version", name="one_entry_per_version"),
 )
-"""Append-only: every transition. Updates and deletes are refused by trigger."""
+"""Append-only: every transition. Updates and deletes are refused by trigger. An entry with an `actor` has its `who` and `run_id` in
+`actors`; older entries have their own."""
 
 decision_clips = sa.Table(
     "decision_clips",

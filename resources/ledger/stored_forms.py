@@ -1,14 +1,15 @@
 """How the ledger stores orders and deliveries: without what nearly every purchase says alike.
 
 In full, an order and a delivery were 3.1 of the 7.4 kB that a purchase took: the usual settings of a series, addresses that follow
-from another one, checks that passed. The form in the database holds what differs and stays JSON that a person can read and SQL
-can search. What it leaves out stands here, apart from the defaults of the program: rows rely on it for ever, so nothing here is
-ever changed. A form is used only if it reads back as what was stored.
+from another one, checks that passed, names that the row has in its columns. The form in the database holds what differs and
+stays JSON that a person can read and SQL can search. What it leaves out stands here, apart from the defaults of the program: rows
+rely on it for ever, so nothing here is ever changed. A form is used only if it reads back as what was stored.
 """
 
+import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -61,7 +62,7 @@ ORDER: Json = {
     "finish": None,
     "finishes": None,
 }
-"""What a stored order leaves out. A program from before this form reads it too: these were its defaults."""
+"""What a stored order leaves out, besides the values of its row's columns (`order_columns`)."""
 
 _TRACK: Json = {"start": 0.0, "gap": None, "missing_seconds": 0.0}
 DELIVERY: Json = {
@@ -107,8 +108,30 @@ DELIVERY: Json = {
     "warnings": [],
 }
 """What a stored delivery leaves out, besides what follows from its `uri` and `size`."""
-_FORM, _SHORT = "form", "short"
-"""Marks a short delivery, so that what an earlier dailies did not record is never filled in."""
+_FORM, _SHORT, _SHORTER = "form", "short", 2
+"""Marks a short delivery, so that what an earlier dailies did not record is never filled in. `_SHORTER` is a short delivery with
+`folder` instead of `uri`, digests in base64, and tracks that end with the video."""
+_FOLDER = "folder"
+_BASE64 = "="
+"""How a digest in base64 begins. In hex, the digests of a delivery took 232 bytes instead of 158."""
+_DIGESTS = ("sha256", "look")
+
+
+class StoredTake(NamedTuple):
+    """The columns of a purchase's row that name its objects in the bucket."""
+
+    clip: str
+    attempt: str
+
+    @property
+    def video(self) -> str:
+        """How the address of its video ends."""
+        return f"/{self.clip}/{self.attempt}.mp4"
+
+
+def order_columns(clip: str, series: str, provider: str, endpoint: str) -> Json:
+    """The columns of a purchase's row that its stored order leaves out, by the order's names."""
+    return {"clip": clip, "series": series, "provider": provider, "endpoint": endpoint}
 
 
 def json_text(value: object) -> str:
@@ -122,16 +145,24 @@ def json_text(value: object) -> str:
     return text
 
 
-def short_order(order: Json) -> Json:
-    """What is stored of an order."""
-    # an order always has its expected facts, even empty ones: programs from before this form require the field
-    short = {"expected": {}, **_without(order, ORDER)}
-    return short if _with(short, ORDER) == order else order
+def short_order(order: Json, columns: Json) -> Json:
+    """What is stored of an order.
+
+    Args:
+        columns: `order_columns` of its row.
+    """
+    usual = {**ORDER, **columns}
+    short = _without(order, usual)
+    return short if _with(short, usual) == order else order
 
 
-def whole_order(stored: Json) -> Json:
-    """An order from what is stored of it."""
-    return _with(stored, ORDER)
+def whole_order(stored: Json, columns: Json) -> Json:
+    """An order from what is stored of it.
+
+    Args:
+        columns: `order_columns` of its row.
+    """
+    return _with(stored, {**ORDER, **columns})
 
 
 def whole_review(stored: object) -> object:
@@ -141,32 +172,73 @@ def whole_review(stored: object) -> object:
     return stored
 
 
-def short_delivery(delivery: Json) -> Json:
+def short_delivery(delivery: Json, take: StoredTake) -> Json:
     """What is stored of a delivery."""
-    short = {**_without(delivery, _usual(delivery)), _FORM: _SHORT}
-    return short if whole_delivery(short) == delivery else delivery
+    short = _packed(_without(delivery, _usual(delivery, _SHORTER)), take) | {_FORM: _SHORTER}
+    return short if whole_delivery(short, take) == delivery else delivery
 
 
-def whole_delivery(stored: Json) -> Json:
+def whole_delivery(stored: Json, take: StoredTake) -> Json:
     """A delivery from what is stored of it."""
-    if stored.get(_FORM) != _SHORT:
+    form = stored.get(_FORM)
+    if form not in {_SHORT, _SHORTER}:
         return stored
-    whole = _with(stored, _usual(stored))
+    short = _unpacked(stored, take)
+    whole = _with(short, _usual(short, form))
     del whole[_FORM]
     return whole
 
 
-def _usual(delivery: Json) -> Json:
-    """What follows from the address and the size of a video, and the rest that a delivery leaves out."""
-    uri = str(delivery.get("uri"))
+def whole_look(stored: str) -> str:
+    """The perceptual hash of a video in hex, from the stored `look` of a delivery."""
+    return str(_in_hex(stored))
+
+
+def _packed(short: Json, take: StoredTake) -> Json:
+    packed = {name: _in_base64(value) if name in _DIGESTS else value for name, value in short.items()}
+    uri = short.get("uri")
+    if isinstance(uri, str) and uri.endswith(take.video):
+        del packed["uri"]
+        packed[_FOLDER] = uri.removesuffix(take.video)
+    return packed
+
+
+def _unpacked(stored: Json, take: StoredTake) -> Json:
+    short = {name: _in_hex(value) if name in _DIGESTS else value for name, value in stored.items()}
+    if _FOLDER in short:
+        short["uri"] = f"{short.pop(_FOLDER)}{take.video}"
+    return short
+
+
+def _in_base64(digest: object) -> object:
+    try:
+        octets = bytes.fromhex(digest) if isinstance(digest, str) else b""
+    except ValueError:
+        return digest
+    return f"{_BASE64}{base64.b64encode(octets).decode()}" if octets.hex() == digest else digest
+
+
+def _in_hex(digest: object) -> object:
+    if isinstance(digest, str) and digest.startswith(_BASE64):
+        return base64.b64decode(digest.removeprefix(_BASE64)).hex()
+    return digest
+
+
+def _usual(delivery: Json, form: object) -> Json:
+    """What follows from the address, size and duration of a video, and the rest that a delivery leaves out."""
+    uri, video = str(delivery.get("uri")), delivery.get("video")
     take = uri.removesuffix(".mp4")
+    usual = {**DELIVERY["video"], "size_bytes": delivery.get("size")}
+    if form == _SHORTER:
+        ends = {**_TRACK, "end": video.get("duration") if isinstance(video, dict) else None}
+        usual |= {"picture": ends, "sound": ends}
     return {
         "key": uri.removeprefix("s3://").partition("/")[2],
         "manifest_uri": f"{take}.json",
         "poster_uri": f"{take}.webp",
         "strip_uri": f"{take}.strip.webp",
         **DELIVERY,
-        "video": {**DELIVERY["video"], "size_bytes": delivery.get("size")},
+        "video": usual,
     }
 
 

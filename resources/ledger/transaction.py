@@ -18,7 +18,7 @@ from resources.ledger.policy import PolicyReader
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
-from resources.ledger.stored_forms import short_delivery, short_order
+from resources.ledger.stored_forms import StoredTake, order_columns, short_delivery, short_order
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest
 from resources.traces import spans
@@ -82,10 +82,8 @@ class Transaction:
     """The clock, in seconds since the epoch. Read it after the last lock: a time read before a wait would antedate rows."""
     policy: PolicyReader
     """Reads the policy in force."""
-    who: str
-    """The actor and its process, for the journal."""
-    run_id: str | None
-    """The acting Dagster run; None outside of runs."""
+    actor: int
+    """The number of the actor and its run, for the journal; see `actors.py`."""
     ended: list[Attempt]
     """The attempts that it closes. They are tallied at its end, and their traces completed after the commit."""
 
@@ -216,9 +214,9 @@ class Transaction:
             "state": state.value,
             "version": 1,
             "money_state": money.value,
-            **stored_columns(values),
+            **values,
         }
-        self.connection.execute(_ORDER, columns)
+        self.connection.execute(_ORDER, stored_row(columns))
         attempt = self.attempt(columns["id"])
         waiting_finishes.follow(self.connection, attempt, now=self.now())
         self._journalize(None, attempt, why)
@@ -231,8 +229,10 @@ class Transaction:
             "state": to.value,
             "version": before.version + 1,
             "money_state": money.value,
-            **stored_columns(values),
+            **values,
         }
+        if values.get("delivery") is not None:
+            columns["delivery"] = short_delivery(values["delivery"], StoredTake(before.clip, before.id))
         which = {"attempt_id": before.id, "version_read": before.version}
         changed = self.connection.execute(_CHANGE, {**which, **columns})
         if changed.rowcount != 1:
@@ -265,8 +265,8 @@ class Transaction:
             "to_state": after.state.value,
             "money_state": after.money_state.value,
             "at": self.now(),
-            "who": self.who,
-            "run_id": self.run_id,
+            "who": "",
+            "actor": self.actor,
             "why": why,
         }
         self.connection.execute(_ENTER, entry)
@@ -289,7 +289,7 @@ def trace_life(attempt: Attempt, now: float) -> None:
 
 
 def ordered(request: ClipRequest) -> dict[str, Any]:
-    """The columns of an attempt that describe its order."""
+    """The columns of an attempt that describe its order, the order itself in full."""
     return {
         "subject_kind": request.kind,
         "subject_key": request.clip,
@@ -301,11 +301,15 @@ def ordered(request: ClipRequest) -> dict[str, Any]:
         "provider": request.provider,
         "account": request.account_name,
         "endpoint": request.endpoint,
-        "request": short_order(request.model_dump(mode="json")),
+        "request": request.model_dump(mode="json"),
     }
 
 
-def stored_columns(values: dict[str, Any]) -> dict[str, Any]:
-    """Columns as they are stored: a delivery in its short form."""
-    delivery = values.get("delivery")
-    return values if delivery is None else {**values, "delivery": short_delivery(delivery)}
+def stored_row(columns: dict[str, Any]) -> dict[str, Any]:
+    """A new row of `attempts` as it is stored: its order and its delivery in their short forms."""
+    clip, delivery = clip_of(columns["subject_key"]), columns.get("delivery")
+    known = order_columns(clip, columns["series"], columns["provider"], columns["endpoint"])
+    row = {**columns, "request": short_order(columns["request"], known)}
+    if delivery is not None:
+        row["delivery"] = short_delivery(delivery, StoredTake(clip, columns["id"]))
+    return row

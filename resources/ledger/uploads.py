@@ -11,7 +11,6 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.schema import NOT_DELIVERED, attempts, uploads
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
-from resources.orders import ClipRequest
 
 CLAIM_SECONDS = 400.0
 """The lease of a claimed upload: longer than the upload's own deadline."""
@@ -98,6 +97,6 @@ def needed(ledger: Ledger, account: str, *, limit: int) -> list[FileReference]:
         ).scalars()
         by_file: dict[str, FileReference] = {}
         for row in rows:
-            for reference in FileReference.of(ClipRequest.model_validate(row).body):
+            for reference in FileReference.of(row["body"]):
                 by_file.setdefault(reference.sha256, reference)
         return list(by_file.values())

@@ -16,7 +16,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.newest import newest
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
-from resources.ledger.stored_forms import whole_delivery
+from resources.ledger.stored_forms import StoredTake, whole_delivery
 from resources.storage.layout import current_key, manifest_key, video_key
 from resources.storage.objects import ObjectInfo, ObjectStore
 
@@ -74,7 +74,8 @@ def everything(ledger: Ledger) -> tuple[dict[str, int], dict[str, KeptTake]]:
         rows = connection.execute(sa.select(attempts).order_by(attempts.c.seq)).all()
     for row in rows:
         if row.delivery is not None:
-            take = takes[row.id] = KeptTake.of(row.id, row.subject_key, whole_delivery(row.delivery))
+            whole = whole_delivery(row.delivery, StoredTake(row.subject_key, row.id))
+            take = takes[row.id] = KeptTake.of(row.id, row.subject_key, whole)
             objects |= {take.video: take.size or 1, take.manifest: 9}
             objects |= {key: 3 for key in (take.poster, take.strip) if key is not None}
     objects |= {current_key(one.subject_key): 2 for one in newest(ledger, {AttemptState.DELIVERED})}
