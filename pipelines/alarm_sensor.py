@@ -154,7 +154,6 @@ class _Messenger:
 
     Args:
         context: The tick, for its log and its instance.
-        ledger: The ledger.
         sender: Sends a message to the address in the settings.
         dagster: Address of Dagster's UI.
         room: Address of the room.

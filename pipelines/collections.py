@@ -47,7 +47,6 @@ class PastRun:
         """Whether the run has tried to collect a clip.
 
         Args:
-            clip: The clip's key.
             position: The position of every key among the partitions.
         """
         if self.clips:

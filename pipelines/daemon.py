@@ -108,7 +108,6 @@ class AccountQuestion:
         """Check one account.
 
         Args:
-            account: The account's name.
             monotonic: A monotonic clock, in seconds.
         """
         self._account = account
@@ -140,7 +139,6 @@ def stretch_idle_intervals(
     """Let sensors without work tick every `IDLE_SECONDS`, and check each for work at its own interval.
 
     Args:
-        production: The resource for the checks.
         has_work: The checks, by the sensor's name.
         monotonic: A monotonic clock, in seconds.
     """

@@ -73,7 +73,6 @@ class KeptConnections:
         """A connection in a transaction.
 
         Args:
-            path: The SQLite file.
             opened: Dagster's own function that opens the file for the first time.
         """
         engine = self._kept_engine(path)

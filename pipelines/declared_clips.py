@@ -199,7 +199,6 @@ def find_edited_clips(
     """Find the clips whose prompt Dagster does not show: edited ones, and undated ones that were never rendered.
 
     Args:
-        instance: Dagster.
         declarations: The declarations, which render the clips.
         keys: The clips to compare, in this order.
         after: Continue after this clip.

@@ -40,7 +40,6 @@ class Inventory:
     """Checks ledger, bucket and Dagster. A service that does not answer costs only its own checks.
 
     Args:
-        ledger: The ledger.
         store: Opens the bucket, or raises the reason why there is none.
         instance: Dagster; None if there is none.
         is_copied_here: Whether the ledger should have copies in the bucket.

@@ -61,7 +61,6 @@ def data_versions(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Seque
     """The data version of each clip's newest materialization, in one query; a clip without one is left out.
 
     Args:
-        instance: Dagster.
         asset: The asset.
         clips: At most some thousands, since SQLite limits the variables of a query.
     """
@@ -89,7 +88,6 @@ class ShownEvents:
     Single queries were seven a clip in a waiting run, a tenth of its CPU time.
 
     Args:
-        instance: Dagster.
         clips: The batch; other clips are looked up one by one.
     """
 

@@ -82,7 +82,6 @@ def remove_old(
     """Remove old runs, then old partitions.
 
     Args:
-        instance: Dagster.
         ledger: The ledger, for settled clips and the time.
         runs_days: The age in days at which runs are removed; None for never.
         partitions_days: The age in days at which partitions are removed; None for never.

@@ -111,7 +111,6 @@ def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None
     """The dead runs of a code location that Dagster believes to be active.
 
     Args:
-        instance: Dagster.
         ledger: The ledger with the heartbeats.
         location: The name of our code location, since other runs have no heartbeat here; None for all runs.
     """

@@ -49,7 +49,6 @@ def scope_of(
     """Find the clips (or characters) of a run.
 
     Args:
-        context: The step.
         production: Opens the ledger, which knows the clips of the run's decision.
         of: The partitions.
 
@@ -251,7 +250,6 @@ def _show_as_before(
     If no run's outcome counted (the key was never planned, or was materialized since), the run is `NO_RUN`.
 
     Args:
-        instance: Dagster.
         plan: The event that planned the key for this run.
         run_id: This run.
         unless_red: Whether to do this only if the key was green or another run works on it.

@@ -16,7 +16,6 @@ def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -
     """The clips whose declared prompt Dagster does not show, in stretches of the partitions' order.
 
     Args:
-        settings: The settings of this home.
         names: The series; empty for all.
         past: Whether to include clips from before today.
 

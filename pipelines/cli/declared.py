@@ -79,7 +79,6 @@ def clips_of(
     """The keys of a series' clips.
 
     Args:
-        declarations: The declarations.
         series_name: The name of the series.
         date: The date of a dated series; None means today in the schedule's timezone, or UTC.
         names: The clips, by name or key; empty for all.

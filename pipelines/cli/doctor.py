@@ -75,7 +75,6 @@ def examine(settings: Settings, *, repair: bool) -> Examination:
     """Take the inventory, repair what can be repaired, and take it again.
 
     Args:
-        settings: The settings of this home.
         repair: Whether to repair.
 
     Raises:

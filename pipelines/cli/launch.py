@@ -62,7 +62,6 @@ class Launched:
 
     Attributes:
         decision: The decision of their purchases.
-        keys: The clips.
         runs: Ids of the runs.
     """
 
@@ -147,8 +146,6 @@ def launch(
     """Request the runs that produce these clips.
 
     Args:
-        settings: The settings of this home.
-        api: The running Dagster.
         approvals: The clips, with the order and price approved for each. The runs buy nothing else.
         job: The job for contiguous clips.
         command: The command's name, the first part of a new decision's name.
@@ -325,8 +322,6 @@ def wait_for_runs(
     """Wait until runs and their re-executions (Dagster's retry, or a person's) are over.
 
     Args:
-        api: The running Dagster.
-        settings: The settings of the ledger.
         decision: The decision of the runs' purchases.
         roots: The requested runs.
         look: Called every second.

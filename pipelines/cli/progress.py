@@ -22,7 +22,6 @@ class ClipProgress:
     """Shows the finished clips, the money and the remaining time; a context manager.
 
     Args:
-        keys: The clips.
         console: The console to print on.
         quiet: Whether to show nothing.
     """

@@ -48,7 +48,6 @@ def clips_shown(
     """The open, the failed and the newest delivered clips; with selectors or `every`, all that they choose.
 
     Args:
-        ledger: The ledger.
         words: The selectors of the clips.
         series: The series to show; None for all.
         failed: Whether to show only failed clips.

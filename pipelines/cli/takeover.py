@@ -62,7 +62,6 @@ def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callab
     """End the processes that an earlier stack of this home left, and runs whose process has died.
 
     Args:
-        settings: The settings of the ledger.
         home: The home, whose lock the caller holds.
         dagster_home: The folder of Dagster's storage.
         log: Prints progress.

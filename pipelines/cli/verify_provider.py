@@ -40,7 +40,6 @@ class Trial:
     """The arguments of the command.
 
     Attributes:
-        account: The account to verify.
         endpoint: The endpoint to buy, None for the cheapest.
         allow_retired: Whether a retired endpoint may be bought.
         wait_seconds: How long to wait for the job.
@@ -80,7 +79,6 @@ def verify(
     """Verify an account by buying one job.
 
     Args:
-        settings: The settings of this home.
         trial: The arguments of the command.
         ask: Asks the person whether to spend the money; raises unless they agree.
         say: Prints progress.

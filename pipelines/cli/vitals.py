@@ -16,7 +16,6 @@ def vitals(settings: Settings, ledger: Ledger, instance: dg.DagsterInstance | No
     """Find the dead processes of runs and of the stack; None if there is neither Dagster nor a stack.
 
     Args:
-        settings: The settings of this home.
         ledger: The ledger, with the runs' heartbeats.
         instance: Dagster's storage; None if Dagster was never started.
     """

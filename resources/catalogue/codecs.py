@@ -88,11 +88,7 @@ class EndpointFacts(Protocol):
 
 
 class Codec:
-    """Writes a series' parameters by the conventions of one provider. A new model that keeps them needs no code.
-
-    Args:
-        provider: The registered provider.
-    """
+    """Writes a series' parameters by the conventions of one provider. A new model that keeps them needs no code."""
 
     def __init__(self, provider: ProviderSpec) -> None:
         self.words = provider.conventions.words

@@ -105,7 +105,6 @@ def claim_due(
     The `next_poll_at` of each returned attempt is its claim; `reschedule` needs it unchanged.
 
     Args:
-        account: The account of the jobs.
         limit: The most polls to claim.
         only: Ids of the attempts to choose from; None for all attempts of the account.
     """
@@ -343,7 +342,6 @@ def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None
     """When the next poll of an account is due; None if no job is at the provider.
 
     Args:
-        account: The account of the jobs.
         only: Ids of the attempts to consider; None for all attempts of the account.
     """
     with ledger.read() as connection:

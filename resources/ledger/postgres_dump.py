@@ -58,7 +58,6 @@ def scratch_database(url: str, name: str) -> Iterator[str]:
     """The address of an empty database on a ledger's server, which is dropped at the end.
 
     Args:
-        url: The ledger's address.
         name: The database's name. A database of this name was left by a process that died, and is replaced.
 
     Raises:

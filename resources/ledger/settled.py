@@ -36,8 +36,6 @@ def settled_clips(ledger: Ledger, keys: Collection[str], *, before: float) -> se
     to judge wait for a person.
 
     Args:
-        ledger: The ledger.
-        keys: The clips.
         before: Seconds since the epoch; a clip with a later purchase is not settled.
     """
     settled: set[str] = set()

@@ -177,7 +177,6 @@ class Transaction:
         """Queue a purchase whose price `counters.reserve` has counted in this transaction.
 
         Args:
-            request: The order.
             why: One sentence for a person.
             values: Further columns; `decision`, `quoted_micros`, `counted_on` and `created_at` among them.
         """
@@ -191,7 +190,6 @@ class Transaction:
         Its money counts from now on. Caps give way, because the money is spent.
 
         Args:
-            request: The order.
             state: The purchase's state.
             money: The state of its money.
             why: One sentence for a person.

@@ -85,7 +85,6 @@ def chosen_purchases(
     """The newest purchases of the chosen clips, oldest first; without selectors, of every clip.
 
     Args:
-        ledger: The ledger.
         words: The selectors of the clips.
         today: The date of the word `today`.
         states: The states to select; others are left out.
@@ -162,7 +161,6 @@ class Chooser:
     """Chooses among the declared clips.
 
     Args:
-        declarations: The declarations.
         ledger: The ledger, for `state:` and `changed`.
         now: The time (aware).
         days: The dates for selectors without one; None is today in the time zone of each series. `state:` without a date covers

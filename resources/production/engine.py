@@ -98,7 +98,6 @@ class Engine:
         """Poll the jobs that are due, for `POLLS_SECONDS` at most; returns how many were polled.
 
         Args:
-            name: The account.
             only: Ids of the attempts to choose from; None for all.
             result: Collects the attempts that ended.
             until: When to begin no more polls, in seconds since the epoch.
@@ -132,7 +131,6 @@ class Engine:
         """Search for jobs whose answer was lost, if a search is due; returns the attempts that changed.
 
         Args:
-            name: The account.
             result: Collects the attempts that were settled.
         """
         account = self.accounts[name]

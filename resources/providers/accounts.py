@@ -114,7 +114,6 @@ def build_provider(
     """The client of an account. Connects to nothing yet; `Provider.check` does.
 
     Args:
-        settings: The account.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch, for comparison with the provider's clock.
         webhook_url: Builds the callback address of a submission id; None for no callbacks.

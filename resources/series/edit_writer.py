@@ -73,7 +73,6 @@ def with_edit(
     Args:
         edits: The present edits.
         file: Their file, which has the series' name.
-        clip: The clip's key.
         new_edit: The edit; None removes the clip's edit.
 
     Returns:

@@ -40,9 +40,6 @@ NOTHING_PUSHED = (
 def bring(settings: Settings, ledger: Ledger | None = None) -> Settings:
     """The settings with the current folder, if this host reads the bucket's; it is fetched once.
 
-    Args:
-        ledger: The open ledger.
-
     Raises:
         ConfigurationError: None was pushed yet, or its archive is gone or broken.
         resources.errors.UnavailableError: The ledger or the bucket does not answer.

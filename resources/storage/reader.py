@@ -118,7 +118,6 @@ class BucketReader:
         """Read an object of any size into a file; None if it does not exist.
 
         Args:
-            key: The object's key.
             path: The file, which is replaced.
 
         Returns:

@@ -112,7 +112,6 @@ def client_for(
     """The process's client for these settings; threads may share it. Making one takes 70 to 220 ms.
 
     Args:
-        settings: The bucket's settings.
         addressing: The addressing style; None for the usual one: the host's name at AWS, the path elsewhere. The settings' own
             style has priority.
         signed_bodies: Whether bodies are signed, for servers that refuse UNSIGNED-PAYLOAD. Signed bodies are read twice.

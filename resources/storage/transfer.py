@@ -59,7 +59,6 @@ def transfer(
     Args:
         url: The address from a provider's answer, which is not trusted.
         path: A local file, which has the whole clip when this returns.
-        store: The bucket.
         key: The key that the clip most likely gets.
         decide: Inspects the whole file and returns its key. If it raises, nothing is stored.
         policy: Limits of the download; None for the default ones.

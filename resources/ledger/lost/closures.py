@@ -139,8 +139,6 @@ def match_callback(
     The job's end in the callback is not believed; the poll that follows reads it.
 
     Args:
-        ledger: The ledger.
-        account: The account of the job.
         submission_id: The POST that the callback's address names.
         job_id: The job, as confirmed by the provider.
         model: The model that the provider names.
@@ -176,9 +174,7 @@ def take_named(
 
     Args:
         tx: A transaction that holds no lock yet.
-        account: The account of the job.
         submission_id: The POST that the job names.
-        job: The job.
         why: One sentence for a person.
 
     Returns:

@@ -36,8 +36,6 @@ def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate])
     """Compare the times of listed jobs with the POSTs of ours that created them.
 
     Args:
-        connection: A view of the ledger.
-        account: Whose listing.
         listed: The listed jobs. Only jobs of ours whose POST was answered count.
     """
     created = {job.job_id: job.created_at.timestamp() for job in listed}

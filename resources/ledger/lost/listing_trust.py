@@ -96,8 +96,6 @@ def measure(connection: sa.Connection, account: str, reading: Reading, last_read
     no new lag, but it shows that a job of ours is hidden if the job is missing from it.
 
     Args:
-        connection: A view of the ledger.
-        account: Whose listing.
         reading: The reading, by our clock.
         last_read_at: When the listing was read before, by the provider's clock, since that reader's clock may differ from ours.
     """

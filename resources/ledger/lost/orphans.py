@@ -150,8 +150,6 @@ def book(
     A job that names a POST of ours goes to its attempt. The others stay without an owner.
 
     Args:
-        ledger: The record.
-        account: Whose jobs.
         listed: What was read.
         source: Where it was read: `LISTING` or `BILL`.
         models: Only jobs of these models, for a key that others use too; None for all.

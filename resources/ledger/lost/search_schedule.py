@@ -90,7 +90,6 @@ def release(ledger: Ledger, account: str, *, again_in: float, why: str | None = 
 
     Args:
         ledger: The ledger that has the claim.
-        account: The account of the listing.
         again_in: Seconds until the next reading.
         why: The error; None if the reader was interrupted.
     """
@@ -210,7 +209,6 @@ def reschedule(ledger: Ledger, account: str, at: float, *, read_at: float | None
 
     Args:
         ledger: The ledger that has the claim.
-        account: The account of the listing.
         at: When to read it again, in seconds since the epoch.
         read_at: When the complete reading began, by the provider's clock; None if only a part was read.
         unread: Why a bill that was needed could not be read.

@@ -81,8 +81,6 @@ def buy_again(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
     """Close a clip's purchase as absent, because a person says that no job exists, and queue the clip within its decision.
 
     Args:
-        ledger: The ledger.
-        clip: The clip's key.
         who: The person.
         why: The person's reason, for the journal.
         anyway: Whether to settle an unknown purchase, whose job is still being searched for.
