@@ -60,12 +60,12 @@ def declared_clips(
         before = DataCursor.read(context.cursor)
         is_seen = files == before.files and before.upto is None
         if is_seen and files == _followed.files:
-            told = _followed.follow(context, production, files, None)
-            return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, told])))
+            schedule_text = _followed.follow(context, production, files, None)
+            return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, schedule_text])))
         declarations = production.declarations()
-        told = _followed.follow(context, production, files, declarations)
+        schedule_text = _followed.follow(context, production, files, declarations)
         if is_seen:
-            return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, told])))
+            return dg.SkipReason("; ".join(filter(None, [NOTHING_CHANGED, schedule_text])))
         for problem in declarations.problems:
             context.log.error(str(problem))
         with production.ledger() as ledger:
@@ -75,7 +75,7 @@ def declared_clips(
     except DailiesError as error:
         return dg.SkipReason(str(error))
     keys = clips_to_compare(order, _edited_series(declarations, before.changed_in(files)))
-    looked = find_edited_clips(
+    edited = find_edited_clips(
         context.instance,
         declarations,
         keys,
@@ -84,22 +84,22 @@ def declared_clips(
     )
     requests = [
         dg.RunRequest(
-            run_key=_run_key(files, stretch, looked.changed), tags={**range_tags(stretch), **RENDER_TAGS}
+            run_key=_run_key(files, stretch, edited.changed), tags={**range_tags(stretch), **RENDER_TAGS}
         )
-        for stretch in stretches(order, looked.changed, longest=RENDERED_PER_RUN)
+        for stretch in stretches(order, edited.changed, longest=RENDERED_PER_RUN)
     ]
     broken = tuple(f"series/{p.file.name}" for p in declarations.problems if p.file is not None)
     cursor = (
         DataCursor(files, broken=broken)
-        if looked.upto is None
-        else DataCursor(before.files, files, looked.upto, broken)
+        if edited.upto is None
+        else DataCursor(before.files, files, edited.upto, broken)
     )
     missing = (
-        "" if looked.upto is None else f"; clips back to {looked.upto} are done, the next tick continues"
+        "" if edited.upto is None else f"; clips back to {edited.upto} are done, the next tick continues"
     )
     reason = (
         f"the data folder has changed, but no prompt has ({len(declarations.problems)} problems){missing}"
-        f"{'; ' if told else ''}{told}"
+        f"{'; ' if schedule_text else ''}{schedule_text}"
     )
     return dg.SensorResult(
         run_requests=requests,
@@ -204,7 +204,7 @@ def find_edited_clips(
         after: Continue after this clip.
         seconds: CPU seconds after which it stops early.
     """
-    looked = EditedClips()
+    edited = EditedClips()
     give_up = time.thread_time() + seconds
     rest = keys[keys.index(after) + 1 :] if after in keys else keys
     for some in _cut(rest, LOOKED_UP_AT_ONCE):
@@ -217,13 +217,13 @@ def find_edited_clips(
                 if known and shown.get(key) != request.fingerprint:
                     changed.append(key)
             if time.thread_time() > give_up and key != rest[-1]:
-                looked.upto = key
+                edited.upto = key
                 break
         events = storage_ids(instance, PROMPTS, changed)
-        looked.changed |= {key: events.get(key, 0) for key in changed}
-        if looked.upto is not None:
+        edited.changed |= {key: events.get(key, 0) for key in changed}
+        if edited.upto is not None:
             break
-    return looked
+    return edited
 
 
 def _edited_series(declarations: Declarations, files: Collection[str]) -> list[Series]:

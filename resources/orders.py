@@ -85,7 +85,7 @@ class Review(BaseModel):
     within_seconds: int | None = Field(default=None, gt=0)
     """How long a person has; None for as long as it takes."""
     otherwise: Otherwise = Otherwise.HOLD
-    """What follows after that time."""
+    """What happens to the takes after that time."""
 
     @model_validator(mode="before")
     @classmethod
@@ -109,17 +109,17 @@ class ClipRequest(Choice):
     series: str
     """Name of the series that declares it."""
     keys: str | None = None
-    """The start of its series' keys where that is another name: the series may have had that name before."""
+    """The start of the series' keys, if it differs from the series' name, as after a rename."""
     takes: int = Field(default=1, ge=1, le=MOST_TAKES)
     """How many takes one decision buys of the clip."""
     slot: int = Field(default=1, ge=1, le=MOST_TAKES)
-    """Which of them this is; see `TakeSlot`."""
+    """The number of this take among them; see `TakeSlot`."""
     take_seed: int | None = None
-    """What the seed of this take is drawn from; None if the declared seed is sent."""
+    """The text from which the seed of this take is drawn; None if the declared seed is sent."""
     declared_fingerprint: str | None = None
     """The fingerprint of the declared request, if the seed of this take has changed its body."""
     max_attempts: int = Field(default=1, ge=1, le=5)
-    """Most purchases of one decision for this clip when the provider fails for a passing reason."""
+    """The most purchases of one decision for this clip, if the provider fails for a temporary reason."""
     caps: Caps = Field(default_factory=Caps)
     """Caps of its series."""
     checks: Checks = Field(default_factory=Checks)
@@ -137,18 +137,18 @@ class ClipRequest(Choice):
     edited: EditedWords | None = None
     """Who gave the clip other words than its series; None if it has the series' words."""
     finish: FinishOrder | None = None
-    """Of a draft: what is bought when it is circled."""
+    """For a draft: the purchase that its circle orders."""
     finishes: FinishedDraft | None = None
-    """Of a finish: its draft."""
+    """For a finish: its draft."""
 
     @property
     def is_draft(self) -> bool:
-        """Whether it is a cheap take to judge, which never is its clip's current one."""
+        """Whether it is a cheap take to judge, which never becomes the clip's current one."""
         return self.finish is not None
 
     @property
     def planned_finish(self) -> "ClipRequest | None":
-        """The purchase that would finish this draft, without what only the bought draft can say; None if it is no draft."""
+        """The purchase that would finish this draft, without the facts that only the bought draft has; None if it is no draft."""
         return self.finishing("", draft_id="", seed=None, first_frame=FIRST_FRAME)
 
     @property
@@ -232,7 +232,7 @@ class ClipRequest(Choice):
         the model takes one. It follows from `drawn_from` and the slot, so that a retry sends the same seed.
 
         Args:
-            drawn_from: Names the decision; for a purchase among those of all installations.
+            drawn_from: A text that names the decision; a purchase's must be unique among all installations.
         """
         requests = []
         for slot in range(1, self.takes + 1):
@@ -276,7 +276,7 @@ class ClipRequest(Choice):
     def finishing(
         self, draft: str, *, draft_id: str | None, seed: int | None, first_frame: FileReference | None = None
     ) -> "ClipRequest | None":
-        """What finishes this draft; None if it is no draft, or what its order needs of the draft is missing.
+        """The request that finishes this draft; None if it is no draft, or if its order needs a fact of the draft that is missing.
 
         Args:
             draft: Id of the draft's attempt.

@@ -1,4 +1,4 @@
-"""A server of our own, on 127.0.0.1 unless somebody says otherwise, in a thread beside the command that shows its address."""
+"""A server of dailies, by default on 127.0.0.1, in a thread beside the command that shows its address."""
 
 import socket
 import threading
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 LEAVE_SECONDS = 3
-"""How long answers may go on after the end: a browser holds a video open."""
+"""How many seconds answers may continue after the stop: a browser holds a video open."""
 _JOIN_SECONDS = 10
 
 
 def calm_server(config: "uvicorn.Config") -> "uvicorn.Server":
-    """A uvicorn server that hardly wakes while nobody asks it."""
+    """A uvicorn server that hardly uses CPU while no request arrives."""
     import uvicorn
 
     class CalmServer(CalmLoop, uvicorn.Server):

@@ -48,7 +48,7 @@ def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int
         if port != PORT:
             tell(f"something else listens on port {PORT}, so this demo's Dagster is on port {port}")
     options = ["--job-seconds", str(job_seconds), "--faults", str(FAULTS)]
-    wanted = StackOptions(
+    stack_options = StackOptions(
         port=port,
         sandbox=True,
         embedded_s3=True,
@@ -61,7 +61,7 @@ def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int
         for problem in declarations.problems:
             complain(str(problem))
         raise ConfigurationError("the demo needs valid sample series in data/series; nothing was bought")
-    with Stack(settings, wanted) as stack, DagsterApi(stack.dagster_url) as api:
+    with Stack(settings, stack_options) as stack, DagsterApi(stack.dagster_url) as api:
         tell(f"\nDagster is at {stack.dagster_url} - the asset graph: {stack.dagster_url}/asset-groups\n")
         keys = _keys(settings, declarations)
         newest = _first_take(settings, api, declarations, keys)
@@ -160,7 +160,7 @@ def _show_result(
     console.print(Rule("done", align="left"))
     print_table(table)
     tell(f"\nThe files are in {_relative(stack.home / 's3' / 'dailies' / 'videos')}.")
-    up = "`make up`" if stack.wanted.port == PORT else f"`.venv/bin/dailies up --port {stack.wanted.port}`"
+    up = "`make up`" if stack.options.port == PORT else f"`.venv/bin/dailies up --port {stack.options.port}`"
     tell(
         f"\n{green} of {len(newest)} clips are green in Dagster. On a real account this would have cost "
         f"{show_usd(sum(costs.values()))}; the sandbox charged nothing. It took {seconds:.0f} s.\n"

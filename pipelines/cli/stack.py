@@ -77,13 +77,13 @@ class StackOptions:
 class Stack:
     """The running processes; a context manager that always ends them, by id."""
 
-    def __init__(self, settings: Settings, wanted: StackOptions) -> None:
+    def __init__(self, settings: Settings, options: StackOptions) -> None:
         self.settings = settings
-        self.wanted = wanted
+        self.options = options
         self.home = settings.home.absolute()
-        self.uses_sandbox = not settings.accounts_with_key if wanted.sandbox is None else wanted.sandbox
-        self.uses_embedded_s3 = not settings.s3_bucket if wanted.embedded_s3 is None else wanted.embedded_s3
-        self.dagster_url = f"http://{HOST}:{wanted.port}"
+        self.uses_sandbox = not settings.accounts_with_key if options.sandbox is None else options.sandbox
+        self.uses_embedded_s3 = not settings.s3_bucket if options.embedded_s3 is None else options.embedded_s3
+        self.dagster_url = f"http://{HOST}:{options.port}"
         self._room_socket: socket.socket | None = None
         self.sandbox_url: str | None = None
         self.environment = dict(os.environ)
@@ -95,7 +95,7 @@ class Stack:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._commands: dict[str, list[str]] = {}
         self._deaths = Deaths()
-        self._policy = StackPolicy(wanted.log)
+        self._policy = StackPolicy(options.log)
         self._code_watch = CodeWatch(self.home)
         self._sockets = self.home / SOCKETS
         self._sockets_are_elsewhere = False
@@ -133,7 +133,7 @@ class Stack:
         try:
             make_private(self.home, whole=True)
             self._held.enter_context(only_stack(self.home, self.dagster_url))
-            take_over(self.settings, self.home, dagster_home, log=self.wanted.log)
+            take_over(self.settings, self.home, dagster_home, log=self.options.log)
             self._sockets, self._sockets_are_elsewhere = socket_folder(self.home)
             for folder in ("dagster", "logs", "tmp"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
@@ -148,13 +148,13 @@ class Stack:
         # a folder may not be pushed yet, and the embedded S3 starts later
         with contextlib.suppress(DailiesError):
             self._read_pushed_folder()
-        check_listening(self.wanted.host, self.settings.allowed_hosts)
-        if self.wanted.host not in {HOST, "0.0.0.0"}:  # noqa: S104 - compared
+        check_listening(self.options.host, self.settings.allowed_hosts)
+        if self.options.host not in {HOST, "0.0.0.0"}:  # noqa: S104 - compared
             raise ConfigurationError(
-                f"`dailies up` asks its own Dagster at {HOST}, so --host takes {HOST} or 0.0.0.0, not {self.wanted.host}. Keep others out "
+                f"`dailies up` asks its own Dagster at {HOST}, so --host takes {HOST} or 0.0.0.0, not {self.options.host}. Keep others out "
                 "with a firewall. Nothing was started."
             )
-        check_port_is_free(self.wanted.port)
+        check_port_is_free(self.options.port)
         self._room_socket = self._held.enter_context(listen_for_room(self.home))
         link_dagster_yaml(dagster_home)
         self.environment |= {
@@ -186,7 +186,7 @@ class Stack:
             # a stack that promises to spend nothing must see nothing of the person's own .env
             self.environment[ENV_FILE] = ""
         away = dict.fromkeys(["AWS_SESSION_TOKEN"] if self.uses_embedded_s3 else [])
-        if not self.wanted.alarms:
+        if not self.options.alarms:
             away["DAILIES_ALARM_URL"] = None
         self.environment[PINNED] = pinned(
             {**self.environment, **away},
@@ -196,7 +196,7 @@ class Stack:
                 for name in account.key_variables
             ],
         )
-        self.wanted.log("starting Dagster")
+        self.options.log("starting Dagster")
         python = [sys.executable, "-m"]
         serve_code = ["pipelines.code_server", "code-server", "start", "-m", "pipelines.definitions"]
         # our packages, even if the working directory has its own `pipelines` or `resources`
@@ -209,18 +209,18 @@ class Stack:
         self._wait("code", lambda: answers(str(code_socket)))
         self._spawn(
             "webserver",
-            [*python, "pipelines.webserver", str(workspace), str(self.wanted.port), self.wanted.host],
+            [*python, "pipelines.webserver", str(workspace), str(self.options.port), self.options.host],
         )
         # not waited for, since Dagster works without the room
         room_socket = str(self._room_socket.fileno()) if self._room_socket else ""
         self._spawn("room", [*python, "pipelines.cli.room", "--fd", room_socket])
         self._spawn("daemon", [*python, "pipelines.daemon", str(workspace)])
         with DagsterApi(self.dagster_url) as api:
-            self._wait("webserver", lambda: answers((HOST, self.wanted.port)) and api.is_ready())
+            self._wait("webserver", lambda: answers((HOST, self.options.port)) and api.is_ready())
         self._write_state()
 
     def _start_sandbox(self) -> None:
-        self.wanted.log("starting the sandbox: it speaks the providers' wire formats and costs nothing")
+        self.options.log("starting the sandbox: it speaks the providers' wire formats and costs nothing")
         key = self._secret(SANDBOX_KEY_FILE)
         state = self.home / "sandbox"
         place = self.home / "sandbox-port"
@@ -229,20 +229,20 @@ class Stack:
         command = [sys.executable, "-m", "resources.sandbox", "--port", str(port), "--state", str(state)]
         # in the environment, since other users of the machine can read arguments
         self.environment[SANDBOX_KEY] = key
-        self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
+        self._spawn("sandbox", [*command, *self.options.sandbox_options], stdout=subprocess.PIPE)
         line = self._first_line("sandbox")
         self.sandbox_url = str(json.loads(line)["url"])
         # after a crash it must restart at the same port
         command[command.index("--port") + 1] = self.sandbox_url.rpartition(":")[2]
         place.write_text(self.sandbox_url.rpartition(":")[2])
-        self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
+        self._commands["sandbox"] = [*command, *self.options.sandbox_options]
         self.environment |= {
             **self.settings.sandbox_variables(self.sandbox_url, key),
             "DAILIES_ALLOWED_ORIGINS": self.sandbox_url,
         }
 
     def _start_s3(self) -> None:
-        self.wanted.log("starting the embedded S3")
+        self.options.log("starting the embedded S3")
         self._s3 = EmbeddedS3(
             self.home / "s3",
             secret_access_key=self._s3_secret(),
@@ -251,7 +251,7 @@ class Stack:
         try:
             self._s3.start()
         except FolderServedError as error:
-            self.wanted.log(f"waiting up to {S3_SECONDS:.0f} s, since {error.why}")
+            self.options.log(f"waiting up to {S3_SECONDS:.0f} s, since {error.why}")
             self._s3.start(patience_seconds=S3_SECONDS)
         settings = self._s3.settings
         secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else ""
@@ -328,7 +328,7 @@ class Stack:
             UnavailableError: The embedded S3 cannot be restarted, or a process ends repeatedly; the text names its log.
         """
         if self._s3 is not None and self._s3.pid is None:
-            self.wanted.log("the embedded S3 has ended; starting it again")
+            self.options.log("the embedded S3 has ended; starting it again")
             self._s3.start()
         if self._keeper is not None and self._keeper.poll() is not None:
             self._keeper = start_keeper(self.home, self.id, self.environment)
@@ -363,7 +363,7 @@ class Stack:
                 continue
             if self._deaths.are_too_many(name):
                 raise self._why_ended(name)
-            self.wanted.log(f"{name} has ended; starting it again")
+            self.options.log(f"{name} has ended; starting it again")
             if process.stdout is not None:
                 process.stdout.close()
             self._spawn(name, self._commands[name])
@@ -373,10 +373,10 @@ class Stack:
         self, why: str = "the process that holds the code has ended; starting it again"
     ) -> None:
         self._code_was_gone = False
-        self.wanted.log(why)
+        self.options.log(why)
         with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
             if (failure := api.load_code_anew()) is not None:
-                self.wanted.log(f"Dagster could not load the definitions: {failure}")
+                self.options.log(f"Dagster could not load the definitions: {failure}")
 
     def _why_ended(self, name: str) -> DailiesError:
         lines = [line for line in self._log_of(name).read_text(errors="replace").splitlines() if line.strip()]
@@ -433,4 +433,4 @@ class Stack:
                 if process is not None and process.poll() is None:
                     process.terminate()
             if names == ("daemon",) and self._wrote_state:
-                hand_over(self.settings, self.home, self.id, log=self.wanted.log)
+                hand_over(self.settings, self.home, self.id, log=self.options.log)

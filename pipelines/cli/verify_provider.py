@@ -144,8 +144,8 @@ async def _verify(
             film = await asyncio.to_thread(_film, settings, account, watched)
             if watched.attempt is not None and watched.attempt.state is AttemptState.SUCCEEDED:
                 watched.attempt = close(ledger, watched.attempt, why="a job that probed its provider")
-        observed = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
-        return TrialReport(offer, watched, observed)
+        observations = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
+        return TrialReport(offer, watched, observations)
     finally:
         await provider.aclose()
 

@@ -22,11 +22,11 @@ class DataPush(NamedTuple):
     digest: str
     """See `resources.shared_data.snapshot`; its archive in the bucket has this name."""
     files: int
-    """How many."""
+    """The number of files."""
     bytes: int
-    """Of all files together."""
+    """The size of all files together, in bytes."""
     at: float
-    """When, in seconds since the epoch."""
+    """When it was pushed, in seconds since the epoch."""
     who: str
     """The person and the host, with its version of dailies, whose catalogue was pushed with the folder."""
     note: str
@@ -34,7 +34,7 @@ class DataPush(NamedTuple):
 
 
 def push(ledger: Ledger, digest: str, *, files: int, size: int, who: str, note: str) -> DataPush:
-    """Make a data folder current whose archive is in the bucket. Nothing changes if it is current already."""
+    """Make a data folder current whose archive is in the bucket; no change if it already is."""
     with ledger.write() as connection:
         row = connection.execute(_NEWEST).first()
         if row is None or row.digest != digest:
@@ -73,7 +73,7 @@ def of_decision(ledger: Ledger, decision: str) -> str | None:
 
 
 def of_unsent(ledger: Ledger) -> list[str]:
-    """The digests of the pushed folders that purchases need which are queued or being sent.
+    """The digests of the pushed folders that queued purchases, and those being sent, still need.
 
     A finish needs the folder of its draft.
     """

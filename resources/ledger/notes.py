@@ -21,7 +21,7 @@ DRAFT_ID = "draft_id"
 LOOK = "look"
 _NO = "no"
 SIBLINGS = 2000
-"""With how many takes of its series a new take is compared, newest first."""
+"""The number of takes of its series, newest first, with which a new take is compared."""
 
 
 _CHANGE = (
@@ -60,7 +60,7 @@ def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
 
 
 def note_draft_id(connection: sa.Connection, attempt_id: str, draft_id: str | None) -> None:
-    """Record the provider's id of a draft; None records nothing. Arguments as of `note_nsfw`."""
+    """Record the provider's id of a draft; None records nothing. For the arguments see `note_nsfw`."""
     if draft_id is not None:
         _note(connection, attempt_id, DRAFT_ID, draft_id)
 
@@ -78,7 +78,7 @@ def draft_id_of(ledger: Ledger, attempt_id: str) -> str | None:
 
 
 def forget_repeated(connection: sa.Connection, attempt_id: str, delivery: Mapping[str, Any]) -> None:
-    """Remove the notes that say nothing more once an output is delivered: its hash, which `delivery` has, and that it has no flag."""
+    """Remove the notes that a delivery makes redundant: the hash, which `delivery` has, and the note that no flag is set."""
     connection.execute(_FORGET, {"note_of": attempt_id, "look": delivery.get("look")})
 
 

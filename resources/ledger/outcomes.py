@@ -59,7 +59,7 @@ def record_outcome(
         first_answer = _close_submission(tx, submission, outcome)
         attempt = tx.attempt(submission.attempt.id)
         if first_answer:
-            attempt = _go_on(tx, submission, attempt, outcome)
+            attempt = _apply_answer(tx, submission, attempt, outcome)
         if isinstance(outcome, Accepted):
             spare_takes.keep_if_spare(tx, attempt, submission.id, _named(outcome))
         return attempt
@@ -73,7 +73,7 @@ def _completed(tx: Transaction, submission: Submission, outcome: SubmitOutcome) 
     """Complete the answer to a POST with what other sources said about its job, and book the job."""
     attempt = submission.attempt
     if not isinstance(outcome, Accepted):
-        heard = _heard_of(tx.connection, submission)
+        heard = _job_named_for(tx.connection, submission)
         # a callback or the listing has named the job before the answer came
         return outcome if heard is None else Accepted(heard, None, {})
     if book_job(tx, attempt, submission.id, _named(outcome)):
@@ -83,7 +83,7 @@ def _completed(tx: Transaction, submission: Submission, outcome: SubmitOutcome) 
     )
 
 
-def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
+def _job_named_for(connection: sa.Connection, submission: Submission) -> str | None:
     """The job of an unanswered POST, if a callback or a listing has named it."""
     return connection.execute(
         sa.select(jobs.c.job_id).where(
@@ -92,7 +92,9 @@ def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
     ).scalar()
 
 
-def _go_on(tx: Transaction, submission: Submission, attempt: Attempt, outcome: SubmitOutcome) -> Attempt:
+def _apply_answer(
+    tx: Transaction, submission: Submission, attempt: Attempt, outcome: SubmitOutcome
+) -> Attempt:
     """Apply the first answer of a POST to its attempt and to the account."""
     match outcome:
         case Accepted():
@@ -101,7 +103,7 @@ def _go_on(tx: Transaction, submission: Submission, attempt: Attempt, outcome: S
             return after
         case Rejected():
             after = _rejected(tx, attempt, outcome)
-            _heed(tx, submission, outcome)
+            _pause_or_stop(tx, submission, outcome)
             return after
         case NotSent():
             why = f"not sent: {outcome.cause}"
@@ -181,7 +183,7 @@ def _may_be_sent_again(outcome: Rejected) -> bool:
     )
 
 
-def _heed(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
+def _pause_or_stop(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
     """Pause or stop the account if the refusal asks for it."""
     account = submission.attempt.account
     match outcome.kind:
@@ -291,5 +293,5 @@ def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
             outcome = _completed(tx, submission, Unknown(DIED))
             if isinstance(outcome, Accepted):
                 _close_submission(tx, submission, outcome)
-            expired.append(_go_on(tx, submission, attempt, outcome))
+            expired.append(_apply_answer(tx, submission, attempt, outcome))
     return expired

@@ -67,15 +67,15 @@ Policy = Mapping[Setting, Value]
 """The settings of a host, or the policy in force."""
 
 
-def host_policy(account: str, given: Mapping[str, Any]) -> dict[Setting, Value]:
+def host_policy(account: str, values: Mapping[str, Any]) -> dict[Setting, Value]:
     """Read a host's policy settings of an account, or of all together.
 
     Args:
-        given: The values by the names of settings; amounts in US dollars. Other names are ignored.
+        values: The values by the names of settings; amounts in US dollars. Other names are ignored.
     """
     known = OF_ALL if account == ALL else OF_ACCOUNTS
     return {
         Setting(account, name): usd(value) if isinstance(value, Decimal) else value
-        for name, value in given.items()
+        for name, value in values.items()
         if name in known
     }

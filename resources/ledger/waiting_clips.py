@@ -90,7 +90,7 @@ _DRAFT_ENDS_AT = sa.case(
         sa.func.coalesce(attempts.c.finished_at, attempts.c.created_at) + _KEPT_DAYS * DAY_SECONDS,
     )
 ).label("draft_ends_at")
-"""As `resources.ledger.waiting_finishes.end_of`."""
+"""See `resources.ledger.waiting_finishes.end_of`."""
 
 
 def waiting(ledger: Ledger) -> list[WaitingClip]:

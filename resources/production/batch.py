@@ -121,7 +121,7 @@ class Follower:
         for ruling in decided:
             if ruling.ruling is Ruling.REFUSED:
                 stage, slot = self._refused_stage(ruling), ruling.request.take_slot
-                self._tell_up_to(slot, ruling.attempt, Stage(stage - 1))
+                self._report_up_to(slot, ruling.attempt, Stage(stage - 1))
                 self._fail(slot, stage, ruling.attempt, ruling.reason or "refused")
         await self._show()
         await self.carry(
@@ -251,13 +251,13 @@ class Follower:
     # Reading the ledger
 
     async def _refresh(self) -> None:
-        # fails if the run was lost while its process was stopped, because other runs have taken over its clips
+        # raises if the run was lost while its process was frozen: other runs have taken over its clips
         await self._engine.ledger.run(heartbeats.check, self._run_id)
         changed = await self._engine.ledger.run(self._read_changes)
         self._newest.update(changed)
         self._ids.update({slot: attempt.id for slot, attempt in changed.items()})
         now = self._engine.ledger.clock()
-        # patience runs out, and deliveries are tried again, without a change in the ledger
+        # without a change in the ledger too, patience may run out and a delivery may be due again
         if not 0 <= now - self._considered_at < LOOK_SECONDS:
             self._considered_at = now
             changed = {slot: self._newest[slot] for slot in self._pending if slot in self._newest}
@@ -273,11 +273,11 @@ class Follower:
         usable = attempt.account in self._engine.accounts
         if attempt.state is AttemptState.QUEUED and attempt.reason is None and usable:
             return
-        self._tell_up_to(slot, attempt, min(reached, self._until))
+        self._report_up_to(slot, attempt, min(reached, self._until))
         if attempt.state in _GIVEN_UP:
             self._fail(slot, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
         elif attempt.state is AttemptState.UNKNOWN and usable:
-            self._wait_for_the_unknown(slot, attempt)
+            self._give_up_unknown(slot, attempt)
         elif reached >= self._until:
             self._pending.discard(slot)
         elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
@@ -299,7 +299,7 @@ class Follower:
         """The unforeseen error that keeps this run from polling a job; the sensor continues with the job."""
         return self._unpolled.get(attempt.account) or self._engine.unforeseen(attempt)
 
-    def _wait_for_the_unknown(self, slot: TakeSlot, attempt: Attempt) -> None:
+    def _give_up_unknown(self, slot: TakeSlot, attempt: Attempt) -> None:
         """Fail a clip whose lost answer was not settled in time; the sensor continues with it."""
         now = self._engine.ledger.clock()
         patience = self._engine.accounts[attempt.account].patience(attempt.request)
@@ -318,7 +318,7 @@ class Follower:
             return Stage.SUBMITTED
         return self._failed_stage(attempt)
 
-    def _tell_up_to(
+    def _report_up_to(
         self, slot: TakeSlot, attempt: Attempt | None, stage: Stage, *, reused: bool = False
     ) -> None:
         self._unreported += self._stages.reach(slot, attempt, stage, reused=reused)
@@ -378,7 +378,7 @@ class Follower:
                     with as_unforeseen(f"the video of {slot} could not be looked for"):
                         await self._deliverer.verify(attempt)
                 except DailiesError as error:
-                    self._tell_up_to(slot, attempt, Stage.GENERATED, reused=True)
+                    self._report_up_to(slot, attempt, Stage.GENERATED, reused=True)
                     self._fail(slot, Stage.DELIVERED, attempt, str(error))
                     return
-        self._tell_up_to(slot, attempt, self._until, reused=True)
+        self._report_up_to(slot, attempt, self._until, reused=True)

@@ -71,7 +71,7 @@ def _is_header(name: object, value: object) -> bool:
 
 
 def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network) -> UploadFailed | None:
-    """Upload a file to the address of its ticket. Blocks: run it in a thread. Gives None if the host has taken it.
+    """Upload a file to the address of its ticket; returns None if the host accepted it. Blocks: run it in a thread.
 
     Args:
         base_url: The provider's own address, which may be this machine (the sandbox).

@@ -45,7 +45,7 @@ class Shop(Protocol):
         """The price of one more take, its caps, and why it is refused, if it is. Money in micro-dollars.
 
         Raises:
-            DailiesError: It cannot be made out.
+            DailiesError: The price cannot be determined.
         """
 
     def buy(self, approval: Approval, *, request: str) -> str:
@@ -59,7 +59,7 @@ class Shop(Protocol):
         """The price of the finish of a draft, its caps, and why it is refused, if it is. Money in micro-dollars.
 
         Raises:
-            DailiesError: It cannot be made out.
+            DailiesError: The price cannot be determined.
         """
 
     def limits(self) -> Limits:
@@ -123,11 +123,11 @@ class AskedRetake(BaseModel):
 
 
 class NotAllowedError(DailiesError):
-    """A request that this person may not make."""
+    """This person may not make this request."""
 
 
 class AnotherPersonError(DailiesError):
-    """A verdict that waited in a browser, sent by somebody who did not give it."""
+    """A verdict that waited in a browser was sent by another person than the one who gave it."""
 
 
 class Room:

@@ -356,7 +356,7 @@ def _job(row: dict[str, Any]) -> Job:
     )
 
 
-# most jobs have the same
+# cached, because most jobs have the same faults
 @functools.lru_cache(256)
 def _fate(text: str) -> Fate:
     fate = json.loads(text)

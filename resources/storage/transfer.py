@@ -34,9 +34,9 @@ class Transferred:
 
     key: str
     size: int
-    """Bytes."""
+    """Its size in bytes."""
     sha256: str
-    """In hex."""
+    """Its SHA-256 in hex."""
     streamed: bool
     """Whether the upload ran during the download."""
 
@@ -172,14 +172,14 @@ class _Arriving:
         if self._place is None:
             self._finish()
         if self._place is None:
-            raise AssertionError("the file was looked at")
+            raise AssertionError("the file was inspected")
         return self._place
 
     def _finish(self) -> None:
         if self._place is not None:
             return
         while self._next():
-            pass  # the end is where the server said, or this raises
+            pass  # raises if the file does not end where the server said
         self._file.flush()
         self._place = self._decide(Path(self._file.name))
 

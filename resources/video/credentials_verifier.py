@@ -19,12 +19,12 @@ class MarkingError(DailiesError):
 
 @dataclass(frozen=True)
 class ManifestOrder:
-    """What a signed copy says."""
+    """The content of a signed copy's manifest."""
 
     manifest: str
     """The manifest's definition in c2pa-rs' JSON."""
     ingredient: str
-    """What it says of the file that it is made from, in c2pa-rs' JSON."""
+    """Its statement about the original file, in c2pa-rs' JSON."""
     certificates: str
     """The signer's certificate and those above it, in PEM."""
     algorithm: str
@@ -55,7 +55,7 @@ class CredentialsVerifier(GuardedWorkers):
         super().__init__("resources.video.credentials_worker", workers=workers)
 
     def verify(self, path: Path) -> ContentCredentials:
-        """What a file's credentials say. Credentials that make the worker fail are invalid. Blocks: run it in a thread.
+        """Verify a file's credentials. Credentials that make the worker fail count as invalid. Blocks: run it in a thread.
 
         Raises:
             resources.errors.UnavailableError: No worker can be started on this machine.

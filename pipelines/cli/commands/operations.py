@@ -59,7 +59,7 @@ def up(
     from resources.settings import load_settings, open_ledger
 
     script = ["--faults", str(faults)] if faults is not None else []
-    wanted = StackOptions(
+    options = StackOptions(
         port=port,
         host=host,
         sandbox_options=["--job-seconds", str(job_seconds), *script],
@@ -67,7 +67,7 @@ def up(
     )
     end_on_signals()
     settings = load_settings()
-    with Stack(settings, wanted) as stack:
+    with Stack(settings, options) as stack:
         bucket = stack.environment.get("DAILIES_S3_BUCKET") or settings.s3_bucket
         say(
             "",

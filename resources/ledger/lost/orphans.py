@@ -98,7 +98,7 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
 def _first_order(connection: sa.Connection, account: str, now: float) -> float | None:
     """When the first order of an account was made, by the earlier of our clock and the provider's; None if it is too young.
 
-    It is asked until the first sweep has ended, since it reads all orders; then the sweep's state keeps it.
+    The query reads all orders, so it runs only until the first sweep has ended; then the sweep's state holds the time.
     """
     first = connection.execute(_FIRST, {"account": account}).scalar()
     if first is None:
@@ -150,8 +150,8 @@ def book(
     A job that names a POST of ours goes to its attempt. The others stay without an owner.
 
     Args:
-        listed: What was read.
-        source: Where it was read: `LISTING` or `BILL`.
+        listed: The jobs that were read.
+        source: Where they were read: `LISTING` or `BILL`.
         models: Only jobs of these models, for a key that others use too; None for all.
 
     Returns:

@@ -27,7 +27,7 @@ PROVIDER = ProviderSpec(
     name="fal",
     title="fal",
     url=PUBLIC_URL,
-    # its own clients read the same one
+    # fal's own clients read the same variable
     key_variable="FAL_KEY",
     key_scheme="Key",
     build=_client,

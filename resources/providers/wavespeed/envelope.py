@@ -9,7 +9,7 @@ What a submit's answer proves, and why:
 | answer | outcome | because |
 |---|---|---|
 | a prediction with an id, whatever the status | Accepted | a job with an id may be billed; a poll tells its state |
-| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | no account was charged, whoever wrote the page |
+| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | no account was charged, even if a gateway wrote the page |
 | 400, 403, 404, 413, 422 with an error of the API | Rejected | the API says that it refused |
 | the same from a gateway (HTML, cut, empty) | Unknown | a filter may replace an answer after the task was created |
 | 429 with envelope code 429 | Rejected THROTTLED | no source says that a refused rate creates a task |
@@ -51,7 +51,7 @@ class Envelope:
     """An answer with each of its three codes by its own name."""
 
     http_status: int
-    """Of the HTTP answer."""
+    """The status of the HTTP answer."""
     envelope_code: int | None
     """`code` beside `data`, where it is a status."""
     task_code: int | None

@@ -1,7 +1,7 @@
 """Verifies WaveSpeed's webhooks and reads which job each is about.
 
-It looks like Standard Webhooks and is not: the signature is hex with the prefix `v3,`, and the secret is taken as it
-stands, without its `whsec_` and not base64-decoded (WaveSpeed contract, section 1.7; the vector in its documentation does
+It looks like Standard Webhooks and is not: the signature is hex with the prefix `v3,`, and the secret is used without
+its `whsec_` and not base64-decoded (WaveSpeed contract, section 1.7; the vector in its documentation does
 not verify). What a webhook says is a hint: a GET confirms it before anything is believed.
 """
 
