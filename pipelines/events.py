@@ -140,7 +140,7 @@ def _reached(attempt: Attempt) -> Stage:
 
 
 def _asked_for(attempt: Attempt) -> str | None:
-    """The endpoint that was asked for, if a fallback was bought instead."""
+    """The endpoint that was ordered, if a fallback was bought instead."""
     asked = attempt.request.asked
     return f"{asked.endpoint} ({asked.provider})" if asked is not None else None
 

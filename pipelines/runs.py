@@ -20,7 +20,7 @@ from resources.ledger.ledger import Ledger
 from resources.unforeseen import as_unforeseen
 
 SENSOR_SECONDS = 9
-"""Every second look of Dagster's daemon, see `sensors.COMPLETION_SECONDS`."""
+"""Seconds between two ticks: every second pass of Dagster's daemon, see `sensors.COMPLETION_SECONDS`."""
 UNENDED_SECONDS = 120.0
 """How long a dead run may stay `STARTED` before an alarm: the sensor `dead_runs` should have ended it at its next tick."""
 RETRY_SECONDS = 40.0
@@ -34,7 +34,7 @@ AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str]) -> frozenset[str]:
-    """Those of the given runs that still work, and the dead ones whose retry carries on their clips.
+    """Those of the given runs that still work, and the dead ones whose retry continues their clips.
 
     A retry and a collecting run for the same clips competed for the processor: on two busy cores the clips were there after 50 s
     instead of 10 s. A retry that does not come within `RETRY_SECONDS`, does not begin within `BEGIN_SECONDS`, or ends early, is not

@@ -1,4 +1,4 @@
-"""Shell completion: names of series, keys of clips, and the words that choose clips.
+"""Shell completion: names of series, keys of clips, and selectors of clips.
 
 A person waits at every press of TAB. So it reads the series' files as plain YAML, a SQLite ledger without SQLAlchemy, and nothing
 over the network. A file that cannot be read completes nothing.

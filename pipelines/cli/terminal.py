@@ -28,7 +28,7 @@ CLIPS = (
     "Series, clips, patterns (harbor-*), series:, tag:, owner:, endpoint:, state:failed, changed, today, 2026-11-01..07. "
     "Words add up; commas narrow (tag:coast,yesterday)."
 )
-"""The help of the words that choose clips."""
+"""The help of the selectors of clips."""
 Long = Annotated[bool, typer.Option("--long", help="Show every column, also where it needs a wide terminal.")]
 """The option `--long` of every command whose table is wider than 80 columns."""
 Host = Annotated[

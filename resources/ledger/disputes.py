@@ -26,7 +26,7 @@ from resources.providers.rows import SetAside, in_words
 
 
 class DisputeKind(StrEnum):
-    """What is not believed."""
+    """The kind of a disputed statement."""
 
     AMOUNT = "amount"
     """A charge outside the band around the quote. It stops the account."""
@@ -50,7 +50,7 @@ class Dispute:
     attempt: Attempt
     """The purchase as it is now."""
     kind: DisputeKind
-    """What is not believed."""
+    """The kind of a disputed statement."""
     charged_micros: int
     """The stated charge in micro-USD."""
     refunded_micros: int
@@ -241,7 +241,7 @@ class Unread:
     """Rows that the last reading of an account's listing or bill set aside."""
 
     account: str
-    """Whose."""
+    """The account that was read."""
     source: str
     """`listing` or `bill`."""
     text: str

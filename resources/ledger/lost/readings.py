@@ -49,7 +49,7 @@ class Reading:
     jobs: Sequence[Candidate]
     """All listed jobs, beginning some time before the search's start."""
     charges: Sequence[Charge] | None
-    """The bill of the same time; None if it was not read."""
+    """The bill of the same period; None if it was not read."""
     unread: str | None = None
     """Why a bill that was needed could not be read."""
     aside: Sequence[SetAside] = ()
