@@ -67,7 +67,7 @@ def test_code_whose_process_has_died_is_loaded_by_a_new_process(stack: Stack) ->
 
 def test_the_reason_why_the_code_cannot_be_loaded_is_printed(stack: Stack) -> None:
     told: list[str] = []
-    stack.wanted.log = told.append
+    stack.options.log = told.append
     webserver = Webserver(*[FORGOTTEN] * 4)
     assert tended(stack, webserver, 4) == 2
     assert [text for text in told if "could not" in text] == [
@@ -77,7 +77,7 @@ def test_the_reason_why_the_code_cannot_be_loaded_is_printed(stack: Stack) -> No
 
 def test_ending_an_already_dead_process_is_not_reported(stack: Stack) -> None:
     told: list[str] = []
-    stack.wanted.log = told.append
+    stack.options.log = told.append
     assert (
         tended(stack, Webserver(FORGOTTEN, FORGOTTEN, reload="x.DagsterUserCodeUnreachableError: no"), 2) == 1
     )
@@ -140,7 +140,7 @@ def test_an_edited_schedule_is_loaded_once_and_reported(
     (tmp_path / "series").mkdir()
     stack = Stack(Settings(DAILIES_HOME=tmp_path, DAILIES_DATA=tmp_path), StackOptions(port=3999))
     told: list[str] = []
-    stack.wanted.log = told.append
+    stack.options.log = told.append
     (tmp_path / "series" / "bay.yaml").write_text("name: bay\nschedule: {cron: 0 6 * * *}\n")
     assert tended(stack, Webserver(*[THERE] * 3), 3) == 1
     assert told[0] == "schedules and accounts have changed (bay); loading them"
