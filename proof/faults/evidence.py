@@ -129,10 +129,10 @@ def flaw_of(
     """The fault of a delivered job's file, which must be in the bucket as the provider serves it."""
 
     def flaw(job: JobRecord, attempt: Row) -> Violation | None:
-        clip = attempt["subject_key"].partition("~")[0]
-        # the ledger stores only the beginning of an address that ends with the clip and the attempt
-        beginning = attempt["delivery"]["folder"].removeprefix("s3://").partition("/")[2]
-        file = bucket / beginning / clip / f"{attempt['id']}.mp4"
+        delivery, clip = attempt["delivery"], attempt["subject_key"].partition("~")[0]
+        # a short delivery has only the beginning of an address that ends with the clip and the attempt
+        uri = delivery.get("uri") or f"{delivery['folder']}/{clip}/{attempt['id']}.mp4"
+        file = bucket / uri.removeprefix("s3://").partition("/")[2]
         if not file.is_file():
             return Violation("lost", f"{job.id} of {job.clip} is delivered and not in the bucket")
         if hashlib.sha256(file.read_bytes()).hexdigest() != sha256_of(job):
