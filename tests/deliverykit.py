@@ -29,6 +29,7 @@ from resources.storage.download import DownloadPolicy
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
+from resources.storage.trial import BucketTrial, try_bucket
 from resources.video.inspector import VideoInspector
 
 CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400, settle_seconds=60)
@@ -47,6 +48,18 @@ class Lent:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+_trials: dict[str | None, BucketTrial] = {}
+
+
+def tried_once(store: ObjectStore) -> BucketTrial:
+    """Try one bucket of each server; the result holds for its other buckets."""
+    server = store.settings.endpoint_url
+    if server not in _trials:
+        _trials[server] = try_bucket(store)
+    store.learn(_trials[server].ways)
+    return _trials[server]
 
 
 class Outputs(BareProvider):

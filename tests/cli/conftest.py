@@ -1,12 +1,13 @@
 """A project with a ledger, a bucket at a real embedded S3, and clips that were delivered there without a provider."""
 
+import itertools
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from deliverykit import Depot
+from deliverykit import Depot, tried_once
 from hostile import File, serving
 from makers import make_mp4
 from projects import a_project
@@ -14,37 +15,55 @@ from projects import a_project
 from pipelines.cli import main
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
+from resources.production import bucket_mark
 from resources.production.bucket_mark import bind_bucket
 from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
 
 @pytest.fixture
-def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
+def bucket(rclone_s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """An empty bucket, which the settings name."""
+    store = ObjectStore(rclone_s3.settings.model_copy(update={"bucket": f"depot-{next(_numbers)}"}))
+    store.ensure_bucket()
+    secret = store.settings.secret_access_key
+    assert secret is not None
+    variables = {
+        "DAILIES_S3_ENDPOINT": rclone_s3.endpoint_url,
+        "DAILIES_S3_BUCKET": store.settings.bucket,
+        "AWS_ACCESS_KEY_ID": rclone_s3.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(bucket_mark, "try_bucket", tried_once)
+    return store
+
+
+@pytest.fixture
+def depot(
+    sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: ObjectStore
+) -> Iterator[Depot]:
     a_project(tmp_path, monkeypatch, ["dawn", "noon"])
     home = tmp_path / "home"
     home.mkdir()
     shutil.copyfile(sqlite_template, home / "ledger.db")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
-        secret = s3.settings.secret_access_key
-        assert secret is not None
-        variables = {
-            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
-            "DAILIES_S3_BUCKET": s3.bucket,
-            "AWS_ACCESS_KEY_ID": s3.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
-        }
-        monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+    monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
+    with serving() as server, Ledger(f"sqlite:///{home}/ledger.db", budget=Budget()) as ledger:
         server.files["/clip.mp4"] = File(data=make_mp4(tmp_path / "film.mp4").read_bytes())
-        store = ObjectStore(s3.settings)
-        with Ledger(f"sqlite:///{home}/ledger.db", budget=Budget()) as ledger:
-            bind_bucket(ledger, store, buying=True)
-            yield Depot(ledger, store, server, scratch)
+        bind_bucket(ledger, bucket, buying=True)
+        yield Depot(ledger, bucket, server, scratch)
     remote._connections.close()
 
 

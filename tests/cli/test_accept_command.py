@@ -21,7 +21,6 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.bucket_mark import bind_bucket
 from resources.storage import remote
-from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
 pytestmark = pytest.mark.slow
@@ -32,28 +31,18 @@ def run(*words: str) -> Result:
 
 
 @pytest.fixture
-def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
+def depot(
+    sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: ObjectStore
+) -> Iterator[Depot]:
     shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
-        secret = s3.settings.secret_access_key
-        assert secret is not None
-        variables = {
-            "DAILIES_ENV_FILE": "",
-            "DAILIES_HOME": str(tmp_path),
-            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
-            "DAILIES_S3_BUCKET": s3.bucket,
-            "AWS_ACCESS_KEY_ID": s3.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
-        }
-        monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        store = ObjectStore(s3.settings)
-        with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
-            bind_bucket(ledger, store, buying=True)
-            yield Depot(ledger, store, server, scratch)
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
+    monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
+    with serving() as server, Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
+        bind_bucket(ledger, bucket, buying=True)
+        yield Depot(ledger, bucket, server, scratch)
     remote._connections.close()
 
 

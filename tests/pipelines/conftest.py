@@ -12,7 +12,7 @@ import pytest
 import yaml
 from dagster._core.instance.methods.event_methods import EventMethods
 from dagster_ui import DagsterUi, opened
-from deliverykit import Lent
+from deliverykit import Lent, tried_once
 from pipelinekit import KEY, MODELS, House, poll_soon
 from pydantic import SecretStr
 
@@ -23,9 +23,7 @@ from resources.sandbox import SandboxSettings, media, running_sandbox, workshop
 from resources.sandbox.endpoints import Frame
 from resources.sandbox.media import ClipStore, Footage
 from resources.storage.embedded import EmbeddedS3
-from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
-from resources.storage.trial import BucketTrial, try_bucket
 from resources.video.inspector import VideoInspector
 
 QUIET_DAGSTER = {
@@ -67,18 +65,6 @@ class SmallClips(ClipStore):
         return super().clip(job_id, frame)
 
 
-_trials: dict[str | None, BucketTrial] = {}
-
-
-def _tried_once(store: ObjectStore) -> BucketTrial:
-    """Try the bucket once. All houses' buckets are on one server, so the result of the first trial holds for all."""
-    server = store.settings.endpoint_url
-    if server not in _trials:
-        _trials[server] = try_bucket(store)
-    store.learn(_trials[server].ways)
-    return _trials[server]
-
-
 @pytest.fixture(scope="session")
 def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of Dagster with its tables: copying it is faster than Dagster's migrations."""
@@ -114,7 +100,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
         patch.setattr(EventMethods, "get_yaml_python_handlers", lambda _: [])
         for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
-        patch.setattr(bucket_mark, "try_bucket", _tried_once)
+        patch.setattr(bucket_mark, "try_bucket", tried_once)
         patch.setattr(workshop, "ClipStore", SmallClips)
         # clips of one colour, which is encoded once for each size
         patch.setattr(media, "PALETTES", media.PALETTES[:1])
