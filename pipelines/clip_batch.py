@@ -119,8 +119,14 @@ def _label(batch: Batch, requests: Mapping[str, ClipRequest]) -> None:
     )
 
 
-def collect(batch: Batch, attempts: Collection[Attempt]) -> Followed:
-    """Follow earlier purchases to the stage that the batch waits for; nothing is bought."""
+def collect(batch: Batch, attempts: Collection[Attempt], *, leave_after: float | None = None) -> Followed:
+    """Follow earlier purchases to the stage that the batch waits for; nothing is bought.
+
+    Args:
+        batch: The batch.
+        attempts: The purchases.
+        leave_after: See `Follower`.
+    """
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger)
         accounts = {account for a in attempts for account in {a.account, *a.request.accounts}}
@@ -133,7 +139,7 @@ def collect(batch: Batch, attempts: Collection[Attempt]) -> Followed:
             return await follower.follow(decided)
 
         clips = list(dict.fromkeys(a.clip for a in attempts))
-        return _carry(batch, ledger, store, accounts, clips, work, buying=False)
+        return _carry(batch, ledger, store, accounts, clips, work, buying=False, leave_after=leave_after)
 
 
 def _carry(
@@ -145,6 +151,7 @@ def _carry(
     work: Callable[[Engine, Follower], Awaitable[Followed]],
     *,
     buying: bool,
+    leave_after: float | None = None,
 ) -> Followed:
     told = _Reporter(batch, ledger, clips)
 
@@ -152,7 +159,12 @@ def _carry(
         async with batch.production.engine(ledger, accounts, buying=buying) as engine:
             with batch.production.deliverer(engine, store) as deliverer:
                 follower = Follower(
-                    engine, deliverer, until=batch.until, report=told.tell, run_id=batch.run_id
+                    engine,
+                    deliverer,
+                    until=batch.until,
+                    report=told.tell,
+                    run_id=batch.run_id,
+                    leave_after=leave_after,
                 )
                 followed = await work(engine, follower)
                 if batch.until is Stage.DELIVERED:

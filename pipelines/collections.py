@@ -21,6 +21,10 @@ FIRST_IN_QUEUE = {"dagster/priority": "10"}
 RUNS_PER_TICK = 4
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1800.0
+SHORT_JOB_SECONDS = 60.0
+"""A batch counts as short if its finished jobs took no longer."""
+WAIT_SECONDS = 30.0
+"""How long a collecting run waits for the other half of a short batch."""
 HELD_TOLD = 3
 """The most runs that report to Dagster that a clip is held."""
 
@@ -116,6 +120,7 @@ def plan(
     watched: frozenset[str],
     now: float,
     linger: float,
+    may_wait: bool = False,
 ) -> list[Collection]:
     """Plan the runs to request now.
 
@@ -126,6 +131,7 @@ def plan(
         watched: Living runs, which report the clips they watch themselves.
         now: Seconds since the epoch.
         linger: How long a finished clip waits for the rest of its batch, in seconds.
+        may_wait: Whether a run may be requested that waits for the rest of a short batch, since no other run waits for its place.
     """
     position = {key: index for index, key in enumerate(order)}
     collections: list[Collection] = []
@@ -138,6 +144,13 @@ def plan(
         waiting = [a for a in mine if not a.state.is_ended and a.state is not AttemptState.UNKNOWN]
         oldest = min(a.finished_at or now for a in ended)
         if waiting and 0 <= now - oldest < linger:
+            # one run waits for a batch, once
+            if may_wait and not runs and _ends_soon(ended, waiting):
+                whole = [a.clip for a in (*ended, *waiting)]
+                pieces = stretches(order, whole)
+                # it covers every clip of the batch, each with one take
+                if [len(piece) for piece in pieces] == [len(whole)]:
+                    collections.append(_collection(batch, pieces[0], runs))
             continue
         due = sorted(
             {
@@ -147,10 +160,24 @@ def plan(
                 and has_passed(_due_at(tries), now, within=LONGEST_PAUSE_SECONDS)
             }
         )
-        for stretch in stretches(order, due)[:RUNS_PER_TICK]:
-            digest = hashlib.sha256(",".join(stretch).encode()).hexdigest()[:12]
-            collections.append(Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{len(runs)}"))
+        collections += [
+            _collection(batch, stretch, runs) for stretch in stretches(order, due)[:RUNS_PER_TICK]
+        ]
     return collections
+
+
+def _collection(batch: str, stretch: Sequence[str], runs: Sequence[PastRun]) -> Collection:
+    digest = hashlib.sha256(",".join(stretch).encode()).hexdigest()[:12]
+    return Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{len(runs)}")
+
+
+def _ends_soon(ended: Sequence[Attempt], waiting: Sequence[Attempt]) -> bool:
+    """Whether at least half of a batch has ended after a short time, and its provider works at the rest."""
+    return (
+        len(ended) >= len(waiting)
+        and all(a.state is AttemptState.SUBMITTED for a in waiting)
+        and all((a.finished_at or 0.0) - (a.submitted_at or 0.0) <= SHORT_JOB_SECONDS for a in ended)
+    )
 
 
 def _tries(

@@ -111,9 +111,14 @@ def leave_alone(context: Step, scope: RunScope) -> None:
         len(scope.strangers),
         _listed(scope.strangers),
     )
-    strangers = set(scope.strangers)
+    show_as_before(context, scope.strangers)
+
+
+def show_as_before(context: Step, keys: Iterable[str]) -> None:
+    """Make Dagster show keys that were planned for this run as before the run was created."""
+    found = set(keys)
     for event in _plans(context.instance, context.run.run_id):
-        if event.partition in strangers:
+        if event.partition in found:
             _show_as_before(context.instance, event, context.run.run_id)
 
 

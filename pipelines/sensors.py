@@ -34,6 +34,7 @@ logger = logging.getLogger("dailies")
 COMPLETION_SECONDS = 9
 """The minimum interval of ticks. Dagster's daemon checks every 5 s, so ticks come every 10 s. With 10 here, the second check was often
 slightly too early, and the tick came after 15 s."""
+QUEUED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
 NO_PARTITION = "no partition"
 """The run id in the ledger for an unpaid clip whose partition was deleted, so that there is nothing to show."""
 
@@ -121,6 +122,7 @@ def _ask_for_runs(
         watched=watched,
         now=ledger.clock(),
         linger=production.settings().linger_seconds,
+        may_wait=bool(past) and not instance.get_run_ids(QUEUED, limit=1),
     )
     going = sum(not a.state.is_ended for attempts in to_collect.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"

@@ -10,13 +10,13 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.clip_batch import Batch, buy, collect, decision_of
-from pipelines.collections import BATCH_TAG, takes_to_collect
+from pipelines.collections import BATCH_TAG, WAIT_SECONDS, takes_to_collect
 from pipelines.events import ASSET_OF_STAGE, show_again, show_selects_again
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.prompt_batch import read_prompts
-from pipelines.scope import RunScope, leave_alone, log_left_alone, scope_of
+from pipelines.scope import RunScope, leave_alone, log_left_alone, scope_of, show_as_before
 from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
@@ -125,8 +125,10 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
         takes = list(repeat_unrecorded(ledger.latest_takes, keys).values())
         current = repeat_unrecorded(ledger.shown, keys)
-    unsent, followed_takes = takes_to_collect(takes, current, ended=BATCH_TAG in batch.context.run.tags)
-    followed = collect(batch, followed_takes)
+    by_sensor = BATCH_TAG in batch.context.run.tags
+    unsent, followed_takes = takes_to_collect(takes, current, ended=by_sensor)
+    waits = by_sensor and not all(attempt.state.is_ended for attempt in followed_takes)
+    followed = collect(batch, followed_takes, leave_after=WAIT_SECONDS if waits else None)
     if unsent:
         for attempt in unsent:
             batch.context.log.warning("%s: another take was not sent: %s", attempt.clip, attempt.reason)
@@ -137,11 +139,18 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
             )
     bought = {attempt.clip for attempt in takes}
     never = {key: "it was never bought; materialize `submissions` too" for key in keys if key not in bought}
-    if never and BATCH_TAG in batch.context.run.tags:
+    if never and by_sensor:
         # the sensor requests only clips of the ledger; these were added to the range before the run was created
         leave_alone(batch.context, RunScope([], strangers=tuple(never)))
         never = {}
-    return never | say(batch, followed)
+    if followed.left:
+        batch.context.log.info(
+            "%d clips are not finished yet; the completion sensor collects them with another run: %s",
+            len(followed.left),
+            ", ".join(followed.left),
+        )
+        show_as_before(batch.context, followed.left)
+    return never | followed.failed
 
 
 def say(batch: Batch, followed: Followed) -> dict[str, str]:

@@ -78,6 +78,7 @@ class Follower:
         until: The stage to wait for.
         report: Called once per take and stage, in the ledger's thread.
         run_id: The run that follows.
+        leave_after: Seconds after which purchases that are still open are left to the sensor, with their queue; None waits for all.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class Follower:
         until: Stage,
         report: Callable[[Report], None],
         run_id: str,
+        leave_after: float | None = None,
     ) -> None:
+        self._leave_after = leave_after
+        self._leave_at = math.inf
         self._unknown_since: dict[TakeSlot, float] = {}
         self._overdue_since: dict[TakeSlot, float] = {}
         self._engine = engine
@@ -139,6 +143,8 @@ class Follower:
             raise ValueError("a spare take cannot be followed; `fetch_spares` fetches it")
         self._ids = {attempt.take_slot: attempt.id for attempt in attempts}
         self._pending = set(self._ids)
+        if self._leave_after is not None:
+            self._leave_at = self._engine.ledger.clock() + self._leave_after
         for slot in self._pending:
             self._stages.follow(slot)
         # all accounts of the engine, since a clip may fall back to another account
@@ -160,6 +166,8 @@ class Follower:
                 if self._until is Stage.SUBMITTED and all(worker.done() for worker in workers):
                     await self._refresh()
                     self._leave()
+                elif self._pending and self._engine.ledger.clock() >= self._leave_at and not self._delivers():
+                    self._leave()
                 elif self._pending:
                     await self._wait_for_change()
         finally:
@@ -179,6 +187,11 @@ class Follower:
         finally:
             changed.cancel()
             nap.cancel()
+
+    def _delivers(self) -> bool:
+        """Whether a clip that is followed has ended at its provider and is not delivered yet."""
+        newest = (self._newest.get(slot) for slot in self._pending)
+        return any(attempt is not None and attempt.state is AttemptState.SUCCEEDED for attempt in newest)
 
     def _leave(self) -> None:
         self._result.left = sorted({slot.clip for slot in self._pending})
@@ -211,7 +224,8 @@ class Follower:
                     continue
                 if self._until is Stage.SUBMITTED:
                     return
-                await self._give_up_queue(name, later.stop)
+                if self._leave_after is None:
+                    await self._give_up_queue(name, later.stop)
             if later is None and self._until is Stage.SUBMITTED:
                 return
             if later is not None and self._until is Stage.SUBMITTED and max(later.at, now) > patience:

@@ -13,6 +13,7 @@ from pipelines.collections import (
     HELD_TOLD,
     LONGEST_PAUSE_SECONDS,
     RUNS_PER_TICK,
+    SHORT_JOB_SECONDS,
     Collection,
     PastRun,
     plan,
@@ -67,6 +68,7 @@ class World:
     past: list[PastRun] = field(default_factory=list)
     watched: frozenset[str] = frozenset()
     linger: float = LINGER
+    may_wait: bool = False
 
     def plan(self) -> list[Collection]:
         return plan(
@@ -76,6 +78,7 @@ class World:
             watched=self.watched,
             now=self.now,
             linger=self.linger,
+            may_wait=self.may_wait,
         )
 
 
@@ -209,6 +212,28 @@ def test_ready_clips_linger_for_stragglers_but_not_for_unknown_or_watched_ones()
         [ready, attempt("clip-001", S.SUBMITTED, watched_by="alive")], watched=frozenset({"alive"})
     )
     assert [c.keys for c in watched.plan()] == [("clip-000",)]
+
+
+def test_one_run_waits_for_the_rest_of_a_short_batch() -> None:
+    def took(clip: str, seconds: float, *, state: AttemptState = S.SUCCEEDED) -> Attempt:
+        return replace(attempt(clip, state), submitted_at=NOW - seconds)
+
+    ready, failed = took("clip-000", SHORT_JOB_SECONDS), took("clip-001", 20, state=S.FAILED)
+    going = [took("clip-002", 50, state=S.SUBMITTED), took("clip-003", 50, state=S.SUBMITTED)]
+    world = World([ready, failed, *going], may_wait=True)
+    assert [c.keys for c in world.plan()] == [("clip-000", "clip-001", "clip-002", "clip-003")]
+
+    before = PastRun("clip-000", "clip-003", NOW - 500)
+    for other in (
+        replace(world, may_wait=False),
+        replace(world, past=[before]),
+        replace(world, attempts=[ready, *going]),
+        replace(world, attempts=[took("clip-000", SHORT_JOB_SECONDS + 1), failed, *going]),
+        replace(world, attempts=[ready, failed, going[0], took("clip-005", 50, state=S.SUBMITTED)]),
+        replace(world, attempts=[ready, failed, going[0], took("clip-003", 50, state=S.QUEUED)]),
+        replace(world, attempts=[ready, failed, took("clip-000", 50, state=S.SUBMITTED)]),
+    ):
+        assert not other.plan(), other
 
 
 def test_a_clip_without_a_partition_delays_no_other() -> None:

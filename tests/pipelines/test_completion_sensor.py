@@ -2,6 +2,11 @@
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
@@ -60,6 +65,8 @@ def test_ready_clips_wait_for_stragglers_no_longer_than_the_linger_time(
     house.fault({"do": "stuck"}, prompt_contains="west")
     assert house.run("submit_clips", keys).green
 
+    # the rest of a short batch is waited for by a run, see below
+    monkeypatch.setattr("pipelines.collections.SHORT_JOB_SECONDS", -1.0)
     monkeypatch.setenv("DAILIES_LINGER_SECONDS", "3600")
     ran, message = house.tick(SENSOR)
     assert not ran
@@ -70,6 +77,40 @@ def test_ready_clips_wait_for_stragglers_no_longer_than_the_linger_time(
     assert [run.green for run in ran] == [True, True], "one run for the clips on each side of the straggler"
     assert ui.bars()["uploaded_videos"].green == {"bay-east", "bay-north"}
     assert not ui.bars()["uploaded_videos"].red
+
+
+def test_one_run_waits_for_the_rest_of_a_short_batch_and_leaves_a_straggler_as_it_was(
+    house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.assets.clips.WAIT_SECONDS", 0.0)
+    monkeypatch.setenv("DAILIES_LINGER_SECONDS", "3600")
+    keys = house.declare("bay", ["east", "west", "north", "south"])
+    house.add(keys)
+    house.fault({"do": "stuck"}, prompt_contains="west")
+    house.fault({"do": "fail"}, prompt_contains="south")
+    left = house.run("submit_clips", keys)
+
+    # while a run waits for its place, no run waits for clips
+    repository = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin(host="w1", port=4000), "__repository__")
+    queued = dg.DagsterRun(
+        job_name="submit_clips",
+        status=dg.DagsterRunStatus.QUEUED,
+        remote_job_origin=RemoteJobOrigin(repository, "submit_clips"),
+    )
+    house.instance.add_run(queued)
+    house.until(lambda: "1 clips on their way" in (house.tick(SENSOR)[1] or ""))
+    house.instance.delete_run(queued.run_id)
+
+    (ran,), _ = house.tick(SENSOR)
+    assert ran.run.tags[BATCH_TAG] == left.run.run_id
+    assert set(ran.failed_clips) == {"bay-south"}
+    for asset in ("generations", "uploaded_videos"):
+        bar = ui.bars()[asset]
+        assert (bar.green, bar.red) == ({"bay-east", "bay-north"}, {"bay-south"}), asset
+    assert house.states(keys)["bay-west"] == "submitted"
+    assert house.tick(SENSOR)[0] == [], "only one run waits for a batch"
+
+    assert house.bought() == sorted(subject(key) for key in keys)
 
 
 def test_a_clip_without_a_free_place_is_sent_by_the_sensor_and_then_shown(

@@ -441,13 +441,21 @@ class World:
         account = Account(self.provider, limits or Limits())
         return Engine(self.ledger, {"wavespeed": account}, rng=random.Random(1))
 
-    def follower(self, until: Stage, engine: Engine | None = None, *, run_id: str = "run-1") -> Follower:
+    def follower(
+        self,
+        until: Stage,
+        engine: Engine | None = None,
+        *,
+        run_id: str = "run-1",
+        leave_after: float | None = None,
+    ) -> Follower:
         return Follower(
             engine or self.engine(),
             cast("Deliverer", self.deliverer),
             until=until,
             report=self.reports.append,
             run_id=run_id,
+            leave_after=leave_after,
         )
 
     def run(self, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.0) -> T:

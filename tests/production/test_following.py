@@ -19,7 +19,7 @@ from fakes import (
 )
 
 from resources.errors import DailiesError
-from resources.ledger import deliveries, polls
+from resources.ledger import deliveries, polls, stops
 from resources.ledger.decisions import Decided, Decision, Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
@@ -210,6 +210,25 @@ def test_a_lost_answer_is_found_in_the_listing_and_its_clip_delivered(world: Wor
     assert (result.failed, result.left) == ({}, [])
     assert world.told("clip-a") == NAMES
     assert len(world.provider.posts) == 1
+
+
+def test_a_run_with_a_limit_leaves_what_is_open_then_and_delivers_what_has_ended(world: World) -> None:
+    world.provider.jobs_go["clip-000"] = [Ends(after=10)]
+    world.provider.jobs_go["clip-001"] = [Ends(after=500)]
+    world.deliverer.seconds = 40
+    follower = world.follower(Stage.DELIVERED, leave_after=30)
+    result = world.run(follower.follow(wanted(world, *clips(2))), at_most=100)
+    assert (result.failed, result.left) == ({}, ["clip-001"])
+    assert (world.told("clip-000"), world.told("clip-001")) == (NAMES, ["submitted"])
+    assert world.newest("clip-001").state is S.SUBMITTED
+
+
+def test_a_run_with_a_limit_keeps_a_queue_that_a_stop_holds_back(world: World) -> None:
+    decided = wanted(world, "clip-a")
+    stops.stop(world.ledger, reason="enough")
+    result = world.run(world.follower(Stage.DELIVERED, leave_after=30).follow(decided), at_most=100)
+    assert (result.failed, result.left) == ({}, ["clip-a"])
+    assert world.newest("clip-a").state is S.QUEUED
 
 
 def test_a_run_that_only_submits_leaves_a_lost_answer_to_the_sensor(world: World) -> None:
