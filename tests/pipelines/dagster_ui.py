@@ -19,6 +19,9 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_graphql.schema import create_schema
 
+# loaded here, so that the definitions have the project's series and not those of the test that asks first
+from pipelines import definitions
+
 SCHEMA = create_schema()
 COLOURS = """
 query Colours {
@@ -118,7 +121,7 @@ class DagsterUi:
 def opened(instance: dg.DagsterInstance) -> Iterator[DagsterUi]:
     """The UI's view of an instance, with the project's definitions loaded."""
     target = LoadableTargetOrigin(
-        executable_path=sys.executable, module_name="pipelines.definitions", attribute="defs"
+        executable_path=sys.executable, module_name=definitions.__name__, attribute="defs"
     )
     origin = InProcessCodeLocationOrigin(target, location_name="dailies")
     # Dagster uses the instance that was entered last in this process, which may be another test's
