@@ -121,8 +121,8 @@ def test_a_history_is_the_same_in_every_process(database: HistoryDatabase) -> No
     seed = 8
     here = carry_out(drawn(seed), database, trace=True).points.trace
     program = (
-        "import json; from proof.simulation.database import Database; from proof.simulation.runner import carry_out;"
-        "from proof.simulation.plans import drawn; database = Database();"
+        "import json; from proof.simulation.database import HistoryDatabase; from proof.simulation.runner import carry_out;"
+        "from proof.simulation.plans import drawn; database = HistoryDatabase();"
         f"print(json.dumps(carry_out(drawn({seed}), database, trace=True).points.trace)); database.close()"
     )
     told = subprocess.run(
