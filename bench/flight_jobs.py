@@ -147,7 +147,7 @@ def _under_way(
     rows: dict[sa.Table, list[dict[str, Any]]], rng: random.Random, number: int, at: float, now: float
 ) -> Job:
     sold, job_id, post = sold_as(number), f"{number:032x}", f"{number:032x}"
-    wait = next_poll_in(elapsed=now - at, polls=1, usual=sold.job_seconds, overdue=False, rng=rng)
+    wait = next_poll_in(elapsed=now - at, usual=sold.job_seconds, overdue=False, rng=rng)
     due = now + (wait if wait > 15 else rng.uniform(0, wait))
     attempt = {
         **_attempt(number, at),

@@ -1,13 +1,14 @@
 """Poll times: when a job is polled next. Pure functions.
 
-At first nothing is known about an endpoint: the first poll comes after 5 seconds, the next ones at growing intervals, as
+At first nothing is known about an endpoint: the first polls come every 6 seconds, the next ones at growing intervals, as
 WaveSpeed's docs advise for video. Once three jobs have ended, the first poll comes when they usually end.
 """
 
 import random
 
-SCOUT_SECONDS = 5.0
-SCOUT_GROWTH = 1.4
+SCOUT_SECONDS = 6.0
+SCOUT_SHARE = 0.3
+"""Of the time since the submit. Intervals that grew by a factor left jobs of half a minute without a poll for 15 seconds."""
 LONGEST_SECONDS = 15.0
 SHORTEST_SECONDS = 2.0
 OVERDUE_SECONDS = 300.0
@@ -15,14 +16,11 @@ JITTER = 0.1
 FAILED_POLL_SECONDS = 5.0
 
 
-def next_poll_in(
-    *, elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
-) -> float:
+def next_poll_in(*, elapsed: float, usual: float | None, overdue: bool, rng: random.Random) -> float:
     """Seconds until the next poll of a running job.
 
     Args:
         elapsed: Seconds since its submit; negative if a clock was set back.
-        polls: How often it was polled already.
         usual: How many seconds jobs of its endpoint took lately; None if that is not known.
         overdue: Whether the job is overdue.
         rng: For the jitter of ten percent, which spreads the polls of a batch.
@@ -31,8 +29,7 @@ def next_poll_in(
     if overdue:
         delay = OVERDUE_SECONDS
     elif usual is None:
-        # after ten polls the interval has its maximum, and a larger power would overflow
-        delay = min(SCOUT_SECONDS * SCOUT_GROWTH ** min(polls, 10), LONGEST_SECONDS)
+        delay = min(max(SCOUT_SECONDS, SCOUT_SHARE * elapsed), LONGEST_SECONDS)
     elif elapsed < 0.9 * usual:
         delay = max(0.95 * usual - elapsed, 1.0)
     else:

@@ -200,7 +200,6 @@ class Poller:
         for attempt in running:
             delay = next_poll_in(
                 elapsed=now - (attempt.submitted_at or now),
-                polls=attempt.polls + (1 if polled else 0),
                 usual=usual.get(attempt.endpoint),
                 overdue=attempt.state is AttemptState.OVERDUE,
                 rng=self._rng,

@@ -69,7 +69,7 @@ def ids_of_a_run(answers: Any) -> None:
         "an owner": process_name(),
         "a chance": random.random(),
         "a generator of its own": random.Random().random(),
-        "a poll": next_poll_in(elapsed=1, polls=2, usual=None, overdue=False, rng=random.Random()),
+        "a poll": next_poll_in(elapsed=1, usual=None, overdue=False, rng=random.Random()),
         "a temporary file": Path(tempfile.mktemp()).name,
     }
     answers.put(found)

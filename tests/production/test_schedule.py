@@ -28,34 +28,41 @@ class Still(random.Random):
         return (a + b) / 2
 
 
-def still(*, elapsed: float, polls: int = 1, usual: float | None, overdue: bool = False) -> float:
-    return next_poll_in(elapsed=elapsed, polls=polls, usual=usual, overdue=overdue, rng=Still())
+def still(*, elapsed: float, usual: float | None, overdue: bool = False) -> float:
+    return next_poll_in(elapsed=elapsed, usual=usual, overdue=overdue, rng=Still())
 
 
-@given(elapsed=TIMES, polls=COUNTS, usual=USUAL, overdue=st.booleans(), rng=SEEDS)
+@given(elapsed=TIMES, usual=USUAL, overdue=st.booleans(), rng=SEEDS)
 def test_the_next_poll_is_never_at_once_and_never_beyond_the_bounds(
-    elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
+    elapsed: float, usual: float | None, overdue: bool, rng: random.Random
 ) -> None:
-    delay = next_poll_in(elapsed=elapsed, polls=polls, usual=usual, overdue=overdue, rng=rng)
+    delay = next_poll_in(elapsed=elapsed, usual=usual, overdue=overdue, rng=rng)
     assert delay >= 1.0 * (1 - JITTER)
     longest = OVERDUE_SECONDS if overdue else max(LONGEST_SECONDS, 0.95 * (usual or 0))
     assert delay <= longest * (1 + JITTER)
 
 
-@given(elapsed=st.floats(0, 1e5), polls=COUNTS, usual=USUAL, overdue=st.booleans(), rng=SEEDS)
+@given(elapsed=st.floats(0, 1e5), usual=USUAL, overdue=st.booleans(), rng=SEEDS)
 def test_jitter_is_ten_percent_and_no_more(
-    elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
+    elapsed: float, usual: float | None, overdue: bool, rng: random.Random
 ) -> None:
-    exact = still(elapsed=elapsed, polls=polls, usual=usual, overdue=overdue)
-    jittered = next_poll_in(elapsed=elapsed, polls=polls, usual=usual, overdue=overdue, rng=rng)
+    exact = still(elapsed=elapsed, usual=usual, overdue=overdue)
+    jittered = next_poll_in(elapsed=elapsed, usual=usual, overdue=overdue, rng=rng)
     assert exact * (1 - JITTER) * 0.999 <= jittered <= exact * (1 + JITTER) * 1.001
 
 
-@given(polls=COUNTS)
-def test_pauses_without_a_known_duration_start_short_and_only_grow(polls: int) -> None:
-    assert still(elapsed=0, polls=0, usual=None) == SCOUT_SECONDS
-    now, then = still(elapsed=0, polls=polls, usual=None), still(elapsed=0, polls=polls + 1, usual=None)
-    assert now <= then <= LONGEST_SECONDS
+@given(elapsed=st.floats(0, 1e4), more=st.floats(0, 1e4))
+def test_pauses_without_a_known_duration_start_short_and_only_grow(elapsed: float, more: float) -> None:
+    assert still(elapsed=0, usual=None) == SCOUT_SECONDS
+    assert still(elapsed=elapsed, usual=None) <= still(elapsed=elapsed + more, usual=None) <= LONGEST_SECONDS
+
+
+@given(took=st.floats(6, 50))
+def test_without_a_known_duration_an_end_is_seen_within_a_third_of_the_time(took: float) -> None:
+    now = 0.0
+    while now < took:
+        now += still(elapsed=now, usual=None)
+    assert now - took <= max(SCOUT_SECONDS, 0.3 * took)
 
 
 @given(usual=st.floats(30, 1e4), share=st.floats(0, 0.89))
@@ -75,7 +82,7 @@ def test_the_end_of_a_job_is_seen_soon_with_few_polls(usual: float, took: float,
     rng = random.Random(seed)
     ends, now, polls = usual * took, 0.0, 0
     while True:
-        now += next_poll_in(elapsed=now, polls=polls, usual=usual, overdue=False, rng=rng)
+        now += next_poll_in(elapsed=now, usual=usual, overdue=False, rng=rng)
         polls += 1
         if now >= ends:
             break

@@ -12,6 +12,9 @@ const $ = (id) => document.getElementById(id);
 /** What somebody typed and did not keep yet, by clip. */
 const drafts = new Map();
 let found = null;
+/** Counts openings and closings of the dialog: an answer for an earlier one is ignored. */
+let opened = 0;
+/** Counts changes of the words: a preview of earlier ones is ignored. */
 let number = 0;
 let timer = 0;
 let then = { kept() {}, retake() {} };
@@ -27,7 +30,8 @@ export async function editWords(clip, name, after, buys) {
   more = buys;
   found = null;
   clearTimeout(timer);
-  const mine = ++number;
+  number += 1;
+  const mine = ++opened;
   $("words-title").textContent = `The words of ${name}`;
   $("words-parts").replaceChildren();
   $("words-price").textContent = "";
@@ -36,7 +40,7 @@ export async function editWords(clip, name, after, buys) {
   lock(true);
   $("words-dialog").showModal();
   const { status, answer } = await get(`api/words?clip=${encodeURIComponent(clip)}`);
-  if (mine !== number) return;
+  if (mine !== opened) return;
   if (status !== 200) complain(answer?.problem ?? "The server does not answer.");
   else show(answer, drafts.get(clip));
 }
@@ -86,6 +90,8 @@ function fit(area) {
 
 function typed(event) {
   fit(event.target);
+  // a preview that is awaited is of older words
+  number += 1;
   drafts.set(found.clip, Object.fromEntries(areas().map((area) => [area.dataset.part, area.value])));
   lock(true);
   clearTimeout(timer);
@@ -128,10 +134,14 @@ async function keep({ back = false, retake = false } = {}) {
   if (!found) return;
   const { clip } = found;
   if (back || isChanged()) {
-    const mine = ++number;
+    const mine = opened;
+    clearTimeout(timer);
+    number += 1;
     lock(true);
+    for (const area of areas()) area.readOnly = true;
     const { status, answer } = await post("api/words", { clip, words: back ? null : words(), seen: found.seen });
-    if (mine !== number) return;
+    if (mine !== opened) return;
+    for (const area of areas()) area.readOnly = false;
     if (status === 409) return afterAnother(clip, answer.problem);
     if (status !== 200) {
       complain(answer?.problem ?? "The server does not answer. Keeping them again is safe.");
@@ -146,9 +156,9 @@ async function keep({ back = false, retake = false } = {}) {
 
 /** Somebody else was first: theirs are shown beside what was typed here, and a second click replaces them. */
 async function afterAnother(clip, problem) {
-  const mine = ++number;
+  const mine = opened;
   const { status, answer } = await get(`api/words?clip=${encodeURIComponent(clip)}`);
-  if (mine !== number) return;
+  if (mine !== opened) return;
   if (status === 200) show(answer, drafts.get(clip));
   const theirs = status === 200 ? answer.parts.filter((part) => part.text !== part.own).map((part) => `${TITLES[part.name]}: ${part.text}`) : [];
   $("words-edited").hidden = false;
@@ -161,6 +171,7 @@ $("words-back").addEventListener("click", () => keep({ back: true }));
 $("words-dialog").addEventListener("close", () => {
   // the event comes after the key that closed it, perhaps when the dialog is open again
   if ($("words-dialog").open) return;
+  opened += 1;
   number += 1;
   clearTimeout(timer);
 });
