@@ -373,7 +373,7 @@ class House:
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def poll_soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random) -> float:
+def poll_soon(*, elapsed: float, usual: float | None, overdue: bool, rng: random.Random) -> float:
     """Replace `next_poll_in`, so that no test waits for a poll."""
     return 0.05
 

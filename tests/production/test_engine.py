@@ -91,7 +91,7 @@ def test_every_queued_purchase_is_sent_once_and_polled_later(world: World) -> No
     for clip in clips(40):
         attempt = world.newest(clip)
         assert attempt.state is S.SUBMITTED
-        assert 4.5 <= (attempt.next_poll_at or 0) - (attempt.submitted_at or 0) <= 5.5
+        assert 5.4 <= (attempt.next_poll_at or 0) - (attempt.submitted_at or 0) <= 6.6
     assert not any(job.polled_at for job in world.provider.jobs.values())
 
 
