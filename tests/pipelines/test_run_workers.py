@@ -42,6 +42,15 @@ def ends() -> Iterator[None]:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_fork_server() -> Iterator[None]:
+    """A process has one fork server: that of other tests is ended first, and ours afterwards."""
+    stop = forkserver._forkserver._stop  # type: ignore[attr-defined]
+    stop()
+    yield
+    stop()
+
+
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> RunWorkers:
     """The way of the code server, with this process in its place."""
