@@ -81,12 +81,13 @@ def test_the_bill_requires_an_admin_key(sandbox: RunningSandbox) -> None:
     assert httpx.get(place, headers={"Authorization": "Key sandbox:admin"}).status_code == 200
 
 
-def test_the_listing_requires_endpoints_and_shows_ended_requests_only(sandbox: RunningSandbox) -> None:
-    key = {"Authorization": "Key sandbox.alone"}
-    place = f"{sandbox.url}/fal/v1/models/requests/by-endpoint"
-    assert httpx.get(place, headers=key).status_code == 422
-    httpx.post(f"{sandbox.url}/fal/{MODEL}", json=BODY, headers=key).raise_for_status()
-    shown = httpx.get(place, params={"endpoint_id": MODEL}, headers=key).json()
+def test_the_listing_requires_endpoints_and_shows_ended_requests_only() -> None:
+    key = {"Authorization": "Key sandbox"}
+    with running_sandbox(SandboxSettings(job_seconds=3600)) as sandbox:
+        place = f"{sandbox.url}/fal/v1/models/requests/by-endpoint"
+        assert httpx.get(place, headers=key).status_code == 422
+        httpx.post(f"{sandbox.url}/fal/{MODEL}", json=BODY, headers=key).raise_for_status()
+        shown = httpx.get(place, params={"endpoint_id": MODEL}, headers=key).json()
     assert shown == {"items": [], "next_cursor": None, "has_more": False}
 
 
