@@ -283,19 +283,19 @@ class _OneFile:
     """A base for Dagster's storages with one file: `connect` uses a kept connection."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._kept_engine, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
+        self._connections, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
         super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """A connection."""
-        with self._kept_engine.begin(self._path, super().connect) as connection:  # type: ignore[misc]
+        with self._connections.begin(self._path, super().connect) as connection:  # type: ignore[misc]
             yield connection
 
     def dispose(self) -> None:
         """Close every connection."""
         super().dispose()  # type: ignore[misc]
-        self._kept_engine.close()
+        self._connections.close()
 
 
 class KeptRuns(_OneFile, SqliteRunStorage):

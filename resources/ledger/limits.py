@@ -1,6 +1,6 @@
 """Limits of an account across all processes: jobs in flight, submits a minute, pauses, and the spacing of POSTs.
 
-POSTs of one endpoint are spaced, so that the job of a POST whose answer was lost can be told from other jobs. Some jobs
+POSTs of one endpoint are spaced: the job of a POST whose answer was lost must differ from other jobs. Some jobs
 name their POST: the provider echoes our submission id, or it shows the job's request and the POST has its own seed. Such POSTs
 only slow down while an outcome is unknown. All other jobs have only a time and a model: POSTs of one endpoint go one after the
 other, and wait while the job of a lost POST may still be created, usually a few seconds until the listing shows it.

@@ -294,11 +294,11 @@ def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
 
 
 def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> dict[str, float]:
-    """The usual time of jobs of these endpoints on this account: by then a quarter of the last twenty had ended, in seconds.
+    """The usual time of jobs of these endpoints on this account, in seconds: after it a quarter of the last twenty had ended.
 
-    With the median instead, half of all jobs of 420 to 780 s ended before they were polled: one of twenty was seen 210 s late, now 120 s,
-    for six polls a job instead of four. The time of a job is the time that its provider states plus `NOTICED_SECONDS` at most, so that an hour without polls does not
-    count. Endpoints with fewer than three finished jobs are left out.
+    After the median, the first poll would come when half of the jobs have ended. The time of a job is the time that its provider states
+    plus `NOTICED_SECONDS` at most, so that an hour without polls does not count. Endpoints with fewer than three finished jobs are
+    left out.
     """
     usual: dict[str, float] = {}
     for endpoint, seconds in _recent_values(ledger, account, endpoints, _TOOK_LATELY).items():

@@ -1,4 +1,4 @@
-"""The room of `dailies up` is at its announced address: no other home's room can take its port meanwhile."""
+"""`dailies up` holds the port that it announces for its room, so that no other home's room takes it."""
 
 import socket
 import sys
