@@ -11,20 +11,19 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
 
 from bench.flight_jobs import ACCOUNT, fault_script, key_of, request_of, write_jobs
 from bench.machine import environment, machine, places_variables, read_books, requests_of
+from bench.module_process import line_of, module_process
 from bench.tables import origin, table
 from bench.years import STORAGE
 from pipelines.code_location import build_defs
@@ -37,9 +36,6 @@ from resources.ledger.states import AttemptState
 from resources.providers.account_variables import sandbox_variables
 from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TICK_SECONDS, DAEMON_SECONDS = 10.0, 5.0
 """How far ticks are apart, and how often the daemon looks whether one is due."""
@@ -156,8 +152,8 @@ def measure(in_flight: int, seconds: float, post_seconds: float) -> dict[str, An
                 others.order(QUEUED)
                 options = ["--state", str(folder / "sandbox"), "--faults", str(folder / "faults.yaml")]
                 options += ["--post-seconds", str(post_seconds), "--balance", "100000000"]
-                with _process(["resources.sandbox", *options], folder / "sandbox.log") as sandbox:
-                    url = _line(sandbox)["url"]
+                with module_process("resources.sandbox", options, folder / "sandbox.log") as sandbox:
+                    url = line_of(sandbox, folder / "sandbox.log")["url"]
                     os.environ.update(sandbox_variables(url, "sandbox"))
                     return _watch(ledger, others, url, folder, seconds, last)
 
@@ -167,8 +163,8 @@ def _watch(
 ) -> dict[str, Any]:
     clips = written + int(seconds * 100)
     asked = ["--ticks", str(clips), "--seconds", str(seconds), "--folder", str(folder)]
-    with _process(["bench.flight", *asked], folder / "ticks.log") as process:
-        began = _line(process)["began"]
+    with module_process("bench.flight", asked, folder / "ticks.log") as process:
+        began = line_of(process, folder / "ticks.log")["began"]
         while process.poll() is None:
             others.collect()
             time.sleep(1.0)
@@ -176,7 +172,7 @@ def _watch(
         if process.returncode:
             sys.stderr.write((folder / "ticks.log").read_text()[-4000:])
             raise SystemExit(1)
-        found = _line(process)
+        found = line_of(process, folder / "ticks.log")
     books = read_books(url)
     with ledger.read() as connection:
         noticed = dict(
@@ -195,28 +191,6 @@ def _watch(
         "requests": requests_of(books),
         "posts": sum(float(job["received_at"]) >= began for job in books["jobs"]),
     }
-
-
-@contextmanager
-def _process(module: list[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """A process of one of our modules for the block, ended by its id."""
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module], stdout=subprocess.PIPE, stderr=errors, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _line(process: "subprocess.Popen[bytes]") -> Any:
-    """The next line that a process prints, which is JSON."""
-    assert process.stdout is not None
-    return json.loads(process.stdout.readline())
 
 
 def shown(found: dict[str, Any]) -> list[tuple[str, str]]:

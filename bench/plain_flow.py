@@ -1,29 +1,23 @@
 """One round of the plain script, with its own sandbox and S3 server."""
 
-import contextlib
 import datetime as dt
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.flow import Round, RoundScale
 from bench.machine import environment, ideal_seconds, read_books, requests_of, sandbox_options
+from bench.module_process import line_of, module_process
 from bench.processes import ending_all_children
 from bench.series_files import SERIES, RoundFiles, declare
 from bench.usage import Meter, settle, tree_seconds
 from pipelines.cli.declared import clips_of, declarations_of
 from pipelines.rendered_clips import render
-from resources.errors import UnavailableError
 from resources.settings import load_settings
 from resources.storage.embedded import EmbeddedS3
-
-STOP_SECONDS = 20
 
 
 def run_plain(scale: RoundScale) -> Round:
@@ -46,10 +40,10 @@ def run_plain(scale: RoundScale) -> Round:
         variables = {"DAILIES_HOME": str(folder / "home"), "DAILIES_DATA": str(declared.data)}
         with (
             environment(variables),
-            _process("resources.sandbox", options, folder / "sandbox.log") as sandbox,
+            module_process("resources.sandbox", options, folder / "sandbox.log") as sandbox,
             EmbeddedS3(folder / "s3", bucket="plain") as s3,
         ):
-            url = _line_of(sandbox, folder / "sandbox.log")["url"]
+            url = line_of(sandbox, folder / "sandbox.log")["url"]
             roots = {"sandbox": sandbox.pid, "s3": s3.pid or 0}
             with Meter(roots) as meter:
                 settle()
@@ -62,11 +56,11 @@ def _measure(
 ) -> Round:
     order = json.dumps({**_order(s3, url), "wire": scale.provider})
     asked_at = time.time()
-    with _process("bench.plain", [], folder / "plain.log") as script:
+    with module_process("bench.plain", [], folder / "plain.log") as script:
         if script.stdin is not None:
             script.stdin.write(order.encode())
             script.stdin.close()
-        ends = _line_of(script, folder / "plain.log")
+        ends = line_of(script, folder / "plain.log")
         # the CPU time of the script and of its children can be read until the script is waited for
         os.waitid(os.P_PID, script.pid, os.WEXITED | os.WNOWAIT)
         used = tree_seconds(script.pid)
@@ -105,36 +99,3 @@ def _order(s3: EmbeddedS3, url: str) -> dict[str, Any]:
         "key_id": settings.access_key_id,
         "secret": settings.secret_access_key.get_secret_value() if settings.secret_access_key else "",
     }
-
-
-def _line_of(process: "subprocess.Popen[bytes]", log: Path) -> Any:
-    """The first line that a process prints, which is JSON."""
-    line = process.stdout.readline() if process.stdout else b""
-    if not line:
-        raise UnavailableError(f"{process.args!r} has ended: {log.read_text(errors='replace')[-500:]}")
-    return json.loads(line)
-
-
-@contextlib.contextmanager
-def _process(module: str, options: Sequence[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run one of our modules as a process for the block, and end it by its id. Only its first line is read."""
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
