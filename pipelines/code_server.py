@@ -16,7 +16,7 @@ from grpc import _common  # type: ignore[import-untyped]
 from pipelines.run_workers import fork_run_workers
 from resources.log_lines import use_setting, writes_json
 
-HEARTBEAT_SECONDS = 5
+HEARTBEAT_SECONDS = 10
 """How often the code server sends a heartbeat to the process that holds the code, which ends after 30 s without one."""
 WAKE_SECONDS = 0.5
 """How long the main thread may take to react to a signal."""

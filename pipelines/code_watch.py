@@ -5,7 +5,7 @@ Checks once a second from each took a fifth of an idle stack's CPU.
 
 from dagster._grpc import server_watcher
 
-WATCH_SECONDS = 5
+WATCH_SECONDS = 15
 """How long a reload of the code location may go unnoticed."""
 
 

@@ -17,6 +17,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._daemon import controller
 from dagster._daemon import sensor as sensor_daemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._grpc import client, server, server_watcher
@@ -224,6 +225,17 @@ def test_dagster_reads_the_interval_for_watching_the_code_at_its_start(
     code_watch.watch_calmly()
     assert server_watcher.WATCH_INTERVAL == code_watch.WATCH_SECONDS
     assert "WATCH_INTERVAL" in server_watcher.watch_grpc_server_thread.__code__.co_names
+
+
+def test_the_daemon_reads_how_often_it_refreshes_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "RELOAD_WORKSPACE_INTERVAL", controller.RELOAD_WORKSPACE_INTERVAL)
+    daemon.refresh_calmly()
+    assert controller.RELOAD_WORKSPACE_INTERVAL == daemon.REFRESH_SECONDS
+    assert daemon.REFRESH_SECONDS < controller.DEFAULT_WORKSPACE_FRESHNESS_TOLERANCE
+    assert (
+        "RELOAD_WORKSPACE_INTERVAL"
+        in controller.DagsterDaemonController.check_workspace_freshness.__code__.co_names
+    )
 
 
 def test_the_run_queue_is_read_only_while_a_run_waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
