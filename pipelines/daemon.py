@@ -1,7 +1,7 @@
 """Dagster's daemon, with a check for work before each tick: `python -m pipelines.daemon WORKSPACE`.
 
 A tick costs about 0.15 s of CPU in two processes, even if there is nothing to do. So our sensors tick at their own interval only
-while they have work, otherwise every five minutes. The daemon checks for work at the sensor's own interval (5 ms), so that no clip
+while they have work, otherwise every ten minutes. The daemon checks for work at the sensor's own interval (5 ms), so that no clip
 waits longer. Two private functions of Dagster are replaced, `is_under_min_interval` and
 `QueuedRunCoordinatorDaemon._get_runs_to_dequeue`, and a private constant, `RELOAD_WORKSPACE_INTERVAL`.
 """
@@ -28,7 +28,7 @@ from resources.gallery.writer import newest_change
 from resources.ledger.ledger import Ledger
 from resources.log_lines import use_setting
 
-IDLE_SECONDS = 300.0
+IDLE_SECONDS = 600.0
 """How often a sensor without work still ticks."""
 
 REFRESH_SECONDS = 240

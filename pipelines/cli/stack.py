@@ -48,7 +48,9 @@ START_SECONDS = 120.0
 S3_SECONDS = 60.0
 """How long to wait for a command that uses the embedded S3."""
 TEND_SECONDS = 20.0
-"""How often `dailies up` checks that the code location still answers."""
+"""How often `dailies up` looks at the data folder, and at a code location that did not answer."""
+CODE_SECONDS = 60.0
+"""How often it asks the code location for an answer; that its process lives is seen without asking, every few seconds."""
 
 
 @dataclass
@@ -101,7 +103,7 @@ class Stack:
         self._sockets_are_elsewhere = False
         self._umask: int | None = None
         self._wrote_state = False
-        self._tended_at = time.monotonic()
+        self._tended_at = self._code_asked_at = time.monotonic()
         self._code_was_gone = False
 
     @property
@@ -338,10 +340,8 @@ class Stack:
             self._load_code_anew()
         if time.monotonic() < self._tended_at + TEND_SECONDS:
             return
-        with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
-            was_gone, self._code_was_gone = self._code_was_gone, api.code_is_gone()
-            if was_gone and self._code_was_gone:
-                self._load_code_anew()
+        if self._code_was_gone or time.monotonic() >= self._code_asked_at + CODE_SECONDS:
+            self._ask_for_code()
         with contextlib.suppress(DailiesError):
             self._read_pushed_folder()
         with contextlib.suppress(DailiesError):
@@ -349,6 +349,13 @@ class Stack:
         if changed := self._schedules.changed():
             self._load_code_anew(f"schedules and accounts have changed ({', '.join(changed)}); loading them")
         self._tended_at = time.monotonic()
+
+    def _ask_for_code(self) -> None:
+        with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
+            was_gone, self._code_was_gone = self._code_was_gone, api.code_is_gone()
+            if was_gone and self._code_was_gone:
+                self._load_code_anew()
+        self._code_asked_at = time.monotonic()
 
     def _read_pushed_folder(self) -> None:
         """Read the data folder that was pushed last, if this host reads the bucket's."""

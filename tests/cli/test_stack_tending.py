@@ -50,6 +50,7 @@ class Webserver:
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     monkeypatch.setattr(stack_module, "TEND_SECONDS", 0.0)
+    monkeypatch.setattr(stack_module, "CODE_SECONDS", 0.0)
     return Stack(Settings(DAILIES_HOME=tmp_path), StackOptions(port=3999))
 
 
@@ -137,6 +138,7 @@ def test_an_edited_schedule_is_loaded_once_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_module, "TEND_SECONDS", 0.0)
+    monkeypatch.setattr(stack_module, "CODE_SECONDS", 0.0)
     (tmp_path / "series").mkdir()
     stack = Stack(Settings(DAILIES_HOME=tmp_path, DAILIES_DATA=tmp_path), StackOptions(port=3999))
     told: list[str] = []
