@@ -26,7 +26,6 @@ from resources.ledger.lost import orphans
 from resources.ledger.records import Attempt
 from resources.production.account import StepResult
 from resources.production.batch import Stage
-from resources.production.orphan_sweep import in_words
 from resources.providers.registry import provider_names
 
 logger = logging.getLogger("dailies")
@@ -127,9 +126,7 @@ def _ask_for_runs(
     going = sum(not a.state.is_ended for attempts in to_collect.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
     if step.orphans:
-        message = (
-            f"{message}; {in_words(account, step.orphans, dedicated=keys.look_up(ledger, account).dedicated)}"
-        )
+        message = f"{message}; {orphans.in_words(account, step.orphans, dedicated=keys.look_up(ledger, account).dedicated)}"
     if added:
         context.log.warning("%s", added)
         message = f"{message}; {added}"

@@ -25,8 +25,9 @@ from dagster_webserver.version import __version__
 from pipelines.code_watch import watch_calmly
 from pipelines.picture_server import PictureServer
 from pipelines.tick_times import tick_times
+from resources.authorities import Authority
 from resources.dagster_names import dagster_names
-from resources.guard import SERVER, Authority, Guard, Guarded, check_listening
+from resources.guard import SERVER, Guard, Guarded, check_listening
 from resources.health import WithMetrics, WithProbes
 from resources.ledger.ledger import Ledger
 from resources.log_lines import use_setting

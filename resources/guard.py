@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
+from resources.authorities import AUTHORITY, Authority
 from resources.errors import ConfigurationError
 from resources.peers import ROOT, user_of
 
@@ -81,30 +82,9 @@ class CalmLoop:
                 await asyncio.wait_for(woken.wait(), 1.0)
 
 
-_NAME = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
-_AUTHORITY = re.compile(rf"({_NAME})(?::([1-9][0-9]{{0,4}}))?")
-_ORIGIN = re.compile(rf"(https?)://({_NAME})(?::([1-9][0-9]{{0,4}}))?")
+_ORIGIN = re.compile(rf"(https?)://{AUTHORITY}")
 _JSON = re.compile(r'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?', re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A host's name and port; `port` is None if none is written, which means 80 or 443."""
-
-    name: str
-    port: int | None
-
-    @classmethod
-    def parse(cls, text: str) -> "Authority | None":
-        """Read `name` or `name:port`; None for every other form, e.g. with a user, a path or a dot at the end."""
-        match = _AUTHORITY.fullmatch(text.lower())
-        return None if match is None else cls(match[1], int(match[2]) if match[2] else None)
-
-    def covers(self, other: "Authority") -> bool:
-        """Whether this setting allows another authority."""
-        ports = {None, 80, 443} if self.port is None else {self.port}
-        return self.name == other.name and other.port in ports
 
 
 @dataclass(frozen=True)
@@ -245,21 +225,6 @@ class Guard:
         if has_no_body or (kind is not None and _JSON.fullmatch(kind)):
             return None
         return Refusal(403, "a request that changes something comes as application/json")
-
-
-def hosts(setting: str) -> frozenset[Authority]:
-    """Hosts of a proxy, from a setting such as `dailies.example.com, studio.example.com:8443`.
-
-    Raises:
-        ValueError: A part is no host with an optional port; wildcards are not allowed.
-    """
-    names = set()
-    for text in filter(None, (part.strip() for part in setting.split(","))):
-        host = Authority.parse(text)
-        if host is None:
-            raise ValueError("not names of hosts such as dailies.example.com or studio.example.com:8443")
-        names.add(host)
-    return frozenset(names)
 
 
 def check_listening(host: str, names: frozenset[Authority]) -> None:

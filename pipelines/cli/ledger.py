@@ -299,7 +299,7 @@ def show_orphans(as_json: Json = False) -> None:
 def orphans_in_words(listed: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
     """A sentence for each account about jobs that nobody ordered."""
     from resources.ledger import keys
-    from resources.production.orphan_sweep import in_words
+    from resources.ledger.lost.orphans import in_words
 
     jobs: dict[str, list[str]] = {}
     for orphan in listed:

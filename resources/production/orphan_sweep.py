@@ -66,20 +66,8 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
         )
     await ledger.run(orphans.finish_sweep, provider.name, claimed, billed=bill is not None)
     if orphans_found:
-        logger.warning("%s", in_words(provider.name, orphans_found, dedicated=key.dedicated))
+        logger.warning("%s", orphans.in_words(provider.name, orphans_found, dedicated=key.dedicated))
     return orphans_found
-
-
-def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
-    """A sentence for a person about jobs that the ledger does not know."""
-    sample = ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
-    jobs_named = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
-    if dedicated:
-        return (
-            f"{account} lists {jobs_named} that this ledger has not ordered ({sample}), although its key is set as dedicated: "
-            "look at them at the provider, and change the key if they are not yours"
-        )
-    return f"{account} lists {jobs_named} that this ledger has not ordered ({sample}); others seem to use its key"
 
 
 async def _read_in_time(reading: Awaitable[T], name: str, account: str) -> T | None:

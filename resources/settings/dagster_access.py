@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from resources.authorities import Authority, hosts
 from resources.dagster_names import DagsterNames
-from resources.guard import Authority, hosts
 from resources.peers import users
 from resources.providers.account_variables import none_if_empty
 

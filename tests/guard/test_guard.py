@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.webserver import guard_of
+from resources.authorities import Authority, hosts
 from resources.guard import (
     BODY_LIMIT,
     HEADERS,
     REFUSED,
-    Authority,
     Guard,
     Guarded,
     GuardedRequest,
     Scope,
-    hosts,
 )
 from resources.peers import GONE
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from resources.authorities import hosts
 from resources.errors import ConfigurationError
-from resources.guard import check_listening, hosts
+from resources.guard import check_listening
 
 PROXY = hosts("dailies.example.com")
 

@@ -226,3 +226,15 @@ def orphans(ledger: Ledger) -> list[Orphan]:
 
 def _fact(account: str) -> str:
     return f"sweep {account}"
+
+
+def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
+    """A sentence for a person about jobs that the ledger does not know."""
+    sample = ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
+    jobs_named = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    if dedicated:
+        return (
+            f"{account} lists {jobs_named} that this ledger has not ordered ({sample}), although its key is set as dedicated: "
+            "look at them at the provider, and change the key if they are not yours"
+        )
+    return f"{account} lists {jobs_named} that this ledger has not ordered ({sample}); others seem to use its key"
