@@ -40,6 +40,7 @@ from resources.storage.embedded import EmbeddedS3
 TICK_SECONDS, DAEMON_SECONDS = 10.0, 5.0
 """How far ticks are apart, and how often the daemon looks whether one is due."""
 COLLECT_SECONDS = 5.0
+DEFAULT_SECONDS = 300.0
 QUEUED = 200
 UNSEEN_SECONDS = 30.0
 """Jobs that ended so shortly before the end are left out, since they may not have been polled yet."""
@@ -184,6 +185,10 @@ def _watch(
         for job, at in ends.items()
         if began <= at <= ended - UNSEEN_SECONDS and job in noticed
     )
+    if not lags:
+        sys.exit(
+            f"no job ended in {seconds:g} s, so no lag was measured: measure longer, with --seconds {DEFAULT_SECONDS:g}"
+        )
     return {
         **found,
         "seconds": ended - began,
@@ -216,7 +221,9 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--in-flight", type=int, default=10_000, metavar="N", help="jobs in flight")
-    parser.add_argument("--seconds", type=float, default=300, metavar="S", help="how long (default 300)")
+    parser.add_argument(
+        "--seconds", type=float, default=DEFAULT_SECONDS, metavar="S", help="how long (default 300)"
+    )
     parser.add_argument("--post-seconds", type=float, default=0.3, metavar="S", help="of a POST (0.3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures there")
     parser.add_argument("--ticks", type=int, help=argparse.SUPPRESS)
@@ -230,7 +237,8 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     print(table([f"{options.in_flight:,} jobs in flight", ""], shown(found)))
-    print(origin(f"python -m bench.flight --in-flight {options.in_flight}", before))
+    command = f"python -m bench.flight --in-flight {options.in_flight} --seconds {options.seconds:g} --post-seconds {options.post_seconds:g}"
+    print(origin(command, before))
 
 
 if __name__ == "__main__":
