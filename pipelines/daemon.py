@@ -27,6 +27,7 @@ from resources.dagster_resources import Production
 from resources.gallery.writer import newest_change
 from resources.ledger.ledger import Ledger
 from resources.log_lines import use_setting
+from resources.settings import Settings
 
 IDLE_SECONDS = 600.0
 """How often a sensor without work still ticks."""
@@ -36,6 +37,9 @@ REFRESH_SECONDS = 240
 
 Dagster's daemon ends if it could not read them for 300 s.
 """
+
+SETTINGS_SECONDS = 2.0
+"""For how long the checks for work share the settings that one of them has read."""
 
 ASK_AGAIN_SECONDS = 60.0
 """How often an account is checked for due bills and sweeps while the ledger is unchanged; they are due about once an hour."""
@@ -65,10 +69,17 @@ class AskedProduction(Production):
     """The resource for checks, which keeps the ledger open between them.
 
     Opening a ledger costs ten times as much as a check. A ledger is opened again if its file was replaced, if it did not answer, and every
-    `IDLE_SECONDS`. For one thread.
+    `IDLE_SECONDS`. Reading the settings costs as much as a check, so the checks of one moment share them. For one thread.
     """
 
     _kept: tuple[Ledger, contextlib.ExitStack, object, float] | None = PrivateAttr(None)
+    _read: tuple[Settings, float] | None = PrivateAttr(None)
+
+    def settings(self) -> Settings:
+        """The settings as they were a moment ago."""
+        if self._read is None or time.monotonic() - self._read[1] >= SETTINGS_SECONDS:
+            self._read = super().settings(), time.monotonic()
+        return self._read[0]
 
     @contextlib.contextmanager
     def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:

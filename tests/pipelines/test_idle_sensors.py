@@ -310,3 +310,14 @@ def test_queries_share_a_ledger_until_its_file_is_replaced(
     with asked.ledger():
         assert len(opened) == 3, "a ledger that did not answer is opened again"
     asked.close()
+
+
+def test_queries_of_one_moment_share_the_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(daemon.time, "monotonic", lambda: now[0])
+    asked = daemon.AskedProduction()
+    assert asked.settings().alarm_url is None
+    monkeypatch.setenv("DAILIES_ALARM_URL", "https://alarms.example.com/dailies")
+    assert asked.settings().alarm_url is None
+    now[0] = daemon.SETTINGS_SECONDS
+    assert asked.settings().alarm_url is not None
