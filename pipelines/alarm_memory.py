@@ -14,51 +14,42 @@ MOST_IDS = 500
 
 @dataclass
 class Pending:
-    """A batch or a finding whose message is not sent yet.
-
-    Attributes:
-        first_at: When it was first seen, seconds since the epoch.
-        next_at: When to check it next, seconds since the epoch.
-        tries: How many tries to send the message failed.
-        runs: Ids of the runs that failed.
-        finding: The finding; not stored in the cursor, since every tick makes the checks again.
-    """
+    """A batch or a finding whose message is not sent yet."""
 
     first_at: float
+    """When it was first seen, seconds since the epoch."""
     next_at: float
+    """When to check it next, seconds since the epoch."""
     tries: int = 0
+    """How many tries to send the message failed."""
     runs: list[str] = field(default_factory=list)
+    """Ids of the runs that failed."""
     finding: Finding | None = None
+    """The finding; not stored in the cursor, since every tick makes the checks again."""
 
 
 @dataclass(frozen=True)
 class SentMessage:
-    """A message that was sent.
-
-    Attributes:
-        at: When, seconds since the epoch.
-        ids: The attempts, runs or keys that it named.
-    """
+    """A message that was sent."""
 
     at: float
+    """When, seconds since the epoch."""
     ids: list[str]
+    """The attempts, runs or keys that it named."""
 
 
 @dataclass
 class State:
-    """The whole memory, as the sensor's cursor holds it.
-
-    Attributes:
-        since: Runs updated after this are examined, seconds since the epoch.
-        pending: By batch.
-        sent: By batch.
-        runs: When each failed run was noted, by run id.
-    """
+    """The whole memory, as the sensor's cursor holds it."""
 
     since: float
+    """Runs updated after this are examined, seconds since the epoch."""
     pending: dict[str, Pending] = field(default_factory=dict)
+    """By batch."""
     sent: dict[str, SentMessage] = field(default_factory=dict)
+    """By batch."""
     runs: dict[str, float] = field(default_factory=dict)
+    """When each failed run was noted, by run id."""
 
     @classmethod
     def read(cls, cursor: str | None, *, now: float) -> "State":

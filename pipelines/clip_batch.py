@@ -44,21 +44,18 @@ BACKFILL_TAG = "dagster/backfill"
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch in one run.
-
-    Attributes:
-        context: The step, for its log and its instance.
-        production: Opens ledger, bucket and engine.
-        until: The stage to wait for.
-        decision: The decision of its purchases.
-        show: The stages to log as materializations, which are the run's selection.
-    """
+    """One batch in one run."""
 
     context: dg.OpExecutionContext | dg.AssetExecutionContext
+    """The step, for its log and its instance."""
     production: Production
+    """Opens ledger, bucket and engine."""
     until: Stage
+    """The stage to wait for."""
     decision: str
+    """The decision of its purchases."""
     show: frozenset[Stage]
+    """The stages to log as materializations, which are the run's selection."""
 
     @property
     def run_id(self) -> str:

@@ -31,21 +31,18 @@ HELD_TOLD = 3
 
 @dataclass(frozen=True)
 class PastRun:
-    """A past or present run that collects a stretch of a batch.
-
-    Attributes:
-        first: The first clip of its range.
-        last: The last clip of its range.
-        ended_at: Seconds since the epoch; None while it runs or waits in the queue.
-        clips: The clips it was created for; empty if unknown. If known, they count instead of the range, which may now cover others.
-        died: Whether its process died.
-    """
+    """A past or present run that collects a stretch of a batch."""
 
     first: str
+    """The first clip of its range."""
     last: str
+    """The last clip of its range."""
     ended_at: float | None
+    """Seconds since the epoch; None while it runs or waits in the queue."""
     clips: frozenset[str] = frozenset()
+    """The clips it was created for; empty if unknown. If known, they count instead of the range, which may now cover others."""
     died: bool = False
+    """Whether its process died."""
 
     def has_tried(self, clip: str, position: Mapping[str, int]) -> bool:
         """Whether the run has tried to collect a clip.
@@ -60,17 +57,14 @@ class PastRun:
 
 @dataclass(frozen=True)
 class Collection:
-    """One run to request.
-
-    Attributes:
-        batch: The batch whose clips it collects.
-        keys: A contiguous stretch of clips.
-        run_key: New for every try, since Dagster never accepts a key twice.
-    """
+    """One run to request."""
 
     batch: str
+    """The batch whose clips it collects."""
     keys: tuple[str, ...]
+    """A contiguous stretch of clips."""
     run_key: str
+    """New for every try, since Dagster never accepts a key twice."""
 
 
 def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
@@ -83,15 +77,12 @@ def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
 
 @dataclass(frozen=True)
 class WithoutPartition:
-    """Ended attempts whose partition was deleted while they were open.
-
-    Attributes:
-        paid: Those for which money was or may have been spent. Their partitions are added again, so that the clips are fetched.
-        unpaid: Those that bought nothing, so that there is nothing to fetch or show.
-    """
+    """Ended attempts whose partition was deleted while they were open."""
 
     paid: list[Attempt]
+    """Those for which money was or may have been spent. Their partitions are added again, so that the clips are fetched."""
     unpaid: list[Attempt]
+    """Those that bought nothing, so that there is nothing to fetch or show."""
 
 
 def without_partition(

@@ -31,17 +31,14 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class GalleryCursor:
-    """The state that the written pages show.
-
-    Attributes:
-        change: The number of the ledger's newest journal entry at that time.
-        look: The digest of the pages' style and script.
-        pages: Digests of the pages by key.
-    """
+    """The state that the written pages show."""
 
     change: int = -1
+    """The number of the ledger's newest journal entry at that time."""
     look: str = ""
+    """The digest of the pages' style and script."""
     pages: dict[str, str] = field(default_factory=dict)
+    """Digests of the pages by key."""
 
     @classmethod
     def read(cls, cursor: str | None) -> "GalleryCursor":

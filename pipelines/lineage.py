@@ -41,15 +41,12 @@ CODE_VERSIONS = dict.fromkeys((CHARACTERS, PROMPTS, SUBMISSIONS, GENERATIONS, UP
 
 @dataclass(frozen=True)
 class Shown:
-    """One materialization of an asset for a clip.
-
-    Attributes:
-        data_version: The version in its event; None without one.
-        storage_id: Dagster's number of the event.
-    """
+    """One materialization of an asset for a clip."""
 
     data_version: str | None
+    """The version in its event; None without one."""
     storage_id: int
+    """Dagster's number of the event."""
 
 
 def latest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str) -> Shown | None:

@@ -10,15 +10,12 @@ from resources.series import Declarations
 
 @dataclass
 class Rendered:
-    """The result for a batch of keys.
-
-    Attributes:
-        requests: The valid requests, by clip.
-        problems: Why the other clips cannot be produced, by clip.
-    """
+    """The result for a batch of keys."""
 
     requests: dict[str, ClipRequest] = field(default_factory=dict)
+    """The valid requests, by clip."""
     problems: dict[str, str] = field(default_factory=dict)
+    """Why the other clips cannot be produced, by clip."""
 
 
 def render(declarations: Declarations, keys: Iterable[str]) -> Rendered:

@@ -28,19 +28,16 @@ Step = dg.AssetExecutionContext | dg.OpExecutionContext
 
 @dataclass(frozen=True)
 class RunScope:
-    """The scope of one run.
-
-    Attributes:
-        keys: Its clips, in the partitions' order.
-        strangers: Keys in its range that are not its clips.
-        gone: Its clips whose partition was deleted.
-        lost_end: An end of its range whose partition was deleted; None if both exist.
-    """
+    """The scope of one run."""
 
     keys: list[str]
+    """Its clips, in the partitions' order."""
     strangers: tuple[str, ...] = ()
+    """Keys in its range that are not its clips."""
     gone: tuple[str, ...] = ()
+    """Its clips whose partition was deleted."""
     lost_end: str | None = None
+    """An end of its range whose partition was deleted; None if both exist."""
 
 
 def scope_of(

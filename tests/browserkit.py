@@ -22,15 +22,12 @@ def chromium() -> str:
 
 @dataclass
 class Browser:
-    """One tab.
-
-    Attributes:
-        page: The tab.
-        complaints: Console errors, uncaught exceptions and failed requests.
-    """
+    """One tab."""
 
     page: Page
+    """The tab."""
     complaints: list[str] = field(default_factory=list)
+    """Console errors, uncaught exceptions and failed requests."""
 
     def open(self, url: str) -> None:
         self.page.goto(url, wait_until="load")

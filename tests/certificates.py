@@ -16,15 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate and its key, each in a file.
-
-    Attributes:
-        file: The certificate.
-        key: Its private key.
-    """
+    """A certificate and its key, each in a file."""
 
     file: Path
+    """The certificate."""
     key: Path
+    """Its private key."""
 
     def server(self) -> ssl.SSLContext:
         """The TLS context of a server with this certificate."""

@@ -26,15 +26,12 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Bucket:
-    """The bucket with the clips.
-
-    Attributes:
-        store: Reads and writes objects.
-        folder: The folder of this machine with the objects as files, None for a bucket elsewhere.
-    """
+    """The bucket with the clips."""
 
     store: "ObjectStore"
+    """Reads and writes objects."""
     folder: Path | None
+    """The folder of this machine with the objects as files, None for a bucket elsewhere."""
 
 
 @contextlib.contextmanager

@@ -121,17 +121,14 @@ class Colours:
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of one run.
-
-    Attributes:
-        run_id: The run's id.
-        status: Dagster's status; `UNKNOWN` for a deleted run.
-        will_retry: Whether Dagster has announced a retry.
-    """
+    """The state of one run."""
 
     run_id: str
+    """The run's id."""
     status: str
+    """Dagster's status; `UNKNOWN` for a deleted run."""
     will_retry: bool = False
+    """Whether Dagster has announced a retry."""
 
     @property
     def is_over(self) -> bool:

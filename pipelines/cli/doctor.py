@@ -38,32 +38,28 @@ STYLES = {Weight.WARNING: "yellow", Weight.ERROR: "red"}
 
 @dataclass
 class Examination:
-    """The result of `dailies doctor`.
-
-    Attributes:
-        findings: The result of every check, after the repairs.
-        repairs: The repairs that were tried.
-        objects: How many objects of takes the bucket has; None if it could not be listed.
-        size: Their size in bytes.
-        ways: The network route of every client.
-        certificates: The trusted authorities, and the setting that names them.
-        ledger: The ledger's database and how it is reached.
-        decoder: The layers around the process that decodes videos, of `resources.video.confinement.LAYERS`; or why it does not
-            start.
-        keys: A sentence on each account's key: whether it is dedicated, and how lost answers are settled.
-        key_documents: The facts of `keys` as JSON.
-    """
+    """The result of `dailies doctor`."""
 
     findings: list[Finding]
+    """The result of every check, after the repairs."""
     repairs: list[Repair] = field(default_factory=list)
+    """The repairs that were tried."""
     objects: int | None = None
+    """How many objects of takes the bucket has; None if it could not be listed."""
     size: int = 0
+    """Their size in bytes."""
     ledger: str = ""
+    """The ledger's database and how it is reached."""
     decoder: list[str] | str = field(default_factory=list)
+    """The layers around the process that decodes videos, of `resources.video.confinement.LAYERS`; or why it does not start."""
     keys: list[str] = field(default_factory=list)
+    """A sentence on each account's key: whether it is dedicated, and how lost answers are settled."""
     key_documents: list[dict[str, Any]] = field(default_factory=list)
+    """The facts of `keys` as JSON."""
     ways: list[Way] = field(default_factory=list)
+    """The network route of every client."""
     certificates: str = ""
+    """The trusted authorities, and the setting that names them."""
 
     @property
     def is_fine(self) -> bool:

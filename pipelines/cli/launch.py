@@ -58,16 +58,13 @@ after the run of a dead host, before the retry had collected the clips."""
 
 @dataclass
 class Launched:
-    """The runs that a command requested.
-
-    Attributes:
-        decision: The decision of their purchases.
-        runs: Ids of the runs.
-    """
+    """The runs that a command requested."""
 
     decision: str
+    """The decision of their purchases."""
     keys: list[str]
     runs: list[str] = field(default_factory=list)
+    """Ids of the runs."""
 
 
 def check_dagster(settings: Settings, api: DagsterApi) -> None:
@@ -284,15 +281,12 @@ def _failed_finish(one: Newest) -> str:
 
 @dataclass
 class Waited:
-    """The result of runs that a command waited for.
-
-    Attributes:
-        newest: The newest attempt of each take.
-        runs: The last state of each run, or of its last re-execution.
-    """
+    """The result of runs that a command waited for."""
 
     newest: dict[TakeSlot, Attempt]
+    """The newest attempt of each take."""
     runs: list[RunState]
+    """The last state of each run, or of its last re-execution."""
 
     @property
     def by_clip(self) -> dict[str, Attempt]:

@@ -55,25 +55,22 @@ CODE_SECONDS = 60.0
 
 @dataclass
 class StackOptions:
-    """What to start.
-
-    Attributes:
-        port: The port of Dagster's webserver.
-        host: The address that Dagster's webserver listens at; everything else listens at 127.0.0.1.
-        sandbox: Whether the sandbox stands in for the providers; None: if no key is set.
-        embedded_s3: Whether the embedded S3 stands in for the bucket; None: if no bucket is set.
-        sandbox_options: Further arguments of the sandbox, e.g. `["--job-seconds", "20"]`.
-        alarms: Whether to send alarms; the demo sends none, since one of its clips fails on purpose.
-        log: Prints progress.
-    """
+    """What to start."""
 
     port: int = 3000
+    """The port of Dagster's webserver."""
     host: str = HOST
+    """The address that Dagster's webserver listens at; everything else listens at 127.0.0.1."""
     sandbox: bool | None = None
+    """Whether the sandbox stands in for the providers; None: if no key is set."""
     embedded_s3: bool | None = None
+    """Whether the embedded S3 stands in for the bucket; None: if no bucket is set."""
     sandbox_options: list[str] = field(default_factory=list)
+    """Further arguments of the sandbox, e.g. `["--job-seconds", "20"]`."""
     alarms: bool = True
+    """Whether to send alarms; the demo sends none, since one of its clips fails on purpose."""
     log: Callable[[str], None] = lambda _message: None
+    """Prints progress."""
 
 
 class Stack:

@@ -51,25 +51,22 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class LedgerSummary:
-    """Everything that `dailies ledger` shows.
-
-    Attributes:
-        statement: The sums of the ledger.
-        stops: Stopped accounts.
-        doubtful: Purchases that may have been charged.
-        differences: Differences from the bills, None if the bills were not read.
-        disputed: Charges and refunds that are not believed.
-        unread: Rows of listings and bills that proved nothing the last time.
-        estimated: Accounts without a bill, whose sums are our estimate.
-    """
+    """Everything that `dailies ledger` shows."""
 
     statement: Statement
+    """The sums of the ledger."""
     stops: list[Stop]
+    """Stopped accounts."""
     doubtful: list[Attempt]
+    """Purchases that may have been charged."""
     differences: list[Difference] | None
+    """Differences from the bills, None if the bills were not read."""
     disputed: list[Dispute]
+    """Charges and refunds that are not believed."""
     unread: list[Unread]
+    """Rows of listings and bills that proved nothing the last time."""
     estimated: list[Line]
+    """Accounts without a bill, whose sums are our estimate."""
 
     @property
     def is_wrong(self) -> bool:

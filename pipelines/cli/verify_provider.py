@@ -37,35 +37,29 @@ COLOURS = {"differs": "red", "not seen": "yellow", "new": "cyan", "as documented
 
 @dataclass(frozen=True)
 class Trial:
-    """The arguments of the command.
-
-    Attributes:
-        endpoint: The endpoint to buy, None for the cheapest.
-        allow_retired: Whether a retired endpoint may be bought.
-        wait_seconds: How long to wait for the job.
-        settle_seconds: How long to wait for the listing and the bill after the job's end.
-    """
+    """The arguments of the command."""
 
     account: str
     endpoint: str | None
+    """The endpoint to buy, None for the cheapest."""
     allow_retired: bool
+    """Whether a retired endpoint may be bought."""
     wait_seconds: float
+    """How long to wait for the job."""
     settle_seconds: float
+    """How long to wait for the listing and the bill after the job's end."""
 
 
 @dataclass(frozen=True)
 class TrialReport:
-    """The result of the command.
-
-    Attributes:
-        offer: The purchase.
-        watched: What the service did.
-        findings: The comparison with the contract.
-    """
+    """The result of the command."""
 
     offer: Offer
+    """The purchase."""
     watched: Watched
+    """What the service did."""
     findings: list[Observation]
+    """The comparison with the contract."""
 
     @property
     def differs(self) -> bool:

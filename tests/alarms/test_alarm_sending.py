@@ -20,15 +20,12 @@ SLACK = f"https://hooks.slack.com/services/{SECRET}"
 
 @dataclass
 class Post:
-    """A webhook with scripted answers.
-
-    Attributes:
-        answers: A status or an error for each request; the last one stays.
-        seen: The posted messages.
-    """
+    """A webhook with scripted answers."""
 
     answers: list[int | Exception]
+    """A status or an error for each request; the last one stays."""
     seen: list[httpx.Request] = field(default_factory=list)
+    """The posted messages."""
 
     def sender(self, url: str = SLACK, form: Format = "auto") -> Sender:
         return Sender(SecretStr(url), form, transport=httpx.MockTransport(self._answer))

@@ -62,17 +62,14 @@ def produce_clips() -> dg.JobDefinition:
 
 @dataclass(frozen=True)
 class Ran:
-    """One run that is over.
-
-    Attributes:
-        run: Dagster's record of the run.
-        failure: The error of the failed step; None for a green run.
-        failed_clips: The failure's table: reason by clip.
-    """
+    """One run that is over."""
 
     run: dg.DagsterRun
+    """Dagster's record of the run."""
     failure: str | None
+    """The error of the failed step; None for a green run."""
     failed_clips: dict[str, str]
+    """The failure's table: reason by clip."""
 
     @property
     def green(self) -> bool:
@@ -81,22 +78,19 @@ class Ran:
 
 @dataclass
 class House:
-    """One project.
-
-    Attributes:
-        data: The data folder.
-        sandbox: The provider.
-        s3_folder: The embedded S3's folder of buckets.
-        instance: Dagster's storage, in SQLite files.
-        run_keys: Every `run_key` so far, since Dagster answers each key only once.
-    """
+    """One project."""
 
     data: Path
+    """The data folder."""
     sandbox: RunningSandbox
+    """The provider."""
     s3_folder: Path
+    """The embedded S3's folder of buckets."""
     instance: dg.DagsterInstance
+    """Dagster's storage, in SQLite files."""
     production: Production = field(default_factory=ImpatientProduction)
     run_keys: set[str] = field(default_factory=set)
+    """Every `run_key` so far, since Dagster answers each key only once."""
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.sandbox.url, trust_env=False, verify=False)

@@ -90,23 +90,20 @@ CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400
 
 @dataclass(frozen=True)
 class Answer:
-    """How the provider treats one POST.
-
-    Attributes:
-        outcome: The answer; None accepts the POST as a new job.
-        after: Seconds until the answer.
-        creates: Whether a job is created although the answer does not say so.
-        creates_after: Seconds until that job is created.
-        listed_after: Seconds from its creation until the listing and the bill show it.
-        model: The model that the answer names.
-    """
+    """How the provider treats one POST."""
 
     outcome: SubmitOutcome | None = None
+    """The answer; None accepts the POST as a new job."""
     after: float = 0.2
+    """Seconds until the answer."""
     creates: bool = False
+    """Whether a job is created although the answer does not say so."""
     creates_after: float = 0.0
+    """Seconds until that job is created."""
     listed_after: float = 0.0
+    """Seconds from its creation until the listing and the bill show it."""
     model: str = SORA
+    """The model that the answer names."""
 
 
 ACCEPTS = Answer()
@@ -121,19 +118,16 @@ def rejects(kind: FailureKind, *, retry_after: float | None = None, http_status:
 
 @dataclass(frozen=True)
 class Ends:
-    """The course of a job.
-
-    Attributes:
-        status: Its final status.
-        after: Seconds from the POST to the end.
-        failure: Kind of the failure.
-        error: The provider's error text.
-    """
+    """The course of a job."""
 
     status: JobStatus = JobStatus.SUCCEEDED
+    """Its final status."""
     after: float = 60.0
+    """Seconds from the POST to the end."""
     failure: FailureKind | None = None
+    """Kind of the failure."""
     error: str | None = None
+    """The provider's error text."""
 
 
 @dataclass(frozen=True)
