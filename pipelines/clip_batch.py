@@ -150,7 +150,7 @@ def _carry(
     buying: bool,
     leave_after: float | None = None,
 ) -> Followed:
-    told = _Reporter(batch, ledger, clips)
+    reporter = _Reporter(batch, ledger, clips)
 
     async def run() -> Followed:
         async with batch.production.engine(ledger, accounts, buying=buying) as engine:
@@ -159,7 +159,7 @@ def _carry(
                     engine,
                     deliverer,
                     until=batch.until,
-                    report=told.tell,
+                    report=reporter.tell,
                     run_id=batch.run_id,
                     leave_after=leave_after,
                 )
@@ -262,7 +262,7 @@ class _Reporter:
             for stage in (*self._unshown_before(report.stage, report.shown), report.stage):
                 context.log_event(stage_event(self._shown, stage, report.shown))
                 self._shown.logged(ASSET_OF_STAGE[stage], report.clip)
-        if report.attempt is not None and self._is_last_word(report, report.attempt):
+        if report.attempt is not None and self._is_final(report, report.attempt):
             repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)
 
     def _unshown_before(self, stage: Stage, attempt: Attempt) -> list[Stage]:
@@ -279,7 +279,7 @@ class _Reporter:
         shown = Stage.DELIVERED in self._batch.show
         return shown and report.stage is Stage.DELIVERED and attempt.state is AttemptState.QUARANTINED
 
-    def _is_last_word(self, report: Report, attempt: Attempt) -> bool:
+    def _is_final(self, report: Report, attempt: Attempt) -> bool:
         if report.error is None:
             return report.stage is Stage.DELIVERED and Stage.DELIVERED in self._batch.show
         # open attempts, such as a generation that could not be stored, are collected again

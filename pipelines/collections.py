@@ -25,7 +25,7 @@ SHORT_JOB_SECONDS = 60.0
 """A batch counts as short if its finished jobs took no longer."""
 WAIT_SECONDS = 30.0
 """How long a collecting run waits for the other half of a short batch."""
-HELD_TOLD = 3
+HELD_REPORTS = 3
 """The most runs that report to Dagster that a clip is held."""
 
 
@@ -183,7 +183,7 @@ def _tries(
     # if the clock was ahead when the clip ended, every try would seem to come before the end
     since = attempt.finished_at if attempt.finished_at is not None and attempt.finished_at <= now else 0.0
     tries = [run for run in runs if (run.ended_at or 0.0) >= since and run.has_tried(attempt.clip, position)]
-    return None if attempt.state is AttemptState.HELD and len(tries) >= HELD_TOLD else tries
+    return None if attempt.state is AttemptState.HELD and len(tries) >= HELD_REPORTS else tries
 
 
 def _due_at(tries: Sequence[PastRun]) -> float:

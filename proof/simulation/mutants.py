@@ -219,7 +219,7 @@ def circles_beside_the_others() -> AbstractContextManager[object]:
     def beside(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
         return {one.verdict.take: one for one in given}
 
-    return mock.patch.object(verdicts, "standing", beside)
+    return mock.patch.object(verdicts, "present_verdicts", beside)
 
 
 def forgets_finishes() -> AbstractContextManager[object]:

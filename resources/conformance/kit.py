@@ -9,7 +9,7 @@ from typing import Any
 
 from resources.conformance import answers, extras, histories, polls, posts, rows
 from resources.conformance.checks import CHECKS, KitCheck
-from resources.conformance.stand import BrokenPromiseError, sample, standing
+from resources.conformance.stand import BrokenPromiseError, open_stand, sample
 from resources.providers.spec import ProviderSpec
 
 CHECK_SECONDS = 300.0
@@ -93,7 +93,7 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
 
 async def _tried(one: KitCheck, spec: ProviderSpec) -> KitFinding:
     try:
-        async with asyncio.timeout(CHECK_SECONDS), standing(spec, **one.how) as stand:
+        async with asyncio.timeout(CHECK_SECONDS), open_stand(spec, **one.how) as stand:
             await one.work(stand)
     except BrokenPromiseError as broken:
         return _finding(one, Result.FAILED, str(broken))

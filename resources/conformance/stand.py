@@ -178,7 +178,7 @@ class Stand:
 
 
 @asynccontextmanager
-async def standing(spec: ProviderSpec, **how: Any) -> AsyncIterator[Stand]:
+async def open_stand(spec: ProviderSpec, **how: Any) -> AsyncIterator[Stand]:
     """A stand, closed at the end of the block."""
     stand = Stand(spec, **how)
     # the front's courier of callbacks ends with it

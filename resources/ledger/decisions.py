@@ -28,11 +28,11 @@ __all__ = [
     "SUPERSEDED",
     "Decided",
     "Decision",
+    "KnownPurchases",
     "Ruling",
-    "Standing",
     "decide",
+    "known_purchases",
     "queue_purchase",
-    "standings",
     "try_again",
 ]
 
@@ -267,7 +267,7 @@ def queue_purchase(
 
 
 @dataclass(frozen=True)
-class Standing:
+class KnownPurchases:
     """The purchases of one clip that a plan reads."""
 
     open: tuple[Attempt, ...] = ()
@@ -286,9 +286,9 @@ class Standing:
         return sorted(by_id.values(), key=lambda attempt: -attempt.seq)
 
 
-def standings(
+def known_purchases(
     ledger: Ledger, keys: Sequence[str], *, several: Collection[str] = (), kind: str = "clip"
-) -> dict[str, Standing]:
+) -> dict[str, KnownPurchases]:
     """Read the purchases of each subject, by its key; subjects that were never bought are left out.
 
     Args:
@@ -332,7 +332,7 @@ def standings(
             for attempt in map(Attempt.from_row, rows):
                 others.setdefault(attempt.subject_key, []).append(attempt)
     return {
-        key: Standing(
+        key: KnownPurchases(
             tuple(opened.get(key, ())), current.get(key), newest.get(key), tuple(others.get(key, ()))
         )
         for key in keys

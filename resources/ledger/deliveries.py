@@ -216,7 +216,7 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
         return [Attempt.from_row(row) for row in connection.execute(query.order_by(attempts.c.seq))]
 
 
-def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
+def record_missing_output(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
     """Record that the output of a finished generation seems to be gone. After minutes of such sightings, it counts as lost.
 
     Args:

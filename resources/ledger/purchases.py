@@ -79,7 +79,7 @@ class Purchases:
     """Clips that another decision has bought. This decision waits for them instead of buying them."""
 
     @property
-    def goes_on(self) -> bool:
+    def is_open(self) -> bool:
         """Whether a purchase of it is still open."""
         return bool(self.at_providers or self.queued or self.unclear)
 
@@ -113,7 +113,7 @@ class Purchases:
         ]
         if parts:
             sentences.append(f"{'Takes' if self.several else 'Clips'}: {', '.join(parts)}.")
-        if self.goes_on:
+        if self.is_open:
             sentences.append(
                 "What is on its way goes on and is fetched while dailies runs; `dailies status` shows it, `dailies stop` "
                 "keeps what is queued from being sent."

@@ -11,7 +11,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import AttemptState
-from resources.ledger.verdicts import RecordedVerdict, Word, standing, verdicts_of
+from resources.ledger.verdicts import RecordedVerdict, Word, present_verdicts, verdicts_of
 
 _WITH_VIDEO = frozenset({AttemptState.DELIVERED, AttemptState.QUARANTINED})
 _SHORTEST_ID = 4
@@ -111,12 +111,12 @@ def takes_of(ledger: Ledger, clips: Collection[str]) -> dict[str, ClipTakes]:
 
 
 def _clip(clip: str, bought: list[Attempt], current: set[str], verdicts: list[RecordedVerdict]) -> ClipTakes:
-    stands = standing(verdicts)
+    present = present_verdicts(verdicts)
     takes = [
         Take(
             number,
             attempt,
-            stands.get(attempt.id),
+            present.get(attempt.id),
             attempt.id in current,
             tuple(v for v in verdicts if v.verdict.word is Word.NOTED and v.verdict.take == attempt.id),
         )

@@ -147,7 +147,7 @@ def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | N
         tx.note(attempt, in_words(verdict))
     replaced = None
     if _circles(recorded):
-        circles = (one for one in standing(earlier).values() if _circles(one))
+        circles = (one for one in present_verdicts(earlier).values() if _circles(one))
         replaced = next((one for one in circles if one.verdict.take != verdict.take), None)
     unseen = [one for one in earlier if seen is not None and one.seq > seen]
     return Judged(recorded, replaced, tuple(one for one in unseen if one.verdict.who != verdict.who))
@@ -166,25 +166,25 @@ def in_words(verdict: Verdict) -> str:
     return sentence + (f": {moment}{verdict.note}" if verdict.note else "")
 
 
-def standing(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
+def present_verdicts(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
     """The present verdict on each take of one clip, by the attempt's id.
 
     Args:
         given: All verdicts on the clip's takes, in their order.
     """
-    stands: dict[str, RecordedVerdict] = {}
+    present: dict[str, RecordedVerdict] = {}
     for one in given:
         match one.verdict.word:
             case Word.CIRCLED:
-                stands = {take: other for take, other in stands.items() if not _circles(other)}
-                stands[one.verdict.take] = one
+                present = {take: other for take, other in present.items() if not _circles(other)}
+                present[one.verdict.take] = one
             case Word.REJECTED:
-                stands[one.verdict.take] = one
+                present[one.verdict.take] = one
             case Word.TAKEN_BACK:
-                stands.pop(one.verdict.take, None)
+                present.pop(one.verdict.take, None)
             case Word.NOTED:
                 pass
-    return stands
+    return present
 
 
 def verdicts_of(ledger: Ledger, clips: Collection[str]) -> dict[str, list[RecordedVerdict]]:
@@ -306,8 +306,8 @@ def pass_circle_on(tx: Transaction, finish: Attempt) -> None:
     Args:
         tx: A transaction that has the lock of the clip.
     """
-    stands = standing(_verdicts_of_clip(tx.connection, finish.clip))
-    circle = stands.get(finish.finishes or "")
+    present = present_verdicts(_verdicts_of_clip(tx.connection, finish.clip))
+    circle = present.get(finish.finishes or "")
     if circle is not None and _circles(circle) and not finish.is_spare:
         verdict = Verdict(
             id=passed_circle(finish.id),
@@ -351,7 +351,7 @@ def _restand(
     # a remark changes no present verdict
     if given[-1].verdict.word is not Word.NOTED or later_by != "seq":
         connection.execute(sa.delete(take_verdicts).where(take_verdicts.c.clip == clip))
-        for take, one in standing(given).items():
+        for take, one in present_verdicts(given).items():
             connection.execute(
                 sa.insert(take_verdicts).values(
                     attempt_id=take,

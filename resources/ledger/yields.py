@@ -64,7 +64,7 @@ class YieldLine:
     chosen_drafts: int = 0
     """Drafts that are circled, or were circled and have a finish."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """How often each reason stands; a take may have several."""
+    """How often each reason was given; a take may have several."""
     seconds_to_judge: float | None = None
     """The median time from a delivery to a person's first verdict, None without one."""
 
@@ -168,11 +168,11 @@ def _counted(
     finished = sa.select(finishes.finishes).where(
         finishes.finishes.is_not(None), finishes.state.in_([state.value for state in FINISHED_BY])
     )
-    stands = sa.func.coalesce(take_verdicts.c.word, "")
+    word = sa.func.coalesce(take_verdicts.c.word, "")
     # a finish that is delivered has taken over the circle of its draft
     is_chosen = sa.or_(
-        stands == Word.CIRCLED.value,
-        sa.and_(stands != Word.REJECTED.value, attempts.c.id.in_(finished)),
+        word == Word.CIRCLED.value,
+        sa.and_(word != Word.REJECTED.value, attempts.c.id.in_(finished)),
     )
     query = (
         sa.select(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from resources.errors import DailiesError
 from resources.ledger import rules, stops
 from resources.ledger.approvals import Approval
-from resources.ledger.decisions import Standing, standings
+from resources.ledger.decisions import KnownPurchases, known_purchases
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import pauses
 from resources.ledger.records import Attempt
@@ -163,7 +163,7 @@ class Planning:
         requests, problems = self._render(clips)
         # whether a draft is bought again depends on its finishes
         several = [key for key, request in requests.items() if request.takes > 1 or request.is_draft]
-        known = standings(self._ledger, list(requests), several=several)
+        known = known_purchases(self._ledger, list(requests), several=several)
         orders = {
             one.clip.key: Order(requests[one.clip.key], one.decision, max(self._today, one.day.isoformat()))
             for one in clips
@@ -180,7 +180,7 @@ class Planning:
                     )
                 )
             else:
-                planned.append(self._decide(one, orders[key], known.get(key, Standing()), purse))
+                planned.append(self._decide(one, orders[key], known.get(key, KnownPurchases()), purse))
         wrong = [str(problem) for problem in self._declarations.problems]
         ways = draft_ways(
             self._ledger,
@@ -230,12 +230,12 @@ class Planning:
                     problems |= {key: why for key in keys if key not in problems}
         return requests, problems
 
-    def _decide(self, one: DueClip, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
+    def _decide(self, one: DueClip, order: Order, bought: KnownPurchases, purse: Purse) -> PlannedClip:
         """Plan one clip from the rulings on its takes."""
-        request, known = order.request, standing.known
+        request, known = order.request, bought.known
         outdated = [a for a in known if rules.is_outdated(request, a)]
         known = [a for a in known if a not in outdated]
-        current = standing.current.id if standing.current else None
+        current = bought.current.id if bought.current else None
         for attempt in outdated:
             purse.give_back(attempt)
         say = _Sayer(one, request)

@@ -123,7 +123,7 @@ class Deliverer:
                     await self._bring_home(claim, run_id, stop)
         except NoLongerThereError as error:
             ended = await self._engine.ledger.run(
-                deliveries.see_gone, attempt.id, why=str(error), run_id=run_id
+                deliveries.record_missing_output, attempt.id, why=str(error), run_id=run_id
             )
             if ended.state is AttemptState.SUCCEEDED:
                 why = f"{error}. It counts as lost only when that was seen over minutes, and is fetched again until then"

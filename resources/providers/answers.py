@@ -241,7 +241,7 @@ def media_urls(value: object) -> tuple[str, ...]:
     return tuple(url for item in items if (url := _media_url(item)) is not None)
 
 
-def thing_ids(value: object) -> tuple[str, ...]:
+def output_ids(value: object) -> tuple[str, ...]:
     """The ids of outputs that are not media, e.g. the character of `[{"id": "char_…", "name": "Joe"}]`."""
     items = value if isinstance(value, list) else [value]
     return tuple(job for item in items if isinstance(item, dict) and (job := job_id(item.get("id"))))

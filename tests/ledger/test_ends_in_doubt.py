@@ -160,7 +160,7 @@ def test_a_seen_end_survives_a_restart(ledger: Ledger, ledger_url: str, clock: C
 def test_an_output_is_lost_only_when_it_was_gone_for_minutes(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
     began = clock.now
-    while deliveries.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED:
+    while deliveries.record_missing_output(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED:
         clock.forward(30)
     assert clock.now - began >= SILENT_SECONDS
     assert read(ledger, attempt).state is S.LOST
@@ -168,11 +168,11 @@ def test_an_output_is_lost_only_when_it_was_gone_for_minutes(ledger: Ledger, clo
 
 def test_a_fresh_address_resets_that_an_output_seemed_gone(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
-    deliveries.see_gone(ledger, attempt.id, why="HTTP 404")
+    deliveries.record_missing_output(ledger, attempt.id, why="HTTP 404")
     clock.forward(SILENT_SECONDS)
     deliveries.update_outputs(ledger, attempt.id, ["https://cdn.example/fresh.mp4"])
     for _ in range(SILENT_TIMES):
-        assert deliveries.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED
+        assert deliveries.record_missing_output(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED
 
 
 # Afterwards

@@ -13,7 +13,7 @@ from proof.clock import Clock
 from resources.errors import DailiesError
 from resources.ledger import polls, review_policy, waiting_clips
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import standings
+from resources.ledger.decisions import known_purchases
 from resources.ledger.deliveries import mark_reported, record_delivered
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -89,13 +89,13 @@ def test_a_take_that_waits_is_not_bought_again(ledger: Ledger) -> None:
     first = take(ledger, a_policy())
     ruling = decided(ledger, a_request(review=a_policy()), decision="a new day")
     assert (ruling.ruling, ruling.attempt and ruling.attempt.id) == (Ruling.REUSED, first.id)
-    assert [attempt.id for attempt in standings(ledger, [CLIP])[CLIP].known] == [first.id], (
+    assert [attempt.id for attempt in known_purchases(ledger, [CLIP])[CLIP].known] == [first.id], (
         "a plan reads the same"
     )
     judge(ledger, a_verdict(first, Word.REJECTED, reasons=("hands",)))
     ruling = decided(ledger, a_request(review=a_policy()), decision="another day")
     assert ruling.ruling is Ruling.REUSED, "a rejection buys nothing"
-    assert [attempt.id for attempt in standings(ledger, [CLIP])[CLIP].known] == [first.id]
+    assert [attempt.id for attempt in known_purchases(ledger, [CLIP])[CLIP].known] == [first.id]
 
 
 def test_after_its_time_the_policy_circles_the_newest_take(ledger: Ledger, clock: Clock) -> None:

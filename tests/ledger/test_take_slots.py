@@ -20,7 +20,7 @@ from ledgerkit import (
 
 from resources.ledger import deliveries, polls, queue
 from resources.ledger.approvals import Approval, approve_clips
-from resources.ledger.decisions import Decided, Decision, Ruling, decide, standings
+from resources.ledger.decisions import Decided, Decision, Ruling, decide, known_purchases
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.closures import hold
 from resources.ledger.lost.posts import find_undecided
@@ -213,7 +213,7 @@ def test_a_decision_buys_no_more_takes_than_were_approved(ledger: Ledger) -> Non
 def test_a_plan_and_a_decision_read_the_same(ledger: Ledger) -> None:
     asked(ledger, takes())
     deliver(ledger, failing=frozenset({3}))
-    known = standings(ledger, [CLIP], several=[CLIP])[CLIP].known
+    known = known_purchases(ledger, [CLIP], several=[CLIP])[CLIP].known
     assert [attempt.slot for attempt in known] == [3, 2, 1]
 
 

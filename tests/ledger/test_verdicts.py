@@ -14,7 +14,7 @@ from resources.errors import DailiesError
 from resources.ledger import polls
 from resources.ledger.budget import Budget
 from resources.ledger.current_takes import DeliveredTake, choose
-from resources.ledger.decisions import standings
+from resources.ledger.decisions import known_purchases
 from resources.ledger.deliveries import record_delivered, record_quarantined
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -27,7 +27,7 @@ from resources.ledger.verdicts import (
     judge,
     mark_stored,
     newest,
-    standing,
+    present_verdicts,
     unstored,
     verdicts_of,
 )
@@ -59,8 +59,10 @@ def circled(ledger: Ledger) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def stands(ledger: Ledger) -> dict[str, str]:
-    return {t: one.verdict.word.value for t, one in standing(verdicts_of(ledger, [CLIP])[CLIP]).items()}
+def present(ledger: Ledger) -> dict[str, str]:
+    return {
+        t: one.verdict.word.value for t, one in present_verdicts(verdicts_of(ledger, [CLIP])[CLIP]).items()
+    }
 
 
 def test_a_circle_can_make_an_earlier_take_current_again(ledger: Ledger, clock: Clock) -> None:
@@ -84,26 +86,26 @@ def test_a_verdict_that_is_taken_back_is_void_and_stays_recorded(ledger: Ledger)
     first, second = take(ledger), take(ledger)
     judge(ledger, a_verdict(first))
     judge(ledger, a_verdict(first, Word.TAKEN_BACK))
-    assert (current(ledger), circled(ledger), stands(ledger)) == (second.id, [], {})
+    assert (current(ledger), circled(ledger), present(ledger)) == (second.id, [], {})
     assert [one.verdict.word for one in verdicts_of(ledger, [CLIP])[CLIP]] == [Word.CIRCLED, Word.TAKEN_BACK]
 
 
 def test_a_rejected_take_is_replaced_by_the_newest_one_that_is_not_rejected(ledger: Ledger) -> None:
     first, second = take(ledger), take(ledger)
     judge(ledger, a_verdict(second, Word.REJECTED, reasons=("hands", "text"), note="six fingers", second=3.2))
-    assert (current(ledger), stands(ledger)) == (first.id, {second.id: "rejected"})
+    assert (current(ledger), present(ledger)) == (first.id, {second.id: "rejected"})
     assert ledger.history(second.id)[-1]["why"] == "rejected by mira (hands, text): 3.2 s: six fingers"
     judge(ledger, a_verdict(first, Word.REJECTED, reasons=("face",)))
     assert current(ledger) == second.id, "the newest of the rejected takes stays current"
     judge(ledger, a_verdict(second))
-    assert stands(ledger) == {second.id: "circled", first.id: "rejected"}
+    assert present(ledger) == {second.id: "circled", first.id: "rejected"}
 
 
 def test_a_remark_changes_no_verdict(ledger: Ledger) -> None:
     first, _second = take(ledger), take(ledger)
     judge(ledger, a_verdict(first))
     judge(ledger, a_verdict(first, Word.NOTED, note="0:03 hand", second=3))
-    assert (current(ledger), stands(ledger)) == (first.id, {first.id: "circled"})
+    assert (current(ledger), present(ledger)) == (first.id, {first.id: "circled"})
 
 
 def test_a_new_take_replaces_a_circled_one_only_in_a_series_without_review(
@@ -128,7 +130,7 @@ def test_a_circled_older_take_buys_nothing_again(ledger: Ledger) -> None:
     for prompt, reused in (("a town", new), ("a city", old)):
         ruling = decided(ledger, a_request(prompt=prompt), decision="a new day")
         assert (ruling.ruling, ruling.attempt and ruling.attempt.id) == (Ruling.REUSED, reused.id)
-    known = standings(ledger, [CLIP])[CLIP].known
+    known = known_purchases(ledger, [CLIP])[CLIP].known
     assert [attempt.id for attempt in known] == [new.id, old.id], "a plan reads the same"
     assert decided(ledger, a_request(prompt="a village"), decision="a new day").ruling is Ruling.NEW
 
@@ -163,7 +165,7 @@ def test_only_a_take_with_a_video_can_be_judged(ledger: Ledger) -> None:
     with pytest.raises(DailiesError, match="in quarantine"):
         judge(ledger, a_verdict(apart))
     judge(ledger, a_verdict(apart, Word.REJECTED, reasons=("black",)))
-    assert stands(ledger) == {apart.id: "rejected"}
+    assert present(ledger) == {apart.id: "rejected"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.collections import (
     FIRST_PAUSE_SECONDS,
-    HELD_TOLD,
+    HELD_REPORTS,
     LONGEST_PAUSE_SECONDS,
     RUNS_PER_TICK,
     SHORT_JOB_SECONDS,
@@ -196,7 +196,7 @@ def test_a_held_clip_is_reported_by_a_few_runs_and_requested_at_once_after_its_s
     for _ in range(1000):
         world.past += [PastRun(c.keys[0], c.keys[-1], world.now + 5) for c in world.plan()]
         world.now += 60
-    assert len(world.past) == HELD_TOLD
+    assert len(world.past) == HELD_REPORTS
     world.attempts = [attempt("clip-000", S.SUCCEEDED, finished=world.now - NOW)]
     assert [c.keys for c in world.plan()] == [("clip-000",)]
 

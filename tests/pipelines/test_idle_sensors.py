@@ -314,7 +314,7 @@ def test_queries_share_a_ledger_until_its_file_is_replaced(
 
 def test_queries_of_one_moment_share_the_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(daemon.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(daemon, "time", SimpleNamespace(monotonic=lambda: now[0]))
     asked = daemon.AskedProduction()
     assert asked.settings().alarm_url is None
     monkeypatch.setenv("DAILIES_ALARM_URL", "https://alarms.example.com/dailies")

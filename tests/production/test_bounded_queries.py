@@ -17,7 +17,7 @@ from fakes import (
 from resources.file_references import FileReference
 from resources.ledger import data_pushes, deliveries, heartbeats, purchases, uploads
 from resources.ledger.decision_clips import fix_clips
-from resources.ledger.decisions import Decision, decide, standings
+from resources.ledger.decisions import Decision, decide, known_purchases
 from resources.ledger.handover import handover_of
 from resources.ledger.limits import Limits
 from resources.ledger.lost.closures import match_callback
@@ -72,7 +72,7 @@ def live(world: World, old: list[ClipRequest]) -> None:
         heartbeats.require(connection, "run-1")
     heartbeats.begin(ledger, "run-1", "me")
     fix_clips(ledger, "today", [r.clip for r in [*requests, *old]])
-    standings(ledger, [r.clip for r in [*requests, *old]])
+    known_purchases(ledger, [r.clip for r in [*requests, *old]])
     again = [r.model_copy(update={"body": {**r.body, "prompt": f"new {r.clip}"}}) for r in old[:3]]
     decision = Decision("today", batch="run-1", watched_by="run-1")
     decided = decide(ledger, [*requests, *old[3:], *again], decision, run_id="run-1")

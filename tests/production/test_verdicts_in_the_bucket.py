@@ -23,7 +23,7 @@ from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState
-from resources.ledger.verdicts import Word, judge, standing, unstored, verdicts_of
+from resources.ledger.verdicts import Word, judge, present_verdicts, unstored, verdicts_of
 from resources.ledger.waiting_clips import waiting
 from resources.orders import Choice, FinishOrder, Review
 from resources.production.acceptance import circle
@@ -76,8 +76,8 @@ def test_a_lost_ledger_gets_its_verdicts_back(depot: Depot, tmp_path: Path) -> N
         assert [one.verdict for one in there] == [
             one.verdict for one in verdicts_of(depot.ledger, [CLIP])[CLIP]
         ]
-        stands = {take: one.verdict.word for take, one in standing(there).items()}
-        assert stands == {first.id: Word.CIRCLED, second.id: Word.REJECTED}
+        present = {take: one.verdict.word for take, one in present_verdicts(there).items()}
+        assert present == {first.id: Word.CIRCLED, second.id: Word.REJECTED}
         assert fresh.current([CLIP])[CLIP].id == first.id
         assert unstored(fresh) == []
         assert "2 verdicts of people on takes are back" in lines

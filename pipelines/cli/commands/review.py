@@ -71,7 +71,7 @@ def status(
     settings = load_settings()
     with open_ledger(settings) as ledger:
         shown = clips_shown(ledger, words or [], series=series, failed=failed, every=every)
-        nobodys = orphans_in_words(orphans(ledger), ledger)
+        orphan_lines = orphans_in_words(orphans(ledger), ledger)
         runs = barren_runs(settings, ledger)
         notices = (
             *stops.stops(ledger),
@@ -92,7 +92,7 @@ def status(
             print_status_json(ledger, shown)
         elif shown.ids:
             print_status(ledger, shown, long=long)
-            for line in nobodys:
+            for line in orphan_lines:
                 tell(f"{line}: `dailies ledger orphans`")
         elif failed:
             tell("no clip has failed")

@@ -141,10 +141,10 @@ def _is_due(connection: sa.Connection, one: Undecided, contract: Contract, now: 
         return True
     pause = max(one.judged_at - one.broke_off, 4 * HELD_SOON_SECONDS)
     waited = now - one.judged_at
-    return waited >= pause or (waited >= HELD_SOON_SECONDS and _may_have_come(connection, one, contract))
+    return waited >= pause or (waited >= HELD_SOON_SECONDS and _may_have_proof(connection, one, contract))
 
 
-def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract) -> bool:
+def _may_have_proof(connection: sa.Connection, one: Undecided, contract: Contract) -> bool:
     """Whether the ledger has received the missing proof of a held POST since the last search."""
     account, judged_at = one.attempt.account, one.judged_at or 0.0
     match one.lack:

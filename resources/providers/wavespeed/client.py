@@ -260,7 +260,7 @@ class WaveSpeed(ProviderClient):
         data = envelope.data
         status = answers.normal_status(data["status"], STATUS_WORDS) or JobStatus.RUNNING
         outputs, nsfw, timings = data.get("outputs"), data.get("has_nsfw_contents"), data.get("timings")
-        urls = answers.media_urls(outputs) or answers.thing_ids(outputs)
+        urls = answers.media_urls(outputs) or answers.output_ids(outputs)
         error = self._http.scrub.message(data.get("error")) or None
         failure = None
         if status is JobStatus.SUCCEEDED and not urls:
