@@ -19,7 +19,7 @@ BEGIN, END = "<!-- written by docs/providers.py -->", "<!-- end of the table -->
 LEFT = {
     LostAnswer.KEYED: "nothing within the key's time",
     LostAnswer.NAMED: "nothing, once the listing shows the job",
-    LostAnswer.MATCHED: "on a shared key, a clip without such proof is held",
+    LostAnswer.MATCHED: "on a shared key, a POST that the provider does not identify is held",
     LostAnswer.HELD: "every lost answer without a callback",
 }
 
@@ -53,7 +53,7 @@ def _remains(spec: ProviderSpec) -> str:
     offers = spec.capabilities
     said = [LEFT[offers.lost_answer], spec.notes.remains]
     if not offers.bills_jobs:
-        said.append("no bill names jobs, so sums are estimates and no POST is proved absent")
+        said.append("there is no bill of single jobs, so sums are estimates and no POST is proved absent")
     return "; ".join(text for text in said if text)
 
 

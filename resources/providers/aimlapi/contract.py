@@ -18,7 +18,7 @@ NOTES = ContractNotes(
     # AI/ML API contract, sections 2.1 and 2.5
     window="92 days",
     cancel="no",
-    remains="whether the logs show running jobs is not documented, so a miss counts only after the longest job",
+    remains="the logs may not show running jobs, so a miss counts only after the longest job",
     grades={
         "echo": "A",
         "listing": "A",

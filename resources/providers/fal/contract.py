@@ -51,8 +51,8 @@ CAPABILITIES = Capabilities(
 NOTES = ContractNotes(
     window="30 days with inputs",
     cancel="yes; a running job may finish and be charged",
-    remains="exact on any key if the model takes a seed; if it takes none, equal orders at the same time are held, and on a shared key every lost "
-    "answer; without an admin key there is no bill, and no POST is proved absent",
+    remains="a seed identifies the job on any key; if the model takes no seed, equal POSTs of the same time are held, and on a shared key every "
+    "lost POST; without an admin key there is no bill, so no POST is proved absent",
     grades={
         "echo": "A",
         "listing": "A",

@@ -61,8 +61,8 @@ _PREDICTION = {
 NOTES = ContractNotes(
     window="not stated; inputs for an hour after the end",
     cancel="yes; a running job is charged until then",
-    remains="exact on any key if the model takes a seed and the list is read within an hour of the job's end; if it takes none, equal "
-    "orders at the same time are held, and on a shared key every lost answer",
+    remains="a seed identifies the job on any key, if the listing is read within an hour after the job's end; if the model takes no seed, equal "
+    "POSTs of the same time are held, and on a shared key every lost POST",
     grades={
         "echo": "A",
         "listing": "A",

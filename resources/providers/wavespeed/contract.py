@@ -19,7 +19,7 @@ NOTES = ContractNotes(
     # WaveSpeed contract, sections 1.7, 1.8, 1.9, 1.12 and 1.14
     window="7 days",
     cancel="no",
-    remains="a listing has no reliable inputs, so only time tells equal orders apart",
+    remains="the listing shows no reliable request, so only the time distinguishes equal POSTs",
     grades={
         "echo": "A",
         "listing": "A",
