@@ -74,11 +74,11 @@ def _files(names: DagsterNames) -> dict[str, str]:
         ".github/workflows/dailies.yml": _template("dailies-checks.yml"),
         "dagster.yaml": program_file("dagster.yaml").read_text(encoding="utf-8"),
         "workspace.yaml": (
-            "# For a Dagster that is started from this folder; `dailies up` needs no such file.\n"
+            "# For a Dagster that you start in this folder; `dailies up` does not need this file.\n"
             f"load_from:\n  - python_module:\n      module_name: pipelines.definitions\n      location_name: {json.dumps(names.location)}\n"
         ),
         "requirements.txt": (
-            "# Where it is not in your package index: the address of its repository, or of its wheel.\n"
+            "# If your package index does not have dailies, write the address of its repository or of its wheel instead.\n"
             f"dailies=={version('dailies')}\n"
         ),
         SERIES: _template("morning-light.yaml"),

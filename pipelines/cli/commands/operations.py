@@ -21,13 +21,13 @@ Port = Annotated[int, typer.Option(help="Port of Dagster's UI.", min=1, max=6553
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without these files.")],
     location: Annotated[
-        str, typer.Option(help="The name of the code location in a Dagster that has others too.")
+        str, typer.Option(help="The name of the code location, for a Dagster that has other ones too.")
     ] = "dailies",
     prefix: Annotated[
-        str, typer.Option(help="What comes before the names of assets, e.g. `video`; by default nothing.")
+        str, typer.Option(help="The prefix of the assets' names, e.g. `video`; by default none.")
     ] = "",
 ) -> None:
-    """Lay out a folder for your own series: data, settings, Dagster's files, a CI workflow. Overwrites nothing."""
+    """Create a folder for your own series: data, settings, Dagster's files, a CI workflow. Overwrites nothing."""
     from pipelines.cli.init import SERIES, lay_out
     from resources.dagster_names import names_of
 
@@ -35,8 +35,8 @@ def init(
     tell(f"{len(written)} files are in {folder.resolve()}")
     there = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
     tell(
-        f"Next: {there}dailies check; dailies plan; dailies up. Without keys in .env everything runs on stand-ins and costs "
-        f"nothing. Edit {SERIES}."
+        f"Next: {there}dailies check; dailies plan; dailies up. Without keys in .env the sandbox is used, and nothing "
+        f"costs money. Edit {SERIES}."
     )
 
 
