@@ -21,7 +21,7 @@ Port = Annotated[int, typer.Option(help="Port of Dagster's UI.", min=1, max=6553
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without these files.")],
     location: Annotated[
-        str, typer.Option(help="The name of the code location, for a Dagster that has other ones too.")
+        str, typer.Option(help="The name of the code location, for a Dagster with other code locations.")
     ] = "dailies",
     prefix: Annotated[
         str, typer.Option(help="The prefix of the assets' names, e.g. `video`; by default none.")
