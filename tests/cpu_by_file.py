@@ -1,6 +1,7 @@
-"""`make test ARGS=--cpu` prints the CPU seconds of each test file, ended child processes included.
+"""`make test ARGS=--cpu` prints the CPU seconds of each test file, ended child processes included, and the files that took longest.
 
-Wall time says little on a busy machine. A fixture that several files share counts for the file that needs it first.
+Wall time says little on a busy machine, but the files that end last show what the whole run waits for (`tiers.FIRST`). A fixture that
+several files share counts for the file that needs it first.
 """
 
 import os
@@ -11,6 +12,7 @@ import pytest
 OPTION = "--cpu"
 PROPERTY = "cpu seconds"
 SHOWN_FILES = 50
+SHOWN_LONGEST = 15
 
 _since = 0.0
 
@@ -45,14 +47,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not config.getoption(OPTION):
         return
     by_file: dict[str, list[float]] = {}
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            # the last of a test's three reports includes the time of all three
-            if getattr(report, "when", None) == "teardown":
-                seconds = sum(value for name, value in report.user_properties if name == PROPERTY)
-                by_file.setdefault(report.nodeid.split("::")[0], []).append(seconds)
+    began: dict[str, float] = {}
+    ended: dict[str, float] = {}
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if not isinstance(report, pytest.TestReport):
+            continue
+        file = report.nodeid.split("::")[0]
+        began[file] = min(began.get(file, report.start), report.start)
+        ended[file] = max(ended.get(file, report.stop), report.stop)
+        # the last of a test's three reports includes the time of all three
+        if report.when == "teardown":
+            seconds = sum(value for name, value in report.user_properties if name == PROPERTY)
+            by_file.setdefault(file, []).append(seconds)
     terminalreporter.section("CPU seconds by file")
     for file, seconds in sorted(by_file.items(), key=lambda found: -sum(found[1]))[:SHOWN_FILES]:
         terminalreporter.write_line(f"{sum(seconds):8.1f} s  {len(seconds):5} tests  {file}")
     every = [one for seconds in by_file.values() for one in seconds]
     terminalreporter.write_line(f"{sum(every):8.1f} s  {len(every):5} tests  all")
+    terminalreporter.section("files that took longest")
+    first = min(began.values(), default=0.0)
+    for file in sorted(began, key=lambda file: began[file] - ended[file])[:SHOWN_LONGEST]:
+        lasted, cpu = ended[file] - began[file], sum(by_file.get(file, []))
+        terminalreporter.write_line(
+            f"{lasted:8.1f} s, of which CPU {cpu:6.1f} s, until {ended[file] - first:6.0f} s  {file}"
+        )

@@ -21,20 +21,21 @@ from typing import Any
 import dagster as dg
 import pytest
 import theirs
-from commandkit import ROOT, run_apart
+from commandkit import ROOT, CommandProcess, run_apart
 from pydantic import SecretStr
 
 from bench.machine import is_ours
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.ports import free_port
 from resources.processes import child_setup
-from resources.sandbox import SandboxSettings, running_sandbox
+from resources.sandbox import FaultRule, SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 1200
 KEY = "sandbox-key"
+SMALL = {"name": "small", "then": {"do": "wrong_size", "width": 256, "height": 144}}
 PAGE = (ROOT / "docs" / "join-a-deployment.md").read_text(encoding="utf-8")
 THEIR_FOLDER, PORT = "/srv/films", "4266"
 """The names on the page."""
@@ -52,10 +53,11 @@ class Joined:
     ours: Path
     theirs: Path
     environment: dict[str, str]
+    commands: CommandProcess
 
     def dailies(self, *arguments: str) -> Any:
-        """The JSON of a command that runs in our folder, in its own process: a process reads our names in Dagster once."""
-        done = run_apart(*arguments, "--json", environment=self.environment, folder=self.ours)
+        """The JSON of a command that runs in our folder, not in this process: a process reads our names in Dagster once."""
+        done = self.commands.run(*arguments, "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -78,6 +80,8 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
         EmbeddedS3(top / "s3") as s3,
         running_sandbox(SandboxSettings(job_seconds=0, key=SecretStr(KEY))) as sandbox,
     ):
+        # the series' endpoint promises a shape and no size
+        sandbox.app.state.workshop.faults.rules.append(FaultRule.model_validate(SMALL))
         secret = s3.settings.secret_access_key
         assert secret is not None
         with (ours / ".env").open("a") as settings:
@@ -114,8 +118,8 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
                         preexec_fn=child_setup(),  # noqa: PLW1509
                     )
                 )
-            with DagsterApi(f"http://127.0.0.1:{web}") as api:
-                made = Joined(api, ours, existing, environment)
+            with DagsterApi(f"http://127.0.0.1:{web}") as api, CommandProcess(environment, ours) as separate:
+                made = Joined(api, ours, existing, environment, separate)
                 until(lambda: {"films", "theirs"} <= loaded(api), "both locations", top)
                 yield made
         finally:

@@ -1,16 +1,23 @@
 """The whole product in real processes: `dailies` calls Dagster's webserver; its daemon starts the runs and ticks the sensors.
 
-One stack serves the module, and the tests build on each other in the order of the file.
+One stack serves the module, because its start costs more than most of its tests. The tests build on each other in the order of the
+file: two series of their own come first, then the commands of the docs. The pages of the two days buy. On the other pages, a command
+that would buy gets no answer: it shows its plan and ends. A command for a situation that does not exist says so. The page of a lost
+ledger comes last, because its first step ends the stack.
 """
 
 import functools
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +27,21 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from browserkit import Browser, browser
-from commandkit import ROOT, run_apart, run_here
+from commandkit import ROOT, CommandProcess, run_here
+from guidekit import (
+    ASKS,
+    CLIP,
+    COMMAND,
+    DAYS,
+    ENDS,
+    FILES_OF_THE_PAGE,
+    IS_THE_STACK,
+    LOST,
+    NOT_HERE,
+    PAGES,
+    commands,
+    text_of,
+)
 from hostile_page import ADD, BUY, LAUNCH, ask_from, page_elsewhere, try_everything
 from ports import answers, listening
 
@@ -39,6 +60,19 @@ SECONDS = 300
 SHAPES = {"hero": ("1280*720", 4), "tram": ("720*1280", 8)}
 FAULTS = {
     "faults": [
+        # Seedance promises a shape and no size, and large clips only take longer to make and to inspect
+        *(
+            {
+                "name": f"small clips of {words}",
+                "when": {"operation": "submit", "prompt_contains": words},
+                "then": {"do": "wrong_size", "width": width, "height": height},
+            }
+            for words, width, height in (
+                ("a quiet look", 256, 144),
+                ("slim desk lamp", 144, 256),
+                ("a weekly market", 256, 144),
+            )
+        ),
         {
             "name": "the second and fourth view fail once",
             "when": {"operation": "submit", "prompt_matches": "view[24]", "times": 2},
@@ -61,13 +95,15 @@ class Running:
 
     stack: Stack
     api: DagsterApi
-    environment: dict[str, str]
+    separate: CommandProcess
     ports_before: set[int]
     """Ports of servers that other tests of this process share."""
+    end: Callable[[], None]
+    """Ends the stack early."""
 
     def dailies(self, *arguments: str, as_process: bool = False) -> subprocess.CompletedProcess[str]:
         """Run the command, in this process unless it runs beside another or starts a stack. No output may contain a traceback."""
-        done = run_apart(*arguments, environment=self.environment) if as_process else run_here(*arguments)
+        done = self.separate.run(*arguments) if as_process else run_here(*arguments)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
@@ -112,16 +148,16 @@ class Running:
         return self.stack.home / "s3" / uri.removeprefix("s3://")
 
 
-def until(done: Callable[[], bool], what: str) -> None:
+def until(done: Callable[[], bool], what: str, *, pause: float = 0.5) -> None:
     give_up = time.monotonic() + SECONDS
     while not done():
         assert time.monotonic() < give_up, f"{what} did not happen within {SECONDS} s"
-        time.sleep(0.5)
+        time.sleep(pause)
 
 
 def declare(data: Path) -> None:
-    (data / "series").mkdir(parents=True)
-    (data / "models").symlink_to(ROOT / "data" / "models")
+    """Copy the samples, because some commands edit the folder, and add two series."""
+    shutil.copytree(ROOT / "data", data)
     seedance = {
         "endpoint": "bytedance/seedance-2.0/text-to-video",
         "prompt": "A quiet look at the {{ clip }}.",
@@ -166,8 +202,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             port=free_port(), sandbox_options=["--job-seconds", "1", "--faults", str(faults)]
         )
         ports_before = listening()
-        with Stack(load_settings(), wanted) as stack, DagsterApi(stack.dagster_url) as api:
-            yield Running(stack, api, dict(os.environ), ports_before)
+        with ExitStack() as held:
+            stack = held.enter_context(Stack(load_settings(), wanted))
+            api = held.enter_context(DagsterApi(stack.dagster_url))
+            separate = held.enter_context(CommandProcess(dict(os.environ)))
+            yield Running(stack, api, separate, ports_before, held.close)
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +237,9 @@ def second(running: Running, first: dict[str, Any], collected: None) -> dict[str
         return {"retried": retried.result(), "green": green}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tab(running: Running) -> Iterator[Browser]:
-    """A browser for which the name evil.test leads to Dagster. Only the last tests use it: no asyncio loop runs beside it."""
+    """A browser for which the name evil.test leads to Dagster. It ends with its test: no asyncio loop runs beside it."""
     rebound = f"--host-resolver-rules=MAP evil.test {running.stack.dagster_url.removeprefix('http://')}"
     with browser(flags=[rebound]) as found:
         yield found
@@ -401,3 +440,123 @@ def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
     finally:
         bare.kill()
         bare.wait()
+
+
+# The commands of the docs
+
+
+def done_well(running: Running, *words: str) -> str:
+    """Run a command of a page and return its output; it must succeed."""
+    done = running.dailies(*words)
+    # clips of earlier tests that failed, and takes that wait for a verdict, are findings of doctor
+    allowed = {0, 1} if words[0] == "doctor" else {0}
+    assert done.returncode in allowed, f"dailies {shlex.join(words)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def takes_of(running: Running, clip: str) -> list[dict[str, Any]]:
+    return list(running.document("takes", clip)["takes"])
+
+
+def until_there_are(takes: int, clip: str, running: Running) -> None:
+    """Wait as a person does, who sees the takes before judging the new one."""
+    until(lambda: len(takes_of(running, clip)) >= takes, f"take {takes} of {clip}", pause=1)
+
+
+def once_no_run_of_the_copy_lives(running: Running, *words: str) -> None:
+    """Run a command; a rebuild waits until no run of the copy gives a sign of life."""
+
+    def accepted() -> bool:
+        done = running.dailies(*words)
+        if "may not run beside others" not in done.stderr:
+            assert done.returncode == 0, f"dailies {shlex.join(words)}:\n{done.stdout}{done.stderr}"
+            return True
+        return False
+
+    until(accepted, f"dailies {shlex.join(words)}", pause=1)
+
+
+@pytest.mark.parametrize("page", DAYS)
+def test_every_command_of_the_page_does_what_the_page_says(
+    running: Running, page: str, tmp_path: Path
+) -> None:
+    told = commands(page)
+    assert len(told) >= 9
+    for command, *words in told:
+        if command == IS_THE_STACK:
+            continue
+        if command == "circle":
+            until_there_are(int(words[1]), words[0], running)
+        if "--to" in words:
+            # the file that a person fetches into the project goes to the test's own folder
+            words[words.index("--to") + 1] = str(tmp_path / "fetched")
+        answer = ["--yes"] if command in ASKS and "--yes" not in words else []
+        done_well(running, command, *words, *answer)
+    if page == "producers-day.md":
+        assert "circled" in done_well(running, "takes", CLIP)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_other_pages_ends_as_expected(
+    running: Running, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda _url: True)
+    home = running.stack.home
+    video = next(home.glob(f"s3/dailies/videos/{CLIP}/*.mp4"), home / "no-video.mp4")
+
+    def carried_out(line: str) -> tuple[int, str]:
+        done = running.dailies(*shlex.split(line))
+        return done.returncode, done.stdout + done.stderr
+
+    for found in COMMAND.finditer(text_of(page)):
+        line = found[1].strip()
+        if any(line == name or line.startswith(f"{name} ") for name in NOT_HERE):
+            continue
+        codes, words = next((end for pattern, end in ENDS.items() if re.match(pattern, line)), ({0}, ""))
+        clip = "city-sunset-2026-11-20-hero" if line.startswith("edit") else CLIP
+        here = re.sub(r"/backups/ledger-\S*( \+%F\))?\.db", str(tmp_path / "backup.db"), line)
+        for name, value in {
+            "FILE...": video,
+            "FILE": video if line.startswith("inspect") else tmp_path / "file",
+            "DIR": tmp_path / "fetched",
+            "CLIPS": "product-loop",
+            "CLIP": clip,
+            "KEY": clip,
+            "OLD NEW": "recipe-cards recipes",
+            "backup.db": tmp_path / "backup.db",
+        }.items():
+            here = re.sub(rf"(?<![\w/]){re.escape(name)}(?!\w)", str(value), here)
+        code, said = carried_out(here)
+        assert code in codes, f"{page}: dailies {here} ended with {code}:\n{said}"
+        assert re.search(words, said), f"{page}: dailies {here}:\n{said}"
+        if line.startswith("stop"):
+            assert carried_out("start")[0] == 0
+        if "`dailies data push` makes it the current one" in said:
+            # an earlier page has pushed the data folder, and this command has changed it
+            assert line.startswith("edit")
+            assert carried_out("data push")[0] == 0
+
+
+def test_a_lost_ledger_is_rebuilt_by_the_page_and_nothing_would_be_bought_again(
+    running: Running, tmp_path: Path
+) -> None:
+    def delivered() -> set[str]:
+        return {take["take"] for take in takes_of(running, CLIP)}
+
+    def lose_the_ledger() -> None:
+        for file in running.stack.home.glob("ledger.db*"):
+            file.unlink()
+
+    running.end()
+    before = delivered()
+    assert before
+    told = commands(LOST)
+    assert ["ledger", "restore", "backup.db"] in told
+    for words in told:
+        here = [str(tmp_path / word) if word in FILES_OF_THE_PAGE else word for word in words]
+        if here[1] == "restore" or here[-1] == "--take-over":
+            lose_the_ledger()
+        once_no_run_of_the_copy_lives(running, *here)
+        if here[1] == "rebuild":
+            assert delivered() == before
+            assert running.document("plan", CLIP)["counts"].get("buy", 0) == 0
