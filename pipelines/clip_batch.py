@@ -31,7 +31,6 @@ from resources.production.engine import Engine
 from resources.production.quotes import quoted
 from resources.production.spare_fetch import fetch_spares
 from resources.retry import retry_free_call
-from resources.storage.objects import ObjectStore
 from resources.traces import spans
 from resources.unforeseen import as_unforeseen
 from resources.variables import STACK
@@ -56,6 +55,8 @@ class Batch:
     """The decision of its purchases."""
     show: frozenset[Stage]
     """The stages to log as materializations, which are the run's selection."""
+    leave_after: float | None = None
+    """See `Follower`."""
 
     @property
     def run_id(self) -> str:
@@ -79,29 +80,26 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
             withdrawn, and none was sent.
     """
     _label(batch, requests)
-    with batch.production.ledger() as ledger:
-        store = batch.production.bound_store(ledger, buying=True)
-        # a fallback may be sold by another provider
-        accounts = {account for request in requests.values() for account in request.accounts}
-        batch.production.check_outputs(accounts)
 
-        async def work(engine: Engine, follower: Follower) -> Followed:
-            providers = {name: account.provider for name, account in engine.accounts.items()}
-            decided = await engine.ledger.run(
-                decisions.decide,
-                await quoted(requests.values(), providers),
-                Decision(
-                    batch.decision,
-                    batch=batch.run_id,
-                    watched_by=batch.run_id if batch.until > Stage.SUBMITTED else None,
-                    regenerate=regenerate,
-                ),
-                run_id=batch.run_id,
-            )
-            await _check_accounts(engine, decided, batch)
-            return await follower.follow(decided)
+    async def work(engine: Engine, follower: Follower) -> Followed:
+        providers = {name: account.provider for name, account in engine.accounts.items()}
+        decided = await engine.ledger.run(
+            decisions.decide,
+            await quoted(requests.values(), providers),
+            Decision(
+                batch.decision,
+                batch=batch.run_id,
+                watched_by=batch.run_id if batch.until > Stage.SUBMITTED else None,
+                regenerate=regenerate,
+            ),
+            run_id=batch.run_id,
+        )
+        await _check_accounts(engine, decided, batch)
+        return await follower.follow(decided)
 
-        return _carry(batch, ledger, store, accounts, requests, work, buying=True)
+    # a fallback may be sold by another provider
+    accounts = {account for request in requests.values() for account in request.accounts}
+    return _carry(batch, requests, accounts, work, buying=True)
 
 
 def _label(batch: Batch, requests: Mapping[str, ClipRequest]) -> None:
@@ -116,69 +114,72 @@ def _label(batch: Batch, requests: Mapping[str, ClipRequest]) -> None:
     )
 
 
-def collect(batch: Batch, attempts: Collection[Attempt], *, leave_after: float | None = None) -> Followed:
+def collect(batch: Batch, attempts: Collection[Attempt]) -> Followed:
     """Follow earlier purchases to the stage that the batch waits for; nothing is bought.
 
     Args:
         batch: The batch.
         attempts: The purchases.
-        leave_after: See `Follower`.
     """
-    with batch.production.ledger() as ledger:
-        store = batch.production.bound_store(ledger)
-        accounts = {account for a in attempts for account in {a.account, *a.request.accounts}}
 
-        async def work(_engine: Engine, follower: Follower) -> Followed:
-            decided = [
-                Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
-                for a in attempts
-            ]
-            return await follower.follow(decided)
+    async def work(_engine: Engine, follower: Follower) -> Followed:
+        decided = [
+            Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
+            for a in attempts
+        ]
+        return await follower.follow(decided)
 
-        clips = list(dict.fromkeys(a.clip for a in attempts))
-        return _carry(batch, ledger, store, accounts, clips, work, buying=False, leave_after=leave_after)
+    accounts = {account for a in attempts for account in {a.account, *a.request.accounts}}
+    return _carry(batch, list(dict.fromkeys(a.clip for a in attempts)), accounts, work, buying=False)
 
 
 def _carry(
     batch: Batch,
-    ledger: Ledger,
-    store: ObjectStore,
-    accounts: set[str],
     clips: Collection[str],
+    accounts: set[str],
     work: Callable[[Engine, Follower], Awaitable[Followed]],
     *,
     buying: bool,
-    leave_after: float | None = None,
 ) -> Followed:
-    reporter = _Reporter(batch, ledger, clips)
+    """Do a batch's work with an engine for its accounts; returns its result.
 
-    async def run() -> Followed:
-        async with batch.production.engine(ledger, accounts, buying=buying) as engine:
-            with batch.production.deliverer(engine, store) as deliverer:
-                follower = Follower(
-                    engine,
-                    deliverer,
-                    until=batch.until,
-                    report=reporter.tell,
-                    run_id=batch.run_id,
-                    leave_after=leave_after,
-                )
-                followed = await work(engine, follower)
-                if batch.until is Stage.DELIVERED:
-                    await fetch_spares(engine, deliverer, clips, run_id=batch.run_id)
-                for sheet in await deliverer.write_sheets():
-                    batch.context.log_event(sheet_event(sheet))
-                return followed
+    Args:
+        buying: Whether the work may buy. If so, accounts, outputs, bucket and policy are checked first.
+    """
+    production = batch.production
+    with production.ledger() as ledger:
+        store = production.bound_store(ledger, buying=buying)
+        if buying:
+            production.check_outputs(accounts)
+        reporter = _Reporter(batch, ledger, clips)
 
-    try:
-        with spans.run(batch.run_id):
-            return asyncio.run(run())
-    except Exception:
-        raise
-    except BaseException:
-        # a person terminated the run, or its process ends
-        _leave(batch, ledger, list(clips))
-        raise
+        async def run() -> Followed:
+            async with production.engine(ledger, accounts, buying=buying) as engine:
+                with production.deliverer(engine, store) as deliverer:
+                    follower = Follower(
+                        engine,
+                        deliverer,
+                        until=batch.until,
+                        report=reporter.tell,
+                        run_id=batch.run_id,
+                        leave_after=batch.leave_after,
+                    )
+                    followed = await work(engine, follower)
+                    if batch.until is Stage.DELIVERED:
+                        await fetch_spares(engine, deliverer, clips, run_id=batch.run_id)
+                    for sheet in await deliverer.write_sheets():
+                        batch.context.log_event(sheet_event(sheet))
+                    return followed
+
+        try:
+            with spans.run(batch.run_id):
+                return asyncio.run(run())
+        except Exception:
+            raise
+        except BaseException:
+            # a person terminated the run, or its process ends
+            _leave(batch, ledger, list(clips))
+            raise
 
 
 def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:

@@ -5,6 +5,7 @@ that it selects.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import dagster as dg
 from pydantic import Field
@@ -128,7 +129,7 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     by_sensor = BATCH_TAG in batch.context.run.tags
     unsent, followed_takes = takes_to_collect(takes, current, ended=by_sensor)
     waits = by_sensor and not all(attempt.state.is_ended for attempt in followed_takes)
-    followed = collect(batch, followed_takes, leave_after=WAIT_SECONDS if waits else None)
+    followed = collect(replace(batch, leave_after=WAIT_SECONDS if waits else None), followed_takes)
     if unsent:
         for attempt in unsent:
             batch.context.log.warning("%s: another take was not sent: %s", attempt.clip, attempt.reason)
