@@ -24,7 +24,7 @@ from resources.production.delivery import INSPECTORS
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
-from resources.storage.transfer import transfer
+from resources.storage.transfer import Destination, transfer
 from resources.video.inspector import VideoInspector
 from resources.video.judge import judge
 
@@ -109,7 +109,7 @@ class Script:
             return f"{name}.mp4"
 
         path = self._folder / f"{request.clip}.mp4"
-        done = transfer(url, path, self._store, key=f"{name}.mp4", decide=decide, policy=self._policy)
+        done = transfer(url, path, Destination(self._store, f"{name}.mp4", decide), policy=self._policy)
         path.unlink()
         for which, data in pictures.items():
             self._store.put_bytes(f"{name}.{which}.webp", data or b"", content_type="image/webp")

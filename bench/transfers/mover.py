@@ -21,7 +21,7 @@ from resources.network.way_out import Network
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings
-from resources.storage.transfer import transfer
+from resources.storage.transfer import Destination, transfer
 
 
 def move(order: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def move(order: dict[str, Any], folder: Path) -> dict[str, Any]:
     def one(numbered: tuple[int, tuple[str, str]]) -> bool:
         number, (url, key) = numbered
         path = folder / f"{number}.mp4"
-        done = transfer(url, path, store, key=key, decide=lambda _: key, policy=policy)
+        done = transfer(url, path, Destination(store, key, lambda _: key), policy=policy)
         path.unlink()
         return done.streamed
 

@@ -1,7 +1,6 @@
 """Models of the bucket, of downloads and of inspections; each of their requests is a point of the process."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +12,7 @@ from resources.errors import DailiesError, UnavailableError
 from resources.storage.download import DownloadError, NotAVideoError, OutputGoneError
 from resources.storage.errors import ObjectConflictError
 from resources.storage.objects import ObjectInfo
-from resources.storage.transfer import Transferred
+from resources.storage.transfer import Destination, Transferred
 from resources.video.facts import Inspection, UnreadableVideoError, VideoFacts
 
 WIDTH = 1280
@@ -133,10 +132,8 @@ class Fetching:
 def transfer(
     url: str,
     path: Path,
-    store: Store,
+    destination: Destination,
     *,
-    key: str,  # noqa: ARG001
-    decide: Callable[[Path], str],
     policy: Any,
     stop: object,  # noqa: ARG001
 ) -> Transferred:
@@ -157,8 +154,8 @@ def transfer(
     data = f"{job.id} {job.fate.file}".encode()
     path.write_bytes(data)
     process.passes("download: after")
-    place, digest = decide(path), hashlib.sha256(data).hexdigest()
-    store.put_file(place, path, sha256=digest, content_type="video/mp4")
+    place, digest = destination.decide(path), hashlib.sha256(data).hexdigest()
+    destination.store.put_file(place, path, sha256=digest, content_type="video/mp4")
     return Transferred(place, len(data), digest, streamed=False)
 
 

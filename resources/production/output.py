@@ -17,7 +17,7 @@ from resources.retry import retry_free_call
 from resources.storage.layout import quarantined, video_key
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadError, DownloadPolicy
-from resources.storage.transfer import MP4, Transferred, transfer
+from resources.storage.transfer import MP4, Destination, Transferred, transfer
 
 T = TypeVar("T")
 
@@ -78,9 +78,7 @@ class Fetcher:
                 transfer,
                 url,
                 path,
-                self._store,
-                key=video_key(attempt.clip, attempt.id),
-                decide=decide,
+                Destination(self._store, video_key(attempt.clip, attempt.id), decide),
                 policy=policy,
                 stop=stop,
             )

@@ -41,13 +41,22 @@ class Transferred:
     """Whether the upload ran during the download."""
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where a file goes in the bucket."""
+
+    store: ObjectStore
+    key: str
+    """The key that the file most likely gets; its upload begins there."""
+    decide: Callable[[Path], str]
+    """Inspects the whole file and returns its key. If it raises, nothing is stored."""
+
+
 def transfer(
     url: str,
     path: Path,
-    store: ObjectStore,
+    destination: Destination,
     *,
-    key: str,
-    decide: Callable[[Path], str],
     policy: DownloadPolicy | None = None,
     stop: threading.Event | None = None,
 ) -> Transferred:
@@ -59,8 +68,6 @@ def transfer(
     Args:
         url: The address from a provider's answer, which is not trusted.
         path: A local file, which has the whole clip when this returns.
-        key: The key that the clip most likely gets.
-        decide: Inspects the whole file and returns its key. If it raises, nothing is stored.
         policy: Limits of the download; None for the default ones.
         stop: Ends the transfer with an `InterruptedTransferError` when set.
 
@@ -71,19 +78,19 @@ def transfer(
     """
     path.unlink(missing_ok=True)  # of an earlier try
     with RemoteFile(url, policy or DownloadPolicy()) as remote, path.open("xb") as file:
-        arriving = _Arriving(remote, file, key, decide, stop, md5=store.wants_md5)
+        arriving = _Arriving(remote, file, destination, stop)
         arriving.begin(url)
-        streamed = remote.size is not None and _stream(store, key, arriving, remote.size)
+        streamed = remote.size is not None and _stream(destination, arriving, remote.size)
         place = arriving.finish()
     if not streamed:
-        store.put_file(place, path, sha256=arriving.sha256, content_type=MP4, md5=arriving.md5)
+        destination.store.put_file(place, path, sha256=arriving.sha256, content_type=MP4, md5=arriving.md5)
     return Transferred(place, remote.position, arriving.sha256, streamed)
 
 
-def _stream(store: ObjectStore, key: str, arriving: "_Arriving", size: int) -> bool:
+def _stream(destination: Destination, arriving: "_Arriving", size: int) -> bool:
     """Upload the file while it arrives. Returns whether it is in the bucket."""
     try:
-        store.put_stream(key, arriving, size=size, content_type=MP4)
+        destination.store.put_stream(destination.key, arriving, size=size, content_type=MP4)
     except (UnavailableError, ObjectConflictError, UnsupportedError) as error:
         if arriving.error is not None:
             raise arriving.error from None
@@ -101,14 +108,7 @@ class _Arriving:
     """A remote file as the body of an upload. Everything that is read is also written to a local file."""
 
     def __init__(
-        self,
-        remote: RemoteFile,
-        file: IO[bytes],
-        key: str,
-        decide: Callable[[Path], str],
-        stop: threading.Event | None,
-        *,
-        md5: bool,
+        self, remote: RemoteFile, file: IO[bytes], destination: Destination, stop: threading.Event | None
     ) -> None:
         self.error: Exception | None = None
         """The error of reading or deciding. The sender of the body only sees that the body broke off."""
@@ -116,10 +116,9 @@ class _Arriving:
         """Whether the body broke off because the file gets another key."""
         self._remote = remote
         self._file = file
-        self._key = key
-        self._decide = decide
+        self._destination = destination
         self._stop = stop
-        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+        self._md5 = hashlib.md5(usedforsecurity=False) if destination.store.wants_md5 else None
         self._waiting = b""
         self._ended = False
         self._place: str | None = None
@@ -156,7 +155,7 @@ class _Arriving:
         except Exception as error:
             self.error = error
             raise
-        if self._place is not None and self._place != self._key:
+        if self._place is not None and self._place != self._destination.key:
             self.belongs_elsewhere = True
             raise _ElsewhereError
         return piece
@@ -181,7 +180,7 @@ class _Arriving:
         while self._next():
             pass  # raises if the file does not end where the server said
         self._file.flush()
-        self._place = self._decide(Path(self._file.name))
+        self._place = self._destination.decide(Path(self._file.name))
 
     def _next(self) -> bytes:
         if self._stop is not None and self._stop.is_set():

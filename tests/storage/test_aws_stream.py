@@ -17,7 +17,7 @@ from resources.storage.errors import CorruptUploadError, ObjectConflictError
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
-from resources.storage.transfer import Transferred, transfer
+from resources.storage.transfer import Destination, Transferred, transfer
 from tests.certificates import Certificate, self_signed
 
 KEY = "videos/clip/a.mp4"
@@ -54,7 +54,7 @@ def cdn() -> Iterator[Hostile]:
 
 def moved(cdn: Hostile, store: ObjectStore, tmp_path: Path) -> Transferred:
     policy = DownloadPolicy(allowed_origins=frozenset({cdn.origin}), pause_seconds=0, read_seconds=2)
-    return transfer(cdn.url(), tmp_path / "clip.mp4", store, key=KEY, decide=lambda path: KEY, policy=policy)
+    return transfer(cdn.url(), tmp_path / "clip.mp4", Destination(store, KEY, lambda _: KEY), policy=policy)
 
 
 def test_the_upload_ends_with_a_checksum_that_is_verified(

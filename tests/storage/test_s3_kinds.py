@@ -19,7 +19,7 @@ from resources.storage import remote, ways
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
-from resources.storage.transfer import transfer
+from resources.storage.transfer import Destination, transfer
 from resources.storage.trial import Support, UnfitBucketError, try_bucket
 from resources.storage.ways import Ways
 
@@ -231,7 +231,7 @@ def deliver(store: ObjectStore, path: Path) -> bool:
     with serving() as cdn:
         cdn.files["/clip.mp4"] = File()
         policy = DownloadPolicy(allowed_origins=frozenset({cdn.origin}), pause_seconds=0)
-        moved = transfer(cdn.url(), path, store, key=KEY, decide=lambda _: KEY, policy=policy)
+        moved = transfer(cdn.url(), path, Destination(store, KEY, lambda _: KEY), policy=policy)
     store.put_bytes("videos/clip/a.json", b"{}", content_type="application/json")
     return moved.streamed
 

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from resources.storage.policy import (
     NotAVideoError,
     TooLargeError,
 )
-from resources.storage.transfer import InterruptedTransferError, Transferred, transfer
+from resources.storage.transfer import Destination, InterruptedTransferError, Transferred, transfer
 
 SHA256 = hashlib.sha256(MP4).hexdigest()
 KEY = "videos/clip/a.mp4"
@@ -42,10 +42,16 @@ def policy(server: Hostile) -> DownloadPolicy:
     )
 
 
-def moved(server: Hostile, store: ObjectStore, path: Path, policy: DownloadPolicy, **how: Any) -> Transferred:
-    return transfer(
-        server.url(), path, store, policy=policy, **{"key": KEY, "decide": lambda path: KEY, **how}
-    )
+def moved(
+    server: Hostile,
+    store: ObjectStore,
+    path: Path,
+    policy: DownloadPolicy,
+    *,
+    decide: Callable[[Path], str] = lambda _: KEY,
+    stop: threading.Event | None = None,
+) -> Transferred:
+    return transfer(server.url(), path, Destination(store, KEY, decide), policy=policy, stop=stop)
 
 
 def stored(store: ObjectStore) -> list[str]:

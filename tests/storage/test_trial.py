@@ -16,7 +16,7 @@ from resources.storage.layout import TRIALS
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
-from resources.storage.transfer import transfer
+from resources.storage.transfer import Destination, transfer
 from resources.storage.trial import UnfitBucketError, try_bucket
 from resources.storage.ways import Ways, learn
 
@@ -42,7 +42,7 @@ def deliver(server: OddS3, path: Path) -> bool:
     with serving() as cdn:
         cdn.files["/clip.mp4"] = File()
         policy = DownloadPolicy(allowed_origins=frozenset({cdn.origin}), pause_seconds=0)
-        moved = transfer(cdn.url(), path, store, key=KEY, decide=lambda _: KEY, policy=policy)
+        moved = transfer(cdn.url(), path, Destination(store, KEY, lambda _: KEY), policy=policy)
     assert store.get_bytes(KEY) == MP4
     store.put_bytes("videos/clip/a.json", b"{}", content_type="application/json")
     store.put_bytes("ledger.json", b"1", content_type="application/json", overwrite=True)
