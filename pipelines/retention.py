@@ -44,6 +44,20 @@ STAGES = (PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS, SELECTS)
 CRON = "43 4 * * *"
 
 
+@dataclass(frozen=True)
+class Retention:
+    """How long Dagster's storage keeps what, and what in it is ours."""
+
+    runs_days: int | None
+    """The age in days at which runs are removed; None for never."""
+    partitions_days: int | None
+    """The age in days at which partitions are removed, if runs are; None for never."""
+    location: str | None
+    """Our code location, since other runs must stay; None for all runs."""
+    declared: Collection[str] | None
+    """The declared clips without dates, which keep their partitions; None if not all could be read."""
+
+
 @dataclass
 class Removed:
     """The numbers of removed runs and partitions, and of old ones that were kept."""
@@ -70,32 +84,16 @@ class Removed:
         return f"{text}; the next day continues" if self.more else text
 
 
-def remove_old(
-    instance: dg.DagsterInstance,
-    ledger: Ledger,
-    *,
-    runs_days: int | None,
-    partitions_days: int | None,
-    location: str | None,
-    declared: Collection[str] | None,
-) -> Removed:
+def remove_old(instance: dg.DagsterInstance, ledger: Ledger, rules: Retention) -> Removed:
     """Remove old runs, then old partitions.
 
     Args:
         ledger: The ledger, for settled clips and the time.
-        runs_days: The age in days at which runs are removed; None for never.
-        partitions_days: The age in days at which partitions are removed; None for never.
-        location: Our code location, since other runs must stay; None for all runs.
-        declared: The declared clips without dates, which keep their partitions; None if not all could be read.
     """
-    removed = Removed()
-    now = ledger.clock()
-    _remove_inventories(instance, now, location, removed)
-    if runs_days is not None:
-        _remove_runs(instance, ledger, now - runs_days * DAY, location, removed)
-        if partitions_days is not None:
-            shown_again = now - max(partitions_days - runs_days, 1) * DAY
-            _remove_partitions(instance, ledger, now - partitions_days * DAY, shown_again, declared, removed)
+    removed, now = Removed(), ledger.clock()
+    _remove_inventories(instance, now, rules.location, removed)
+    _remove_runs(instance, ledger, rules, now, removed)
+    _remove_partitions(instance, ledger, rules, now, removed)
     return removed
 
 
@@ -130,9 +128,12 @@ def _remove_inventories(
 
 
 def _remove_runs(
-    instance: dg.DagsterInstance, ledger: Ledger, before: float, location: str | None, removed: Removed
+    instance: dg.DagsterInstance, ledger: Ledger, rules: Retention, now: float, removed: Removed
 ) -> None:
-    for run in _old_runs(instance, before, location):
+    if rules.runs_days is None:
+        return
+    before = now - rules.runs_days * DAY
+    for run in _old_runs(instance, before, rules.location):
         if run.job_name not in {*CLIP_JOBS, IMPLICIT_JOB}:
             continue
         planned = planned_keys(instance, run.run_id)
@@ -200,14 +201,13 @@ def carry_over(instance: dg.DagsterInstance, run_id: str, keys: Collection[str])
 
 
 def _remove_partitions(
-    instance: dg.DagsterInstance,
-    ledger: Ledger,
-    before: float,
-    shown_again: float,
-    declared: Collection[str] | None,
-    removed: Removed,
+    instance: dg.DagsterInstance, ledger: Ledger, rules: Retention, now: float, removed: Removed
 ) -> None:
-    name = clips.name or "clips"
+    if rules.runs_days is None or rules.partitions_days is None:
+        return
+    before = now - rules.partitions_days * DAY
+    shown_again = now - max(rules.partitions_days - rules.runs_days, 1) * DAY
+    name, declared = clips.name or "clips", rules.declared
     day = dt.datetime.fromtimestamp(before, dt.UTC).date().isoformat()
     old = [
         key
@@ -263,15 +263,14 @@ def remove_old_op(context: dg.OpExecutionContext, production: Production) -> Non
             clip.key for series in declarations.series.values() if not series.dated for clip in series.clips()
         }
     )
+    rules = Retention(
+        runs_days=settings.keep_runs_days,
+        partitions_days=settings.keep_partitions_days,
+        location=origin.location_name if origin else None,
+        declared=declared,
+    )
     with explained(), production.showing_life(context.run.run_id), production.ledger() as ledger:
-        removed = remove_old(
-            context.instance,
-            ledger,
-            runs_days=settings.keep_runs_days,
-            partitions_days=settings.keep_partitions_days,
-            location=origin.location_name if origin else None,
-            declared=declared,
-        )
+        removed = remove_old(context.instance, ledger, rules)
     context.log.info("%s", removed)
 
 

@@ -14,7 +14,7 @@ from pipelines.cli.partitions import restore_clips
 from pipelines.event_storage import forget_partitions, forget_run
 from pipelines.inventory import unshown
 from pipelines.lineage import PROMPTS
-from pipelines.retention import DAY, Removed, remove_old
+from pipelines.retention import DAY, Removed, Retention, remove_old
 from pipelines.scope import planned_clips
 from resources.errors import ConfigurationError
 from resources.ledger.schema import attempts
@@ -45,19 +45,9 @@ def tidied(
     with house.production.ledger() as ledger:
         later = ledger.clock() + days * DAY
         ledger.clock = lambda: later
-        return remove_old(
-            house.instance,
-            ledger,
-            runs_days=runs_days,
-            partitions_days=partitions_days,
-            location=None,
-            declared={
-                clip.key
-                for s in house.production.declarations().series.values()
-                if not s.dated
-                for clip in s.clips()
-            },
-        )
+        series = house.production.declarations().series.values()
+        declared = {clip.key for s in series if not s.dated for clip in s.clips()}
+        return remove_old(house.instance, ledger, Retention(runs_days, partitions_days, None, declared))
 
 
 def produced(house: House, names: list[str] = ["north", "south"], **changes: Any) -> list[str]:  # noqa: B006
