@@ -13,7 +13,7 @@ from resources.settings import Settings, open_ledger
 def chosen_clips(
     settings: Settings,
     declarations: Declarations,
-    words: Sequence[str],
+    selectors: Sequence[str],
     *,
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
@@ -27,7 +27,7 @@ def chosen_clips(
         names: Only these clips, by name or key; all when empty.
 
     Raises:
-        ConfigurationError: A word or a name is wrong; the text says what is allowed.
+        ConfigurationError: A selector or a name is wrong; the text says what is allowed.
     """
     days = None
     if since is not None or until is not None:
@@ -36,12 +36,12 @@ def chosen_clips(
         if days.last < days.first:
             raise ConfigurationError(f"the range ends on {days.last}, before it begins on {days.first}")
     with open_ledger(settings) as ledger:
-        clips = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(words)
+        clips = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(selectors)
     known = dict.fromkeys(name for clip in clips for name in (clip.name, clip.key))
     for name in names:
         if name not in known:
             all_names = ", ".join(dict.fromkeys(clip.name for clip in clips)) or "none"
             raise ConfigurationError(
-                f"{' '.join(words)} has no clip {name!r}; it has: {all_names}{suggestion(name, known)}"
+                f"{' '.join(selectors)} has no clip {name!r}; it has: {all_names}{suggestion(name, known)}"
             )
     return [clip for clip in clips if not names or clip.name in names or clip.key in names]

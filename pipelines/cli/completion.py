@@ -78,8 +78,8 @@ def complete_key_or_series(incomplete: str) -> list[str]:
     return complete_series(incomplete) or complete_key(incomplete)
 
 
-def complete_clip_words(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Words that choose clips and begin like a word; after a comma the next term of the same word."""
+def complete_selector(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Selectors that begin like a word; after a comma the next term of the same selector."""
     before, comma, term = incomplete.rpartition(",")
     finished = before + comma
     prefix, colon, value = term.partition(":")

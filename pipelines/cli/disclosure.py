@@ -47,18 +47,18 @@ class DisclosedTake:
         return "not verified" if self.credentials is None else self.credentials.state
 
 
-def disclose(settings: Settings, words: Sequence[str], *, every: bool) -> list[DisclosedTake]:
+def disclose(settings: Settings, selectors: Sequence[str], *, every: bool) -> list[DisclosedTake]:
     """Read the selects of the chosen clips. Clips without a select are named on standard error.
 
     Args:
-        words: The selectors of the clips; empty for every bought clip.
+        selectors: Empty for every bought clip.
         every: Whether to read every delivered take instead of the selects.
 
     Raises:
         DailiesError: No clip fits the selectors, or the ledger does not answer.
     """
     with open_ledger(settings) as ledger:
-        chosen = choose(ledger, words, declared_or_none(settings), every=every)
+        chosen = choose(ledger, selectors, declared_or_none(settings), every=every)
     for clip, why in chosen.left_out.items():
         note(f"{clip}: {why}")
     return [DisclosedTake(take, stored_credentials(take.attempt.delivery or {})) for take in chosen.takes]

@@ -75,11 +75,11 @@ class Extras:
     """The identity that signs these copies."""
 
 
-def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, extras: Extras) -> Fetched:
+def fetch(settings: Settings, selectors: Sequence[str], to: Path, *, every: bool, extras: Extras) -> Fetched:
     """Fetch takes into a folder, with their manifests, a contact sheet and the list of digests.
 
     Args:
-        words: The selectors of the clips; empty for every bought clip.
+        selectors: Empty for every bought clip.
         every: Every delivered take instead of the circled one.
 
     Raises:
@@ -92,10 +92,10 @@ def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, ex
     folder = ExportFolder(to)
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        chosen = choose(ledger, words, declared_or_none(settings), every=every)
+        chosen = choose(ledger, selectors, declared_or_none(settings), every=every)
         result = Fetched(to, left_out=chosen.left_out)
         try:
-            title = " ".join(words) or "dailies"
+            title = " ".join(selectors) or "dailies"
             _write(bucket.store, folder, chosen, result, extras, title=title)
         except OSError as error:
             raise DailiesError(f"cannot write {error.filename or to}: {error.strerror}") from None
@@ -158,17 +158,17 @@ def _add(folder: ExportFolder, arriving: Path, result: Fetched, name: str, data:
         result.extras.append(name)
 
 
-def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, every: bool) -> Chosen:
+def choose(ledger: Ledger, selectors: Sequence[str], declarations: Declarations, *, every: bool) -> Chosen:
     """Choose the takes to fetch.
 
     Args:
-        words: The selectors of the clips; empty for every bought clip.
+        selectors: Empty for every bought clip.
         every: Every delivered take instead of the circled one.
 
     Raises:
         ConfigurationError: No clip fits the selectors.
     """
-    keys = _keys(ledger, words, declarations)
+    keys = _keys(ledger, selectors, declarations)
     chosen, takes = Chosen(), takes_of(ledger, keys)
     for clip in keys:
         chosen_takes = wanted_takes(takes[clip], every=every)
@@ -180,13 +180,13 @@ def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, 
     return chosen
 
 
-def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> list[str]:
+def _keys(ledger: Ledger, selectors: Sequence[str], declarations: Declarations) -> list[str]:
     """The chosen bought clips, in the order of the selectors, then by series, day, and place in the series' file."""
     today = dt.datetime.now(dt.UTC).date()
     keys: dict[str, tuple[int, str, str, int]] = {}
     places: dict[tuple[str, dt.date | None], dict[str, int]] = {}
-    for place, word in enumerate(words or [None]):
-        for one in chosen_purchases(ledger, [word] if word else [], today=today):
+    for place, selector in enumerate(selectors or [None]):
+        for one in chosen_purchases(ledger, [selector] if selector else [], today=today):
             key, day = one.subject_key, date_in_key(one.subject_key)
             series = declarations.series.get(one.series)
             if (one.series, day) not in places:
@@ -195,7 +195,7 @@ def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> l
             number = places[one.series, day].get(key, LAST)
             keys.setdefault(key, (place, one.series, "" if day is None else day.isoformat(), number))
     if not keys:
-        named = f"fits {' '.join(words)!r}" if words else "is in the ledger"
+        named = f"fits {' '.join(selectors)!r}" if selectors else "is in the ledger"
         raise ConfigurationError(f"no clip that was bought {named}; `dailies status --all` shows every clip")
     return sorted(keys, key=keys.__getitem__)
 

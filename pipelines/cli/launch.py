@@ -240,34 +240,34 @@ def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approva
     return [Approval.of(request) for request in rendered.requests.values()]
 
 
-def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | None = None) -> list[str]:
+def failed_clips(ledger: Ledger, selectors: Sequence[str] = (), *, series: str | None = None) -> list[str]:
     """Clips whose newest purchase failed, oldest first; with selectors, only the clips that they choose.
 
     A clip whose finish failed is left out, with a note about `dailies finish`, since its draft still exists.
 
     Raises:
-        ConfigurationError: A word is wrong, or names a clip that did not fail or whose finish failed.
+        ConfigurationError: A selector is wrong, or names a clip that did not fail or whose finish failed.
     """
     today = dt.datetime.now(dt.UTC).date()
-    failed = chosen_purchases(ledger, words, today=today, states=UNDELIVERED, series=series)
+    failed = chosen_purchases(ledger, selectors, today=today, states=UNDELIVERED, series=series)
     for one in failed:
         if one.finishes is not None:
             said = _failed_finish(one)
-            if one.subject_key in words:
+            if one.subject_key in selectors:
                 raise ConfigurationError(said)
             complain(said)
     failed = [one for one in failed if one.finishes is None]
     known = {one.subject_key for one in failed} | {one.series for one in failed}
-    for word in words:
-        if word in known or not re.fullmatch("[a-z0-9-]+", word) or word in RESERVED:
+    for name in selectors:
+        if name in known or not re.fullmatch("[a-z0-9-]+", name) or name in RESERVED:
             continue
-        if has_bought(ledger, word) and series in {None, word}:
+        if has_bought(ledger, name) and series in {None, name}:
             continue
-        clip = ledger.latest([word]).get(word)
+        clip = ledger.latest([name]).get(name)
         bought = clip is not None and series in {None, clip.series}
         what = f"is {clip.state.value}" if clip is not None and bought else "was never bought"
-        then = "`dailies status` shows all clips" if bought else spelling_hint(ledger, word)
-        raise ConfigurationError(f"{word} {what}, so there is nothing to retry; {then}")
+        then = "`dailies status` shows all clips" if bought else spelling_hint(ledger, name)
+        raise ConfigurationError(f"{name} {what}, so there is nothing to retry; {then}")
     return list(dict.fromkeys(one.subject_key for one in failed))
 
 

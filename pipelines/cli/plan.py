@@ -24,7 +24,7 @@ LISTED = 40
 
 def make(
     settings: Settings,
-    words: Sequence[str],
+    selectors: Sequence[str],
     *,
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
@@ -36,7 +36,7 @@ def make(
     """Plan what is declared.
 
     Args:
-        words: The selectors of the clips. Without one, the plan covers every schedule that is due.
+        selectors: Without one, the plan covers every schedule that is due.
         since: The date, or the first of a range; None for today.
         until: The last date of a range.
         names: The clips to plan, by name or key; empty for all.
@@ -49,10 +49,10 @@ def make(
     """
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
-    if not words:
+    if not selectors:
         due = due_clips(declarations, Selection((), _day(since), _day(until), names), now=now)
     else:
-        clips = chosen_clips(settings, declarations, words, since=since, until=until, names=names)
+        clips = chosen_clips(settings, declarations, selectors, since=since, until=until, names=names)
         due = [_due(clip, clip.date or now.date()) for clip in clips]
     return plan_of(settings, declarations, due, regenerate=regenerate, takes=takes, quote=quote)
 

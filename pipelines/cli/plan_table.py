@@ -30,22 +30,18 @@ def show(
     plan: Plan,
     changed: Sequence[Edit] = (),
     *,
-    words: Sequence[str] = (),
+    selectors: Sequence[str] = (),
     everything: bool = False,
     long: bool = False,
 ) -> None:
-    """Print a plan for a person.
-
-    Args:
-        words: The selectors as the person wrote them.
-    """
+    """Print a plan for a person."""
     for problem in plan.problems:
         complain(problem)
     if plan.may_not_buy is not None:
         complain(f"nothing of this plan would be bought now: {plan.may_not_buy}")
-    if not plan.clips and words:
+    if not plan.clips and selectors:
         tell(
-            f"{' '.join(words)} chooses no clip. A space adds clips; a comma keeps those that fit both sides."
+            f"{' '.join(selectors)} chooses no clip. A space adds clips; a comma keeps those that fit both sides."
         )
         return
     if not plan.clips:

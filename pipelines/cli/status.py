@@ -43,26 +43,25 @@ class ShownClips:
 
 
 def clips_shown(
-    ledger: Ledger, words: Sequence[str], *, series: str | None, failed: bool, every: bool
+    ledger: Ledger, selectors: Sequence[str], *, series: str | None, failed: bool, every: bool
 ) -> ShownClips:
     """The open, the failed and the newest delivered clips; with selectors or `every`, all that they choose.
 
     Args:
-        words: The selectors of the clips.
         series: The series to show; None for all.
         failed: Whether to show only failed clips.
         every: Whether to show every delivered clip.
 
     Raises:
-        ConfigurationError: A word is wrong.
+        ConfigurationError: A selector is wrong.
     """
-    if failed or words or every:
+    if failed or selectors or every:
         from resources.planning import chosen_purchases
 
         states = UNDELIVERED if failed else frozenset(AttemptState)
         today = dt.datetime.now(dt.UTC).date()
         return ShownClips(
-            [one.id for one in chosen_purchases(ledger, words, today=today, states=states, series=series)]
+            [one.id for one in chosen_purchases(ledger, selectors, today=today, states=states, series=series)]
         )
     rest = newest(ledger, OPEN | UNDELIVERED, series=series)
     delivered = newest(ledger, {AttemptState.DELIVERED}, series=series, last=NEWEST)

@@ -76,7 +76,7 @@ _FITS: dict[TermKind, Callable[[ClipTraits, Term], bool]] = {
 
 def chosen_purchases(
     ledger: Ledger,
-    words: Sequence[str],
+    selectors: Sequence[str],
     *,
     today: dt.date,
     states: Collection[AttemptState] = frozenset(AttemptState),
@@ -85,16 +85,15 @@ def chosen_purchases(
     """The newest purchases of the chosen clips, oldest first; without selectors, of every clip.
 
     Args:
-        words: The selectors of the clips.
         today: The date of the word `today`.
         states: The states to select; others are left out.
         series: The series to select; None for all.
 
     Raises:
-        ConfigurationError: A word is wrong, or needs the declarations.
+        ConfigurationError: A selector is wrong, or needs the declarations.
     """
-    selectors = parse(words, today=today)
-    kinds = {term.kind for selector in selectors for term in selector}
+    parsed = parse(selectors, today=today)
+    kinds = {term.kind for selector in parsed for term in selector}
     later: dict[str, set[str]] = {}
     if kinds & {TermKind.NAME, TermKind.SERIES}:
         with ledger.read() as connection:
@@ -105,16 +104,18 @@ def chosen_purchases(
         ledger,
         states,
         series=series,
-        where=_bounds(selectors, later),
+        where=_bounds(parsed, later),
         labels=bool(kinds & {TermKind.TAG, TermKind.OWNER}),
     )
-    if not selectors:
+    if not parsed:
         return purchases
     return [
         one
         for one in purchases
         if any(
-            all(seen.fits(term) for term in terms) for seen in _traits_of(one, later) for terms in selectors
+            all(seen.fits(term) for term in selector)
+            for seen in _traits_of(one, later)
+            for selector in parsed
         )
     ]
 
@@ -123,13 +124,13 @@ def _bounds(
     selectors: Sequence[Selector], later: Mapping[str, Collection[str]]
 ) -> sa.ColumnElement[bool] | None:
     """The part of the selectors that the database can check, so that it need not read every purchase; None if there is none."""
-    words = []
+    bounds = []
     for selector in selectors:
         terms = [condition for term in selector if (condition := _condition(term, later)) is not None]
         if not terms:
             return None
-        words.append(sa.and_(*terms))
-    return sa.or_(*words) if words else None
+        bounds.append(sa.and_(*terms))
+    return sa.or_(*bounds) if bounds else None
 
 
 def _condition(term: Term, later: Mapping[str, Collection[str]]) -> sa.ColumnElement[bool] | None:
@@ -175,24 +176,24 @@ class Chooser:
         self._now = now
         self._days = days
 
-    def clips(self, words: Sequence[str]) -> list[Clip]:
+    def clips(self, selectors: Sequence[str]) -> list[Clip]:
         """The chosen clips in the order of the selectors, each once.
 
         Raises:
-            ConfigurationError: A word is wrong, names nothing that exists, or chooses too many clips.
+            ConfigurationError: A selector is wrong, names nothing that exists, or chooses too many clips.
         """
         clips: dict[str, Clip] = {}
-        for word in words:
-            (selector,) = parse([word], today=self._now.date())
-            for clip in self._chosen_by(word, selector):
+        for text in selectors:
+            (selector,) = parse([text], today=self._now.date())
+            for clip in self._chosen_by(text, selector):
                 clips.setdefault(clip.key, clip)
                 if len(clips) > MAX_CLIPS:
                     raise ConfigurationError(
-                        f"{word!r} chooses more than {MAX_CLIPS:,} clips; choose fewer series or days. Nothing was sent."
+                        f"{text!r} chooses more than {MAX_CLIPS:,} clips; choose fewer series or days. Nothing was sent."
                     )
         return list(clips.values())
 
-    def _chosen_by(self, word: str, selector: Selector) -> list[Clip]:
+    def _chosen_by(self, text: str, selector: Selector) -> list[Clip]:
         named = next((term for term in selector if self._is_clip(term)), None)
         if named is not None:
             return self._fitting([self._declarations.find(named.text)], selector)
@@ -203,7 +204,7 @@ class Chooser:
         clips: list[Clip] = []
         for series in self._declarations.series.values():
             # the date of `today` depends on the series' time zone
-            own = parse([word], today=self._today(series))[0]
+            own = parse([text], today=self._today(series))[0]
             if any(term.kind in _OF_SERIES and not _traits_of_series(series).fits(term) for term in own):
                 continue
             clips += self._fitting(self._on_its_days(series, own), own)

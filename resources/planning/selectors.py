@@ -70,7 +70,7 @@ class Days:
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a word."""
+    """One part of a selector."""
 
     kind: TermKind
     text: str
@@ -87,10 +87,10 @@ class Term:
 
 
 Selector = tuple[Term, ...]
-"""One word, which chooses the clips that fit all of its terms."""
+"""It chooses the clips that fit all of its terms."""
 
 
-def parse(words: Iterable[str], *, today: dt.date) -> list[Selector]:
+def parse(selectors: Iterable[str], *, today: dt.date) -> list[Selector]:
     """Parse the selectors of a command.
 
     Args:
@@ -99,22 +99,22 @@ def parse(words: Iterable[str], *, today: dt.date) -> list[Selector]:
     Raises:
         ConfigurationError: A part is not valid; the text names it and what is allowed.
     """
-    return [tuple(_term(part, word, today) for part in word.split(",")) for word in words]
+    return [tuple(_term(part, selector, today) for part in selector.split(",")) for selector in selectors]
 
 
-def _term(part: str, word: str, today: dt.date) -> Term:
+def _term(part: str, selector: str, today: dt.date) -> Term:
     if not part:
-        raise _refused(word, "a comma has nothing on one of its sides")
+        raise _refused(selector, "a comma has nothing on one of its sides")
     prefix, equals, value = part.partition("=")
     if equals and prefix in PREFIXES:
         raise _refused(part, f"write {prefix}:{value}")
     prefix, colon, value = part.partition(":")
     if colon:
-        return _prefixed(prefix, value, word)
+        return _prefixed(prefix, value, selector)
     if part == TermKind.CHANGED:
         return Term(TermKind.CHANGED, part)
     if part in DAYS or ".." in part or _DATE.fullmatch(part):
-        return Term(TermKind.DATE, part, _days(part, word, today))
+        return Term(TermKind.DATE, part, _days(part, selector, today))
     if not _NAME.fullmatch(part):
         raise _refused(part, _meant(part) or f"allowed: {ALLOWED}")
     return Term(TermKind.NAME, part)
@@ -130,7 +130,7 @@ def _meant(part: str) -> str | None:
     )
 
 
-def _prefixed(prefix: str, value: str, word: str) -> Term:
+def _prefixed(prefix: str, value: str, selector: str) -> Term:
     if prefix not in PREFIXES:
         hint = suggestion(prefix, PREFIXES)
         raise _refused(
@@ -138,7 +138,7 @@ def _prefixed(prefix: str, value: str, word: str) -> Term:
             f"is not known; allowed: {', '.join(f'{kind}:' for kind in PREFIXES)}{hint}",
         )
     if not value:
-        raise _refused(word, f"{prefix}: has no value after it")
+        raise _refused(selector, f"{prefix}: has no value after it")
     kind = TermKind(prefix)
     if kind is TermKind.STATE and value not in STATES:
         raise _refused(
@@ -148,16 +148,16 @@ def _prefixed(prefix: str, value: str, word: str) -> Term:
     return Term(kind, value)
 
 
-def _days(part: str, word: str, today: dt.date) -> Days:
+def _days(part: str, selector: str, today: dt.date) -> Days:
     begin, dots, end = part.partition("..")
-    first = _date(begin, word, today)
+    first = _date(begin, selector, today)
     if not dots:
         return Days(first, first)
     short = _SHORT_END.fullmatch(end)
     if short is not None:
         # 2026-11-01..07 and 2026-11-01..12-03
         end = f"{first.year:04}-{int(short[1] or first.month):02}-{int(short[2]):02}"
-    last = _date(end, word, today)
+    last = _date(end, selector, today)
     if last < first:
         raise _refused(part, "ends before it begins")
     if (last - first).days >= MAX_DAYS:
@@ -165,18 +165,18 @@ def _days(part: str, word: str, today: dt.date) -> Days:
     return Days(first, last)
 
 
-def _date(text: str, word: str, today: dt.date) -> dt.date:
+def _date(text: str, selector: str, today: dt.date) -> dt.date:
     if text in DAYS:
         return today + dt.timedelta(days=DAYS[text])
     if not _DATE.fullmatch(text):
         raise _refused(
-            word,
+            selector,
             f"{text or 'nothing'!r} is no date; allowed: today, yesterday, tomorrow, 2026-11-20, 2026-11-01..07",
         )
     try:
         return dt.date(*map(int, text.split("-")))
     except ValueError:
-        raise _refused(word, f"the date {text} does not exist") from None
+        raise _refused(selector, f"the date {text} does not exist") from None
 
 
 def _refused(part: str, why: str) -> ConfigurationError:

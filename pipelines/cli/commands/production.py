@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.completion import (
-    complete_clip_words,
     complete_key,
     complete_key_or_series,
+    complete_selector,
     complete_series,
 )
 from pipelines.cli.terminal import (
@@ -68,11 +68,11 @@ def check() -> None:
 
 @production_app.command(rich_help_panel=PANEL)
 def plan(
-    words: Annotated[
+    selectors: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[CLIPS]...",
-            autocompletion=complete_clip_words,
+            autocompletion=complete_selector,
             help=f"{CLIPS} By default every schedule that is due.",
         ),
     ] = None,
@@ -105,7 +105,7 @@ def plan(
 
     planned, changed = make(
         running_settings(),
-        words or [],
+        selectors or [],
         since=date,
         until=until,
         names=clip or [],
@@ -116,7 +116,7 @@ def plan(
     if as_json:
         print_json(document(planned, changed))
     else:
-        show(planned, changed, words=words or [], everything=everything, long=long)
+        show(planned, changed, selectors=selectors or [], everything=everything, long=long)
     raise typer.Exit(exit_code(planned))
 
 
@@ -154,8 +154,8 @@ def prompt(
 
 @production_app.command(rich_help_panel=PANEL)
 def produce(
-    words: Annotated[
-        list[str], typer.Argument(metavar="CLIPS...", autocompletion=complete_clip_words, help=CLIPS)
+    selectors: Annotated[
+        list[str], typer.Argument(metavar="CLIPS...", autocompletion=complete_selector, help=CLIPS)
     ],
     date: Annotated[
         dt.datetime | None,
@@ -185,13 +185,13 @@ def produce(
 
     settings = load_settings()
     declarations = declarations_of(settings)
-    clips = chosen_clips(settings, declarations, words, since=date, names=clip or [])
+    clips = chosen_clips(settings, declarations, selectors, since=date, names=clip or [])
     undated = next((one.series for one in clips if one.date is None), None)
     if date is not None and undated is not None:
         raise ConfigurationError(f"the series {undated} has no dates: leave out --date")
     if not clips:
         complain(
-            f"{' '.join(words)} chooses no clip, so nothing was bought; `dailies plan` takes the same words"
+            f"{' '.join(selectors)} chooses no clip, so nothing was bought; `dailies plan` takes the same words"
         )
         return
     keys = [one.key for one in clips]
@@ -224,11 +224,11 @@ def produce(
 
 @production_app.command(rich_help_panel=PANEL)
 def retry(
-    words: Annotated[
+    selectors: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[CLIPS]...",
-            autocompletion=complete_clip_words,
+            autocompletion=complete_selector,
             help=f"{CLIPS} By default every failed clip.",
         ),
     ] = None,
@@ -249,7 +249,7 @@ def retry(
 
     settings = load_settings()
     with open_ledger(settings) as ledger:
-        keys = failed_clips(ledger, words or [], series=series)
+        keys = failed_clips(ledger, selectors or [], series=series)
     if not keys:
         if as_json:
             print_json({"decision": None, "runs": [], "clips": []})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.completion import complete_clip_words, complete_key, complete_series
+from pipelines.cli.completion import complete_key, complete_selector, complete_series
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.terminal import (
     CLIPS,
@@ -34,10 +34,10 @@ class YesNo(StrEnum):
 
 @review_app.command(rich_help_panel=PANEL)
 def status(
-    words: Annotated[
+    selectors: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...", autocompletion=complete_clip_words, help=f"{CLIPS} By default every clip."
+            metavar="[CLIPS]...", autocompletion=complete_selector, help=f"{CLIPS} By default every clip."
         ),
     ] = None,
     series: Annotated[
@@ -70,7 +70,7 @@ def status(
 
     settings = load_settings()
     with open_ledger(settings) as ledger:
-        shown = clips_shown(ledger, words or [], series=series, failed=failed, every=every)
+        shown = clips_shown(ledger, selectors or [], series=series, failed=failed, every=every)
         orphan_lines = orphans_in_words(orphans(ledger), ledger)
         runs = barren_runs(settings, ledger)
         notices = (
@@ -83,7 +83,7 @@ def status(
         for notice in notices:
             # on standard error, to keep it out of JSON
             complain(str(notice))
-        if not (shown.ids or words or series or failed) and (why := refusal_of_empty(settings, ledger)):
+        if not (shown.ids or selectors or series or failed) and (why := refusal_of_empty(settings, ledger)):
             complain(why)
         waiting = [str(run) for run in runs if run.why is None]
         for line in waiting:
@@ -96,11 +96,11 @@ def status(
                 tell(f"{line}: `dailies ledger orphans`")
         elif failed:
             tell("no clip has failed")
-        elif words:
+        elif selectors:
             declared = complete_series("")
             # a declared series may have bought nothing yet
-            hint = "" if len(words) > 1 or words[0] in declared else nearest(words[0], declared)
-            said = "; ".join(filter(None, (f"{' '.join(words)} chooses no clip that was bought", hint)))
+            hint = "" if len(selectors) > 1 or selectors[0] in declared else nearest(selectors[0], declared)
+            said = "; ".join(filter(None, (f"{' '.join(selectors)} chooses no clip that was bought", hint)))
             tell(said)
         elif not waiting:
             tell("no clips yet; `dailies produce SERIES` asks for some")

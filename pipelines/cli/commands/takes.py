@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.completion import complete_clip_words, complete_key
+from pipelines.cli.completion import complete_key, complete_selector
 from pipelines.cli.terminal import (
     CLIPS,
     Host,
@@ -221,11 +221,11 @@ def retake(
 @takes_app.command(rich_help_panel=PANEL)
 def fetch(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder; made if it is not there.")],
-    words: Annotated[
+    selectors: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[CLIPS]...",
-            autocompletion=complete_clip_words,
+            autocompletion=complete_selector,
             help=f"{CLIPS} By default every clip.",
         ),
     ] = None,
@@ -265,7 +265,7 @@ def fetch(
         read_identity(certificate or settings.sign_certificate, key or settings.sign_key) if sign else None
     )
     extras = Extras(timelines=otio, marks=sign or mark, identity=identity)
-    result = fetch_clips(settings, words or [], to, every=all_takes, extras=extras)
+    result = fetch_clips(settings, selectors or [], to, every=all_takes, extras=extras)
     if as_json:
         print_json(document(result))
     else:
@@ -275,10 +275,10 @@ def fetch(
 
 @takes_app.command(rich_help_panel=PANEL)
 def disclosure(
-    words: Annotated[
+    selectors: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLIPS]...", autocompletion=complete_clip_words, help=f"{CLIPS} By default every clip."
+            metavar="[CLIPS]...", autocompletion=complete_selector, help=f"{CLIPS} By default every clip."
         ),
     ] = None,
     all_takes: Annotated[
@@ -293,7 +293,7 @@ def disclosure(
     from pipelines.cli.disclosure import disclose, document, table, write_csv
     from resources.settings import load_settings
 
-    disclosed = disclose(load_settings(), words or [], every=all_takes)
+    disclosed = disclose(load_settings(), selectors or [], every=all_takes)
     if as_csv is not None:
         written = write_csv(disclosed, as_csv)
         if as_csv != "-":
