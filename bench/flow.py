@@ -24,7 +24,7 @@ from bench.series_files import OFFERS, SERIES, RoundFiles, declare
 from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import clips_of, declarations_of
-from pipelines.cli.launch import approve_as_declared, dagster_instance, launch
+from pipelines.cli.launch import Launch, approve_as_declared, dagster_instance, launch
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -136,9 +136,8 @@ def _measure(stack: Stack, settings: Settings, declared: RoundFiles, way: str, s
         idle = settle()
         meter.mark()
         asked_at, asking = time.time(), time.thread_time()
-        launched = launch(
-            settings, api, approve_as_declared(settings, keys), job=JOBS[way], command="bench", series=SERIES
-        )
+        how = Launch("bench", JOBS[way], series=SERIES)
+        launched = launch(settings, api, approve_as_declared(settings, keys), how)
         asking = time.thread_time() - asking
         with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
             attempts = _wait(stack, ledger, instance, scale)

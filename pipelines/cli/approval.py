@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import typer
 
+from pipelines.cli.launch import Launch
 from pipelines.cli.plan import plan_of
 from pipelines.cli.plan_table import show_decisions
 from pipelines.cli.stack_settings import running_settings
 from pipelines.cli.terminal import complain, counted
-from pipelines.rendered_clips import render
+from pipelines.rendered_clips import Rendered, render
 from resources.errors import ConfigurationError
 from resources.ledger.approvals import Approval
 from resources.money import show_usd
@@ -29,34 +30,17 @@ class Approved:
     """Why the others are left out, by clip."""
 
 
-def approve(
-    declarations: Declarations,
-    keys: Sequence[str],
-    *,
-    command: str,
-    yes: bool,
-    regenerate: bool = False,
-    takes: int | None = None,
-    quiet: bool = False,
-    skip_bad: bool = False,
-) -> Approved:
-    """Show what a command would do with each clip, and ask whether to do it.
-
-    A plan that costs nothing is not asked about. The plan reserves no money: another process may buy between the answer and the
-    run, so the run checks the caps again. `--yes` approves the plan that is made here.
+def producible_clips(declarations: Declarations, keys: Sequence[str], *, skip_bad: bool) -> Rendered:
+    """Render the clips of a command, and keep those that can be produced.
 
     Args:
-        command: The command's name, for the plan's caps.
-        yes: Whether the person has answered already, with `--yes`.
-        takes: How many takes of each clip; None for as many as its series declares.
-        quiet: Whether to print no table, as with `--json`.
         skip_bad: Whether clips that cannot be rendered are left out instead of stopping the batch.
 
     Raises:
-        ConfigurationError: A clip cannot be rendered, or this ledger may not buy. Nothing was requested.
-        typer.Exit: Every clip is refused (1), the answer is no (1), or no terminal can ask (2).
+        ConfigurationError: A clip cannot be rendered. Nothing was requested.
     """
-    problems = render(declarations, keys).problems
+    rendered = render(declarations, keys)
+    problems = rendered.problems
     if problems and (not skip_bad or len(problems) == len(keys)):
         listed = "\n".join(f"{clip}: {why}" for clip, why in problems.items())
         hint = "" if len(problems) == len(keys) else "\n--skip-bad lets the others go."
@@ -65,11 +49,30 @@ def approve(
         )
     for clip, why in problems.items():
         complain(f"{clip} is left out: {why}")
-    settings = running_settings()
+    return rendered
+
+
+def approve(
+    declarations: Declarations, rendered: Rendered, launch: Launch, *, yes: bool, quiet: bool
+) -> Approved:
+    """Show what a command would do with each clip, and ask whether to do it.
+
+    A plan that costs nothing is not asked about. The plan reserves no money: another process may buy between the answer and the
+    run, so the run checks the caps again. `--yes` approves the plan that is made here.
+
+    Args:
+        launch: What the command would launch.
+        yes: Whether the person has answered already, with `--yes`.
+        quiet: Whether to print no table, as with `--json`.
+
+    Raises:
+        ConfigurationError: This ledger may not buy. Nothing was requested.
+        typer.Exit: Every clip is refused (1), the answer is no (1), or no terminal can ask (2).
+    """
     today = dt.datetime.now(dt.UTC).date()
-    clips = [DueClip(declarations.find(key), today, f"plan:{command}") for key in keys if key not in problems]
-    unpriced = any(not declarations.render(one.clip).is_priced for one in clips)
-    plan, changed = plan_of(settings, declarations, clips, regenerate=regenerate, takes=takes, quote=unpriced)
+    clips = [DueClip(declarations.find(key), today, f"plan:{launch.command}") for key in rendered.requests]
+    unpriced = any(not request.is_priced for request in rendered.requests.values())
+    plan, changed = plan_of(running_settings(), declarations, clips, launch.asked, quote=unpriced)
     if not quiet:
         show_decisions(plan, changed)
     if plan.may_not_buy is not None and Verb.BUY in plan.counts:
@@ -82,7 +85,7 @@ def approve(
         complain("nothing was bought, because every clip was refused for the reason shown above")
         raise typer.Exit(1)
     _ask(plan, yes=yes)
-    refused |= problems
+    refused |= rendered.problems
     approvals = [
         one.approval(one.request)
         for one in plan.clips

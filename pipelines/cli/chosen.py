@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
@@ -10,38 +11,39 @@ from resources.series import Clip, Declarations
 from resources.settings import Settings, open_ledger
 
 
-def chosen_clips(
-    settings: Settings,
-    declarations: Declarations,
-    selectors: Sequence[str],
-    *,
-    since: dt.datetime | None = None,
-    until: dt.datetime | None = None,
-    names: Sequence[str] = (),
-) -> list[Clip]:
-    """Find the declared clips that the selectors choose.
+@dataclass(frozen=True)
+class ClipChoice:
+    """How the arguments of a command choose clips."""
 
-    Args:
-        since: The date for selectors without one, or the first of several dates; by default today.
-        until: The last date.
-        names: Only these clips, by name or key; all when empty.
+    selectors: Sequence[str]
+    since: dt.datetime | None = None
+    """The date for selectors without one, or the first of several dates; None for today."""
+    until: dt.datetime | None = None
+    """The last date."""
+    names: Sequence[str] = ()
+    """Only these clips, by name or key; all when empty."""
+
+
+def chosen_clips(settings: Settings, declarations: Declarations, choice: ClipChoice) -> list[Clip]:
+    """Find the declared clips of a choice.
 
     Raises:
         ConfigurationError: A selector or a name is wrong; the text says what is allowed.
     """
     days = None
-    if since is not None or until is not None:
-        dates = [when.date() for when in (since, until) if when is not None]
+    if choice.since is not None or choice.until is not None:
+        dates = [when.date() for when in (choice.since, choice.until) if when is not None]
         days = Days(dates[0], dates[-1])
         if days.last < days.first:
             raise ConfigurationError(f"the range ends on {days.last}, before it begins on {days.first}")
     with open_ledger(settings) as ledger:
-        clips = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(selectors)
+        clips = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(choice.selectors)
     known = dict.fromkeys(name for clip in clips for name in (clip.name, clip.key))
-    for name in names:
+    for name in choice.names:
         if name not in known:
             all_names = ", ".join(dict.fromkeys(clip.name for clip in clips)) or "none"
             raise ConfigurationError(
-                f"{' '.join(selectors)} has no clip {name!r}; it has: {all_names}{suggestion(name, known)}"
+                f"{' '.join(choice.selectors)} has no clip {name!r}; it has: {all_names}{suggestion(name, known)}"
             )
+    names = choice.names
     return [clip for clip in clips if not names or clip.name in names or clip.key in names]

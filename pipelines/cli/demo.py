@@ -16,8 +16,9 @@ from pipelines.cli.bucket import bucket_of
 from pipelines.cli.clip_table import COLOURS
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.declared import declarations_of
+from pipelines.cli.failed_clips import failed_clips
 from pipelines.cli.gallery import file_of, write
-from pipelines.cli.launch import Launched, approve_as_declared, failed_clips, launch, wait_for
+from pipelines.cli.launch import RETRY, Launch, approve_as_declared, launch, wait_for
 from pipelines.cli.ports import usual_port
 from pipelines.cli.stack import Stack, StackOptions
 from pipelines.cli.terminal import age, complain, console, print_table, table_of, tell
@@ -93,7 +94,7 @@ def _first_take(
     console.print(Rule(f"{len(keys)} clips of {len(declarations.series)} series", align="left"))
     for series in declarations.series.values():
         tell(f"  {series.name}: {series.title} ({', '.join(series.endpoints.bought)})")
-    launched = launch(settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo")
+    launched = launch(settings, api, approve_as_declared(settings, keys), Launch("demo", "produce_clips"))
     run = f"{api.url}/runs/{launched.runs[0]}"
     tell(f"\nrequested in one run: {run}")
     newest = wait_for(api, settings, launched, quiet=False).by_clip
@@ -117,14 +118,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
         )
         console.print(Panel(body, title=f"{key} failed", border_style="red", title_align="left"))
     console.print(Rule("only the failed clips are made again", align="left"))
-    launched: Launched = launch(
-        settings,
-        api,
-        approve_as_declared(settings, failed),
-        job="produce_clips",
-        command="retry",
-        scattered=True,
-    )
+    launched = launch(settings, api, approve_as_declared(settings, failed), RETRY)
     tell(f"requested in one run: {api.url}/runs/{launched.runs[0]}")
     again = wait_for(api, settings, launched, quiet=False).by_clip
     _settled(api, set(newest), red=set())

@@ -4,9 +4,7 @@ Dagster is imported only when something is launched: it takes longer than everyt
 """
 
 import contextlib
-import datetime as dt
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipelines.cli.bought import bought_so_far, reported_on_interrupt
-from pipelines.cli.clip_table import as_document, show_clips, spelling_hint
+from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.progress import ClipProgress
@@ -29,14 +27,11 @@ from pipelines.run_labels import run_labels
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import data_pushes, policy_history
 from resources.ledger.approvals import Approval, approve_clips
-from resources.ledger.ledger import Ledger
-from resources.ledger.newest import Newest, has_bought
 from resources.ledger.records import Attempt
 from resources.ledger.rules import leading_purchase
-from resources.ledger.states import UNDELIVERED, AttemptState
+from resources.ledger.states import AttemptState
 from resources.orders import TakeSlot
-from resources.planning import chosen_purchases
-from resources.planning.selectors import RESERVED
+from resources.planning import AS_DECLARED, TakesAsked
 from resources.settings import Settings, open_ledger
 from resources.shared_data.source import bring, checked_digest
 
@@ -54,6 +49,27 @@ RETRY_SECONDS = 120.0
 ANNOUNCED_SECONDS = 5.0
 """How long after a failure Dagster may announce the retry: it writes the failure first. Without this wait, a command once ended
 after the run of a dead host, before the retry had collected the clips."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a command launches the runs of its clips. Its plan and its approval are made for the same takes."""
+
+    command: str
+    """The command's name, the first part of a new decision's name."""
+    job: str
+    """The job for contiguous clips."""
+    asked: TakesAsked = AS_DECLARED
+    series: str | None = None
+    """The series, for the run's tags."""
+    scattered: bool = False
+    """Whether one run over a list of keys produces clips that are not contiguous."""
+    decision: str | None = None
+    """The decision's name, if a request that is sent twice must be one decision; None makes a new one."""
+
+
+RETRY = Launch("retry", "produce_clips", scattered=True)
+"""Failed clips lie anywhere among the partitions."""
 
 
 @dataclass
@@ -127,30 +143,11 @@ def dagster_url(settings: Settings) -> str:
     return str(state["dagster_url"]) if state else settings.dagster_url
 
 
-def launch(
-    settings: Settings,
-    api: DagsterApi,
-    approvals: Sequence[Approval],
-    *,
-    job: str,
-    command: str,
-    series: str | None = None,
-    scattered: bool = False,
-    regenerate: bool = False,
-    takes: int | None = None,
-    decision: str | None = None,
-) -> Launched:
+def launch(settings: Settings, api: DagsterApi, approvals: Sequence[Approval], how: Launch) -> Launched:
     """Request the runs that produce these clips.
 
     Args:
         approvals: The clips, with the order and price approved for each. The runs buy nothing else.
-        job: The job for contiguous clips.
-        command: The command's name, the first part of a new decision's name.
-        series: The series, for the run's tags.
-        scattered: Whether one run over a list of keys produces clips that are not contiguous.
-        regenerate: Whether to buy another take of delivered, unchanged clips.
-        takes: How many takes to buy of each clip; None for as many as its series declares.
-        decision: The decision's name, if a request that is sent twice must be one decision; None makes a new one.
 
     Raises:
         DailiesError: A clip was edited after its plan was shown (then nothing is requested), or Dagster does not accept the run.
@@ -168,23 +165,29 @@ def launch(
     with open_ledger(settings) as ledger, partition_store(settings, api) as store:
         policy_history.check(ledger)
         digest = checked_digest(settings, ledger)
-        order = add_clips(store, ledger, keys)
-        launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
+        partitions = add_clips(store, ledger, keys)
+        launched = Launched(how.decision or f"{how.command}:{uuid.uuid4().hex[:12]}", list(keys))
         # fixed before any run exists, so that a run in Dagster's queue cannot buy clips that are added later
         if digest is not None:
             data_pushes.name_for(ledger, launched.decision, digest)
         approve_clips(ledger, launched.decision, approvals)
-    tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"} | ({SERIES_TAG: series} if series else {})
+    tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"}
+    if how.series:
+        tags[SERIES_TAG] = how.series
     most = {approval.clip: approval.total_micros for approval in approvals}
 
     def labels(clips: Sequence[str]) -> dict[str, str]:
-        return run_labels(" ".join(filter(None, (command, series))), clips, sum(map(most.__getitem__, clips)))
+        return run_labels(
+            " ".join(filter(None, (how.command, how.series))), clips, sum(map(most.__getitem__, clips))
+        )
 
-    lists = stretches(order, keys)
-    options: dict[str, object] = ({"regenerate": True} if regenerate else {}) | (
-        {"takes": takes} if takes else {}
-    )
-    if scattered and len(lists) > 1:
+    lists = stretches(partitions, keys)
+    options: dict[str, object] = {}
+    if how.asked.regenerate:
+        options["regenerate"] = True
+    if how.asked.number:
+        options["takes"] = how.asked.number
+    if how.scattered and len(lists) > 1:
         config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), **options}}}}
         with reported_on_interrupt(settings, launched.decision):
             launched.runs.append(
@@ -196,7 +199,7 @@ def launch(
         for stretch in lists:
             try:
                 labelled = {**tags, **labels(stretch), **range_tags(stretch)}
-                launched.runs.append(api.launch(job, tags=labelled, config=config))
+                launched.runs.append(api.launch(how.job, tags=labelled, config=config))
             except DailiesError as error:
                 if not launched.runs:
                     raise
@@ -238,45 +241,6 @@ def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approva
             f"{len(rendered.problems)} of {len(keys)} clips cannot be produced; nothing was bought.\n{listed}"
         )
     return [Approval.of(request) for request in rendered.requests.values()]
-
-
-def failed_clips(ledger: Ledger, selectors: Sequence[str] = (), *, series: str | None = None) -> list[str]:
-    """Clips whose newest purchase failed, oldest first; with selectors, only the clips that they choose.
-
-    A clip whose finish failed is left out, with a note about `dailies finish`, since its draft still exists.
-
-    Raises:
-        ConfigurationError: A selector is wrong, or names a clip that did not fail or whose finish failed.
-    """
-    today = dt.datetime.now(dt.UTC).date()
-    failed = chosen_purchases(ledger, selectors, today=today, states=UNDELIVERED, series=series)
-    for one in failed:
-        if one.finishes is not None:
-            said = _failed_finish(one)
-            if one.subject_key in selectors:
-                raise ConfigurationError(said)
-            complain(said)
-    failed = [one for one in failed if one.finishes is None]
-    known = {one.subject_key for one in failed} | {one.series for one in failed}
-    for name in selectors:
-        if name in known or not re.fullmatch("[a-z0-9-]+", name) or name in RESERVED:
-            continue
-        if has_bought(ledger, name) and series in {None, name}:
-            continue
-        clip = ledger.latest([name]).get(name)
-        bought = clip is not None and series in {None, clip.series}
-        what = f"is {clip.state.value}" if clip is not None and bought else "was never bought"
-        then = "`dailies status` shows all clips" if bought else spelling_hint(ledger, name)
-        raise ConfigurationError(f"{name} {what}, so there is nothing to retry; {then}")
-    return list(dict.fromkeys(one.subject_key for one in failed))
-
-
-def _failed_finish(one: Newest) -> str:
-    """What a person can do about a clip whose finish failed. Its draft still exists, so there is nothing to retry."""
-    clip = one.subject_key
-    if one.state is AttemptState.QUARANTINED:
-        return f"the finish of {clip} is in quarantine: `dailies accept {clip}`, or `dailies retake {clip}` for another draft"
-    return f"the finish of {clip} failed, but its draft still exists: `dailies finish {clip}` buys another finish"
 
 
 @dataclass

@@ -5,14 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from pipelines.cli.chosen import chosen_clips
+from pipelines.cli.chosen import ClipChoice, chosen_clips
 from pipelines.cli.declared import declarations_of
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import data_pushes, policy_history
 from resources.ledger.ledger import Ledger
 from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
-from resources.planning import DueClip, Edit, Plan, PlannedClip, Planning, Selection, Verb, due_clips, edits
+from resources.planning import (
+    AS_DECLARED,
+    DueClip,
+    Edit,
+    Plan,
+    PlannedClip,
+    Planning,
+    Selection,
+    TakesAsked,
+    Verb,
+    due_clips,
+    edits,
+)
 from resources.planning.renames import renamed
 from resources.series import Clip, Declarations
 from resources.settings import Settings, open_ledger
@@ -23,25 +35,12 @@ LISTED = 40
 
 
 def make(
-    settings: Settings,
-    selectors: Sequence[str],
-    *,
-    since: dt.datetime | None = None,
-    until: dt.datetime | None = None,
-    names: Sequence[str] = (),
-    regenerate: bool = False,
-    takes: int | None = None,
-    quote: bool = False,
+    settings: Settings, choice: ClipChoice, asked: TakesAsked = AS_DECLARED, *, quote: bool = False
 ) -> tuple[Plan, list[Edit]]:
     """Plan what is declared.
 
     Args:
-        selectors: Without one, the plan covers every schedule that is due.
-        since: The date, or the first of a range; None for today.
-        until: The last date of a range.
-        names: The clips to plan, by name or key; empty for all.
-        regenerate: See `dailies produce --regenerate`.
-        takes: See `dailies produce --takes`.
+        choice: Without selectors, the plan covers every schedule that is due.
         quote: Whether to ask the providers for their prices, which is free.
 
     Raises:
@@ -49,12 +48,13 @@ def make(
     """
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
-    if not selectors:
-        due = due_clips(declarations, Selection((), _day(since), _day(until), names), now=now)
+    if not choice.selectors:
+        selection = Selection((), _day(choice.since), _day(choice.until), choice.names)
+        due = due_clips(declarations, selection, now=now)
     else:
-        clips = chosen_clips(settings, declarations, selectors, since=since, until=until, names=names)
+        clips = chosen_clips(settings, declarations, choice)
         due = [_due(clip, clip.date or now.date()) for clip in clips]
-    return plan_of(settings, declarations, due, regenerate=regenerate, takes=takes, quote=quote)
+    return plan_of(settings, declarations, due, asked, quote=quote)
 
 
 def _day(when: dt.datetime | None) -> dt.date | None:
@@ -69,12 +69,11 @@ def plan_of(
     settings: Settings,
     declarations: Declarations,
     clips: Sequence[DueClip],
+    asked: TakesAsked,
     *,
-    regenerate: bool = False,
-    takes: int | None = None,
-    quote: bool = False,
+    quote: bool,
 ) -> tuple[Plan, list[Edit]]:
-    """Plan these clips, and list the changes in those that were bought before; see `make` for the arguments."""
+    """Plan these clips, and list the changes in those that were bought before; see `make`."""
     with open_ledger(settings) as ledger:
         quotes = None
         if quote:
@@ -82,7 +81,7 @@ def plan_of(
 
             requests = Planning(declarations, ledger).requests(clips)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
-        planning = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes, takes=takes)
+        planning = Planning(declarations, ledger, asked, quotes=quotes)
         planned = planning.plan(clips)
         changed = []
         if len(planned.clips) <= LISTED:

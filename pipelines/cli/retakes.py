@@ -1,17 +1,19 @@
 """Retakes: one more take of a clip, offered with its price and its caps, and bought after a person agrees."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import Launched, launch
+from pipelines.cli.launch import Launch, Launched, launch
 from pipelines.cli.plan import plan_of
 from resources.errors import ConfigurationError
 from resources.ledger.approvals import Approval
 from resources.money import show_usd
-from resources.planning import DueClip, Plan, PlannedClip, Verb
+from resources.planning import DueClip, Plan, PlannedClip, TakesAsked, Verb
 from resources.settings import Settings
+
+RETAKE = Launch("retake", "submit_clips", TakesAsked(1, regenerate=True))
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
     today = dt.datetime.now(dt.UTC).date()
     due = [DueClip(declared, today, f"plan:retake:{clip}")]
     request = declarations.render(declared)
-    plan, _ = plan_of(settings, declarations, due, regenerate=True, takes=1, quote=not request.is_priced)
+    plan, _ = plan_of(settings, declarations, due, RETAKE.asked, quote=not request.is_priced)
     (planned,) = plan.clips
     return RetakeOffer(
         clip,
@@ -80,7 +82,7 @@ def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None =
     """Request the run that buys one more take; the completion sensor collects it.
 
     Args:
-        decision: See `launch`.
+        decision: See `Launch`.
 
     Raises:
         DailiesError: Nothing would be bought, or Dagster does not accept the run.
@@ -88,16 +90,7 @@ def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None =
     if offer.refusal is not None:
         raise ConfigurationError(offer.refusal)
     with DagsterApi.of(settings) as api:
-        return launch(
-            settings,
-            api,
-            [offer.approval],
-            job="submit_clips",
-            command="retake",
-            regenerate=True,
-            takes=1,
-            decision=decision,
-        )
+        return launch(settings, api, [offer.approval], replace(RETAKE, decision=decision))
 
 
 def _caps(plan: Plan) -> tuple[CapShown, ...]:

@@ -18,7 +18,7 @@ from typing import Self
 from bench.machine import environment
 from pipelines.cli.dagster_api import FINISHED, DagsterApi
 from pipelines.cli.declared import clips_of, declarations_of
-from pipelines.cli.launch import approve_as_declared, dagster_instance, launch
+from pipelines.cli.launch import Launch, approve_as_declared, dagster_instance, launch
 from pipelines.cli.ports import free_port
 from pipelines.cli.stack_state import running_stack
 from pipelines.cli.takeover import name_of
@@ -259,14 +259,8 @@ class _Storm:
         declarations = declarations_of(self.settings)
         for name, job in SERIES.items():
             keys = clips_of(declarations, name, None, ())
-            launch(
-                self.settings,
-                api,
-                approve_as_declared(self.settings, keys),
-                job=job,
-                command="bench",
-                series=name,
-            )
+            approvals = approve_as_declared(self.settings, keys)
+            launch(self.settings, api, approvals, Launch("bench", job, series=name))
 
     def _tend(self) -> None:
         self.reaper.wake()

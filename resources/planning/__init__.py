@@ -4,11 +4,12 @@ from resources.planning.choice import Chooser, chosen_purchases
 from resources.planning.due import DueClip, Selection, due_clips
 from resources.planning.edits import Edit, edits
 from resources.planning.finishes import FinishOffer, offer_finish
-from resources.planning.plan import Plan, PlannedClip, Planning, Verb
+from resources.planning.plan import AS_DECLARED, Plan, PlannedClip, Planning, TakesAsked, Verb
 from resources.planning.selectors import Days
 from resources.planning.ways import DraftWay
 
 __all__ = [
+    "AS_DECLARED",
     "Chooser",
     "Days",
     "DraftWay",
@@ -19,6 +20,7 @@ __all__ = [
     "PlannedClip",
     "Planning",
     "Selection",
+    "TakesAsked",
     "Verb",
     "chosen_purchases",
     "due_clips",

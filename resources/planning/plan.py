@@ -124,32 +124,42 @@ class Plan:
         return {verb: numbers[verb] for verb in Verb if numbers[verb]}
 
 
+@dataclass(frozen=True)
+class TakesAsked:
+    """The takes that a decision asks for, of each of its clips."""
+
+    number: int | None = None
+    """How many; None for as many as the clip's series declares."""
+    regenerate: bool = False
+    """Whether also of delivered, unchanged clips."""
+
+
+AS_DECLARED = TakesAsked()
+
+
 class Planning:
     """Makes plans.
 
     Args:
         ledger: The ledger, which is only read.
-        regenerate: Whether the decision would buy delivered, unchanged clips again.
+        asked: The takes that the decision would ask for.
         quotes: The providers' quotes, in micro-dollars by fingerprint, for orders without a price in the catalogue. None if
             the providers were not asked.
-        takes: How many takes of each clip the decision would buy; None for as many as its series declares.
     """
 
     def __init__(
         self,
         declarations: Declarations,
         ledger: Ledger,
+        asked: TakesAsked = AS_DECLARED,
         *,
-        regenerate: bool = False,
         quotes: Mapping[str, int] | None = None,
-        takes: int | None = None,
     ) -> None:
         self._declarations = declarations
         self._ledger = ledger
-        self._regenerate = regenerate
+        self._asked = asked
         self._quotes = quotes or {}
-        self._asked = quotes is not None
-        self._takes = takes
+        self._is_quoted = quotes is not None
         self._stops = stops.stops(ledger)
         self._pauses = pauses(ledger)
         self._today = ledger.budget.day(ledger.clock())
@@ -219,7 +229,7 @@ class Planning:
             key = one.clip.key
             batches.setdefault(one.decision, []).append(key)
             try:
-                requests[key] = self._declarations.render(one.clip).with_takes(self._takes)
+                requests[key] = self._declarations.render(one.clip).with_takes(self._asked.number)
             except DailiesError as error:
                 problems[key] = str(error)
         if problems:
@@ -242,11 +252,13 @@ class Planning:
         planned = [
             self._decide_take(
                 say,
-                rules.ruling_of(take, known, current, decision=order.decision, regenerate=self._regenerate),
+                rules.ruling_of(
+                    take, known, current, decision=order.decision, regenerate=self._asked.regenerate
+                ),
                 order,
                 purse,
             )
-            for take in request.each_take(order.decision, regenerate=self._regenerate)
+            for take in request.each_take(order.decision, regenerate=self._asked.regenerate)
         ]
         return self._plan_of_takes(planned, outdated)
 
@@ -289,7 +301,7 @@ class Planning:
         quote = self._quotes.get(request.fingerprint)
         price = quote if request.price_micros is None else request.price_micros
         if price is None:
-            return say(Verb.REFUSE, None, rules.unknown_price(request, asked=self._asked))
+            return say(Verb.REFUSE, None, rules.unknown_price(request, asked=self._is_quoted))
         stop = next((s for s in self._stops if s.account in {ALL, request.account_name}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")

@@ -12,7 +12,7 @@ from projects import a_project
 from pipelines.cli import launch as launching
 from pipelines.cli import plan as planning
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import Launched
+from pipelines.cli.launch import Launch, Launched
 from resources.ledger.approvals import Approval
 from resources.ledger.decisions import Decision, decide
 from resources.planning import Plan
@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, approved: list[list[Approval]]) -> li
     """The clips that a command requested from Dagster; no Dagster runs here."""
     requested: list[list[str]] = []
 
-    def launch(_settings: object, _api: object, approvals: list[Approval], **_how: object) -> Launched:
+    def launch(_settings: object, _api: object, approvals: list[Approval], _order: Launch) -> Launched:
         keys = [approval.clip for approval in approvals]
         requested.append(keys)
         approved.append(approvals)

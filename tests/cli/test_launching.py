@@ -14,7 +14,7 @@ from projects import a_project
 from pipelines.cli import dagster_api
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import approve_as_declared, launch
+from pipelines.cli.launch import Launch, approve_as_declared, launch
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
 from resources.ledger.decision_clips import fixed_clips
@@ -143,8 +143,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_can_be_req
         settings,
         cast("DagsterApi", api),
         approve_as_declared(settings, every),
-        job="submit_clips",
-        command="test",
+        Launch("test", "submit_clips"),
     )
     with open_ledger(settings) as ledger:
         assert fixed_clips(ledger, launched.decision) == set(every), (
@@ -156,8 +155,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_can_be_req
             settings,
             cast("DagsterApi", api),
             approve_as_declared(settings, ["bay-east", "bay-west"]),
-            job="submit_clips",
-            command="test",
+            Launch("test", "submit_clips"),
         )
     assert "only 1 of 2 runs were started (run-1)" in str(caught.value)
     assert "it fell over" in str(caught.value)
@@ -167,9 +165,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_can_be_req
 def test_the_approval_is_recorded_before_the_run_exists(settings: Settings) -> None:
     keys = ["bay-east", "bay-west"]
     approved = approve_as_declared(settings, keys)
-    launched = launch(
-        settings, cast("DagsterApi", TakesOne()), approved[:1], job="submit_clips", command="test"
-    )
+    launched = launch(settings, cast("DagsterApi", TakesOne()), approved[:1], Launch("test", "submit_clips"))
     file = settings.data / "series" / "bay.yaml"
     edited = file.read_text().replace("A quiet view", "A stormy view")
     declared = declarations_of(settings)
@@ -189,8 +185,7 @@ def test_when_no_run_was_started_the_error_is_dagsters(settings: Settings) -> No
             settings,
             cast("DagsterApi", api),
             approve_as_declared(settings, ["bay-east"]),
-            job="submit_clips",
-            command="test",
+            Launch("test", "submit_clips"),
         )
 
 
@@ -208,7 +203,7 @@ def test_clips_edited_since_the_plan_are_not_requested(settings: Settings, edit:
     file = settings.data / "series" / "bay.yaml"
     file.write_text(file.read_text() + edit)
     try:
-        launch(settings, cast("DagsterApi", api), seen, job="submit_clips", command="test")
+        launch(settings, cast("DagsterApi", api), seen, Launch("test", "submit_clips"))
     except ConfigurationError as error:
         outcome = str(error)
     assert outcome.startswith("the data folder was edited after the plan was made") is refused
@@ -311,9 +306,7 @@ def test_a_remote_dagster_gets_the_login_and_new_partitions_in_order(
     with respx.mock, DagsterApi.of(settings) as api:
         respx.post("https://dagster.example.com/graphql").mock(side_effect=answer)
         keys = ["bay-two", "bay-one"]
-        done = launch(
-            settings, api, approve_as_declared(settings, keys), job="submit_clips", command="produce"
-        )
+        done = launch(settings, api, approve_as_declared(settings, keys), Launch("produce", "submit_clips"))
     assert done.runs == ["run-1"]
     assert there == ["old-clip", "bay-two", "bay-one"]
 

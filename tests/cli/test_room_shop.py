@@ -8,7 +8,7 @@ from projects import a_project
 
 from pipelines.cli import retakes
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import Launched
+from pipelines.cli.launch import Launch, Launched
 from pipelines.cli.room import RetakeShop, guard_of
 from resources.errors import ConfigurationError, UnavailableError
 from resources.guard import GuardedRequest
@@ -25,9 +25,8 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     a_project(tmp_path, monkeypatch, ["dawn"])
     asked: list[str] = []
 
-    def launch(
-        _settings: object, _api: object, approvals: list[Approval], *, decision: str, **_how: object
-    ) -> Launched:
+    def launch(_settings: object, _api: object, approvals: list[Approval], how: Launch) -> Launched:
+        decision = how.decision or ""
         with open_ledger(load_settings()) as ledger:
             approve_clips(ledger, decision, approvals)
             if not asked:

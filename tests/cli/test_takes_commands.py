@@ -12,12 +12,13 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli import approval, retakes
 from pipelines.cli.app import app
-from pipelines.cli.launch import Launched
+from pipelines.cli.launch import Launch, Launched
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.approvals import Approval
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, usd
+from resources.planning import TakesAsked
 from resources.settings import load_settings
 from resources.storage.layout import VERDICTS
 
@@ -100,9 +101,9 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     a_project(tmp_path, monkeypatch, ["dawn"])
     asked: list[str] = []
 
-    def launch(_settings: object, _api: object, approvals: list[Approval], **how: object) -> Launched:
+    def launch(_settings: object, _api: object, approvals: list[Approval], how: Launch) -> Launched:
         keys = [approval.clip for approval in approvals]
-        assert (how["regenerate"], how["job"]) == (True, "submit_clips")
+        assert (how.asked, how.job) == (TakesAsked(1, regenerate=True), "submit_clips")
         asked.extend(keys)
         return Launched("retake:1", keys, ["run-1"])
 

@@ -20,7 +20,7 @@ from raw_server import RawServer, answering
 from bench.machine import is_ours
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import approve_as_declared, launch, wait_for
+from pipelines.cli.launch import Launch, approve_as_declared, launch, wait_for
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.sandbox.server import RunningSandbox, running_sandbox
 from resources.sandbox.settings import SandboxSettings
@@ -108,9 +108,8 @@ def produced(office: Office) -> set[str]:
     series = [one for one in declarations_of(settings).series.values() if one.declaration.draft is None]
     keys = [clip.key for one in series for clip in one.clips(date if one.dated else None)]
     with DagsterApi(settings.dagster_url) as api:
-        launched = launch(
-            settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo"
-        )
+        approvals = approve_as_declared(settings, keys)
+        launched = launch(settings, api, approvals, Launch("demo", "produce_clips"))
         wait_for(api, settings, launched, quiet=True)
     return set(keys)
 

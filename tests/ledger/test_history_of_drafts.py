@@ -4,7 +4,7 @@ import pytest
 from ledgerkit import everything
 from verdictkit import a_verdict
 
-from pipelines.cli.launch import failed_clips
+from pipelines.cli.failed_clips import failed_clips
 from resources.errors import ConfigurationError
 from resources.gallery.cards import read_cards
 from resources.gallery.figures import Figures

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from explained import explaining
 
-from pipelines.cli.launch import failed_clips
+from pipelines.cli.failed_clips import failed_clips
 from pipelines.cli.status import NEWEST, clips_shown
 from resources.inventory.ledger_audit import check_ledger
 from resources.ledger import newest as asked

@@ -15,7 +15,7 @@ from pictures import png, put
 from pipelinekit import House, again, nothing_bought
 
 from pipelines.cli.data_folders import compare, push_folder
-from pipelines.cli.launch import approve_as_declared, launch
+from pipelines.cli.launch import Launch, approve_as_declared, launch
 from pipelines.cli.room import open_room
 from pipelines.clip_batch import DECISION_TAG
 from resources import dagster_resources, program_files
@@ -205,7 +205,7 @@ def test_the_first_produce_after_a_push_uses_the_pushed_folder(
         settings = load_settings()
         approvals = approve_as_declared(settings, keys)
         api = cast("DagsterApi", Elsewhere())
-        launch(settings, api, approvals, job="submit_clips", command="produce", decision=decision)
+        launch(settings, api, approvals, Launch("produce", "submit_clips", decision=decision))
         with house.production.ledger() as ledger:
             assert data_pushes.of_decision(ledger, decision) == pushes[-1]
         pushes.append(push(house))
@@ -213,7 +213,7 @@ def test_the_first_produce_after_a_push_uses_the_pushed_folder(
     house.edit("bay", "stormy", "foggy")
     push(house)
     with pytest.raises(ConfigurationError, match="the data folder was edited after the plan was made"):
-        launch(settings, api, approvals, job="submit_clips", command="produce")
+        launch(settings, api, approvals, Launch("produce", "submit_clips"))
 
 
 def test_the_error_of_a_host_that_reads_the_bucket_before_a_push_says_what_to_do(

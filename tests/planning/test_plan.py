@@ -25,7 +25,7 @@ from resources.ledger.schema import attempts, journal, spending
 from resources.ledger.states import AttemptState
 from resources.money import usd
 from resources.orders import Caps
-from resources.planning import Plan, Planning, Selection, Verb, due_clips
+from resources.planning import Plan, Planning, Selection, TakesAsked, Verb, due_clips
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, Rejected
 from resources.providers.provider import Capabilities
 from resources.series import Declarations, load_series
@@ -69,7 +69,7 @@ def ledger(sqlite_template: Path, tmp_path: Path, clock: Clock) -> Iterator[Ledg
 
 def plan(declarations: Declarations, ledger: Ledger, *, regenerate: bool = False) -> Plan:
     found = due_clips(declarations, Selection(series=list(declarations.series), since=DAY), now=NOON)
-    return Planning(declarations, ledger, regenerate=regenerate).plan(found)
+    return Planning(declarations, ledger, TakesAsked(regenerate=regenerate)).plan(found)
 
 
 def verbs(made: Plan) -> dict[str, str]:

@@ -99,20 +99,14 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
+    from pipelines.cli.chosen import ClipChoice
     from pipelines.cli.plan import document, exit_code, make
     from pipelines.cli.plan_table import show
     from pipelines.cli.stack_settings import running_settings
+    from resources.planning import TakesAsked
 
-    planned, changed = make(
-        running_settings(),
-        selectors or [],
-        since=date,
-        until=until,
-        names=clip or [],
-        regenerate=regenerate,
-        takes=takes,
-        quote=quote,
-    )
+    choice = ClipChoice(selectors or [], since=date, until=until, names=clip or [])
+    planned, changed = make(running_settings(), choice, TakesAsked(takes, regenerate=regenerate), quote=quote)
     if as_json:
         print_json(document(planned, changed))
     else:
@@ -175,17 +169,18 @@ def produce(
     as_json: Json = False,
 ) -> None:
     """Show what would be bought and for how much, ask, and buy it. Without --wait, the completion sensor collects the clips."""
-    from pipelines.cli.approval import approve
-    from pipelines.cli.chosen import chosen_clips
+    from pipelines.cli.approval import approve, producible_clips
+    from pipelines.cli.chosen import ClipChoice, chosen_clips
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
-    from pipelines.cli.launch import check_dagster, finish, launch
+    from pipelines.cli.launch import Launch, check_dagster, finish, launch
     from resources.errors import ConfigurationError
+    from resources.planning import TakesAsked
     from resources.settings import load_settings
 
     settings = load_settings()
     declarations = declarations_of(settings)
-    clips = chosen_clips(settings, declarations, selectors, since=date, names=clip or [])
+    clips = chosen_clips(settings, declarations, ClipChoice(selectors, since=date, names=clip or []))
     undated = next((one.series for one in clips if one.date is None), None)
     if date is not None and undated is not None:
         raise ConfigurationError(f"the series {undated} has no dates: leave out --date")
@@ -194,31 +189,18 @@ def produce(
             f"{' '.join(selectors)} chooses no clip, so nothing was bought; `dailies plan` takes the same words"
         )
         return
-    keys = [one.key for one in clips]
     all_series = {one.series for one in clips}
-    job = "produce_clips" if wait else "submit_clips"
+    how = Launch(
+        "produce",
+        "produce_clips" if wait else "submit_clips",
+        TakesAsked(takes, regenerate=regenerate),
+        series=all_series.pop() if len(all_series) == 1 else None,
+    )
     with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
-        agreed = approve(
-            declarations,
-            keys,
-            command="produce",
-            yes=yes,
-            regenerate=regenerate,
-            takes=takes,
-            quiet=as_json,
-            skip_bad=skip_bad,
-        )
-        launched = launch(
-            settings,
-            api,
-            agreed.approvals,
-            job=job,
-            command="produce",
-            series=all_series.pop() if len(all_series) == 1 else None,
-            regenerate=regenerate,
-            takes=takes,
-        )
+        rendered = producible_clips(declarations, [one.key for one in clips], skip_bad=skip_bad)
+        agreed = approve(declarations, rendered, how, yes=yes, quiet=as_json)
+        launched = launch(settings, api, agreed.approvals, how)
         finish(settings, api, launched, wait=wait, as_json=as_json, refused=agreed.refused)
 
 
@@ -241,10 +223,11 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Show what buying failed clips again would cost, ask, and buy them in one run. It is a new decision."""
-    from pipelines.cli.approval import approve
+    from pipelines.cli.approval import approve, producible_clips
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
-    from pipelines.cli.launch import check_dagster, failed_clips, finish, launch
+    from pipelines.cli.failed_clips import failed_clips
+    from pipelines.cli.launch import RETRY, check_dagster, finish, launch
     from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
@@ -259,15 +242,9 @@ def retry(
     with DagsterApi.of(settings) as api:
         check_dagster(settings, api)
         declarations = declarations_of(settings)
-        agreed = approve(declarations, keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad)
-        launched = launch(
-            settings,
-            api,
-            agreed.approvals,
-            job="produce_clips",
-            command="retry",
-            scattered=True,
-        )
+        rendered = producible_clips(declarations, keys, skip_bad=skip_bad)
+        agreed = approve(declarations, rendered, RETRY, yes=yes, quiet=as_json)
+        launched = launch(settings, api, agreed.approvals, RETRY)
         finish(settings, api, launched, wait=wait, as_json=as_json, refused=agreed.refused)
 
 
