@@ -14,7 +14,7 @@ from resources.errors import ConfigurationError
 from resources.ledger.deliveries import in_quarantine
 from resources.ledger.records import Attempt
 from resources.ledger.verdicts import LONGEST_NOTE, Verdict, VerdictWay, Word
-from resources.production.acceptance import accept
+from resources.production.acceptance import Acceptor
 from resources.production.bucket_mark import bind_bucket
 from resources.production.verdict_objects import store_verdicts
 from resources.settings import Settings, open_ledger
@@ -60,7 +60,7 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
             way=VerdictWay.TERMINAL,
             note=why[:LONGEST_NOTE],
         )
-        accepted = accept(ledger, bucket.store, attempt, verdict, scratch=scratch)
+        accepted = Acceptor(ledger, bucket.store, scratch).accept(attempt, verdict)
         store_verdicts(ledger, bucket.store)
         return accepted
 

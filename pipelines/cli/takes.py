@@ -18,7 +18,7 @@ from resources.ledger.newest import has_bought
 from resources.ledger.takes import ClipTakes, Take, takes_of
 from resources.ledger.verdicts import Judged, RecordedVerdict, Verdict, VerdictWay, Word, judge
 from resources.money import show_usd
-from resources.production.acceptance import circle, circle_and_finish
+from resources.production.acceptance import Acceptor
 from resources.production.bucket_mark import bind_bucket
 from resources.production.verdict_objects import store_verdicts
 from resources.series.review_rules import load_review_rules
@@ -101,24 +101,18 @@ def give_verdict(
             reasons=given,
             note=note,
         )
-        ordered = None
+        acceptor, ordered = Acceptor(ledger, bucket.store, scratch), None
         if word is Word.CIRCLED:
             scratch.mkdir(parents=True, exist_ok=True)
         if word is Word.CIRCLED and take.attempt.is_draft and finish:
             from pipelines.cli.finishes import price_of_circle
 
             at_most, limits = price_of_circle(ledger, settings, take.attempt, yes=yes)
-            judged, ordered = circle_and_finish(
-                ledger,
-                bucket.store,
-                take.attempt,
-                verdict,
-                scratch=scratch,
-                at_most_micros=at_most,
-                limits=limits,
+            judged, ordered = acceptor.circle_and_finish(
+                take.attempt, verdict, at_most_micros=at_most, limits=limits
             )
         elif word is Word.CIRCLED:
-            judged = circle(ledger, bucket.store, take.attempt, verdict, scratch=scratch)
+            judged = acceptor.circle(take.attempt, verdict)
         else:
             judged = judge(ledger, verdict)
         if left := store_verdicts(ledger, bucket.store):

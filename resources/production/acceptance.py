@@ -1,11 +1,12 @@
 """Acceptance: a person accepts a take in quarantine, and its objects are copied to where videos are, the manifest last."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from resources.errors import DailiesError
 from resources.ledger import deliveries
-from resources.ledger.finishes import FinishOrdered, Limits, as_stored, judge_and_finish
+from resources.ledger.finishes import FinishOrdered, Limits, judge_and_finish
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -18,104 +19,98 @@ from resources.storage.objects import ObjectStore
 from resources.storage.scratch import scratch_folder
 
 
-def circle(
-    ledger: Ledger,
-    store: ObjectStore,
-    attempt: Attempt,
-    verdict: Verdict,
-    *,
-    scratch: Path,
-    seen: int | None = None,
-) -> Judged:
-    """Circle a take. A take in quarantine is accepted first.
+@dataclass(frozen=True)
+class Acceptor:
+    """Accepts and circles takes, whose objects may be in quarantine."""
 
-    Args:
-        verdict: `Word.CIRCLED` on this take.
-        scratch: Folder for the file in transfer.
-        seen: See `resources.ledger.verdicts.judge`.
+    ledger: Ledger
+    store: ObjectStore
+    scratch: Path
+    """A folder for the file in transfer."""
 
-    Raises:
-        DailiesError: The take cannot be circled or accepted, or the bucket does not answer. Nothing was changed.
-    """
-    if attempt.state is AttemptState.QUARANTINED and not attempt.is_spare:
-        accept(ledger, store, attempt, verdict, scratch=scratch)
-    return judge(ledger, verdict, seen=seen)
+    def circle(self, attempt: Attempt, verdict: Verdict, *, seen: int | None = None) -> Judged:
+        """Circle a take. A take in quarantine is accepted first.
 
+        Args:
+            verdict: `Word.CIRCLED` on this take.
+            seen: See `resources.ledger.verdicts.judge`.
 
-def circle_and_finish(
-    ledger: Ledger,
-    store: ObjectStore,
-    attempt: Attempt,
-    verdict: Verdict,
-    *,
-    scratch: Path,
-    at_most_micros: int,
-    seen: int | None = None,
-    limits: Limits = as_stored,
-) -> tuple[Judged, FinishOrdered | None]:
-    """Circle a draft and order its finish, together. Arguments and errors as of `circle` and `judge_and_finish`."""
-    if attempt.state is AttemptState.QUARANTINED and not attempt.is_spare:
-        accept(ledger, store, attempt, verdict, scratch=scratch)
-    return judge_and_finish(ledger, verdict, at_most_micros=at_most_micros, seen=seen, limits=limits)
+        Raises:
+            DailiesError: The take cannot be circled or accepted, or the bucket does not answer. Nothing was changed.
+        """
+        self._accept_if_apart(attempt, verdict)
+        return judge(self.ledger, verdict, seen=seen)
 
+    def circle_and_finish(
+        self,
+        attempt: Attempt,
+        verdict: Verdict,
+        *,
+        at_most_micros: int,
+        limits: Limits,
+        seen: int | None = None,
+    ) -> tuple[Judged, FinishOrdered | None]:
+        """Circle a draft and order its finish, together. Arguments and errors as of `circle` and `judge_and_finish`."""
+        self._accept_if_apart(attempt, verdict)
+        return judge_and_finish(self.ledger, verdict, at_most_micros=at_most_micros, seen=seen, limits=limits)
 
-def accept(
-    ledger: Ledger, store: ObjectStore, attempt: Attempt, verdict: Verdict, *, scratch: Path
-) -> Attempt:
-    """Deliver and circle a take that failed a check. Nothing is bought, and the objects in quarantine stay there.
+    def _accept_if_apart(self, attempt: Attempt, verdict: Verdict) -> None:
+        if attempt.state is AttemptState.QUARANTINED and not attempt.is_spare:
+            self.accept(attempt, verdict)
 
-    Safe to repeat: a second call finds what an interrupted one has stored.
+    def accept(self, attempt: Attempt, verdict: Verdict) -> Attempt:
+        """Deliver and circle a take that failed a check. Nothing is bought, and the objects in quarantine stay there.
 
-    Args:
-        attempt: A take in quarantine.
-        verdict: The person's verdict; its note is the reason.
-        scratch: Folder for the file in transfer.
+        Safe to repeat: a second call finds what an interrupted one has stored.
 
-    Returns:
-        The attempt, delivered.
+        Args:
+            attempt: A take in quarantine.
+            verdict: The person's verdict; its note is the reason.
 
-    Raises:
-        DailiesError: The take is not in quarantine, its objects are gone or damaged, or the bucket does not answer.
-    """
-    manifest = _manifest(store, manifest_key(attempt.clip, attempt.id))
-    if manifest is None:
-        acceptance = Acceptance(by=verdict.who, at=_now(ledger), why=verdict.note)
-        manifest = _move(ledger, store, attempt, acceptance, scratch)
-    accepted = deliveries.record_accepted(ledger, attempt.id, delivery_of(manifest, store), verdict)
-    show_current(ledger, store, accepted)
-    return accepted
+        Returns:
+            The attempt, delivered.
 
-
-def _move(
-    ledger: Ledger, store: ObjectStore, attempt: Attempt, acceptance: Acceptance, scratch: Path
-) -> Manifest:
-    """Copy the objects in quarantine to the keys of a video."""
-    key = manifest_key(attempt.clip, attempt.id)
-    apart = _manifest(store, quarantined(key))
-    if apart is None:
-        raise DailiesError(
-            f"{store.uri(quarantined(key))} is gone, so {attempt.clip} cannot be accepted; `dailies retry {attempt.clip}` "
-            "makes it again"
+        Raises:
+            DailiesError: The take is not in quarantine, its objects are gone or damaged, or the bucket does not answer.
+        """
+        manifest = _manifest(self.store, manifest_key(attempt.clip, attempt.id))
+        if manifest is None:
+            manifest = self._move(attempt, Acceptance(by=verdict.who, at=_now(self.ledger), why=verdict.note))
+        accepted = deliveries.record_accepted(
+            self.ledger, attempt.id, delivery_of(manifest, self.store), verdict
         )
-    with scratch_folder(scratch) as folder:
-        video = _copy_video(store, apart, video_key(attempt.clip, attempt.id), folder / "clip.mp4")
-    changes = {
-        "object": video,
-        "poster": _copy(store, apart.poster, poster_key(attempt.clip, attempt.id)),
-        "strip": _copy(store, apart.strip, strip_key(attempt.clip, attempt.id)),
-        "times": apart.times.model_copy(update={"delivered": _now(ledger)}),
-        "accepted": acceptance,
-    }
-    manifest = apart.model_copy(update=changes)
-    try:
-        store.put_bytes(key, manifest.to_json_bytes(), content_type="application/json")
-    except ObjectConflictError:
-        # another process accepted it at the same moment
-        stored = _manifest(store, key)
-        if stored is None:
-            raise
-        return stored
-    return manifest
+        show_current(self.ledger, self.store, accepted)
+        return accepted
+
+    def _move(self, attempt: Attempt, acceptance: Acceptance) -> Manifest:
+        """Copy the objects in quarantine to the keys of a video."""
+        store = self.store
+        key = manifest_key(attempt.clip, attempt.id)
+        apart = _manifest(store, quarantined(key))
+        if apart is None:
+            raise DailiesError(
+                f"{store.uri(quarantined(key))} is gone, so {attempt.clip} cannot be accepted; `dailies retry {attempt.clip}` "
+                "makes it again"
+            )
+        with scratch_folder(self.scratch) as folder:
+            video = _copy_video(store, apart, video_key(attempt.clip, attempt.id), folder / "clip.mp4")
+        changes = {
+            "object": video,
+            "poster": _copy(store, apart.poster, poster_key(attempt.clip, attempt.id)),
+            "strip": _copy(store, apart.strip, strip_key(attempt.clip, attempt.id)),
+            "times": apart.times.model_copy(update={"delivered": _now(self.ledger)}),
+            "accepted": acceptance,
+        }
+        manifest = apart.model_copy(update=changes)
+        try:
+            store.put_bytes(key, manifest.to_json_bytes(), content_type="application/json")
+        except ObjectConflictError:
+            # another process accepted it at the same moment
+            stored = _manifest(store, key)
+            if stored is None:
+                raise
+            return stored
+        return manifest
 
 
 def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> StoredObject:

@@ -21,7 +21,7 @@ from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
 from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
 from resources.plain import fit
-from resources.production.acceptance import circle, circle_and_finish
+from resources.production.acceptance import Acceptor
 from resources.room.documents import clip_document, judged_document, worth_document
 from resources.room.finishes import AskedFinish, ordered_document
 from resources.room.keeper import VerdictKeeper
@@ -214,26 +214,20 @@ class Room:
                 "this take is not in the room's ledger, which may be another one since the page was opened. Nothing was changed; reload "
                 "the page"
             )
-        ordered = None
+        acceptor, ordered = Acceptor(ledger, self._house.store, self._house.scratch), None
         # the verdict of a person who may not buy still counts: the finish waits for somebody who may
         shop = self._house.shop if person.right.includes(Right.BUY) else None
         buys = asked_verdict.finish_micros is not None and verdict.word is Word.CIRCLED
         if buys and shop is not None:
-            judged, ordered = circle_and_finish(
-                ledger,
-                self._house.store,
+            judged, ordered = acceptor.circle_and_finish(
                 attempt,
                 verdict,
-                scratch=self._house.scratch,
                 at_most_micros=asked_verdict.finish_micros or 0,
                 seen=asked_verdict.seen,
                 limits=shop.limits(),
             )
         elif verdict.word is Word.CIRCLED:
-            house = self._house
-            judged = circle(
-                ledger, house.store, attempt, verdict, scratch=house.scratch, seen=asked_verdict.seen
-            )
+            judged = acceptor.circle(attempt, verdict, seen=asked_verdict.seen)
         else:
             judged = judge(ledger, verdict, seen=asked_verdict.seen)
         self._keeper.wake()

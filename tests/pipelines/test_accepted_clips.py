@@ -6,7 +6,7 @@ from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
 from verdictkit import a_verdict
 
-from resources.production.acceptance import accept
+from resources.production.acceptance import Acceptor
 from resources.settings import open_ledger
 
 
@@ -31,7 +31,7 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
     with nothing_bought(house):
         with open_ledger(house.production.settings()) as ledger:
             said = a_verdict(apart, note="a study")
-            accept(ledger, house.production.store(), apart, said, scratch=tmp_path)
+            Acceptor(ledger, house.production.store(), tmp_path).accept(apart, said)
         told = house.collected("wavespeed_completion")
 
     assert told.green, told.failure

@@ -15,7 +15,7 @@ from verdictkit import a_verdict
 
 from pipelines.cli import main
 from resources.inventory.findings import CHECKS
-from resources.production.acceptance import accept
+from resources.production.acceptance import Acceptor
 from resources.storage.manifest import Manifest
 
 Doctor = Callable[..., tuple[int, dict[str, Any]]]
@@ -220,7 +220,7 @@ def test_a_rewritten_manifest_names_who_accepted_the_clip(house: House, doctor: 
     scratch = house.production.settings().home
     with house.production.ledger() as ledger:
         said = a_verdict(attempt, who="anna", note="meant so")
-        accept(ledger, house.production.store(), attempt, said, scratch=scratch)
+        Acceptor(ledger, house.production.store(), scratch).accept(attempt, said)
     house.age(120)
     key = f"videos/bay-dawn/{attempt.id}.json"
     before = Manifest.from_json_bytes(house.get(key), where=key)

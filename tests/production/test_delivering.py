@@ -26,7 +26,7 @@ from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState as S
 from resources.orders import ClipRequest
 from resources.production import delivery
-from resources.production.acceptance import accept
+from resources.production.acceptance import Acceptor
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.series_sheets import write_sheet
 from resources.storage import remote
@@ -538,6 +538,10 @@ def test_a_delivery_that_lost_its_claim_stops(
 # acceptance by a person
 
 
+def acceptor(depot: Depot) -> Acceptor:
+    return Acceptor(depot.ledger, depot.store, depot.scratch)
+
+
 def test_an_accepted_clip_leaves_quarantine_and_is_reported_to_dagster_again(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
@@ -545,9 +549,7 @@ def test_an_accepted_clip_leaves_quarantine_and_is_reported_to_dagster_again(
     (apart,) = depot.deliver(depot.finished("clip-a"))
     deliveries.mark_reported(depot.ledger, [apart.id], "run-1")
     assert [a.id for a in deliveries.in_quarantine(depot.ledger)] == [apart.id]
-    accepted = accept(
-        depot.ledger, depot.store, apart, a_verdict(apart, note="a night"), scratch=depot.scratch
-    )
+    accepted = acceptor(depot).accept(apart, a_verdict(apart, note="a night"))
     assert (accepted.state, accepted.reason, accepted.reported_run_id) == (S.DELIVERED, None, None)
     assert depot.ledger.current(["clip-a"])["clip-a"].id == apart.id
     manifest = depot.manifest(accepted)
@@ -561,7 +563,7 @@ def test_an_accepted_clip_leaves_quarantine_and_is_reported_to_dagster_again(
     whys = [str(entry["why"]) for entry in depot.ledger.history(apart.id)]
     assert whys[-2:] == ["accepted by mira: a night", "circled by mira: a night"]
     assert deliveries.in_quarantine(depot.ledger) == []
-    again = accept(depot.ledger, depot.store, apart, a_verdict(apart), scratch=depot.scratch)
+    again = acceptor(depot).accept(apart, a_verdict(apart))
     assert again.version == accepted.version, "a second acceptance changes nothing"
 
 
@@ -572,7 +574,7 @@ def test_a_file_that_was_damaged_in_quarantine_is_not_accepted(depot: Depot, fil
         quarantined(video_key("clip-a", apart.id)), b"other", content_type="video/mp4", overwrite=True
     )
     with pytest.raises(Exception, match="no longer what was stored"):
-        accept(depot.ledger, depot.store, apart, a_verdict(apart), scratch=depot.scratch)
+        acceptor(depot).accept(apart, a_verdict(apart))
     assert depot.read(apart).state is S.QUARANTINED
 
 
@@ -585,7 +587,7 @@ def test_an_older_take_that_is_accepted_is_circled_and_so_replaces_a_newer_one(
     (new,) = depot.deliver(depot.finished("clip-a", decision="tuesday"))
     assert deliveries.in_quarantine(depot.ledger) == []
     assert [a.id for a in deliveries.in_quarantine(depot.ledger, clip="clip-a")] == [old.id]
-    accept(depot.ledger, depot.store, old, a_verdict(old), scratch=depot.scratch)
+    acceptor(depot).accept(old, a_verdict(old))
     assert depot.ledger.current(["clip-a"])["clip-a"].id == old.id
     assert new.state is S.DELIVERED
 

@@ -26,7 +26,7 @@ from resources.ledger.states import AttemptState
 from resources.ledger.verdicts import Word, judge, present_verdicts, unstored, verdicts_of
 from resources.ledger.waiting_clips import waiting
 from resources.orders import Choice, FinishOrder, Review
-from resources.production.acceptance import circle
+from resources.production.acceptance import Acceptor
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.ledger_rebuild import rebuild_ledger, report
 from resources.production.verdict_objects import store_verdicts
@@ -139,13 +139,14 @@ def test_circling_a_take_in_quarantine_accepts_it(depot: Depot, tmp_path: Path) 
     (apart,) = depot.deliver(depot.finished(CLIP))
     assert apart.state is AttemptState.QUARANTINED
     said = a_verdict(apart, note="a night")
-    judged = circle(depot.ledger, depot.store, apart, said, scratch=depot.scratch)
+    acceptor = Acceptor(depot.ledger, depot.store, depot.scratch)
+    judged = acceptor.circle(apart, said)
     accepted = depot.read(apart)
     assert (judged.recorded.verdict, accepted.state) == (said, AttemptState.DELIVERED)
     manifest = depot.manifest(accepted)
     assert manifest.accepted is not None
     assert (manifest.accepted.by, manifest.accepted.why) == ("mira", "a night")
-    assert circle(depot.ledger, depot.store, apart, said, scratch=depot.scratch) == judged, "sent twice"
+    assert acceptor.circle(apart, said) == judged, "sent twice"
 
 
 def sent_finish(depot: Depot, draft: Attempt) -> Attempt:
