@@ -58,6 +58,8 @@ class Fetched:
 class Chosen:
     """The takes to fetch."""
 
+    title: str
+    """The selectors that chose them, for the timelines."""
     takes: list[Take] = field(default_factory=list)
     selects: set[str] = field(default_factory=set)
     """The attempts of the timeline."""
@@ -95,16 +97,13 @@ def fetch(settings: Settings, selectors: Sequence[str], to: Path, *, every: bool
         chosen = choose(ledger, selectors, declared_or_none(settings), every=every)
         result = Fetched(to, left_out=chosen.left_out)
         try:
-            title = " ".join(selectors) or "dailies"
-            _write(bucket.store, folder, chosen, result, extras, title=title)
+            _write(bucket.store, folder, chosen, result, extras)
         except OSError as error:
             raise DailiesError(f"cannot write {error.filename or to}: {error.strerror}") from None
     return result
 
 
-def _write(
-    store: ObjectStore, folder: ExportFolder, chosen: Chosen, result: Fetched, extras: Extras, *, title: str
-) -> None:
+def _write(store: ObjectStore, folder: ExportFolder, chosen: Chosen, result: Fetched, extras: Extras) -> None:
     with folder.arriving() as arriving:
         try:
             for one in fetch_takes(store, folder, arriving, chosen.takes):
@@ -117,7 +116,7 @@ def _write(
             _add_sheets(store, folder, arriving, result)
             if extras.timelines:
                 selects = [one for one in result.takes if one.take.attempt.id in chosen.selects]
-                timelines = write_timelines(title, selects, folder.path)
+                timelines = write_timelines(chosen.title, selects, folder.path)
                 result.notes += timelines.left_out
                 for name, data in timelines.files.items():
                     _add(folder, arriving, result, name, data)
@@ -169,7 +168,7 @@ def choose(ledger: Ledger, selectors: Sequence[str], declarations: Declarations,
         ConfigurationError: No clip fits the selectors.
     """
     keys = _keys(ledger, selectors, declarations)
-    chosen, takes = Chosen(), takes_of(ledger, keys)
+    chosen, takes = Chosen(" ".join(selectors) or "dailies"), takes_of(ledger, keys)
     for clip in keys:
         chosen_takes = wanted_takes(takes[clip], every=every)
         chosen.takes += chosen_takes.takes

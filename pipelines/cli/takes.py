@@ -2,6 +2,7 @@
 
 import getpass
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,22 +58,25 @@ class GivenVerdict:
     """The order of the finish of a circled draft."""
 
 
+@dataclass(frozen=True)
+class TypedVerdict:
+    """A verdict as a person types it."""
+
+    clip: str
+    take: str | None
+    """A take by its number or the beginning of its id; None for the only one."""
+    word: Word
+    reasons: Sequence[str] = ()
+    """Names from `data/review.yaml`."""
+    note: str = ""
+
+
 def give_verdict(
-    settings: Settings,
-    clip: str,
-    named: str | None,
-    word: Word,
-    *,
-    reasons: list[str],
-    note: str,
-    finish: bool = False,
-    yes: bool = False,
+    settings: Settings, typed: TypedVerdict, *, finish: bool = False, yes: bool = False
 ) -> GivenVerdict:
     """Record a verdict of the user who runs the command, and store it in the bucket.
 
     Args:
-        named: A take by its number or the beginning of its id; None for the only one.
-        reasons: Names from `data/review.yaml`.
         finish: Whether the circle of a draft buys its finish.
         yes: Whether the person has agreed to the price already.
 
@@ -82,8 +86,8 @@ def give_verdict(
             bucket does not answer.
     """
     rules = load_review_rules(settings.data)
-    given = rules.check_reasons(reasons)
-    if word is Word.REJECTED and not given and not note:
+    given, word = rules.check_reasons(typed.reasons), typed.word
+    if word is Word.REJECTED and not given and not typed.note:
         # `dailies yield` counts reasons, so a rejection needs one
         raise ConfigurationError(
             f"say why: `--reason` with {rules.listing}; or `--note` in your own words. Nothing was changed."
@@ -91,7 +95,7 @@ def give_verdict(
     scratch = settings.home.absolute() / "tmp"
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        take = _takes_in(ledger, clip).find(named)
+        take = _takes_in(ledger, typed.clip).find(typed.take)
         verdict = Verdict(
             id=uuid.uuid4().hex,
             take=take.attempt.id,
@@ -99,7 +103,7 @@ def give_verdict(
             who=getpass.getuser(),
             way=VerdictWay.TERMINAL,
             reasons=given,
-            note=note,
+            note=typed.note,
         )
         acceptor, ordered = Acceptor(ledger, bucket.store, scratch), None
         if word is Word.CIRCLED:
@@ -117,7 +121,7 @@ def give_verdict(
             judged = judge(ledger, verdict)
         if left := store_verdicts(ledger, bucket.store):
             complain(f"{left} verdicts are in the ledger and not in the bucket yet; the next one stores them")
-        return GivenVerdict(takes_of(ledger, [clip])[clip], judged, ordered)
+        return GivenVerdict(takes_of(ledger, [typed.clip])[typed.clip], judged, ordered)
 
 
 def outcome(judgement: GivenVerdict) -> str:

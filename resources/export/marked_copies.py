@@ -78,16 +78,19 @@ def mark_takes(
         OSError: The folder cannot be written.
     """
     for take in takes:
-        name = f"{take.file.removesuffix('.mp4')}-{'marked' if identity is None else 'signed'}.mp4"
         try:
-            if (sha256 := folder.kept(name)) is not None:
-                yield MarkedCopy(take, name, sha256, identity is not None)
+            if (sha256 := folder.kept(_name(take, identity))) is not None:
+                yield MarkedCopy(take, _name(take, identity), sha256, identity is not None)
             else:
-                yield _mark(folder, arriving, verifier, take, name, identity)
+                yield _mark(folder, arriving, verifier, take, identity)
         except UnavailableError:
             raise
         except DailiesError as error:
             yield UnmarkedTake(take, str(error), was_wanted=True)
+
+
+def _name(take: FetchedTake, identity: SigningIdentity | None) -> str:
+    return f"{take.file.removesuffix('.mp4')}-{'marked' if identity is None else 'signed'}.mp4"
 
 
 def _mark(
@@ -95,7 +98,6 @@ def _mark(
     arriving: Path,
     verifier: CredentialsVerifier,
     take: FetchedTake,
-    name: str,
     identity: SigningIdentity | None,
 ) -> MarkedCopy | UnmarkedTake:
     original = folder.place(take.file)
@@ -122,7 +124,7 @@ def _mark(
         verified = verifier.verify(signed)
         if verified.state != "valid":
             raise MarkingError(f"the signed copy of {take.file} is {verified}")
-    copy = marked if identity is None else signed
+    copy, name = marked if identity is None else signed, _name(take, identity)
     sha256 = _digest(copy)
     folder.keep(copy, name, sha256)
     if marked not in {original, copy}:

@@ -1,7 +1,7 @@
 """How a team reviews takes: the reasons to reject one, and who may do what in the room. From `data/review.yaml`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,7 +104,7 @@ class ReviewRules(Declared):
         """Every reason with its title, for a sentence."""
         return ", ".join(f"{reason.name} ({reason.title})" for reason in self.reasons)
 
-    def check_reasons(self, names: list[str]) -> tuple[str, ...]:
+    def check_reasons(self, names: Sequence[str]) -> tuple[str, ...]:
         """The same reasons, each once.
 
         Raises:

@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from pipelines.cli.terminal import (
     print_table,
     tell,
 )
+
+if TYPE_CHECKING:
+    from pipelines.cli.takes import TypedVerdict
 
 takes_app = typer.Typer()
 PANEL = "Judge takes"
@@ -64,9 +67,10 @@ def circle_take(
     as_json: Json = False,
 ) -> None:
     """Choose a take: it becomes the clip's current one. A draft's finish is bought, after a question; nothing else costs anything."""
+    from pipelines.cli.takes import TypedVerdict
     from resources.ledger.verdicts import Word
 
-    _give(clip, take, Word.CIRCLED, [], note, as_json=as_json, finish=finish, yes=yes)
+    _give(TypedVerdict(clip, take, Word.CIRCLED, note=note), as_json=as_json, finish=finish, yes=yes)
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -130,17 +134,19 @@ def reject(
     as_json: Json = False,
 ) -> None:
     """Say that a take is not good, and why. Buys nothing."""
+    from pipelines.cli.takes import TypedVerdict
     from resources.ledger.verdicts import Word
 
-    _give(clip, take, Word.REJECTED, reason or [], note, as_json=as_json)
+    _give(TypedVerdict(clip, take, Word.REJECTED, reason or [], note), as_json=as_json)
 
 
 @takes_app.command(name="take-back", rich_help_panel=PANEL)
 def take_back(clip: Clip, take: Named = None, note: Note = "", as_json: Json = False) -> None:
     """Take back the verdict on a take."""
+    from pipelines.cli.takes import TypedVerdict
     from resources.ledger.verdicts import Word
 
-    _give(clip, take, Word.TAKEN_BACK, [], note, as_json=as_json)
+    _give(TypedVerdict(clip, take, Word.TAKEN_BACK, note=note), as_json=as_json)
 
 
 @takes_app.command(rich_help_panel=PANEL)
@@ -370,24 +376,11 @@ def room(
     )
 
 
-def _give(
-    clip: str,
-    take: str | None,
-    word: str,
-    reasons: list[str],
-    note: str,
-    *,
-    as_json: bool,
-    finish: bool = False,
-    yes: bool = False,
-) -> None:
+def _give(typed: "TypedVerdict", *, as_json: bool, finish: bool = False, yes: bool = False) -> None:
     from pipelines.cli.stack_settings import running_settings
     from pipelines.cli.takes import document, give_verdict, outcome, verdict_document
-    from resources.ledger.verdicts import Word
 
-    given = give_verdict(
-        running_settings(), clip, take, Word(word), reasons=reasons, note=note, finish=finish, yes=yes
-    )
+    given = give_verdict(running_settings(), typed, finish=finish, yes=yes)
     if as_json:
         print_json({"verdict": verdict_document(given.judged.recorded), **document(given.found)})
     else:
