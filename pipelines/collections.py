@@ -103,40 +103,44 @@ def without_partition(
     )
 
 
+@dataclass(frozen=True)
+class DagsterView:
+    """What Dagster shows at the moment of a tick."""
+
+    order: Sequence[str]
+    """All partitions in Dagster's order."""
+    past: Mapping[str, Sequence[PastRun]]
+    """The runs that collected each batch before."""
+    watched: frozenset[str]
+    """Living runs, which report the clips they watch themselves."""
+    may_wait: bool = False
+    """Whether a run may be requested that waits for the rest of a short batch, since no other run waits for its place."""
+
+
 def plan(
-    by_batch: Mapping[str, Sequence[Attempt]],
-    *,
-    order: Sequence[str],
-    past: Mapping[str, Sequence[PastRun]],
-    watched: frozenset[str],
-    now: float,
-    linger: float,
-    may_wait: bool = False,
+    by_batch: Mapping[str, Sequence[Attempt]], dagster: DagsterView, *, now: float, linger: float
 ) -> list[Collection]:
     """Plan the runs to request now.
 
     Args:
         by_batch: Attempts whose end Dagster does not know, by batch.
-        order: All partitions in Dagster's order.
-        past: The runs that collected each batch before.
-        watched: Living runs, which report the clips they watch themselves.
         now: Seconds since the epoch.
         linger: How long a finished clip waits for the rest of its batch, in seconds.
-        may_wait: Whether a run may be requested that waits for the rest of a short batch, since no other run waits for its place.
     """
+    order = dagster.order
     position = {key: index for index, key in enumerate(order)}
     collections: list[Collection] = []
     for batch, attempts in by_batch.items():
-        mine = [a for a in attempts if a.watched_by not in watched]
+        mine = [a for a in attempts if a.watched_by not in dagster.watched]
         ended = [a for a in mine if a.state.is_ended]
-        runs = past.get(batch, ())
+        runs = dagster.past.get(batch, ())
         if not ended or any(run.ended_at is None for run in runs):
             continue
         waiting = [a for a in mine if not a.state.is_ended and a.state is not AttemptState.UNKNOWN]
         oldest = min(a.finished_at or now for a in ended)
         if waiting and 0 <= now - oldest < linger:
             # one run waits for a batch, once
-            if may_wait and not runs and _ends_soon(ended, waiting):
+            if dagster.may_wait and not runs and _ends_soon(ended, waiting):
                 whole = [a.clip for a in (*ended, *waiting)]
                 pieces = stretches(order, whole)
                 # it covers every clip of the batch, each with one take

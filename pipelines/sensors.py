@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from pipelines.assets.characters import character_event
-from pipelines.collections import BATCH_TAG, FIRST_IN_QUEUE, NOT_RETRIED, batches, plan, without_partition
+from pipelines.collections import (
+    BATCH_TAG,
+    FIRST_IN_QUEUE,
+    NOT_RETRIED,
+    DagsterView,
+    batches,
+    plan,
+    without_partition,
+)
 from pipelines.events import stage_event
 from pipelines.jobs import collect_clips
 from pipelines.lineage import ShownEvents
@@ -114,14 +122,12 @@ def _ask_for_runs(
     }
     watched = living(instance, ledger, watchers)
     order, added = _order_with_paid_clips(instance, ledger, to_collect, watched)
+    may_wait = bool(past) and not instance.get_run_ids(QUEUED, limit=1)
     collections = plan(
         to_collect,
-        order=order,
-        past=past,
-        watched=watched,
+        DagsterView(order, past, watched, may_wait=may_wait),
         now=ledger.clock(),
         linger=production.settings().linger_seconds,
-        may_wait=bool(past) and not instance.get_run_ids(QUEUED, limit=1),
     )
     going = sum(not a.state.is_ended for attempts in to_collect.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"

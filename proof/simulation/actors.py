@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.collections import Collection, PastRun, batches, plan, takes_to_collect
+from pipelines.collections import Collection, DagsterView, PastRun, batches, plan, takes_to_collect
 from proof.simulation.books import SoldJob
 from proof.simulation.bucket import Fetching, Objects, Store
 from proof.simulation.processes import ProcessLedger, SimulatedProcess
@@ -171,11 +171,10 @@ async def tick(
     for run in runs:
         if run.kind == "collect":
             past.setdefault(run.decision, []).append(PastRun(run.keys[0], run.keys[-1], run.ended_at))
+    watched = frozenset(run.id for run in runs if run.ended_at is None)
     return plan(
         batches(deliveries.unreported(equipment.ledger, account)),
-        order=order,
-        past=past,
-        watched=frozenset(run.id for run in runs if run.ended_at is None),
+        DagsterView(order, past, watched),
         now=process.clock(),
         linger=LINGER_SECONDS,
     )

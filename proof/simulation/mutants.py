@@ -12,7 +12,7 @@ from unittest import mock
 
 import sqlalchemy as sa
 
-from pipelines.collections import Collection, plan
+from pipelines.collections import Collection, DagsterView, plan
 from proof.simulation import actors, judges
 from proof.simulation.actors import Run, Surroundings, decision_of
 from proof.simulation.history import SimulatedHistory
@@ -345,8 +345,10 @@ def a_hold_is_final() -> AbstractContextManager[object]:
 def dead_runs_are_believed() -> AbstractContextManager[object]:
     """A dead run counts as alive, as its status in Dagster does, and keeps its clips from all others."""
 
-    def as_started(found: Mapping[str, Sequence[Attempt]], **options: Any) -> list[Collection]:
+    def as_started(
+        found: Mapping[str, Sequence[Attempt]], dagster: DagsterView, **times: float
+    ) -> list[Collection]:
         watchers = {a.watched_by for attempts in found.values() for a in attempts if a.watched_by is not None}
-        return plan(found, **(options | {"watched": frozenset(watchers)}))
+        return plan(found, replace(dagster, watched=frozenset(watchers)), **times)
 
     return mock.patch.object(actors, "plan", as_started)

@@ -15,6 +15,7 @@ from pipelines.collections import (
     RUNS_PER_TICK,
     SHORT_JOB_SECONDS,
     Collection,
+    DagsterView,
     PastRun,
     plan,
     without_partition,
@@ -71,15 +72,8 @@ class World:
     may_wait: bool = False
 
     def plan(self) -> list[Collection]:
-        return plan(
-            {"b": self.attempts},
-            order=ORDER,
-            past={"b": self.past},
-            watched=self.watched,
-            now=self.now,
-            linger=self.linger,
-            may_wait=self.may_wait,
-        )
+        dagster = DagsterView(ORDER, {"b": self.past}, self.watched, may_wait=self.may_wait)
+        return plan({"b": self.attempts}, dagster, now=self.now, linger=self.linger)
 
 
 def an_attempt(clip: str) -> st.SearchStrategy[Attempt]:
