@@ -17,7 +17,6 @@ from bench.machine import (
     places_variables,
     read_books,
     requests_of,
-    sandbox_options,
 )
 from bench.processes import ending_all_children
 from bench.series_files import OFFERS, SERIES, RoundFiles, declare
@@ -69,6 +68,18 @@ class RoundScale:
         rounds = -(-self.clips // (self.places or self.clips))
         return 180 + 2 * rounds * self.job_seconds + (15 + self.post_seconds) * self.clips
 
+    def sandbox_options(self, faults: Path) -> list[str]:
+        """Arguments of a sandbox with unlimited slots and enough money for every clip.
+
+        Args:
+            faults: The file of the script of faults.
+        """
+        return [
+            *("--job-seconds", str(self.job_seconds), "--post-seconds", str(self.post_seconds)),
+            *("--spread", str(self.spread), "--seed", str(self.seed)),
+            *("--balance", str(self.clips * 10 + 1000), "--faults", str(faults)),
+        ]
+
 
 @dataclass
 class Round:
@@ -114,14 +125,7 @@ def run_round(way: str, scale: RoundScale) -> Round:
                 port=free_port(),
                 sandbox=True,
                 embedded_s3=True,
-                sandbox_options=sandbox_options(
-                    job_seconds=scale.job_seconds,
-                    post_seconds=scale.post_seconds,
-                    spread=scale.spread,
-                    seed=scale.seed,
-                    clips=scale.clips,
-                    faults=declared.faults,
-                ),
+                sandbox_options=scale.sandbox_options(declared.faults),
             )
             with Stack(settings, wanted) as stack:
                 return _measure(stack, settings, declared, way, scale)

@@ -59,17 +59,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def sandbox_options(
-    *, job_seconds: float, post_seconds: float, spread: float, seed: int, clips: int, faults: Path
-) -> list[str]:
-    """Arguments of a sandbox with unlimited slots and enough money for every clip."""
-    return [
-        *("--job-seconds", str(job_seconds), "--post-seconds", str(post_seconds)),
-        *("--spread", str(spread), "--seed", str(seed)),
-        *("--balance", str(clips * 10 + 1000), "--faults", str(faults)),
-    ]
-
-
 def read_books(sandbox_url: str) -> dict[str, Any]:
     """The sandbox's own record of every job and every request."""
     answer = httpx.get(f"{sandbox_url}/admin/books", timeout=60, trust_env=False)

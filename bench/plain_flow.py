@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.flow import Round, RoundScale
-from bench.machine import environment, ideal_seconds, read_books, requests_of, sandbox_options
+from bench.machine import environment, ideal_seconds, read_books, requests_of
 from bench.module_process import line_of, module_process
 from bench.processes import ending_all_children
 from bench.series_files import SERIES, RoundFiles, declare
@@ -29,14 +29,7 @@ def run_plain(scale: RoundScale) -> Round:
     with tempfile.TemporaryDirectory(prefix="plain-bench-") as place, ending_all_children():
         folder = Path(place)
         declared = declare(folder, provider=scale.provider, clips=scale.clips, fail=scale.fail)
-        options = sandbox_options(
-            job_seconds=scale.job_seconds,
-            post_seconds=scale.post_seconds,
-            spread=scale.spread,
-            seed=scale.seed,
-            clips=scale.clips,
-            faults=declared.faults,
-        )
+        options = scale.sandbox_options(declared.faults)
         variables = {"DAILIES_HOME": str(folder / "home"), "DAILIES_DATA": str(declared.data)}
         with (
             environment(variables),

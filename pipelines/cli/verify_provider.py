@@ -67,7 +67,7 @@ class TrialReport:
         return any(f.verdict == "differs" for f in self.findings) or not went_well(self.watched)
 
 
-def verify(
+async def verify(
     settings: Settings, trial: Trial, *, ask: Callable[[str], None], say: Callable[[str], None]
 ) -> TrialReport:
     """Verify an account by buying one job.
@@ -87,18 +87,6 @@ def verify(
     catalogue = Catalogue.of(settings.data)
     for problem in catalogue.problems:
         complain(str(problem))
-    return asyncio.run(_verify(settings, account, trial, catalogue, recorder, ask, say))
-
-
-async def _verify(
-    settings: Settings,
-    account: AccountSettings,
-    trial: Trial,
-    catalogue: Catalogue,
-    recorder: Recorder,
-    ask: Callable[[str], None],
-    say: Callable[[str], None],
-) -> TrialReport:
     provider = build_provider(account, transport=recorder.transport())
     try:
         say(f"{account.name} at {account.base_url}, balance {await _balance(provider)}")

@@ -5,7 +5,7 @@ The purchase goes through the ledger, so it is capped, recorded and reconciled l
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -64,7 +64,6 @@ class Probe:
         settle_seconds: Most seconds after it to wait for the listing and the bill.
         say: Called with progress, for a person who waits.
         mark: The ledger's mark in its bucket, if there is a bucket.
-        sleep: `asyncio.sleep`, or a test's fake.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class Probe:
         settle_seconds: float,
         say: Callable[[str], None],
         mark: BucketMark | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
         self._account = account
@@ -86,7 +84,6 @@ class Probe:
         self._settle = settle_seconds
         self._say = say
         self._mark = mark
-        self._sleep = sleep
         self._bought_at = 0.0
         self.seen = Watched()
 
@@ -96,7 +93,7 @@ class Probe:
         Raises:
             ConfigurationError: Nothing may be bought now, because of a cap, a stop or a waiting queue.
         """
-        engine = Engine(self._ledger, {self._account.name: self._account}, sleep=self._sleep, mark=self._mark)
+        engine = Engine(self._ledger, {self._account.name: self._account}, mark=self._mark)
         try:
             attempt = await self._buy(engine, offer)
             if attempt.job_id is not None:
@@ -129,7 +126,7 @@ class Probe:
         give_up = time.monotonic() + UNKNOWN_SECONDS
         while attempt.state is AttemptState.UNKNOWN and time.monotonic() < give_up:
             self._say(f"the answer was lost ({attempt.reason}); looking for the job")
-            await self._sleep(LONGEST_LOOK_SECONDS / 4)
+            await asyncio.sleep(LONGEST_LOOK_SECONDS / 4)
             await engine.reconcile(name)
             attempt = await self._current(engine, attempt)
         if attempt.state is AttemptState.QUEUED:
@@ -175,7 +172,7 @@ class Probe:
                 or time.monotonic() - ended_at > self._settle
             ):
                 return
-            await self._sleep(pause)
+            await asyncio.sleep(pause)
             pause = min(pause * 1.4, LONGEST_LOOK_SECONDS)
 
     async def _poll_once(self, attempt: Attempt, passed: float) -> None:

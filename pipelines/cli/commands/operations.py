@@ -238,16 +238,20 @@ def verify_provider(
     as_json: Json = False,
 ) -> None:
     """Buy the cheapest job, and report how the live service differs from its documentation. Exits with 1 if it does."""
+    import asyncio
+
     from pipelines.cli.approval import agree
     from pipelines.cli.stack_settings import running_settings
     from pipelines.cli.verify_provider import Trial, print_document, show, verify
 
     wanted = Trial(account, endpoint, allow_retired, wait, settle)
-    report = verify(
-        running_settings(),
-        wanted,
-        ask=lambda what: agree(what, yes=yes),
-        say=lambda text: None if as_json else tell(text),
+    report = asyncio.run(
+        verify(
+            running_settings(),
+            wanted,
+            ask=lambda what: agree(what, yes=yes),
+            say=lambda text: None if as_json else tell(text),
+        )
     )
     if as_json:
         print_document(report)
