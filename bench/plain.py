@@ -21,8 +21,8 @@ from pydantic import SecretStr
 from resources.network.way_out import Network
 from resources.orders import ClipRequest
 from resources.production.delivery import INSPECTORS
+from resources.storage.download_policy import DownloadPolicy
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.storage.transfer import Destination, transfer
 from resources.video.inspector import VideoInspector

@@ -31,7 +31,7 @@ from resources.ledger.records import Submission
 from resources.orders import ClipRequest, Expected
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
-from resources.room.answers import RoomHouse
+from resources.room.page_requests import RoomHouse
 from resources.room.server import RoomServer
 from resources.series.review_rules import ReviewRules
 from resources.storage.embedded import EmbeddedS3

@@ -22,7 +22,7 @@ from resources.ledger.records import Attempt, Submission
 from resources.orders import Choice, ClipRequest, Expected, FinishOrder, Review
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
-from resources.room.answers import RoomHouse, Shop
+from resources.room.page_requests import RoomHouse, Shop
 from resources.series import Declarations, load_series
 from resources.series.prompt_editor import PromptEditor
 from resources.series.review_rules import ReviewRules

@@ -27,7 +27,7 @@ from resources.money import show_usd
 from resources.planning import offer_finish
 from resources.planning.purse import CapLine
 from resources.production.bucket_mark import bind_bucket
-from resources.room.answers import RoomHouse
+from resources.room.page_requests import RoomHouse
 from resources.room.server import RoomServer
 from resources.series import load_series
 from resources.series.review_rules import load_review_rules
@@ -54,7 +54,7 @@ class RetakeShop:
         self._one_at_a_time = threading.Lock()
 
     def offer(self, clip: str) -> dict[str, Any]:
-        """See `resources.room.answers.Shop`."""
+        """See `resources.room.page_requests.Shop`."""
         # imports Dagster, which is only needed to buy
         from pipelines.cli.retakes import offer_retake
 
@@ -78,7 +78,7 @@ class RetakeShop:
         }
 
     def buy(self, approval: Approval, *, request: str) -> str:
-        """See `resources.room.answers.Shop`."""
+        """See `resources.room.page_requests.Shop`."""
         from pipelines.cli.retakes import buy_retake, offer_retake
 
         decision = f"retake:{request}"
@@ -96,7 +96,7 @@ class RetakeShop:
             return buy_retake(settings, replace(offer, approval=approval), decision=decision).decision
 
     def offer_finish(self, draft: Attempt) -> dict[str, Any]:
-        """See `resources.room.answers.Shop`."""
+        """See `resources.room.page_requests.Shop`."""
         settings = self._settings()
         with open_ledger(settings) as ledger:
             offer = offer_finish(ledger, draft, declared_limits(settings, ledger))
@@ -111,7 +111,7 @@ class RetakeShop:
         }
 
     def limits(self) -> Limits:
-        """See `resources.room.answers.Shop`."""
+        """See `resources.room.page_requests.Shop`."""
         settings = self._settings()
         with open_ledger(settings) as ledger:
             return declared_limits(settings, ledger)

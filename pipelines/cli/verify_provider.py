@@ -26,9 +26,9 @@ from resources.providers.provider import Provider
 from resources.providers.registry import spec_of
 from resources.settings import Settings, open_ledger
 from resources.storage.download import download
-from resources.verification.choice import Offer, cheapest
 from resources.verification.comparison import Observation
 from resources.verification.observations import DeliveredFile, findings, went_well
+from resources.verification.offers import Offer, cheapest
 from resources.verification.probe import Probe, Watched, close
 from resources.verification.recorder import Recorder
 

@@ -25,8 +25,8 @@ from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
+from resources.storage.download_policy import DownloadPolicy
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 
 AT_ONCE = 4

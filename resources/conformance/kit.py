@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from resources.conformance import answers, extras, histories, polls, posts, rows
+from resources.conformance import extras, histories, hostile_answers, polls, posts, rows
 from resources.conformance.checks import CHECKS, KitCheck
 from resources.conformance.stand import BrokenPromiseError, open_stand, sample
 from resources.providers.spec import ProviderSpec
@@ -16,7 +16,7 @@ CHECK_SECONDS = 300.0
 """The time limit of one check."""
 
 
-MODULES = (posts, polls, rows, extras, answers, histories)
+MODULES = (posts, polls, rows, extras, hostile_answers, histories)
 """Importing them adds the checks."""
 ORDER = (
     "posts",

@@ -20,10 +20,10 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.manifests import TakeFiles, describe, show_current
 from resources.storage.download import download
+from resources.storage.download_policy import DownloadError, DownloadPolicy
 from resources.storage.layout import frame_key
 from resources.storage.manifest import Acceptance, Manifest, StoredObject
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadError, DownloadPolicy
 from resources.storage.s3_client import client_for
 from resources.storage.scratch import scratch_folder
 from resources.video.facts import Inspection, UnreadableVideoError

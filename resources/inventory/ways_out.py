@@ -14,7 +14,7 @@ from resources.providers.accounts import AccountSettings
 from resources.settings import Settings
 from resources.storage.addresses import locate
 from resources.storage.connections import NETWORK_ERRORS, Deadline, ProxyError, connect
-from resources.storage.policy import DownloadPolicy
+from resources.storage.download_policy import DownloadPolicy
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 10.0

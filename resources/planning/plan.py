@@ -21,9 +21,9 @@ from resources.ledger.states import AttemptState
 from resources.ledger.stops import ALL, Stop
 from resources.money import show_usd
 from resources.orders import ClipRequest
+from resources.planning.draft_ways import DraftWay, draft_ways
 from resources.planning.due import DueClip
 from resources.planning.purse import CapLine, Order, Purse
-from resources.planning.ways import DraftWay, draft_ways
 from resources.series import Declarations
 
 IN_DOUBT = {AttemptState.UNKNOWN, AttemptState.HELD}

@@ -18,7 +18,7 @@ from resources.ledger.stops import Stop
 from resources.orders import ClipRequest
 from resources.providers.accounts import AccountSettings
 from resources.providers.provider import Provider
-from resources.storage.policy import OutputKey
+from resources.storage.download_policy import OutputKey
 
 logger = logging.getLogger("dailies")
 

@@ -29,6 +29,7 @@ from resources.production.engine import Engine
 from resources.production.manifests import TakeFiles, delivery_of, describe, show_current
 from resources.production.output import DeliveryError, Fetcher, NoLongerThereError
 from resources.production.series_sheets import Sheet, write_sheet
+from resources.storage.download_policy import DownloadPolicy
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import (
     frame_key,
@@ -40,7 +41,6 @@ from resources.storage.layout import (
 )
 from resources.storage.manifest import Manifest, StoredObject
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.storage.scratch import scratch_folder, sweep
 from resources.storage.transfer import MP4
 from resources.traces.spans import Stages

@@ -14,9 +14,9 @@ from resources.ledger.records import Attempt
 from resources.production.engine import Engine
 from resources.providers.base import JobStatus, PollFailed
 from resources.retry import retry_free_call
+from resources.storage.download_policy import DownloadError, DownloadPolicy
 from resources.storage.layout import quarantined, video_key
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadError, DownloadPolicy
 from resources.storage.transfer import MP4, Destination, Transferred, transfer
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from resources.errors import ConfigurationError
 from resources.providers.accounts import AccountSettings, output_hosts
 from resources.storage.addresses import locate
-from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddressError
+from resources.storage.download_policy import DownloadError, DownloadPolicy, UnsafeAddressError
 
 
 class OutOfReachError(ConfigurationError):

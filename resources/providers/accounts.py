@@ -14,7 +14,7 @@ from resources.providers.address import checked_base_url, checked_key
 from resources.providers.provider import Capabilities, Provider
 from resources.providers.registry import ProviderName, spec_of
 from resources.providers.spec import Connection
-from resources.storage.policy import OutputKey
+from resources.storage.download_policy import OutputKey
 
 if TYPE_CHECKING:
     import httpx

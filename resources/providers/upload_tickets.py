@@ -14,7 +14,7 @@ from resources.providers import answers
 from resources.providers.base import FailureKind, UploadFailed
 from resources.storage.addresses import locate
 from resources.storage.connections import NETWORK_ERRORS, Deadline, ProxyError, connect, send
-from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddressError
+from resources.storage.download_policy import DownloadError, DownloadPolicy, UnsafeAddressError
 
 PUT_SECONDS = 300.0
 CONNECT_SECONDS = 10.0

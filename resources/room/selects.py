@@ -10,7 +10,7 @@ from resources.export.archive import Archive
 from resources.export.selection import wanted_takes
 from resources.ledger.ledger import Ledger
 from resources.ledger.takes import Take, takes_of
-from resources.room.selection import ClipFilter, Show, select_clips
+from resources.room.clip_filter import ClipFilter, Show, select_clips
 from resources.series import date_in_key
 from resources.storage.objects import ObjectStore
 

@@ -21,7 +21,8 @@ from resources.errors import DailiesError, UnavailableError
 from resources.gallery.server import ClosingStream, fetch_object, is_shown
 from resources.guard import Guard, Guarded
 from resources.health import WithProbes
-from resources.room.answers import (
+from resources.room.finishes import AskedFinish
+from resources.room.page_requests import (
     AnotherPersonError,
     AskedRetake,
     AskedVerdict,
@@ -29,9 +30,8 @@ from resources.room.answers import (
     Room,
     RoomHouse,
 )
-from resources.room.finishes import AskedFinish
-from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
+from resources.room.verdict_keeper import VerdictKeeper
 from resources.room.words import AskedWords
 from resources.series.prompt_edits import EditConflictError
 from resources.server_thread import HOST, ServerThread

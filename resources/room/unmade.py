@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.takes import ClipTakes, takes_of
-from resources.room.selection import MOST, ClipFilter
+from resources.room.clip_filter import MOST, ClipFilter
 from resources.series import Clip, Declarations, Series
 
 _LOOKED_AT = 3_000

@@ -18,12 +18,12 @@ from resources.declared.validation import declare
 from resources.orders import ClipRequest
 from resources.providers.account_files import DeclaredAccounts, load_accounts
 from resources.series.characters import Characters, Made, id_of
-from resources.series.choices import Choices, SeriesEndpoint
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import Includes
 from resources.series.prompt_edits import PromptEditFiles
 from resources.series.retirement import retired
 from resources.series.series import Clip, Series
+from resources.series.series_endpoints import Choices, SeriesEndpoint
 
 MAX_SECONDS = 5
 """The longest time for all prompts of one series, in seconds; thousands of ordinary prompts take 0.1 s."""

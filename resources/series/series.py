@@ -11,12 +11,12 @@ from resources.declared.document import Document, Where
 from resources.declared.problems import Mistakes, Problem, ProblemsError, listed, show
 from resources.orders import Caps, Choice, ClipRequest, FinishOrder
 from resources.series import dates
-from resources.series.choices import Choices, IdOf, SeriesEndpoint
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped, review_of
 from resources.series.expansion import Entry, expand
 from resources.series.includes import Include
 from resources.series.prompt_edits import EditDeclaration, PromptEdits
 from resources.series.prompts import Prompt, Words
+from resources.series.series_endpoints import Choices, IdOf, SeriesEndpoint
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"

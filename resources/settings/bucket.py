@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from resources.errors import ConfigurationError
 from resources.providers.account_variables import none_if_empty
 from resources.settings.clients import ClientSettings
-from resources.settings.words import in_words
+from resources.settings.messages import in_words
 from resources.storage.s3_client import S3Settings
 
 _S3_VARIABLES = {

@@ -20,7 +20,7 @@ from resources.providers.account_variables import (
 from resources.providers.accounts import AccountSettings
 from resources.providers.registry import provider_names, spec_of
 from resources.settings.clients import ClientSettings
-from resources.settings.words import in_words
+from resources.settings.messages import in_words
 from resources.variables import merged
 
 BUCKET = Path("bucket")

@@ -13,8 +13,8 @@ from resources.errors import ConfigurationError
 from resources.network.way_out import Network, is_variable
 from resources.providers.account_variables import known_variables
 from resources.settings.known_accounts import POINTER
+from resources.settings.messages import in_words
 from resources.settings.settings import Settings
-from resources.settings.words import in_words
 from resources.variables import ENV_FILE, PINNED, merged, names_in, refuse_misspelt
 
 

@@ -31,7 +31,7 @@ from resources.providers.registry import provider_names
 from resources.settings.bucket import BucketSettings
 from resources.settings.dagster_access import DagsterAccess, address_of_pages
 from resources.settings.known_accounts import KnownAccounts
-from resources.storage.policy import DownloadPolicy
+from resources.storage.download_policy import DownloadPolicy
 from resources.variables import FOLLOWS_POLICY
 
 MIN_KEPT_DAYS = 30

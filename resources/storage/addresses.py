@@ -16,7 +16,7 @@ from urllib3.exceptions import LocationParseError
 from resources.network.proxies import Proxy, literal
 from resources.network.public_addresses import is_fake, is_local_name, is_public
 from resources.network.way_out import Network
-from resources.storage.policy import DEFAULT_PORTS, DownloadError, DownloadPolicy, UnsafeAddressError
+from resources.storage.download_policy import DEFAULT_PORTS, DownloadError, DownloadPolicy, UnsafeAddressError
 
 LOOKUP_SECONDS = 3.0
 """How long to look up a name that a proxy will resolve anyway; networks with such a proxy often drop DNS queries without an answer."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resources.storage.addresses import shown
 from resources.storage.body import is_mp4
-from resources.storage.policy import (
+from resources.storage.download_policy import (
     ChangedError,
     DownloadError,
     DownloadPolicy,

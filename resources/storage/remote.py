@@ -18,7 +18,7 @@ from resources.storage.connections import (
     ask,
     connect,
 )
-from resources.storage.policy import (
+from resources.storage.download_policy import (
     ChangedError,
     DownloadError,
     DownloadPolicy,

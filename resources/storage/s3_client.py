@@ -143,7 +143,7 @@ def _connect(
     import boto3
     import botocore.session
 
-    from resources.storage.answers import bound_answers
+    from resources.storage.answer_bounds import bound_answers
 
     # the host of AWS is this one or a subdomain of its end, whatever the region
     server = server or settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"

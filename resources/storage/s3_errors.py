@@ -13,7 +13,7 @@ from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.network.proxies import Proxy
 from resources.network.trust import is_untrusted
 from resources.plain import name, shown, without_queries
-from resources.storage.answers import UnreadableAnswerError
+from resources.storage.answer_bounds import UnreadableAnswerError
 from resources.storage.errors import (
     AccessDeniedError,
     CorruptUploadError,

@@ -14,9 +14,9 @@ from typing import IO
 
 from resources.errors import UnavailableError
 from resources.storage.download import check_beginning
+from resources.storage.download_policy import DownloadError, DownloadPolicy
 from resources.storage.errors import ObjectConflictError, UnsupportedError
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadError, DownloadPolicy
 from resources.storage.remote import RemoteFile
 
 logger = logging.getLogger("dailies")

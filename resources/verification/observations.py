@@ -8,8 +8,8 @@ from resources.catalogue.drift import Drift
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.providers.base import ClockOffset, JobStatus
-from resources.verification.choice import Offer
 from resources.verification.comparison import Observation, Verdict, compare
+from resources.verification.offers import Offer
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
 

@@ -21,7 +21,7 @@ from resources.production.bookkeeper import Bookkeeper
 from resources.production.bucket_mark import BucketMark
 from resources.production.engine import Engine
 from resources.providers.base import Charge, JobState, PollFailed
-from resources.verification.choice import Offer
+from resources.verification.offers import Offer
 from resources.verification.recorder import Recorder
 
 FIRST_LOOK_SECONDS = 0.5

@@ -16,8 +16,8 @@ from verdictkit import a_verdict
 from resources.export.archive import LEFT_OUT
 from resources.ledger.records import Attempt
 from resources.ledger.verdicts import Word, judge
-from resources.room.answers import RoomHouse
-from resources.room.selection import ClipFilter
+from resources.room.clip_filter import ClipFilter
+from resources.room.page_requests import RoomHouse
 from resources.room.selects import FilteredSelects
 from resources.room.server import RoomServer
 from resources.series.review_rules import ReviewRules

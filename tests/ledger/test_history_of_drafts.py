@@ -14,7 +14,7 @@ from resources.ledger.finishes import order_finish
 from resources.ledger.ledger import Ledger
 from resources.ledger.verdicts import Word, judge
 from resources.ledger.yields import YieldBy, read_yield
-from resources.planning.ways import draft_ways
+from resources.planning.draft_ways import draft_ways
 from tests.ledger.test_finishes import CLIP, a_draft, bought, carried, circled, waits
 
 PRICE = 2_000_000

@@ -20,9 +20,9 @@ from resources.providers.wavespeed.client import WaveSpeed
 from resources.settings import load_settings
 from resources.storage.addresses import locate
 from resources.storage.download import DownloadPolicy, download
+from resources.storage.download_policy import UnsafeAddressError
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import UnsafeAddressError
 
 CREATED = json.dumps({"code": 200, "data": {"id": "job-1", "status": "created"}}).encode()
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"

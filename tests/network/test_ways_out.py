@@ -18,7 +18,7 @@ from resources.production.output_hosts import OutOfReachError, check_outputs
 from resources.providers.accounts import AccountSettings
 from resources.providers.registry import spec_of
 from resources.settings import load_settings, pinned
-from resources.storage.policy import DownloadPolicy
+from resources.storage.download_policy import DownloadPolicy
 
 PROXY = Network.of({"HTTPS_PROXY": "http://robot:canary@proxy.corp:8080", "NO_PROXY": ".corp.test"})
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from resources.room import keeper
-from resources.room.keeper import VerdictKeeper
+from resources.room import verdict_keeper
+from resources.room.verdict_keeper import VerdictKeeper
 
 
 def test_an_unforeseen_error_does_not_end_the_copying(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_an_unforeseen_error_does_not_end_the_copying(monkeypatch: pytest.Monkey
             raise RuntimeError("a bug")
         return 0
 
-    monkeypatch.setattr(keeper, "store_verdicts", store_verdicts)
+    monkeypatch.setattr(verdict_keeper, "store_verdicts", store_verdicts)
     nothing: Any = None
     copies = VerdictKeeper(nothing, nothing)
     copies.start()

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from resources.errors import ConfigurationError
 from resources.network.way_out import Network
 from resources.storage import remote
+from resources.storage.download_policy import DownloadPolicy
 from resources.storage.errors import CorruptUploadError, ObjectConflictError
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.storage.transfer import Destination, Transferred, transfer
 from tests.certificates import Certificate, self_signed

@@ -12,7 +12,7 @@ from hostile import MP4
 from resources.providers.accounts import AccountSettings
 from resources.storage import remote
 from resources.storage.download import DownloadError, DownloadPolicy, download
-from resources.storage.policy import OutputKey
+from resources.storage.download_policy import OutputKey
 
 KEY = "Bearer canary-key"
 

@@ -11,7 +11,7 @@ from raw_server import RawServer, answering
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.settings import Settings
-from resources.storage import answers, s3_client
+from resources.storage import answer_bounds, s3_client
 from resources.storage.errors import StorageError
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import Addressing, S3Settings, client_for
@@ -181,7 +181,7 @@ def listed(server: RawServer) -> list[object]:
 
 
 def test_an_answer_is_read_up_to_a_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(answer_bounds, "MOST_BYTES", 1 << 20)
     filler = b"<!--" + b"x" * (1 << 20) + b"-->"
     with answering(said(EMPTY[:18] + b" " * 100_000 + EMPTY[18:])) as server:
         assert listed(server) == []
@@ -195,14 +195,14 @@ def test_an_answer_is_read_up_to_a_size_limit(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_error_in_the_place_of_an_object_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(answer_bounds, "MOST_BYTES", 1 << 20)
     sent = said(b"<Error>" + b" " * (2 << 20), "400 Bad Request")
     with answering(sent) as server, pytest.raises(StorageError, match="more than 1 MB"):
         ObjectStore(settings(endpoint_url=server.origin)).get_bytes("a/b")
 
 
 def test_an_answer_that_never_ends_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MOST_SECONDS", -1.0)
+    monkeypatch.setattr(answer_bounds, "MOST_SECONDS", -1.0)
     with answering(said(EMPTY)) as server, pytest.raises(UnavailableError):
         listed(server)
 

@@ -16,8 +16,8 @@ from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.production.bucket_mark import bind_bucket
 from resources.storage import remote, ways
+from resources.storage.download_policy import DownloadPolicy
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.storage.transfer import Destination, transfer
 from resources.storage.trial import Support, UnfitBucketError, try_bucket

@@ -12,15 +12,15 @@ from hostile import MP4, File, Hostile, serving
 
 from resources.errors import UnavailableError
 from resources.storage import remote
-from resources.storage.errors import CorruptUploadError, ObjectConflictError
-from resources.storage.objects import ObjectStore
-from resources.storage.policy import (
+from resources.storage.download_policy import (
     ChangedError,
     DownloadError,
     DownloadPolicy,
     NotAVideoError,
     TooLargeError,
 )
+from resources.storage.errors import CorruptUploadError, ObjectConflictError
+from resources.storage.objects import ObjectStore
 from resources.storage.transfer import Destination, InterruptedTransferError, Transferred, transfer
 
 SHA256 = hashlib.sha256(MP4).hexdigest()

@@ -11,10 +11,10 @@ from odd_s3 import Oddity, OddS3, Request, all_of, lacks
 
 from resources.errors import UnavailableError
 from resources.storage import remote
+from resources.storage.download_policy import DownloadPolicy
 from resources.storage.errors import ObjectConflictError, UnsupportedError
 from resources.storage.layout import TRIALS
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.storage.transfer import Destination, transfer
 from resources.storage.trial import UnfitBucketError, try_bucket

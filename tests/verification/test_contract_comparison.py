@@ -14,9 +14,9 @@ from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, UnavailableError
 from resources.providers.base import Charge, JobState, JobStatus
 from resources.providers.registry import registered, spec_of
-from resources.verification.choice import Offer, cheapest
 from resources.verification.comparison import Observation, compare
 from resources.verification.observations import findings
+from resources.verification.offers import Offer, cheapest
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
 

@@ -22,13 +22,13 @@ from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
 from resources.plain import fit
 from resources.production.acceptance import Acceptor
+from resources.room.clip_filter import ClipFilter, Show, changed_clips, newest_entry, select_clips
 from resources.room.documents import clip_document, judged_document, worth_document
 from resources.room.finishes import AskedFinish, ordered_document
-from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
-from resources.room.selection import ClipFilter, Show, changed_clips, newest_entry, select_clips
 from resources.room.selects import FilteredSelects
 from resources.room.unmade import unmade_clips
+from resources.room.verdict_keeper import VerdictKeeper
 from resources.room.words import AskedWords, WordsRoom
 from resources.series import Declarations
 from resources.series.prompt_editor import PromptEditor
