@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0029"
+SCHEMA_REVISION = "0030"
 """The newest migration this program knows."""
 
 OLDEST_READER = "0028"

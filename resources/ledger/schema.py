@@ -264,7 +264,8 @@ actors = sa.Table(
     sa.Column("run_id", sa.String(128), nullable=False),
     sa.UniqueConstraint("who", "run_id", name="one_number_per_actor"),
 )
-"""Everybody who has changed an attempt; see `actors.py`. `run_id` is empty outside of runs."""
+"""Append-only: everybody who has changed an attempt; see `actors.py`. Updates and deletes are refused by trigger. `run_id` is empty
+outside of runs."""
 
 journal = sa.Table(
     "journal",

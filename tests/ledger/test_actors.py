@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 import sqlalchemy as sa
 from ledgerkit import claimed, queued
 
@@ -50,3 +51,13 @@ def test_an_entry_of_an_older_program_has_its_own_names(ledger: Ledger) -> None:
     with ledger.write() as connection:
         connection.execute(sa.insert(journal).values(attempt_id=attempt.id, version=2, **old))
     assert said(ledger, attempt.id)[1:] == [("engine old", "run-0")]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("statement", ["UPDATE actors SET who = 'nobody'", "DELETE FROM actors"])
+def test_who_the_journal_names_cannot_be_changed(ledger: Ledger, statement: str) -> None:
+    attempt = queued(ledger)
+    before = said(ledger, attempt.id)
+    with pytest.raises(sa.exc.DatabaseError, match="append-only"), ledger.write() as connection:
+        connection.execute(sa.text(statement))
+    assert said(ledger, attempt.id) == before == [(f"engine {ledger.owner}", None)]
