@@ -14,7 +14,7 @@ import tempfile
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnProcess
 from multiprocessing.process import BaseProcess, current_process
-from typing import Any
+from typing import Any, ClassVar
 
 from dagster._grpc.server import DagsterApiServer
 
@@ -27,6 +27,8 @@ IMPORTS = "pipelines.worker_imports"
 """The module that the fork server imports."""
 PACKAGES = ("pipelines", "resources")
 """The packages whose edits the next run must see."""
+MOST_LOST = 2
+"""How many runs in a row may lose the fork server while it starts them, before runs start as new processes."""
 
 logger = logging.getLogger("dailies")
 
@@ -34,14 +36,25 @@ logger = logging.getLogger("dailies")
 class RunWorker(ForkServerProcess):
     """The process of one run: a fork, or a new Python if the fork server cannot be reached."""
 
+    lost: ClassVar[int] = 0
+    """How many runs in a row have lost the fork server while it started them."""
+
     @staticmethod
     def _Popen(worker: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
         try:
-            return ForkServerProcess._Popen(worker)  # noqa: SLF001
+            fork = ForkServerProcess._Popen(worker)  # noqa: SLF001
+        except EOFError:
+            # whether it has forked is not known, so Dagster starts this run again; without a limit a fork server that ends while it
+            # imports, as beside an agent with a thread in every process, let no run start
+            RunWorker.lost += 1
+            logger.warning("the fork server has ended before it started a run; Dagster starts the run again")
+            raise
         except OSError as error:
-            # nothing was forked: a fork whose id we did not get would be an EOFError, and Dagster starts that run again
+            # nothing was forked
             logger.warning("the fork server cannot be reached (%s), so this run starts slowly", error)
             return SpawnProcess._Popen(worker)  # noqa: SLF001
+        RunWorker.lost = 0
+        return fork
 
     def run(self) -> None:
         """Run in the child."""
@@ -73,7 +86,8 @@ class RunWorkers(ForkServerContext):
 
     def Process(self, *args: Any, **options: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802 - multiprocessing's name
         """A process that is not started yet."""
-        kind = RunWorker if _importable() == self._imported else SpawnProcess
+        forks = RunWorker.lost < MOST_LOST and _importable() == self._imported
+        kind = RunWorker if forks else SpawnProcess
         return kind(*args, **options)
 
 

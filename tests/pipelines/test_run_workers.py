@@ -1,6 +1,7 @@
 """Run workers are forks of a process that has imported everything, and share nothing with each other."""
 
 import atexit
+import contextlib
 import gc
 import json
 import multiprocessing
@@ -305,6 +306,24 @@ def test_without_a_fork_server_runs_start_as_new_processes(
     title, parent, _ = answer_of(workers, title_and_parent)
     assert (title == "dailies-run", parent) == (False, os.getpid())
     assert "cannot be reached (connection refused), so this run starts slowly" in caplog.text
+
+
+def test_beside_an_agent_with_a_thread_in_every_process_runs_start_as_new_processes(
+    workers: RunWorkers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The fork server refuses to fork with a thread and ends. No run started, so nothing that was paid for was fetched."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    agent = "import threading, time\nthreading.Thread(target=time.sleep, args=[60], daemon=True).start()\n"
+    (tmp_path / "sitecustomize.py").write_text(agent)
+    monkeypatch.setattr(RunWorker, "lost", 0)
+    with monkeypatch.context() as starting:
+        starting.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        for _ in range(run_workers.MOST_LOST):
+            with contextlib.suppress(EOFError):
+                answer_of(workers, title_and_parent)
+        assert answer_of(workers, title_and_parent)[1] == os.getpid()
+    monkeypatch.setattr(RunWorker, "lost", 0)
+    assert answer_of(workers, title_and_parent)[1] != os.getpid()
 
 
 def test_dagster_starts_runs_and_the_code_by_the_names_that_are_replaced(
