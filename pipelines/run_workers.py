@@ -20,7 +20,7 @@ from dagster._grpc.server import DagsterApiServer
 
 from resources.dagster_names import dagster_names
 from resources.errors import ConfigurationError
-from resources.processes import RUN_WORKER_TITLE, end_with_parent, set_title
+from resources.processes import RUN_WORKER_TITLE, set_title
 from resources.program_files import program_root
 
 IMPORTS = "pipelines.worker_imports"
@@ -61,8 +61,6 @@ class RunWorker(ForkServerProcess):
         if forkserver.get_inherited_fds() is None:
             super().run()
             return
-        # without the fork server nobody would tell Dagster how this run ends, so it hands over and is retried
-        end_with_parent()
         set_title(RUN_WORKER_TITLE)
         try:
             super().run()

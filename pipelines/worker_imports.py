@@ -10,7 +10,10 @@ import importlib
 import os
 import signal
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
+
+from resources.processes import end_with_parent
 
 MODULES = (
     "dagster._cli",
@@ -24,6 +27,46 @@ MODULES = (
 
 IDLE_SECONDS = 600
 """How long this process is kept after its last fork; it holds about 120 MB."""
+ENDING_SECONDS = 10
+"""How long it stays when nobody can reach it any more: a run that has just reached it is still forked."""
+
+
+class ForkServer:
+    """This process, between its forks. Its forks find the hooks too, and so do their children, which are no runs."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._is_ending = False
+
+    def wait_for_runs(self) -> None:
+        """Begin to count the idle time anew."""
+        if self._pid:
+            signal.alarm(ENDING_SECONDS if self._is_ending else IDLE_SECONDS)
+
+    def end_if_idle(self, *_: object) -> None:
+        """End, or wait for the runs that work."""
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            if self._is_ending:
+                sys.exit()
+            # a run every ten minutes comes when this process ends, and Dagster would have to start it again
+            self._is_ending = True
+            address = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]  # noqa: SLF001
+            Path(address).unlink(missing_ok=True)
+        self.wait_for_runs()
+
+    def begin_run(self) -> None:
+        """Become a run worker, in a fork."""
+        server, self._pid = self._pid, 0
+        if not server:
+            return
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        # without the fork server nobody would tell Dagster how this run ends, so it hands over and is retried
+        end_with_parent()
+        if os.getppid() != server:
+            os._exit(1)
 
 
 def load() -> None:
@@ -42,26 +85,10 @@ def load() -> None:
         raise RuntimeError("an import has started a thread, so no run worker can be forked")
     # it ends after its workers, which would otherwise lose their parent while they hand over
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, _end_if_idle)
-    os.register_at_fork(after_in_parent=_wait_for_runs, after_in_child=_reset_signals)
-    _wait_for_runs()
-
-
-def _wait_for_runs() -> None:
-    signal.alarm(IDLE_SECONDS)
-
-
-def _end_if_idle(*_: object) -> None:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        sys.exit()
-    _wait_for_runs()
-
-
-def _reset_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
+    server = ForkServer()
+    signal.signal(signal.SIGALRM, server.end_if_idle)
+    os.register_at_fork(after_in_parent=server.wait_for_runs, after_in_child=server.begin_run)
+    server.wait_for_runs()
 
 
 def _threads() -> int:

@@ -236,11 +236,34 @@ def test_the_fork_server_ends_when_it_has_nothing_to_do(workers: RunWorkers) -> 
     worker.kill()
     worker.join(SECONDS)
     assert asleep_again(workers) == parent
+    address = Path(forkserver._forkserver._forkserver_address)  # type: ignore[attr-defined]
     handle = os.pidfd_open(parent)
+    os.kill(parent, signal.SIGALRM)
+    until(lambda: not address.exists())
+    # a run that comes now is not forked by a process that is about to end
+    assert answer_of(workers, title_and_parent)[1] == os.getpid()
     os.kill(parent, signal.SIGALRM)
     assert multiprocessing.connection.wait([handle], SECONDS) == [handle]
     os.close(handle)
     assert asleep_again(workers) != parent
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    give_up = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def start_a_child(answers: Any) -> None:
+    """A run that starts a process through a full fork, and the seconds after which it would then be ended."""
+    subprocess.run([sys.executable, "-c", ""], check=True, preexec_fn=os.getpid)
+    answers.put(signal.alarm(0))
+
+
+def test_a_worker_that_starts_a_process_is_not_ended_ten_minutes_later(workers: RunWorkers) -> None:
+    assert answer_of(workers, start_a_child) == 0
 
 
 def asleep_again(workers: RunWorkers) -> int:
