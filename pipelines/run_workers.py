@@ -2,14 +2,15 @@
 
 Dagster starts a new Python for each run, which imports Dagster and all of dailies: more than one CPU second. A fork has them.
 The fork server starts with the first run, has one thread and no connection (`pipelines.worker_imports`), and ends when
-it has had no worker for ten minutes, or with the process that holds the code. A run still sees what a new Python would see: after an edit of our code
-or a change of the environment, runs start as Dagster starts them.
+it has had no worker for ten minutes, or with the process that holds the code. A run still sees what a new Python would see: after an edit of our code,
+another version of a package or a change of the environment, runs start as Dagster starts them.
 """
 
 import atexit
 import functools
 import logging
 import os
+import sysconfig
 import tempfile
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnProcess
@@ -103,7 +104,7 @@ def fork_run_workers() -> None:
 
 
 def _importable() -> object:
-    """What decides what our modules are when they are imported: the source files, the environment and our names in Dagster."""
+    """What decides what modules are when they are imported: our source files, the installed packages, the environment and our names in Dagster."""
     files = [
         (file.path, file.stat().st_mtime_ns, file.stat().st_size)
         for package in PACKAGES
@@ -113,7 +114,17 @@ def _importable() -> object:
         names = dagster_names.__wrapped__()
     except ConfigurationError:
         names = None
-    return sorted(files), _environment(), names
+    return sorted(files), _packages(), _environment(), names
+
+
+def _packages() -> list[str]:
+    """The installed packages with their versions, by the names of their metadata.
+
+    A fork has imported the packages of an earlier version, and would import more modules of them, now those of the new one.
+    """
+    folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    names = [name for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]  # noqa: PTH112, PTH208
+    return sorted(name for name in names if name.endswith(".dist-info"))
 
 
 def _environment() -> dict[str, str]:

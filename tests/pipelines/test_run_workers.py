@@ -11,6 +11,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import uuid
@@ -317,6 +318,20 @@ def test_after_an_edit_or_another_environment_runs_start_as_new_processes(
     assert type(there.Process(target=print)) is RunWorker
     edited.write_text("CAP = 20\n")
     assert type(there.Process(target=print)) is SpawnProcess
+
+
+def test_after_a_package_was_updated_runs_start_as_new_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run_workers, "_environment", dict)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _kind: str(tmp_path))
+    installed = tmp_path / "boto3-1.40.0.dist-info"
+    installed.mkdir()
+    workers = RunWorkers()
+    (tmp_path / "__pycache__").mkdir()
+    assert type(workers.Process(target=print)) is RunWorker
+    installed.rename(tmp_path / "boto3-1.41.0.dist-info")
+    assert type(workers.Process(target=print)) is SpawnProcess
 
 
 def test_without_a_fork_server_runs_start_as_new_processes(
