@@ -5,7 +5,7 @@ until the bill shows it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -32,6 +32,9 @@ PAGE = 25
 """Jobs per transaction; other writers wait for it."""
 MARGIN_SECONDS = 1_800.0
 """How far a booking's time may be from the time by our clock, in seconds."""
+FIRST_SECONDS = 2 * 3600.0
+LONGER = 6
+"""Of a long reading, the jobs of the last two hours come first, then of twelve, then of three days."""
 BILL = "bill"
 UNSETTLED = {
     AttemptState.QUEUED,
@@ -50,6 +53,17 @@ class Window:
 
     after: float
     before: float
+
+    def newest_first(self) -> Iterator["Window"]:
+        """Ever longer parts that end with the window, the last one being the window itself.
+
+        A part has all rows of the jobs that were sent in it, so its amounts may be recorded before the next part is read.
+        """
+        seconds = FIRST_SECONDS
+        while (after := self.before - 2 * MARGIN_SECONDS - seconds) > self.after:
+            yield Window(after, self.before)
+            seconds *= LONGER
+        yield self
 
 
 @dataclass(frozen=True)

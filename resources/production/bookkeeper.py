@@ -21,7 +21,7 @@ from resources.unforeseen import as_unforeseen
 logger = logging.getLogger("dailies")
 
 READ_SECONDS = 15.0
-"""How long a bill may take, since a sensor's tick has other work. A bill that takes longer is read again when it is due."""
+"""How long a bill may take, since a sensor's tick has other work. A part that takes longer is read again when the bill is due."""
 
 
 async def watch_hours(ledger: LedgerThread, provider: Provider, charges: Sequence[Charge]) -> None:
@@ -44,17 +44,22 @@ class Bookkeeper:
             The attempts whose money the bill has changed or confirmed.
         """
         window = await self._ledger.run(bills.claim, provider.name)
+        confirmed: list[Confirmed] = []
         if window is None or not provider.capabilities.bills_jobs:
-            return []
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                with as_unforeseen("reading it"):
-                    bill = await self.read(provider, window)
-        except (DailiesError, TimeoutError) as error:
-            why = str(error) or f"it was not read to its end within {READ_SECONDS:.0f} s"
-            logger.warning("%s: its bill could not be read: %s", provider.name, why)
-            return []
-        return await self.book(provider, window, bill)
+            return confirmed
+        give_up = asyncio.get_running_loop().time() + READ_SECONDS
+        # an amount that its bill never names makes the readings of two weeks long; new amounts must not wait for their ends
+        for part in window.newest_first():
+            try:
+                async with asyncio.timeout_at(give_up):
+                    with as_unforeseen("reading it"):
+                        bill = await self.read(provider, part)
+            except (DailiesError, TimeoutError) as error:
+                why = str(error) or f"it was not read to its end within {READ_SECONDS:.0f} s"
+                logger.warning("%s: its bill could not be read: %s", provider.name, why)
+                break
+            confirmed += await self.book(provider, part, bill)
+        return confirmed
 
     async def read(self, provider: Provider, window: Window) -> dict[str, Billed]:
         """Read the account's bill, by the core of the job's id; rows that were set aside are counted and kept for a person.

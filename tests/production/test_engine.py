@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from resources.production.poller import PARALLEL_REQUESTS, POLLS_AT_ONCE
 from resources.production.submitter import PARALLEL_POSTS, POSTS_GRACE_SECONDS
 from resources.providers.base import (
     Accepted,
+    Charge,
     FailureKind,
     JobState,
     JobStatus,
@@ -44,6 +46,7 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
+from resources.providers.rows import Rows
 
 S = AttemptState
 
@@ -420,6 +423,31 @@ def test_jobs_are_polled_and_clips_sent_although_a_bill_is_long(world: World, bi
     assert done.state is S.SUCCEEDED
     assert (done.finished_at or 0) - due_at < 3
     assert bool(result.confirmed) == (bill_seconds < READ_SECONDS)
+
+
+def test_new_amounts_are_confirmed_although_an_old_one_makes_the_bill_too_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading begins at the oldest amount that the bill has not named: of two weeks of a busy account, it never came to its end."""
+    charges = world.provider.charges
+
+    async def an_hour_a_second(*, after: datetime, before: datetime) -> Rows[Charge]:
+        world.provider.bill_seconds = (before - after) / timedelta(hours=1)
+        rows = await charges(after=after, before=before)
+        return Rows(row for row in rows if after.timestamp() <= row.at <= before.timestamp())
+
+    monkeypatch.setattr(world.provider, "charges", an_hour_a_second)
+    world.provider.answers["clip-old"] = [Answer(listed_after=30 * 86_400)]
+    engine = world.engine()
+    for clip in ("clip-old", "clip-new"):
+        world.clock.now += 10 * 86_400
+        enqueue(world, clip)
+        world.run(submit_queue(engine))
+        world.clock.now += 90
+        result = world.run(engine.step("wavespeed"))
+    assert world.newest("clip-old").charge_source != "bill"
+    assert [change.after.clip for change in result.confirmed] == ["clip-new"]
+    assert world.newest("clip-new").charge_source == "bill"
 
 
 def test_a_poll_that_cannot_be_recorded_interrupts_no_post(
