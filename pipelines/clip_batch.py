@@ -57,6 +57,8 @@ class Batch:
     """The stages to log as materializations, which are the run's selection."""
     leave_after: float | None = None
     """See `Follower`."""
+    submits: bool = True
+    """Whether it sends the queues of its accounts while it works."""
 
     @property
     def run_id(self) -> str:
@@ -163,6 +165,7 @@ def _carry(
                         report=reporter.tell,
                         run_id=batch.run_id,
                         leave_after=batch.leave_after,
+                        submits=batch.submits,
                     )
                     followed = await work(engine, follower)
                     if batch.until is Stage.DELIVERED:

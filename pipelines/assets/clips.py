@@ -129,7 +129,10 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     by_sensor = BATCH_TAG in batch.context.run.tags
     unsent, followed_takes = takes_to_collect(takes, current, ended=by_sensor)
     waits = by_sensor and not all(attempt.state.is_ended for attempt in followed_takes)
-    followed = collect(replace(batch, leave_after=WAIT_SECONDS if waits else None), followed_takes)
+    # a sensor that may send nothing requests no run that does
+    submits = batch.production.allow_submits or not by_sensor
+    leaving = replace(batch, leave_after=WAIT_SECONDS if waits else None, submits=submits)
+    followed = collect(leaving, followed_takes)
     if unsent:
         for attempt in unsent:
             batch.context.log.warning("%s: another take was not sent: %s", attempt.clip, attempt.reason)

@@ -79,6 +79,7 @@ class Follower:
         report: Called once per take and stage, in the ledger's thread.
         run_id: The run that follows.
         leave_after: Seconds after which purchases that are still open are left to the sensor, with their queue; None waits for all.
+        submits: Whether it sends the queues of its accounts.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class Follower:
         report: Callable[[Report], None],
         run_id: str,
         leave_after: float | None = None,
+        submits: bool = True,
     ) -> None:
         self._leave_after = leave_after
-        self._leave_at = math.inf
+        self._submits = submits
         self._unknown_since: dict[TakeSlot, float] = {}
         self._overdue_since: dict[TakeSlot, float] = {}
         self._engine = engine
@@ -143,8 +145,8 @@ class Follower:
             raise ValueError("a spare take cannot be followed; `fetch_spares` fetches it")
         self._ids = {attempt.take_slot: attempt.id for attempt in attempts}
         self._pending = set(self._ids)
-        if self._leave_after is not None:
-            self._leave_at = self._engine.ledger.clock() + self._leave_after
+        patience = math.inf if self._leave_after is None else self._leave_after
+        self._leave_at = self._engine.ledger.clock() + patience
         for slot in self._pending:
             self._stages.follow(slot)
         # all accounts of the engine, since a clip may fall back to another account
@@ -154,7 +156,7 @@ class Follower:
         try:
             await self._refresh()
             reconcilers = [asyncio.create_task(self._work(self._reconcile, name)) for name in accounts]
-            workers = [asyncio.create_task(self._work(self._submit, name)) for name in accounts]
+            workers = [asyncio.create_task(self._work(self._submit, n)) for n in accounts if self._submits]
             if self._until > Stage.SUBMITTED:
                 workers += [asyncio.create_task(self._work(self._poll, name)) for name in accounts]
             while self._pending:

@@ -8,7 +8,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster_ui import DagsterUi
-from pipelinekit import House, nothing_bought, subject
+from pipelinekit import House, ImpatientProduction, nothing_bought, subject
 
 from pipelines.collections import BATCH_TAG
 from resources.ledger.decisions import Decision, decide
@@ -130,6 +130,22 @@ def test_a_clip_without_a_free_place_is_sent_by_the_sensor_and_then_shown(
     assert ui.bars()["submissions"].green == set(keys)
     assert house.bought() == sorted(subject(key) for key in keys)
     assert not any(ui.stale(keys).values())
+
+
+def test_where_a_sensor_may_not_send_the_runs_that_it_requests_send_nothing_either(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that fetches a clip sent the queue, since a place was free by then."""
+    monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "1")
+    monkeypatch.setenv("DAILIES_LINGER_SECONDS", "0")
+    monkeypatch.setattr("resources.production.batch.QUEUE_PATIENCE_SECONDS", 0)
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+    house.production, house._loaded = ImpatientProduction(allow_submits=False), None
+    house.until(lambda: house.tick(SENSOR) and house.states(keys)["bay-east"] == "delivered")
+    assert house.states(keys)["bay-west"] == "queued"
+    assert house.bought() == [subject("bay-east")]
 
 
 def test_the_sensor_leaves_watched_clips_to_their_run_until_it_dies(house: House, ui: DagsterUi) -> None:
