@@ -242,7 +242,7 @@ def check_listening(host: str, names: frozenset[Authority]) -> None:
     if not is_ours_alone and not names:
         raise ConfigurationError(
             f"at {host} other machines reach this server, which has no login of its own. Set DAILIES_ALLOWED_HOSTS to the names of the "
-            "proxy with a login before it (docs/operating.md). Nothing was started."
+            "proxy with a login in front of it (docs/operating.md). Nothing was started."
         )
 
 

@@ -95,7 +95,7 @@ TICK_SECONDS = Metric(
     "How long the last tick of a sensor that has ended took; Dagster ends one after 60 s.",
     ("sensor",),
 )
-RUNS = Metric("dailies_runs", "Runs that give a sign of life.")
+RUNS = Metric("dailies_runs", "Runs with a heartbeat: their processes are alive.")
 REFUSED_HOSTS = Metric(
     "dailies_refused_host",
     "1 for a host that may not buy, since its policy or data folder is not the one in force.",

@@ -213,7 +213,7 @@ class DagsterApi:
     Args:
         url: Its address, e.g. `http://127.0.0.1:3000`.
         network: Proxies and certificates, if Dagster is not on this machine.
-        headers: Headers of every request: the login at a proxy before it.
+        headers: Headers of every request: the login at a proxy in front of it.
 
     Raises:
         ConfigurationError: The proxy to it cannot be used.

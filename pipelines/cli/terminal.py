@@ -34,7 +34,7 @@ Long = Annotated[bool, typer.Option("--long", help="Show every column, also wher
 Host = Annotated[
     str,
     typer.Option(
-        help="The IP address to listen at. Anything but 127.0.0.1 needs a proxy with a login before it (docs/operating.md)."
+        help="The IP address to listen at. Anything but 127.0.0.1 needs a proxy with a login in front of it (docs/operating.md)."
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]

@@ -1,6 +1,6 @@
 """A process of a host: a run that buys or collects, or the sensor that requests runs: `python -m proof.fleet.worker`.
 
-It consists of the product's engine, follower, deliverer and heartbeat. Whether a run lives is decided by its signs of life in the
+It consists of the product's engine, follower, deliverer and heartbeat. Whether a run lives is decided by its heartbeats in the
 ledger, by the database's clock; process ids and the hosts' clocks play no part.
 """
 

@@ -105,7 +105,7 @@ def require(connection: sa.Connection, run_id: str | None) -> None:
     lost = connection.execute(_LOST_LOCKED, {"run_id": run_id}).scalar()
     if lost is not None:
         raise RunLostError(
-            f"the run {run_id} gave no sign of life for {LEASE_SECONDS + DOUBT_SECONDS:.0f} s or more, so the completion sensor and the run's "
+            f"the run {run_id} had no heartbeat for {LEASE_SECONDS + DOUBT_SECONDS:.0f} s or more, so the completion sensor and the run's "
             "retry continue its clips. This run stops here: it buys and reports nothing more."
         )
 

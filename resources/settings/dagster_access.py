@@ -1,4 +1,4 @@
-"""The settings of Dagster's webserver: its address, the login at a proxy before it, and the users of its port."""
+"""The settings of Dagster's webserver: its address, the login at a proxy in front of it, and the users of its port."""
 
 import re
 from functools import cached_property

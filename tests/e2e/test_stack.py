@@ -464,7 +464,7 @@ def until_there_are(takes: int, clip: str, running: Running) -> None:
 
 
 def once_no_run_of_the_copy_lives(running: Running, *words: str) -> None:
-    """Run a command; a rebuild waits until no run of the copy gives a sign of life."""
+    """Run a command; a rebuild waits until no run of the copy has a heartbeat."""
 
     def accepted() -> bool:
         done = running.dailies(*words)

@@ -146,7 +146,7 @@ def test_a_lease_holds_for_a_process_whose_clock_is_a_moment_behind(
     assert deliveries.claim(ledger, attempt.id, token="another") is None
     assert heartbeats.lost(ledger, ["run-1"]) == {}
     clock.forward(heartbeats.GRACE_SECONDS - 1)
-    assert heartbeats.lost(ledger, ["run-1"]) == {}, "the run has its full time for a first sign of life"
+    assert heartbeats.lost(ledger, ["run-1"]) == {}, "the run has its full time for a first heartbeat"
 
 
 def test_a_lock_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> None:

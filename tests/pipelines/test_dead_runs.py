@@ -131,7 +131,7 @@ def test_a_retry_that_was_announced_and_is_not_created_is_not_waited_for(
 def test_if_dagsters_status_counted_the_clips_of_a_dead_run_would_wait_for_ever(
     house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control: if signs of life are ignored, nothing is ever collected."""
+    """The negative control: if heartbeats are ignored, nothing is ever collected."""
     waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
     house.watched_by(waiting, keys)
     dies(house, waiting)
@@ -274,7 +274,7 @@ def test_a_run_that_returns_after_it_was_declared_dead_buys_and_reports_nothing(
     monkeypatch.setattr(house.production.__class__, "bound_store", slept)
     with nothing_bought(house):
         ran = house.produce(keys)
-    assert "gave no sign of life" in (ran.failure or "")
+    assert "had no heartbeat" in (ran.failure or "")
     assert "buys and reports nothing more" in (ran.failure or "")
     assert not ui.bars()["submissions"].green
     with house.production.ledger() as ledger:

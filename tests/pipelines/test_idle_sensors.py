@@ -170,7 +170,7 @@ def test_an_edit_a_change_and_a_run_wake_their_sensors(house: House, is_under: I
 def test_a_working_run_wakes_no_sensor_and_a_dead_one_wakes_the_sensor_that_ends_it(
     house: House, is_under: IsUnder
 ) -> None:
-    """The daemon itself reads the signs of life every five seconds; a sensor would do so every ten, in two processes."""
+    """The daemon reads the heartbeats itself; a sensor would need two processes for that."""
     assert is_under("dead_runs", 11)
     ours, others = (
         with_origin(house, house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED), location)

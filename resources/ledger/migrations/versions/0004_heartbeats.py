@@ -1,4 +1,4 @@
-"""The signs of life of runs.
+"""The heartbeats of runs.
 
 Revision: 0004
 """
