@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from resources.production.series_sheets import Sheet
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
 from resources.storage.download import DownloadPolicy
+from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
@@ -42,6 +44,7 @@ class Lent:
 
     def __init__(self, inspector: VideoInspector) -> None:
         self.inspect, self.compose = inspector.inspect, inspector.compose
+        self.first_frame_of = inspector.first_frame_of
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +63,13 @@ def tried_once(store: ObjectStore) -> BucketTrial:
         _trials[server] = try_bucket(store)
     store.learn(_trials[server].ways)
     return _trials[server]
+
+
+def empty_bucket(s3: EmbeddedS3, **changes: object) -> ObjectStore:
+    """A new bucket of a server that several tests share; `changes` are fields of its settings."""
+    made = ObjectStore(s3.settings.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:8]}", **changes}))
+    made.ensure_bucket()
+    return made
 
 
 class Outputs(BareProvider):

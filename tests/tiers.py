@@ -27,6 +27,9 @@ settings.load_profile("dailies")
 STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "started"}
 """Fixtures that start a process; a test that uses one is slow without a mark."""
 
+FIRST = {"tests/e2e/test_stack.py", "tests/e2e/test_join.py"}
+"""Files that take minutes and mostly wait: they begin first, so that no worker still has one when the others have ended."""
+
 NIGHT = "tests for the night"
 """The key under which a worker reports how many tests it left out."""
 
@@ -48,8 +51,9 @@ def one_of_each(values: Iterable[T], kind: Callable[[T], Hashable]) -> list[Any]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests as slow by their fixtures, and leave the night's tests out unless `-m` names them."""
+    """Mark tests as slow by their fixtures, put long files first, and leave the night's tests out unless `-m` names them."""
     global _left_out  # noqa: PLW0603 - a process collects once
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in FIRST)
     on_postgresql = set()
     for item in items:
         chosen = getattr(item, "callspec", None)

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deliverykit import empty_bucket
 from fakes import World
 from losskit import listing_only
 
 from resources.ledger import keys
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
 
 
 @pytest.fixture
@@ -45,3 +48,16 @@ def shared(anonymous: World) -> World:
     """An account whose listing does not name our ids, and whose key others may use."""
     keys.declare(anonymous.ledger, "wavespeed", dedicated=False)
     return anonymous
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    """The S3 server of a worker's tests; each test, or module, has its own bucket."""
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def store(s3: EmbeddedS3) -> ObjectStore:
+    """A bucket of this test alone."""
+    return empty_bucket(s3)

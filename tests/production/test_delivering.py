@@ -3,14 +3,13 @@
 import hashlib
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from deliverykit import AS_MADE, Depot
+from deliverykit import AS_MADE, Depot, empty_bucket
 from hostile import File, serving
 from makers import make_mp4, with_c2pa
 from tiers import one_of_each
@@ -37,18 +36,9 @@ from resources.storage.transfer import transfer
 from resources.video.inspector import VideoInspector
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
-    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
 @pytest.fixture
 def depot(s3: EmbeddedS3, sqlite_template: Path, tmp_path: Path, lent_inspector: None) -> Iterator[Depot]:
-    store = ObjectStore(
-        s3.settings.model_copy(update={"bucket": f"depot-{uuid.uuid4().hex[:8]}", "ride_out_seconds": 1})
-    )
-    store.ensure_bucket()
+    store = empty_bucket(s3, ride_out_seconds=1)
     shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -6,13 +6,13 @@ makes one text-to-video and one image-to-video clip at each provider; tests/cata
 
 import asyncio
 import json
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
+from deliverykit import empty_bucket
 from pictures import mp4, png, put
 from pydantic import SecretStr
 from tiers import one_of_each
@@ -35,14 +35,14 @@ from resources.production.quotes import quoted
 from resources.production.request_files import RequestFiles
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.registry import spec_of
-from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
+from resources.sandbox import RunningSandbox, SandboxSettings, media, running_sandbox
 from resources.series import load_series
 from resources.storage.download import DownloadPolicy
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lent_inspector")]
 
 T = TypeVar("T")
 
@@ -139,16 +139,15 @@ def seller(name: str) -> tuple[str | None, str]:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[RunningSandbox]:
-    with running_sandbox(SandboxSettings(job_seconds=0)) as running:
+    with pytest.MonkeyPatch.context() as patch, running_sandbox(SandboxSettings(job_seconds=0)) as running:
+        # clips of one colour, which is encoded once for each size
+        patch.setattr(media, "PALETTES", media.PALETTES[:1])
         yield running
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
-        made = ObjectStore(server.settings.model_copy(update={"bucket": f"every-{uuid.uuid4().hex[:8]}"}))
-        made.ensure_bucket()
-        yield made
+def store(s3: EmbeddedS3) -> ObjectStore:
+    return empty_bucket(s3)
 
 
 @pytest.fixture(scope="module")

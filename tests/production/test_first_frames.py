@@ -52,7 +52,7 @@ from tests.production.test_every_endpoint import (  # noqa: F401
     with_engine,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lent_inspector")]
 
 SERIES = """\
 name: SERIES

@@ -1,6 +1,5 @@
 """The drill: a ledger is lost, an old copy of it is restored, and nothing is bought twice."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,34 +25,23 @@ from resources.production import batch, poll_times
 from resources.production.batch import Stage
 from resources.production.bucket_mark import BucketMark, LedgerBehindError, bind_bucket, read_mark
 from resources.production.delivery import Deliverer
-from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
-from resources.storage.embedded import EmbeddedS3
+from resources.sandbox import FaultRule, RunningSandbox, SandboxSettings, running_sandbox
 from resources.storage.layout import ledger_key, prompt_key
 from resources.storage.objects import ObjectStore
 from resources.video.facts import Inspection
 
 pytestmark = pytest.mark.slow
 
+SMALL = {"name": "small", "then": {"do": "wrong_size", "width": 64, "height": 64}}
 CLIPS = ["clip-a", "clip-b", "clip-c", "clip-d"]
 
 
 @pytest.fixture
 def sandbox() -> Iterator[RunningSandbox]:
     with running_sandbox(SandboxSettings(job_seconds=0)) as running:
+        # the drill expects no size, and large clips only take longer to make
+        running.app.state.workshop.faults.rules.append(FaultRule.model_validate(SMALL))
         yield running
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
-    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture
-def store(s3: EmbeddedS3) -> ObjectStore:
-    made = ObjectStore(s3.settings.model_copy(update={"bucket": f"drill-{uuid.uuid4().hex[:8]}"}))
-    made.ensure_bucket()
-    return made
 
 
 @pytest.fixture(autouse=True)

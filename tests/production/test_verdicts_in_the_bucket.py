@@ -31,7 +31,6 @@ from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.ledger_rebuild import rebuild_ledger, report
 from resources.production.verdict_objects import store_verdicts
 from resources.providers.base import Accepted, JobState, JobStatus
-from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import VERDICTS, prompt_key
 from resources.storage.objects import ObjectStore
 
@@ -40,16 +39,19 @@ CLIP = "city-night"
 PRICE = 2_000_000
 
 
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_mp4(tmp_path_factory.mktemp("film") / "film.mp4").read_bytes()
+
+
 @pytest.fixture
-def depot(tmp_path: Path, lent_inspector: None) -> Iterator[Depot]:
+def depot(tmp_path: Path, store: ObjectStore, film: bytes, lent_inspector: None) -> Iterator[Depot]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
-        store = ObjectStore(s3.settings)
-        with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
-            bind_bucket(ledger, store, buying=True)
-            server.files["/clip.mp4"] = File(data=make_mp4(tmp_path / "film.mp4").read_bytes())
-            yield Depot(ledger, store, server, scratch)
+    with serving() as server, Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
+        bind_bucket(ledger, store, buying=True)
+        server.files["/clip.mp4"] = File(data=film)
+        yield Depot(ledger, store, server, scratch)
 
 
 def shown(depot: Depot) -> str:
