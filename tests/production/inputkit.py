@@ -128,12 +128,13 @@ class Rig:
         """Tick the sensor until every clip has ended."""
 
         async def ticks() -> None:
-            engine = self.engine()
+            engine, began = self.engine(), self.clock()
             while any(attempt.state in GOING for attempt in self.ledger.latest(clips).values()):
                 await engine.step(self.name)
                 if also is not None:
                     await also()
-                await asyncio.sleep(30)
+                # after the minutes in which jobs end, only the provider's settle time passes
+                await asyncio.sleep(30 if self.clock() - began < 600 else 180)
             await engine.aclose()
 
         run(self.clock, ticks(), at_most=2 * 86_400)

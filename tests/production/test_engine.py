@@ -80,18 +80,18 @@ async def steps(world: World, engine: Engine, *, every: float = 10.0, until: Cal
 
 
 def ended(world: World, *names: str) -> Callable[[], bool]:
-    return lambda: all(world.newest(name).state.is_ended for name in names)
+    return lambda: all(attempt.state.is_ended for attempt in world.ledger.latest(names).values())
 
 
 # Submitting
 
 
 def test_every_queued_purchase_is_sent_once_and_polled_later(world: World) -> None:
-    enqueue(world, *clips(40))
+    enqueue(world, *clips(PARALLEL_POSTS + 4))
     engine = world.engine()
     assert world.run(submit_queue(engine, run_id="run-1")) is None
-    assert [post.clip for post in world.provider.posts] == clips(40)
-    for clip in clips(40):
+    assert [post.clip for post in world.provider.posts] == clips(PARALLEL_POSTS + 4)
+    for clip in clips(PARALLEL_POSTS + 4):
         attempt = world.newest(clip)
         assert attempt.state is S.SUBMITTED
         assert 5.4 <= (attempt.next_poll_at or 0) - (attempt.submitted_at or 0) <= 6.6
@@ -99,12 +99,12 @@ def test_every_queued_purchase_is_sent_once_and_polled_later(world: World) -> No
 
 
 def test_no_more_posts_are_in_flight_than_the_engine_allows(world: World) -> None:
-    for clip in clips(50):
+    for clip in clips(2 * PARALLEL_POSTS + 2):
         world.provider.answers[clip] = [Answer(after=10)]
-    enqueue(world, *clips(50))
+    enqueue(world, *clips(2 * PARALLEL_POSTS + 2))
     world.run(submit_queue(world.engine()))
     starts = [post.at for post in world.provider.posts]
-    assert len(starts) == 50
+    assert len(starts) == 2 * PARALLEL_POSTS + 2
     assert max(sum(t <= at < t + 10 for t in starts) for at in starts) == PARALLEL_POSTS
 
 
@@ -155,12 +155,12 @@ async def keep_sending(world: World, engine: Engine, ours: list[Attempt]) -> Non
 
 
 def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_sooner(world: World) -> None:
-    ours = enqueue(world, *clips(30))
-    for clip in clips(30):
+    ours = enqueue(world, *clips(PARALLEL_POSTS + 2))
+    for clip in clips(PARALLEL_POSTS + 2):
         world.provider.answers[clip] = [CANNOT_BE_REACHED] * 9
     started = world.clock()
     world.run(keep_sending(world, world.engine(), ours))
-    assert {world.newest(clip).state for clip in clips(30)} == {S.WITHDRAWN}
+    assert {world.newest(clip).state for clip in clips(PARALLEL_POSTS + 2)} == {S.WITHDRAWN}
     assert "cannot be reached (connection refused); nothing was sent" in (
         world.newest("clip-000").reason or ""
     )
@@ -169,12 +169,12 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_
 
 
 def test_a_short_network_failure_loses_nothing_of_a_batch(world: World) -> None:
-    ours = enqueue(world, *clips(30))
-    for clip in clips(30):
+    ours = enqueue(world, *clips(PARALLEL_POSTS + 2))
+    for clip in clips(PARALLEL_POSTS + 2):
         world.provider.answers[clip] = [CANNOT_BE_REACHED]
     world.run(keep_sending(world, world.engine(), ours))
-    assert {world.newest(clip).state for clip in clips(30)} == {S.SUBMITTED}
-    assert len(world.provider.jobs) == 30
+    assert {world.newest(clip).state for clip in clips(PARALLEL_POSTS + 2)} == {S.SUBMITTED}
+    assert len(world.provider.jobs) == PARALLEL_POSTS + 2
 
 
 def test_an_answer_resets_the_count_of_failed_tries(world: World) -> None:
@@ -364,19 +364,19 @@ def test_a_step_withdraws_yesterdays_queue_before_it_sends(world: World) -> None
 
 
 def test_many_jobs_are_polled_a_few_at_a_time_and_each_once(world: World) -> None:
-    enqueue(world, *clips(60))
+    enqueue(world, *clips(PARALLEL_REQUESTS + 4))
     engine = world.engine()
     world.run(submit_queue(engine))
     world.clock.now += 100
-    assert world.run(engine.poll_due("wavespeed")) == 60
+    assert world.run(engine.poll_due("wavespeed")) == PARALLEL_REQUESTS + 4
     assert all(len(job.polled_at) == 1 for job in world.provider.jobs.values())
     assert world.provider.most_requests_at_once <= PARALLEL_REQUESTS
-    assert {world.newest(clip).state for clip in clips(60)} == {S.SUCCEEDED}
+    assert {world.newest(clip).state for clip in clips(PARALLEL_REQUESTS + 4)} == {S.SUCCEEDED}
 
 
 def test_polls_leave_time_for_the_rest_of_a_step(world: World) -> None:
     """A job that is due again at once must not delay the queue."""
-    enqueue(world, *clips(POLLS_AT_ONCE + 10))
+    enqueue(world, *clips(POLLS_AT_ONCE + 1))
     world.provider.poll_seconds = POLLS_SECONDS + 1
     engine = world.engine()
     world.run(submit_queue(engine))
@@ -496,14 +496,16 @@ def test_a_stop_is_seen_before_every_post_while_jobs_are_polled(world: World) ->
 
 
 def test_a_slow_poll_keeps_its_claim(world: World) -> None:
-    enqueue(world, *clips(40))
+    enqueue(world, *clips(PARALLEL_REQUESTS + 2))
     world.provider.poll_seconds = 59.0
     one, two = world.engine(), world.engine()
     world.run(submit_queue(one))
 
     async def both() -> None:
         together = [
-            asyncio.create_task(steps(world, engine, every=3.0, until=ended(world, *clips(40))))
+            asyncio.create_task(
+                steps(world, engine, every=3.0, until=ended(world, *clips(PARALLEL_REQUESTS + 2)))
+            )
             for engine in (one, two)
         ]
         await asyncio.gather(*together)

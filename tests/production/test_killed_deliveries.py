@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_every_clip_is_delivered_once_although_workers_are_killed(tmp_path: Path) -> None:
-    with filled(tmp_path, clips=16, lease_seconds=0.5, seed=3) as depot:
-        happened = storm(depot, kills=4, seed=3, longest_seconds=0.5)
+    with filled(tmp_path, clips=12, lease_seconds=0.5, seed=3) as depot:
+        happened = storm(depot, kills=3, seed=3, longest_seconds=0.5)
         assert happened["kills"] >= 2, "fewer kills would test nothing"
         assert violations(depot) == []
 

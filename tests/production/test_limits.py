@@ -1,4 +1,4 @@
-"""An account's limits, measured at the provider: a hundred clips, several processes, a slow network."""
+"""An account's limits, measured at the provider: many clips, several processes, a slow network."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from resources.ledger.states import AttemptState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, SubmitOutcome
 
 S = AttemptState
-CLIPS = [f"clip-{number:03}" for number in range(40)]
+CLIPS = [f"clip-{number:03}" for number in range(20)]
 
 
 class Faraway(FakeProvider):
@@ -43,7 +43,7 @@ async def several(world: World, limits: Limits, *, processes: int, every: float)
 
 
 @pytest.mark.slow
-def test_forty_clips_on_two_places_and_two_submits_a_minute(world: World) -> None:
+def test_twenty_clips_on_two_places_and_two_submits_a_minute(world: World) -> None:
     world.provider = Faraway(world.clock)
     limits = Limits(in_flight=2, per_minute=2)
     decide(world.ledger, [a_request(clip) for clip in CLIPS], Decision("monday"))
