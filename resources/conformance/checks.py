@@ -23,6 +23,8 @@ class KitCheck:
     offered: Callable[[ProviderSpec], bool]
     how: dict[str, Any]
     """Arguments of its `Stand`."""
+    begins_with: Work | None = None
+    """What happens on its stand first. Checks that begin with the same only read, so they share the stand: buying takes longest."""
 
 
 CHECKS: list[KitCheck] = []
@@ -36,6 +38,7 @@ def check(
     *,
     needs: Callable[[Capabilities], bool] = lambda _capabilities: True,
     offered: Callable[[ProviderSpec], bool] | None = None,
+    begins_with: Work | None = None,
     **how: Any,
 ) -> Callable[[Work], Work]:
     """Add a check.
@@ -44,12 +47,15 @@ def check(
         asks: The contract's requirement, as a sentence.
         needs: What its provider must offer.
         offered: The same, if the capabilities do not show it.
+        begins_with: See `KitCheck`; such a check has no arguments of a stand.
         how: Arguments of its `Stand`.
     """
 
     def add(work: Work) -> Work:
         CHECKS.append(
-            KitCheck(name, about, asks, work, offered or (lambda spec: needs(spec.capabilities)), how)
+            KitCheck(
+                name, about, asks, work, offered or (lambda spec: needs(spec.capabilities)), how, begins_with
+            )
         )
         return work
 

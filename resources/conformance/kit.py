@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Collection
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from resources.conformance import extras, histories, hostile_answers, polls, posts, rows
-from resources.conformance.checks import CHECKS, KitCheck
-from resources.conformance.stand import BrokenPromiseError, open_stand, sample
+from resources.conformance.checks import CHECKS, KitCheck, Work
+from resources.conformance.stand import BrokenPromiseError, Stand, open_stand, sample
 from resources.providers.spec import ProviderSpec
 
 CHECK_SECONDS = 300.0
@@ -71,6 +72,7 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
     sample(spec.name)
     findings: list[KitFinding] = []
     quiet = logging.getLogger("dailies"), logging.getLogger("resources.providers")
+    shared = _SharedStands(spec)
     levels = [logger.level for logger in quiet]
     for logger in quiet:
         # the checks cause mishaps on purpose, so the client's warnings about them are hidden
@@ -84,17 +86,47 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
             elif one.about == histories.ABOUT and failed:
                 findings.append(_finding(one, Result.NOT_RUN))
             else:
-                findings.append(await _tried(one, spec))
+                findings.append(await _tried(one, spec, shared))
     finally:
+        await shared.close()
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
     return findings
 
 
-async def _tried(one: KitCheck, spec: ProviderSpec) -> KitFinding:
+class _SharedStands:
+    """The stands of one examination that several checks read."""
+
+    def __init__(self, spec: ProviderSpec) -> None:
+        self._spec = spec
+        self._begun: dict[Work, Stand] = {}
+        self._open = AsyncExitStack()
+
+    async def begun_with(self, work: Work) -> Stand:
+        """The stand on which `work` has happened, with a client that no other check has used."""
+        if work not in self._begun:
+            stand = await self._open.enter_async_context(open_stand(self._spec))
+            await work(stand)
+            self._begun[work] = stand
+        stand = self._begun[work]
+        await stand.client.aclose()
+        stand.client = stand.connect()
+        return stand
+
+    async def close(self) -> None:
+        """Close them; a stranger's client may raise anything."""
+        with suppress(Exception):
+            await self._open.aclose()
+
+
+async def _tried(one: KitCheck, spec: ProviderSpec, shared: _SharedStands) -> KitFinding:
     try:
-        async with asyncio.timeout(CHECK_SECONDS), open_stand(spec, **one.how) as stand:
-            await one.work(stand)
+        async with asyncio.timeout(CHECK_SECONDS):
+            if one.begins_with is None:
+                async with open_stand(spec, **one.how) as stand:
+                    await one.work(stand)
+            else:
+                await one.work(await shared.begun_with(one.begins_with))
     except BrokenPromiseError as broken:
         return _finding(one, Result.FAILED, str(broken))
     except TimeoutError:

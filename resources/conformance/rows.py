@@ -48,10 +48,21 @@ async def _ended(stand: Stand, count: int) -> list[str]:
     return jobs
 
 
-@check("listings", "all", "A listing has every job of the window, from all pages, each once.", offered=_lists)
+async def many(stand: Stand) -> None:
+    """More jobs than a page has, all of them ended."""
+    stand.ended = await _ended(stand, MANY)
+
+
+@check(
+    "listings",
+    "all",
+    "A listing has every job of the window, from all pages, each once.",
+    offered=_lists,
+    begins_with=many,
+)
 async def every_page(stand: Stand) -> None:
     """More jobs than a page has."""
-    jobs = await _ended(stand, MANY)
+    jobs = stand.ended
     listed = [candidate.job_id for candidate in await stand.listed()]
     promised(len(listed) == len(set(listed)), "a job is listed twice")
     promised(set(listed) == set(jobs), f"{len(set(jobs) & set(listed))} of {MANY} jobs are listed")
@@ -137,10 +148,10 @@ async def lag(stand: Stand) -> None:
     "breaks",
     "A listing that cannot be read completely is an error, never a shorter listing.",
     offered=_lists,
+    begins_with=many,
 )
 async def listing_breaks(stand: Stand) -> None:
     """Each page breaks once."""
-    await _ended(stand, MANY)
     await _breaks(stand, stand.listed)
 
 
@@ -173,10 +184,16 @@ async def sums(stand: Stand) -> None:
         )
 
 
-@check("bills", "all", "A bill has every row of the window, from all pages, each once.", offered=_bills)
+@check(
+    "bills",
+    "all",
+    "A bill has every row of the window, from all pages, each once.",
+    offered=_bills,
+    begins_with=many,
+)
 async def every_row(stand: Stand) -> None:
     """More rows than a page has."""
-    jobs = await _ended(stand, MANY)
+    jobs = stand.ended
     billed = [row.job_id for row in await stand.billed() if row.kind == "charge"]
     fits = sorted(billed) == sorted(jobs)
     promised(fits, f"{len(set(jobs) & set(billed))} of {MANY} jobs are billed, in {len(billed)} rows")
@@ -187,10 +204,10 @@ async def every_row(stand: Stand) -> None:
     "breaks",
     "A bill that cannot be read completely is an error, never a shorter bill.",
     offered=_bills,
+    begins_with=many,
 )
 async def bill_breaks(stand: Stand) -> None:
     """Each page breaks once."""
-    await _ended(stand, MANY)
     await _breaks(stand, stand.billed)
 
 

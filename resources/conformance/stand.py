@@ -69,6 +69,8 @@ class Stand:
     """Seconds by which the provider's clock is ahead of ours."""
     key: str = KEY
     clock: Moments = field(default_factory=Moments)
+    ended: list[str] = field(default_factory=list)
+    """The jobs that were bought for several checks, oldest first, by the ids that the client named."""
 
     def __post_init__(self) -> None:
         options = {
