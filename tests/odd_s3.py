@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 
 from pydantic import SecretStr
 
+from resources.storage import ways
 from resources.storage.s3_client import S3Settings
 
 Oddity = Callable[["Request"], tuple[int, str, str] | None]
@@ -71,22 +72,20 @@ class Request:
         )
 
 
-class OddS3(ThreadingHTTPServer):
-    """The server; `objects` by path, `seen` has every request."""
-
-    daemon_threads = True
-    block_on_close = False
+class OddS3:
+    """The server at a port; `objects` by path, `seen` has every request."""
 
     def __init__(
         self,
         oddity: Oddity,
+        port: int,
         *,
         etag: Callable[[str], str | None] = lambda md5: f'"{md5}"',
         retouch: Callable[[Request, Answer], Answer] = lambda _, answer: answer,
         base: str = "",
         page_size: int = 1_000,
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self.port = port
         self.oddity = oddity
         self.etag = etag
         self.retouch = retouch
@@ -96,13 +95,11 @@ class OddS3(ThreadingHTTPServer):
         self.seen: list[Request] = []
         self.lock = threading.Lock()
 
-    def handle_error(self, request: object, client_address: object) -> None: ...
-
     @property
     def settings(self) -> S3Settings:
         return S3Settings(
             bucket="clips",
-            endpoint_url=f"http://127.0.0.1:{self.server_port}{self.base}",
+            endpoint_url=f"http://127.0.0.1:{self.port}{self.base}",
             access_key_id="dailieskey",
             secret_access_key=SecretStr("dailies-secret"),
             ride_out_seconds=0.2,
@@ -114,29 +111,55 @@ class OddS3(ThreadingHTTPServer):
         )
 
 
+class _Port(ThreadingHTTPServer):
+    """A port at which one odd server after another answers: boto3 would make a client for each new address, its largest cost here."""
+
+    daemon_threads = True
+    block_on_close = False
+    odd: OddS3
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self._thread = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
+        self._thread.start()
+
+    def handle_error(self, request: object, client_address: object) -> None: ...
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join(5)
+
+
+_idle: list[_Port] = []
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: OddS3
+    server: _Port
 
     def log_message(self, *args: object) -> None: ...
 
     def _any(self) -> None:
+        self.odd = self.server.odd
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Request(self.command, self.path, headers, self.server.base)
-        self.server.seen.append(asked)
+        asked = Request(self.command, self.path, headers, self.odd.base)
+        self.odd.seen.append(asked)
         body = self.rfile.read(int(headers.get("content-length", 0)))
-        refusal = self.server.oddity(asked)
+        refusal = self.odd.oddity(asked)
         if refusal is not None:
             status, code, message = refusal
             return self._send(asked, _error(status, code, message))
-        with self.server.lock:
+        with self.odd.lock:
             answer = self._take(asked, body)
         return self._send(asked, answer)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = _any  # noqa: N815 - as http.server calls them
 
     def _take(self, asked: Request, body: bytes) -> Answer:  # noqa: PLR0911 - one line for each answer
-        objects = self.server.objects
+        objects = self.odd.objects
         if asked.is_list:
             return self._list(asked)
         if asked.is_put:
@@ -155,17 +178,17 @@ class _Handler(BaseHTTPRequestHandler):
         return self._of(objects[asked.path], objects[asked.path])
 
     def _of(self, data: bytes, body: bytes) -> Answer:
-        etag = self.server.etag(hashlib.md5(data).hexdigest())
+        etag = self.odd.etag(hashlib.md5(data).hexdigest())
         return Answer(200, body, {} if etag is None else {"ETag": etag})
 
     def _list(self, asked: Request) -> Answer:
         after = asked.asks("continuation-token") or asked.asks("start-after") or asked.asks("marker")
-        keys = [key for key in self.server.keys(asked.asks("prefix")) if key > after]
-        size = min(int(asked.asks("max-keys") or 1_000), self.server.page_size)
+        keys = [key for key in self.odd.keys(asked.asks("prefix")) if key > after]
+        size = min(int(asked.asks("max-keys") or 1_000), self.odd.page_size)
         page, rest = keys[:size], keys[size:]
         found = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-29T10:00:00.000Z</LastModified>"
-            f"<Size>{len(self.server.objects[f'/clips/{key}'])}</Size></Contents>"
+            f"<Size>{len(self.odd.objects[f'/clips/{key}'])}</Size></Contents>"
             for key in page
         )
         following = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
@@ -178,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, asked: Request, answer: Answer) -> None:
         standard = {"Content-Length": str(len(answer.body)), "Last-Modified": formatdate(usegmt=True)}
         answer.headers = {**standard, **answer.headers}
-        answer = self.server.retouch(asked, answer)
+        answer = self.odd.retouch(asked, answer)
         self.send_response_only(answer.status)
         self.send_header("Date", answer.headers.pop("Date", formatdate(usegmt=True)))
         for name, value in answer.headers.items():
@@ -242,14 +265,23 @@ def all_of(*oddities: Oddity) -> Oddity:
 
 
 @contextlib.contextmanager
-def odd_s3(oddity: Oddity, **how: Any) -> Iterator[OddS3]:
-    """A running server; `how` is passed to `OddS3`."""
-    server = OddS3(oddity, **how)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
+def odd_s3(oddity: Oddity, *, own_port: bool = False, **how: Any) -> Iterator[OddS3]:
+    """A running server; `how` is passed to `OddS3`.
+
+    Args:
+        oddity: Its oddity.
+        own_port: Whether no other server had its address or will have it. botocore remembers a bucket's region, and only such a
+            server does not answer after the block.
+    """
+    port = _Port() if own_port or not _idle else _idle.pop()
+    for address, bucket in list(ways._known):
+        if f":{port.server_port}" in (address or ""):
+            del ways._known[address, bucket]
+    port.odd = OddS3(oddity, port.server_port, **how)
     try:
-        yield server
+        yield port.odd
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        if own_port:
+            port.stop()
+        else:
+            _idle.append(port)

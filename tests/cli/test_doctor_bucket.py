@@ -74,7 +74,7 @@ def test_the_result_holds_for_the_next_purchase(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_server_that_is_down_is_reported_as_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    with odd_s3.odd_s3(odd_s3.NOTHING) as server:
+    with odd_s3.odd_s3(odd_s3.NOTHING, own_port=True) as server:
         pass
     said = run(server, monkeypatch)
     assert said.exit_code != 0

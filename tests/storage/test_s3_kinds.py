@@ -127,7 +127,7 @@ def wants_region(status: int, code: str) -> Kind:
                 answer.headers["x-amz-bucket-region"] = "eu-west-9"
         return answer
 
-    return Kind(odd, naming)
+    return Kind(odd, naming, how={"own_port": True})
 
 
 VIRTUAL = Ways(addressing="virtual")
