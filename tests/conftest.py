@@ -209,6 +209,14 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop(url)
 
 
+@pytest.fixture
+def postgres_ledger_url(postgres: PostgresServer) -> Iterator[str]:
+    """The address of a ledger without attempts in PostgreSQL."""
+    url = postgres.ledger_database()
+    yield url
+    postgres.give_back(url)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)

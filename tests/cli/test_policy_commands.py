@@ -93,9 +93,9 @@ def test_up_follows_an_edited_file_of_an_account(home: Path) -> None:
 
 
 def test_up_on_a_shared_ledger_changes_no_value_that_others_have_declared(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAILIES_LEDGER_URL", postgres_url)
+    monkeypatch.setenv("DAILIES_LEDGER_URL", postgres_ledger_url)
     monkeypatch.setenv(CAP, "5")
     assert started()[1:] == ([], True)
     monkeypatch.setenv(CAP, "8")

@@ -358,8 +358,8 @@ def test_money_that_was_counted_on_a_future_day_counts_today(ledger_url: str, cl
 
 
 @pytest.fixture
-def shared(postgres_url: str) -> Iterator[Ledger]:
-    with Ledger(postgres_url, budget=Budget()) as opened:
+def shared(postgres_ledger_url: str) -> Iterator[Ledger]:
+    with Ledger(postgres_ledger_url, budget=Budget()) as opened:
         yield opened
 
 

@@ -309,6 +309,12 @@ def test_repeating_without_the_status_query_records_twice(
 # settings and errors of servers
 
 
+@pytest.fixture
+def engine() -> sa.Engine:
+    """An engine that has not connected to its server."""
+    return sa.create_engine(for_psycopg(parsed_address("postgresql://h/db")))
+
+
 def test_nothing_is_set_for_a_session_and_everything_in_each_transaction(line: Line, through: str) -> None:
     ledger = opened(through)
     ledger.remember("x", "y")
@@ -340,8 +346,7 @@ def test_nothing_is_set_for_a_session_and_everything_in_each_transaction(line: L
         "SSL error: certificate verify failed",
     ],
 )
-def test_a_server_that_refuses_is_not_waited_for(said: str, url: str) -> None:
-    engine = open_database(url)
+def test_a_server_that_refuses_is_not_waited_for(said: str, engine: sa.Engine) -> None:
     assert not is_away(engine, sa.exc.OperationalError("", {}, Exception(said)))
 
 
@@ -357,8 +362,7 @@ def test_a_server_that_refuses_is_not_waited_for(said: str, url: str) -> None:
         "timeout expired",
     ],
 )
-def test_a_server_that_may_come_back_is_waited_for(said: str, url: str) -> None:
-    engine = open_database(url)
+def test_a_server_that_may_come_back_is_waited_for(said: str, engine: sa.Engine) -> None:
     assert is_away(engine, sa.exc.OperationalError("", {}, Exception(said)))
 
 

@@ -33,24 +33,24 @@ def expand(url: str, *, oldest_reader: str) -> None:
     engine.dispose()
 
 
-def test_open_and_starting_programs_continue_beside_a_newer_one(empty_url: str) -> None:
-    with Ledger(empty_url, budget=Budget()) as running:
+def test_open_and_starting_programs_continue_beside_a_newer_one(ledger_url: str) -> None:
+    with Ledger(ledger_url, budget=Budget()) as running:
         queued(running, a_request("clip-1"))
-        expand(empty_url, oldest_reader=OLDEST_READER)
+        expand(ledger_url, oldest_reader=OLDEST_READER)
         assert decided(running, a_request("clip-2")).ruling is Ruling.NEW
-        with Ledger(empty_url, budget=Budget()) as started:
+        with Ledger(ledger_url, budget=Budget()) as started:
             sent = {claimed(started).attempt.clip, claimed(running).attempt.clip}
             assert sent == {"clip-1", "clip-2"}
             assert decided(started, a_request("clip-1")).ruling is not Ruling.NEW
-    assert schema_state(empty_url).revision == NEXT
+    assert schema_state(ledger_url).revision == NEXT
 
 
-def test_a_program_refuses_a_ledger_whose_newer_migration_removed_something(empty_url: str) -> None:
-    expand(empty_url, oldest_reader=NEXT)
+def test_a_program_refuses_a_ledger_whose_newer_migration_removed_something(ledger_url: str) -> None:
+    expand(ledger_url, oldest_reader=NEXT)
     with pytest.raises(
         ConfigurationError, match=rf"newer dailies \(schema {NEXT}.*Nothing was read or written"
     ):
-        Ledger(empty_url, budget=Budget())
+        Ledger(ledger_url, budget=Budget())
 
 
 @pytest.mark.usefixtures("migrations")
