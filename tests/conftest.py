@@ -9,6 +9,7 @@ import gc
 import os
 import shutil
 import sqlite3
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from cpu_by_file import (  # noqa: F401 - hooks
 )
 from explained import HISTORY
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from httpx._transports import default as transports
 from pydantic import SecretStr
 
 from bench.history import write_history
@@ -78,6 +80,22 @@ vars(DEFAULT_TIMEOUT_CONFIG).update(vars(httpx.Timeout(120)))
 # third of the tests' time.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 botocore.hooks.accepts_kwargs = functools.cache(botocore.hooks.accepts_kwargs)
+
+
+# A client of httpx reads the certificates that it trusts, in 20 ms, also to speak with a server of its own test.
+@functools.cache
+def _trusting(trust_env: bool, _file: str | None, _folder: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
+def _trusting_once(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+    if verify is not True or cert is not None:
+        return httpx.create_ssl_context(verify, cert, trust_env)
+    return _trusting(trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+vars(transports)["create_ssl_context"] = _trusting_once
+
 _scripts: dict[str | None, ScriptDirectory] = {}
 _read_scripts = ScriptDirectory.from_config
 
