@@ -39,9 +39,16 @@ class Courier:
             with suppress(asyncio.CancelledError):
                 await self._task
 
+    def _waiting(self) -> list[Job]:
+        """The jobs that end and are to be reported, the next one first."""
+        return [job for job in self._workshop.books.unreported() if math.isfinite(job.ends_at)]
+
     async def _work(self) -> None:
+        if not self._waiting():
+            # a client reads the certificates that it trusts, which takes longer than the whole answer to a POST
+            return
         async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
-            while waiting := [j for j in self._workshop.books.unreported() if math.isfinite(j.ends_at)]:
+            while waiting := self._waiting():
                 job = waiting[0]
                 if (left := job.ends_at - self._workshop.clock()) > 0:
                     await asyncio.sleep(min(left, _LOOK_AGAIN))
