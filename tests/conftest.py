@@ -303,7 +303,7 @@ def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_history(postgres: PostgresServer, sqlite_history: Path) -> str:
-    """The same history in PostgreSQL; tests may only copy it."""
+    """The same history in PostgreSQL; tests may only read or copy it."""
     url = postgres.empty_database()
     open_database(url).dispose()
     postgres.fill(url, sqlite_history)

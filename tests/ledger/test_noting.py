@@ -5,13 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from explained import explaining
 from ledgerkit import NEVER_CHARGED, a_request, a_state, read, submitted, succeeded
 from verdictkit import a_verdict
 
 from proof.clock import Clock
 from resources.ledger import deliveries, polls
-from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.notes import SiblingLook, note_look, nsfw
 from resources.ledger.records import Attempt
@@ -92,15 +90,6 @@ def test_a_take_that_is_delivered_just_before_the_lock_is_seen(
 
     monkeypatch.setattr(ledger, "write", first_is_faster)
     assert note_look(ledger, second, "bb") == [SiblingLook("clip-a", first.seq, "aa")]
-
-
-def test_the_rows_read_under_the_lock_do_not_grow_with_the_series(history_url: str) -> None:
-    with Ledger(history_url, budget=Budget()) as old:
-        take = succeeded(old, a_request("clip-new", series="harbor"), job_id="new")
-        with explaining() as explained:
-            seen = note_look(old, take, "aa")
-    assert seen, "its series has a history"
-    assert explained.too_much.keys() <= {"notes.py: _newest_looks"}, explained
 
 
 # renewed claims, and acceptance by a person

@@ -1,6 +1,13 @@
-"""No query of a tick, a claim, a decision, a poll, a delivery or a bill reads the ledger's history."""
+"""No query of a tick, a claim, a decision, a poll, a delivery, a bill or a person reads the ledger's history.
 
+All tests of a long history are in this file, since each PostgreSQL server needs seconds for one.
+"""
+
+import datetime as dt
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,19 +21,28 @@ from fakes import (
     rejects,
 )
 
+from pipelines.cli.failed_clips import failed_clips
+from pipelines.cli.status import NEWEST, clips_shown
 from resources.file_references import FileReference
+from resources.inventory.ledger_audit import check_ledger
 from resources.ledger import data_pushes, deliveries, heartbeats, purchases, uploads
+from resources.ledger import newest as asked
+from resources.ledger.budget import Budget
 from resources.ledger.decision_clips import fix_clips
 from resources.ledger.decisions import Decision, decide, known_purchases
 from resources.ledger.handover import handover_of
+from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.lost.closures import match_callback
+from resources.ledger.notes import note_look
 from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import knows, mark_of, newest_seq
 from resources.ledger.schema import attempts
 from resources.ledger.shared_tables import decision_data
+from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.metrics import exposition
 from resources.orders import ClipRequest
+from resources.planning import chosen_purchases
 from resources.production.batch import Stage
 from resources.providers.base import FailureKind, JobStatus
 
@@ -35,6 +51,27 @@ pytestmark = pytest.mark.slow
 
 ACCOUNT = "wavespeed"
 HOUR = 3600.0
+TODAY = dt.date(2026, 11, 29)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """As elsewhere, for fixtures of the module."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def read_url(backend: str, request: pytest.FixtureRequest) -> str:
+    """The address of the history itself, for tests that only read it: each copy has eighty megabytes."""
+    if backend == "sqlite":
+        return f"sqlite:///{request.getfixturevalue('sqlite_history')}"
+    return str(request.getfixturevalue("postgres_history"))
+
+
+@pytest.fixture
+def old_ledger(read_url: str) -> Iterator[Ledger]:
+    with Ledger(read_url, budget=Budget()) as found:
+        yield found
 
 
 @pytest.fixture
@@ -157,3 +194,136 @@ def test_a_missing_index_is_noticed(world: World) -> None:
     with explaining() as explained:
         deliveries.unreported(world.ledger, ACCOUNT)
     assert set(explained.too_much) == {"deliveries.py: unreported"}
+
+
+@pytest.mark.postgresql
+def test_the_rows_read_under_the_lock_of_a_look_do_not_grow_with_the_series(world: World) -> None:
+    (take, *_) = world.ledger.attempts(
+        [one.id for one in asked.newest(world.ledger, {AttemptState.SUCCEEDED})]
+    ).values()
+    with explaining() as explained:
+        seen = note_look(world.ledger, take, "aa")
+    assert seen, "its series has a history"
+    assert explained.too_much.keys() <= {"notes.py: _newest_looks"}, explained
+
+
+# People's queries: the same answers as from reading all of the history, without reading it
+
+
+@pytest.mark.postgresql
+def test_the_newest_purchases_are_those_of_the_whole_ledger(old_ledger: Ledger) -> None:
+    every = old_ledger.overview()
+
+    def ids(states: frozenset[AttemptState], series: str | None = None) -> list[str]:
+        return [a.id for a in every if a.state in states and series in {None, a.series}]
+
+    for states in (UNDELIVERED, OPEN | UNDELIVERED, frozenset(AttemptState)):
+        assert [one.id for one in asked.newest(old_ledger, states)] == ids(states)
+        assert [one.id for one in asked.newest(old_ledger, states, series="city")] == ids(states, "city")
+    delivered = frozenset({AttemptState.DELIVERED})
+    assert [one.id for one in asked.newest(old_ledger, delivered, last=7)] == ids(delivered)[-7:]
+    of_city = [one.id for one in asked.newest(old_ledger, delivered, series="city", last=7)]
+    assert of_city == ids(delivered, "city")[-7:]
+    assert asked.clips_bought(old_ledger) == len(every)
+    assert asked.clips_bought(old_ledger, series="city") == len([a for a in every if a.series == "city"])
+    assert asked.has_bought(old_ledger, "city")
+    assert not asked.has_bought(old_ledger, "cit")
+    assert failed_clips(old_ledger) == [a.subject_key for a in every if a.state in UNDELIVERED]
+
+    def chosen(*words: str) -> set[str]:
+        return {one.subject_key for one in chosen_purchases(old_ledger, words, today=TODAY)}
+
+    def keys(states: frozenset[AttemptState]) -> set[str]:
+        return {a.subject_key for a in every if a.state in states and a.series == "city"}
+
+    one = every[100].subject_key
+    assert chosen(one) == {one}
+    assert chosen("state:failed,city") == keys(UNDELIVERED)
+    assert chosen("tag:campaign=city,state:open", one) == {one} | keys(OPEN)
+    assert len(chosen("owner:team:content")) == len(every)
+
+
+def test_a_status_and_a_retry_fetch_what_they_show_and_parse_no_request(
+    sqlite_history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[object] = []
+    parsed: list[object] = []
+    read, validate = Attempt.from_row, ClipRequest.model_validate
+
+    def from_row(row: sa.Row[tuple[object, ...]]) -> Attempt:
+        fetched.append(row)
+        return read(row)
+
+    def model_validate(*given: Any) -> ClipRequest:
+        parsed.append(given)
+        return validate(*given)
+
+    monkeypatch.setattr(Attempt, "from_row", staticmethod(from_row))
+    monkeypatch.setattr(ClipRequest, "model_validate", model_validate)
+    with Ledger(f"sqlite:///{sqlite_history}", budget=Budget()) as ledger:
+        failed = clips_shown(ledger, [], series=None, failed=True, every=False)
+        assert failed_clips(ledger)
+        assert fetched == []
+        shown = clips_shown(ledger, [], series=None, failed=False, every=False)
+        assert shown.left_out > 15_000
+        assert len(shown.ids) == len(fetched) == len(failed.ids) + NEWEST + 60, "60 purchases are open"
+        fetched.clear()
+        check_ledger(ledger)
+        assert len(fetched) < len(failed.ids) + 200
+        assert sum(map(len, asked.pages(ledger, failed.ids))) == len(failed.ids)
+        assert parsed == []
+        # the negative control: reading everything is noticed, and so is reading a request
+        fetched.clear()
+        whole = ledger.overview()
+        assert len(fetched) == len(whole) > 15_000
+        assert whole[0].request.clip == whole[0].subject_key
+        assert len(parsed) == 1
+
+
+def test_the_queries_of_a_status_search_indexes(sqlite_history: Path) -> None:
+    plans: list[str] = []
+
+    def plan(
+        connection: sa.Connection, cursor: object, statement: str, parameters: tuple[Any, ...], *_: object
+    ) -> None:
+        if statement.startswith("SELECT") and "attempts" in statement:
+            file = connection.connection.driver_connection
+            assert isinstance(file, sqlite3.Connection)
+            explained = file.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("; ".join(row[3] for row in explained))
+
+    with Ledger(f"sqlite:///{sqlite_history}", budget=Budget()) as ledger:
+        sa.event.listen(sa.Engine, "before_cursor_execute", plan)
+        try:
+            for series in (None, "city"):
+                asked.newest(ledger, OPEN | UNDELIVERED, series=series)
+                asked.clips_bought(ledger, series=series)
+            asked.newest(ledger, {AttemptState.DELIVERED}, series="city", last=NEWEST)
+            asked.has_bought(ledger, "city")
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", plan)
+    rest, clips, rest_of_city, clips_of_city, last_of_city, has = plans
+    assert "SEARCH attempts USING INDEX attempts_not_delivered" in rest
+    assert "SEARCH attempts USING INDEX attempts_not_delivered" in rest_of_city
+    assert "COVERING INDEX attempts_by_subject" in clips
+    assert "COVERING INDEX attempts_by_series" in clips_of_city
+    assert "INDEX attempts_by_series" in last_of_city
+    assert "COVERING INDEX attempts_by_series" in has
+
+
+@pytest.mark.postgresql
+def test_the_queries_of_a_status_read_no_history(old_ledger: Ledger, backend: str) -> None:
+    delivered = {AttemptState.DELIVERED}
+    with explaining() as explained:
+        asked.newest(old_ledger, UNDELIVERED)
+        asked.newest(old_ledger, OPEN | UNDELIVERED, series="city")
+        asked.newest(old_ledger, delivered, series="city", last=NEWEST)
+        next(asked.reported_deliveries(old_ledger))
+        if backend == "postgresql":
+            asked.newest(old_ledger, OPEN | UNDELIVERED)
+            # SQLite walks the table backwards until it has enough rows; its plan calls this a scan
+            asked.newest(old_ledger, delivered, last=NEWEST)
+    assert not explained.too_much, f"\n{explained}"
+    with explaining() as explained:
+        asked.clips_bought(old_ledger)
+    assert set(explained.too_much) == {"newest.py: clips_bought"}, "a count of all clips is noticed"
