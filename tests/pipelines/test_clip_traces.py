@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import pytest
 from otlp_receiver import OtlpReceiver, receiving
@@ -11,54 +12,74 @@ from pipelinekit import KEY, House
 
 pytestmark = pytest.mark.slow
 
-ANOTHER_PROCESS = """
-import sys
+FORKS = """
+import os, sys
 import dagster as dg
-import pytest
 from pipelinekit import QUIET, ImpatientProduction, poll_soon
 from pipelines.code_location import build_defs
 from pipelines.partitions import range_tags
 from resources.production import poller
 
 poller.next_poll_in = poll_soon
-job, *keys = sys.argv[1:]
-found = build_defs(ImpatientProduction()).resolve_job_def(job)
-with dg.DagsterInstance.get() as instance:
-    ran = found.execute_in_process(instance=instance, tags=range_tags(keys), run_config=QUIET, raise_on_error=False)
-    print(ran.run_id)
+for line in sys.stdin:
+    job, *keys = line.split()
+    if (child := os.fork()) == 0:
+        found = build_defs(ImpatientProduction()).resolve_job_def(job)
+        with dg.DagsterInstance.get() as instance:
+            ran = found.execute_in_process(
+                instance=instance, tags=range_tags(keys), run_config=QUIET, raise_on_error=False
+            )
+        print(ran.run_id)
+        sys.exit()
+    _, status = os.waitpid(child, 0)
+    print(status, flush=True)
 """
 
 
-def in_another_process(job: str, keys: list[str], collector: OtlpReceiver) -> str:
-    """Carry out a run in a separate process, which ends; returns the run's id."""
-    here = Path(__file__).parent
-    environment = {
-        **os.environ,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20canary-of-the-collector",
-        "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent, here.parents[1]))),
-    }
-    ended = subprocess.run(
-        [sys.executable, "-c", ANOTHER_PROCESS, job, *keys],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.split()[-1]
+class RunWorkers:
+    """Carries out each run in a process that ends with it: a fork of one that has imported everything, as in production."""
+
+    def __init__(self, collector: OtlpReceiver) -> None:
+        here = Path(__file__).parent
+        environment = {
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20canary-of-the-collector",
+            "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent, here.parents[1]))),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORKS],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, job: str, keys: list[str]) -> str:
+        """Carry out a run in a process of its own; returns the run's id."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(job, *keys, file=self._process.stdin, flush=True)
+        run_id, status = (self._process.stdout.readline().strip() for _ in range(2))
+        assert status == "0", "the run's process says why"
+        return run_id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
 
 
 def test_the_life_of_a_clip_is_one_trace_over_two_processes(house: House) -> None:
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     house.fault({"do": "fail"}, prompt_contains="west")
-    with receiving() as collector:
-        bought = in_another_process("submit_clips", keys, collector)
+    with receiving() as collector, RunWorkers(collector) as workers:
+        bought = workers.run("submit_clips", keys)
         early = collector.spans(clip="bay-east")
         assert collector.tree(early) == ["run", "  decide", "  POST"], "the clip's end is not known yet"
-        collected = in_another_process("collect_clips", keys, collector)
+        collected = workers.run("collect_clips", keys)
         east, west = collector.spans(clip="bay-east"), collector.spans(clip="bay-west")
         stages = [one for one in collector.spans() if one.name in {"download", "check", "store"}]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 import os
 import sqlite3
 import sqlite3.dbapi2
@@ -299,17 +300,73 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         assert len(instance.all_logs(run)) == before + 2
 
 
-def test_a_page_sees_what_another_process_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FORKS = """
+import json, os, sys
+import dagster as dg
+from pipelines.dagster_storage import KeptSqliteStorage
+
+for line in sys.stdin:
+    code, home, arguments = json.loads(line)
+    os.environ["DAGSTER_HOME"] = home
+    reading, writing = os.pipe()
+    children = []
+    for argument in arguments:
+        if (child := os.fork()) == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            exec(code)
+            sys.exit()
+        children.append(child)
+    os.close(reading)
+    os.close(writing)
+    print(json.dumps([os.waitpid(child, 0)[1] for child in children]), flush=True)
+"""
+
+
+class Forks:
+    """Processes that start at once: forks of one that has imported Dagster, which takes two seconds of CPU."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, code: str, home: Path, *arguments: str) -> None:
+        """Start a process for each argument; the code finds its own in `argument`."""
+        assert self._process.stdin is not None
+        print(json.dumps([code, str(home), arguments]), file=self._process.stdin, flush=True)
+
+    def ends(self) -> list[int]:
+        """The exit statuses of these processes, when all have ended."""
+        assert self._process.stdout is not None
+        return list(json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_a_page_sees_what_another_process_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks
+) -> None:
     """While its connection stays open, SQLite writes beside the file that Dagster watches."""
     seen: list[str] = []
     script = (
-        "import sys, dagster as dg\n"
         "with dg.DagsterInstance.get() as instance:\n"
         "    for number in range(3):\n"
         "        instance.report_engine_event(str(number), job_name='job', run_id='run')\n"
-        "    print('logged', flush=True)\n"
-        "    sys.stdin.read()\n"
+        "    os.read(os.open(argument, os.O_RDONLY), 1)\n"
     )
+    os.mkfifo(tmp_path / "gate")
+    # opened for both directions, so that no process waits for the other to open it
+    gate = os.open(tmp_path / "gate", os.O_RDWR)
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         enough = threading.Event()
 
@@ -319,13 +376,12 @@ def test_a_page_sees_what_another_process_logs(tmp_path: Path, monkeypatch: pyte
                 enough.set()
 
         instance.watch_event_logs("run", None, handler)
-        with subprocess.Popen(
-            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "logged\n"
-            assert enough.wait(60), seen
-            process.communicate()
+        forks.start(script, tmp_path / "home", str(tmp_path / "gate"))
+        logged_in_time = enough.wait(60)
+        os.write(gate, b"\n")
+        assert forks.ends() == [0]
+        os.close(gate)
+        assert logged_in_time, seen
         instance.end_watch_event_logs("run", handler)
     assert seen == ["0", "1", "2"]
 
@@ -434,46 +490,27 @@ def test_a_forked_process_opens_its_own_connections(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_processes_that_start_at_once_create_the_tables_once(tmp_path: Path) -> None:
+def test_processes_that_start_at_once_create_the_tables_once(tmp_path: Path, forks: Forks) -> None:
     """As the webserver and the daemon do in a new folder."""
-    start = tmp_path / "start"
-    script = (
-        "import os, sys, time\n"
-        "from pipelines.dagster_storage import KeptSqliteStorage\n"
-        "print('ready', flush=True)\n"
-        "while not os.path.exists(sys.argv[1]): time.sleep(0.001)\n"
-        "KeptSqliteStorage.from_local(sys.argv[2])\n"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(start), str(tmp_path / "home")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    start.touch()
-    assert [process.communicate()[1] for process in processes] == ["", "", ""]
+    home = tmp_path / "home"
+    forks.start("KeptSqliteStorage.from_local(os.environ['DAGSTER_HOME'])", home, *"abc")
+    assert forks.ends() == [0, 0, 0]
+    assert list(home.rglob("index.db"))
 
 
 @pytest.mark.slow
-def test_processes_write_concurrently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_write_concurrently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> None:
     """All runs write to one file."""
     script = (
-        "import sys, dagster as dg\n"
         "with dg.DagsterInstance.get() as instance:\n"
         "    for number in range(40):\n"
-        "        made = dg.AssetMaterialization('clip', partition=f'{sys.argv[1]}-{number:02}')\n"
+        "        made = dg.AssetMaterialization('clip', partition=f'{argument}-{number:02}')\n"
         "        instance.report_runless_asset_event(made)\n"
-        "        instance.report_engine_event(str(number), job_name='job', run_id=sys.argv[1])\n"
+        "        instance.report_engine_event(str(number), job_name='job', run_id=argument)\n"
     )
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
-        processes = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abc"]
-        assert [process.wait() for process in processes] == [0, 0, 0]
+        forks.start(script, tmp_path / "home", *"abc")
+        assert forks.ends() == [0, 0, 0]
         assert partitions(instance) == [f"{name}-{number:02}" for name in "abc" for number in range(40)]
         for name in "abc":
             assert [event.message for event in engine_events(instance, name)] == list(map(str, range(40)))

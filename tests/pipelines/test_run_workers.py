@@ -1,20 +1,15 @@
 """Run workers are forks of a process that has imported everything, and share nothing with each other."""
 
-import atexit
 import contextlib
-import gc
 import json
 import multiprocessing
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.context import SpawnProcess
@@ -24,16 +19,13 @@ from typing import Any
 
 import pytest
 from dagster._grpc import server
+from worker_tasks import SECONDS, generators, ids_of_a_run, leave_at_exit, sleep, title_and_parent
 
 from pipelines import code_server, run_workers
 from pipelines.cli.takeover import name_of
 from pipelines.run_workers import RunWorker, RunWorkers
-from resources.ledger.ledger import process_name
 from resources.processes import Process
-from resources.production.poll_times import next_poll_in
 
-SECONDS = 120.0
-"""How long anything may take on a busy machine."""
 VARIABLES = {"PATH": "/bin"}
 
 
@@ -72,20 +64,6 @@ def answer_of(workers: RunWorkers, work: Callable[..., None], *args: object) -> 
     return answer
 
 
-def ids_of_a_run(answers: Any) -> None:
-    """Everything from which a run takes an id or a chance."""
-    found = {
-        "a submission": uuid.uuid4().hex,
-        "a token": secrets.token_hex(8),
-        "an owner": process_name(),
-        "a chance": random.random(),
-        "a generator of its own": random.Random().random(),
-        "a poll": next_poll_in(elapsed=1, usual=None, overdue=False, rng=random.Random()),
-        "a temporary file": Path(tempfile.mktemp()).name,
-    }
-    answers.put(found)
-
-
 def test_two_workers_make_different_ids_and_chances(workers: RunWorkers) -> None:
     first, second = (answer_of(workers, ids_of_a_run) for _ in range(2))
     assert [name for name in first if first[name] == second[name]] == []
@@ -108,14 +86,6 @@ def test_a_generator_that_is_there_before_the_fork_repeats_itself() -> None:
     assert made_before in generators()
 
 
-def generators() -> list[random.Random]:
-    """The generators of this process that a fork repeats; `random` itself starts its own anew in each fork."""
-    own = random._inst
-    # `type`, as `isinstance` raises for a weak reference whose object is gone
-    found = [one for one in gc.get_objects() if issubclass(type(one), random.Random)]
-    return [one for one in found if one is not own and not isinstance(one, random.SystemRandom)]
-
-
 LOOKS_AT_THE_FORK_SERVER = """
 import os, sys
 
@@ -129,7 +99,7 @@ seen = sorted(opened)
 import gc, json, logging, socket, sqlite3
 
 sys.path.insert(0, sys.argv[1])
-from test_run_workers import generators
+from worker_tasks import generators
 
 gc.unfreeze()
 kinds = (sqlite3.Connection, socket.socket, logging.FileHandler)
@@ -181,12 +151,6 @@ def test_the_fork_server_holds_nothing_that_runs_must_not_share(tmp_path: Path) 
     }
 
 
-def title_and_parent(answers: Any) -> None:
-    """The title of a worker, its parent, and whether it has imported the definitions."""
-    has_definitions = "pipelines.definitions" in sys.modules
-    answers.put((Path("/proc/self/comm").read_text().strip(), os.getppid(), has_definitions))
-
-
 def test_a_worker_is_known_by_its_title_since_its_command_is_its_parents(workers: RunWorkers) -> None:
     title, parent, has_definitions = answer_of(workers, title_and_parent)
     command = tuple(filter(None, Path(f"/proc/{parent}/cmdline").read_text().split("\0")))
@@ -196,21 +160,9 @@ def test_a_worker_is_known_by_its_title_since_its_command_is_its_parents(workers
     assert not has_definitions
 
 
-def leave_at_exit(answers: Any, file: str) -> None:
-    """Work that leaves something for the end of the process."""
-    atexit.register(Path(file).touch)
-    answers.put(None)
-
-
 def test_what_is_left_for_the_end_of_the_process_is_done(workers: RunWorkers, tmp_path: Path) -> None:
     answer_of(workers, leave_at_exit, str(tmp_path / "done"))
     assert (tmp_path / "done").exists()
-
-
-def sleep(answers: Any) -> None:
-    """A run that waits."""
-    answers.put(os.getppid())
-    time.sleep(10 * SECONDS)
 
 
 def asleep(workers: RunWorkers) -> tuple[BaseProcess, int]:
