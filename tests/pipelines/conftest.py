@@ -2,14 +2,15 @@
 
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 import dagster as dg
 import pytest
 import yaml
+from alarm_receiver import Receiver
 from dagster._core.instance.methods.event_methods import EventMethods
 from dagster_ui import DagsterUi, opened
 from deliverykit import Lent, tried_once
@@ -48,6 +49,27 @@ UNSET = (
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
     with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+_as_ephemeral_job = dg.JobDefinition.as_ephemeral_job
+
+
+def ephemeral_job_once(
+    job: dg.JobDefinition,
+    resource_defs: Mapping[str, dg.ResourceDefinition],
+    input_values: Mapping[str, object],
+    op_selection: Sequence[str] | None = None,
+    asset_selection: Sequence[dg.AssetKey] | None = None,
+) -> dg.JobDefinition:
+    """A job for runs in this process; Dagster makes a new one for each run, and computes its configuration and snapshot anew."""
+    if resource_defs or input_values or op_selection:
+        return _as_ephemeral_job(job, resource_defs, input_values, op_selection, asset_selection)
+    made = vars(job).setdefault("jobs of this process", {})
+    selected = frozenset(asset_selection or ())
+    if selected not in made:
+        made[selected] = _as_ephemeral_job(job, {}, {}, None, asset_selection)
+    found: dg.JobDefinition = made[selected]
+    return found
 
 
 class SmallClips(ClipStore):
@@ -98,6 +120,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
         # Two runs in one process may deadlock: each configures all logging while the other logs an event within its handler's lock. Run
         # workers are separate processes, and no house configures a handler.
         patch.setattr(EventMethods, "get_yaml_python_handlers", lambda _: [])
+        patch.setattr(dg.JobDefinition, "as_ephemeral_job", ephemeral_job_once)
         for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
         patch.setattr(bucket_mark, "try_bucket", tried_once)
@@ -156,6 +179,49 @@ def house_to_look_at(
     """One house for all tests of a module, which must not change it."""
     with house_in(tmp_path_factory.mktemp("house"), s3, lookers, dagster_template) as made:
         yield made
+
+
+@contextmanager
+def copied(made: House, folder: Path) -> Iterator[House]:
+    """A house with copies of another one's data, ledger and Dagster, for a test that changes them.
+
+    Sandbox and bucket are those of the other house. At the end the bucket is as before: the other house would be too old for the mark of a
+    newer one. The sandbox has no faults any more, and keeps its books.
+    """
+    # nobody writes; SQLite makes these files anew from the others
+    unneeded = shutil.ignore_patterns("*-shm", "tmp")
+    shutil.copytree(made.data.parent, folder, symlinks=True, ignore=unneeded, dirs_exist_ok=True)
+    before = made.objects()
+    with pytest.MonkeyPatch.context() as patch, dagster_in(folder / "dagster", patch) as instance:
+        patch.setenv("DAILIES_HOME", str(folder))
+        patch.setenv("DAILIES_DATA", str(folder / "data"))
+        copy = House(folder / "data", made.sandbox, made.s3_folder, instance, run_keys=set(made.run_keys))
+        copy.cursors.update(made.cursors)
+        yield copy
+        copy.heal()
+        copy.http.close()
+    after = made.objects()
+    for key in after.keys() - before.keys():
+        made.delete(key)
+    for key, data in before.items():
+        if after.get(key) != data:
+            made.put(key, data)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Iterator[Callable[[House], House]]:
+    """Copies the house of a module for one test, which may then change it."""
+    with ExitStack() as stack:
+        yield lambda made: stack.enter_context(copied(made, tmp_path))
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> Iterator[Receiver]:
+    """The receiver of this test's alarms."""
+    made = Receiver()
+    monkeypatch.setenv("DAILIES_ALARM_URL", made.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.remote_origin import CodeLocationOrigin, InProcessCodeLocationOrigin
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.context import CodeLocationEntry, WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_graphql.schema import create_schema
 
@@ -72,6 +72,7 @@ class DagsterUi:
 
     def __init__(self, context: WorkspaceProcessContext) -> None:
         self._context = context
+        self._partitioned: list[str] = []
 
     def ask(self, document: str, **variables: Any) -> dict[str, Any]:
         context = self._context.create_request_context()
@@ -106,7 +107,8 @@ class DagsterUi:
     def stale(self, clips: list[str]) -> dict[str, dict[str, list[str]]]:
         """By asset: the stale clips, each with Dagster's reasons."""
         found: dict[str, dict[str, list[str]]] = {}
-        assets = [{"path": [name]} for name in self.bars()]
+        self._partitioned = self._partitioned or list(self.bars())
+        assets = [{"path": [name]} for name in self._partitioned]
         for node in self.ask(STALE, clips=clips, assets=assets)["assetNodes"]:
             statuses = zip(clips, node["staleStatusByPartition"], node["staleCausesByPartition"], strict=True)
             found[node["assetKey"]["path"][-1]] = {
@@ -115,6 +117,17 @@ class DagsterUi:
                 if status == "STALE"
             }
         return found
+
+
+class Workspace(WorkspaceProcessContext):
+    """A workspace of the project's definitions, whose snapshot is made once in a process; it does not depend on the instance."""
+
+    _loaded: ClassVar[CodeLocationEntry | None] = None
+
+    def _load_location(self, origin: CodeLocationOrigin, reload: bool) -> CodeLocationEntry:
+        if Workspace._loaded is None:
+            Workspace._loaded = super()._load_location(origin, reload)
+        return Workspace._loaded
 
 
 @contextmanager
@@ -128,7 +141,7 @@ def opened(instance: dg.DagsterInstance) -> Iterator[DagsterUi]:
     # that is gone; an instance that is entered twice stays the last one for good.
     with (
         set_defs_state_storage(instance.defs_state_storage),
-        WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
+        Workspace(instance, InProcessWorkspaceLoadTarget(origin)) as context,
     ):
         (location,) = context.create_request_context().get_code_location_entries().values()
         # without this the pages are empty, and nothing on them is stale or red

@@ -1,5 +1,6 @@
 """One project for a test: its data folder, sandbox, bucket, ledger and Dagster, all in this process."""
 
+import functools
 import hashlib
 import random
 import socket
@@ -23,7 +24,9 @@ from pipelines.assets.clips import produce
 from pipelines.assets.prompts import prompts
 from pipelines.code_location import build_defs
 from pipelines.partitions import add_clips, range_tags
+from pipelines.sensors import account_names
 from resources.dagster_resources import Production
+from resources.errors import DailiesError
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.sandbox import RunningSandbox
@@ -55,8 +58,22 @@ def _listens(address: str | None) -> bool:
         return place.port is not None and probe.connect_ex((place.hostname or "", place.port)) == 0
 
 
+@functools.cache
+def loaded(accounts: tuple[str, ...], schedules: tuple[str, ...], *, allow_submits: bool) -> dg.Definitions:
+    """The definitions of all houses with these accounts and schedules, as the present house has.
+
+    Loading them for each house took as long as a run. Their resource reads the settings of the house that uses it.
+    """
+    return build_defs(ImpatientProduction(allow_submits=allow_submits))
+
+
 def produce_clips() -> dg.JobDefinition:
     """A function of the module, as `dagster.reconstructable` requires."""
+    return _produce_clips()
+
+
+@functools.cache
+def _produce_clips() -> dg.JobDefinition:
     return build_defs(ImpatientProduction()).resolve_job_def("produce_clips")
 
 
@@ -95,7 +112,7 @@ class House:
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.sandbox.url, trust_env=False, verify=False)
         self.cursors: dict[str, str] = {}
-        self._loaded: tuple[tuple[bytes, ...], dg.Definitions] | None = None
+        self._schedules: tuple[tuple[bytes, ...], tuple[str, ...]] | None = None
 
     # What people write
 
@@ -136,11 +153,21 @@ class House:
     # What Dagster does
 
     def definitions(self) -> dg.Definitions:
-        """Load Dagster's definitions; called again after every change of a file, since the files declare the schedules."""
+        """Load Dagster's definitions; called again after every change of a file, since the files declare accounts and schedules."""
         declared = tuple(file.read_bytes() for file in sorted((self.data / "series").iterdir()))
-        if self._loaded is None or self._loaded[0] != declared:
-            self._loaded = declared, build_defs(self.production)
-        return self._loaded[1]
+        if self._schedules is None or self._schedules[0] != declared:
+            self._schedules = declared, self._declared_schedules(declared)
+        names, allowed = account_names(self.production), self.production.allow_submits
+        return loaded(names, self._schedules[1], allow_submits=allowed)
+
+    def _declared_schedules(self, files: Iterable[bytes]) -> tuple[str, ...]:
+        if not any(b"schedule" in file for file in files):
+            return ()
+        try:
+            valid = self.production.declarations().series.values()
+        except DailiesError:
+            return ()
+        return tuple(repr((one.schedule_name, one.title, one.schedule)) for one in valid if one.schedule)
 
     def add(self, keys: Iterable[str]) -> list[str]:
         with self.production.ledger() as ledger:
@@ -345,6 +372,12 @@ class House:
     def bucket_file(self, key: str) -> Path:
         """The embedded S3's file of an object."""
         return self.s3_folder / self.production.settings().s3().bucket / key
+
+    def objects(self) -> dict[str, bytes]:
+        """All objects of the bucket."""
+        bucket = self.bucket_file("")
+        files = (file for file in bucket.rglob("*") if file.is_file())
+        return {str(file.relative_to(bucket)): file.read_bytes() for file in files}
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object without the product."""

@@ -15,14 +15,14 @@ from resources.ledger.decisions import Decision, decide
 from resources.ledger.queue import withdraw
 
 SENSOR = "wavespeed_completion"
-TEN = [f"view{number}" for number in range(10)]
-FIVE = {f"bay-view{number}" for number in (1, 3, 5, 7, 9)}
+FOUR = [f"view{number}" for number in range(4)]
+TWO = {f"bay-view{number}" for number in (1, 3)}
 
 
 def test_submitted_clips_are_collected_in_one_run_each_in_its_colour(house: House, ui: DagsterUi) -> None:
-    keys = house.declare("bay", TEN)
+    keys = house.declare("bay", FOUR)
     house.add(keys)
-    house.fault({"do": "fail"}, prompt_matches="view[13579]")
+    house.fault({"do": "fail"}, prompt_matches="view[13]")
 
     left = house.run("submit_clips", keys)
     assert left.green, left.failure
@@ -32,12 +32,12 @@ def test_submitted_clips_are_collected_in_one_run_each_in_its_colour(house: Hous
 
     collected = house.collected(SENSOR)
 
-    assert set(collected.failed_clips) == FIVE
+    assert set(collected.failed_clips) == TWO
     assert collected.run.tags[BATCH_TAG] == left.run.run_id
     bars = ui.bars()
     assert bars["submissions"].green == set(keys)
     for asset in ("generations", "uploaded_videos"):
-        assert (bars[asset].green, bars[asset].red) == (set(keys) - FIVE, FIVE), asset
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - TWO, TWO), asset
     assert not any(ui.stale(keys).values())
 
     assert house.tick(SENSOR) == ([], "wavespeed has no open clip")
@@ -142,7 +142,7 @@ def test_where_a_sensor_may_not_send_the_runs_that_it_requests_send_nothing_eith
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     assert house.run("submit_clips", keys).green
-    house.production, house._loaded = ImpatientProduction(allow_submits=False), None
+    house.production = ImpatientProduction(allow_submits=False)
     house.until(lambda: house.tick(SENSOR) and house.states(keys)["bay-east"] == "delivered")
     assert house.states(keys)["bay-west"] == "queued"
     assert house.bought() == [subject("bay-east")]

@@ -41,25 +41,38 @@ def wrong(said: dict[str, Any]) -> dict[str, int]:
     return {check["check"]: check["number"] for check in said["checks"] if not check["fine"]}
 
 
-def delivered(house: House, *clips: str, **changes: Any) -> dict[str, str]:
-    """Clips that were delivered a while ago: attempts by clip."""
-    keys = house.declare("bay", clips, **changes)
-    house.add(keys)
-    assert house.produce(keys).green
-    house.age(120)
-    return {clip: attempt.id for clip, attempt in house.attempts(keys).items()}
+DAWN, NOON = "bay-dawn", "bay-noon"
+
+
+@pytest.fixture(scope="module")
+def delivered(house_to_look_at: House) -> House:
+    """A house with two clips that were delivered a while ago."""
+    keys = house_to_look_at.add(house_to_look_at.declare("bay", ["dawn", "noon"]))
+    assert house_to_look_at.produce(keys).green
+    house_to_look_at.age(120)
+    return house_to_look_at
+
+
+@pytest.fixture
+def house(delivered: House, copy_of: Callable[[House], House]) -> House:
+    """A copy of that house."""
+    return copy_of(delivered)
+
+
+@pytest.fixture
+def dawn(house: House) -> str:
+    """The beginning of the keys of a clip's objects."""
+    return f"videos/{DAWN}/{house.attempts([DAWN])[DAWN].id}"
 
 
 def test_doctor_changes_nothing_when_nothing_is_wrong(house: House, doctor: Doctor) -> None:
-    delivered(house, "dawn")
     code, said = doctor()
     assert (code, said["fine"], said["mended"]) == (0, True, [])
-    assert said["objects"] == 5
+    assert said["objects"] == 10
 
 
-def test_a_lost_manifest_is_written_again_unchanged(house: House, doctor: Doctor) -> None:
-    made = delivered(house, "dawn")
-    key = f"videos/bay-dawn/{made['bay-dawn']}.json"
+def test_a_lost_manifest_is_written_again_unchanged(house: House, doctor: Doctor, dawn: str) -> None:
+    key = f"{dawn}.json"
     before = json.loads(house.get(key))
     house.delete(key)
     code, said = doctor()
@@ -72,10 +85,10 @@ def test_a_lost_manifest_is_written_again_unchanged(house: House, doctor: Doctor
     assert after == before
 
 
-def test_lost_pictures_and_a_lost_current_json_are_made_again(house: House, doctor: Doctor) -> None:
-    made = delivered(house, "dawn")
-    stem = f"videos/bay-dawn/{made['bay-dawn']}"
-    keys = [f"{stem}.webp", f"{stem}.strip.webp", "videos/bay-dawn/current.json"]
+def test_lost_pictures_and_a_lost_current_json_are_made_again(
+    house: House, doctor: Doctor, dawn: str
+) -> None:
+    keys = [f"{dawn}.webp", f"{dawn}.strip.webp", f"videos/{DAWN}/current.json"]
     before = {key: house.get(key) for key in keys}
     for key in keys:
         house.delete(key)
@@ -86,9 +99,10 @@ def test_lost_pictures_and_a_lost_current_json_are_made_again(house: House, doct
     assert house.get(keys[2]) == before[keys[2]]
 
 
-def test_a_lost_video_is_fetched_again_while_its_provider_has_it(house: House, doctor: Doctor) -> None:
-    made = delivered(house, "dawn")
-    key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
+def test_a_lost_video_is_fetched_again_while_its_provider_has_it(
+    house: House, doctor: Doctor, dawn: str
+) -> None:
+    key = f"{dawn}.mp4"
     before = house.get(key)
     house.delete(key)
     code, said = doctor()
@@ -97,10 +111,9 @@ def test_a_lost_video_is_fetched_again_while_its_provider_has_it(house: House, d
 
 
 def test_a_video_that_is_gone_everywhere_is_named_and_nothing_is_invented(
-    house: House, doctor: Doctor
+    house: House, doctor: Doctor, dawn: str
 ) -> None:
-    made = delivered(house, "dawn", "noon")
-    key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
+    key = f"{dawn}.mp4"
     house.delete(key)
     house.delete(key.replace(".mp4", ".json"))
     house.fault({"do": "reject", "status": 404}, operation="cdn")
@@ -112,9 +125,8 @@ def test_a_video_that_is_gone_everywhere_is_named_and_nothing_is_invented(
     assert "cannot be fetched again" in mended["text"]
 
 
-def test_a_damaged_video_is_never_overwritten(house: House, doctor: Doctor) -> None:
-    made = delivered(house, "dawn")
-    key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
+def test_a_damaged_video_is_never_overwritten(house: House, doctor: Doctor, dawn: str) -> None:
+    key = f"{dawn}.mp4"
     house.put(key, b"half of it")
     code, said = doctor()
     assert (code, wrong(said)) == (1, {"nothing_is_missing": 1})
@@ -123,20 +135,18 @@ def test_a_damaged_video_is_never_overwritten(house: House, doctor: Doctor) -> N
 
 
 def test_events_that_dagster_lost_are_shown_again(house: House, doctor: Doctor, ui: DagsterUi) -> None:
-    delivered(house, "dawn", "noon")
     for asset in ("submissions", "generations", "uploaded_videos"):
         house.instance.wipe_assets([dg.AssetKey(asset)])
     code, said = doctor()
     assert (code, wrong(said)) == (0, {})
     bars = ui.bars()
     for asset in ("submissions", "generations", "uploaded_videos"):
-        assert bars[asset].green == {"bay-dawn", "bay-noon"}, asset
+        assert bars[asset].green == {DAWN, NOON}, asset
     assert "poster" in house.shown("uploaded_videos", "bay-dawn")
 
 
-def test_a_check_without_repair_changes_nothing(house: House, doctor: Doctor) -> None:
-    made = delivered(house, "dawn")
-    key = f"videos/bay-dawn/{made['bay-dawn']}.json"
+def test_a_check_without_repair_changes_nothing(house: House, doctor: Doctor, dawn: str) -> None:
+    key = f"{dawn}.json"
     house.delete(key)
     code, said = doctor("--dry-run")
     assert (code, wrong(said), said["mended"]) == (1, {"nothing_is_missing": 1}, [])
@@ -144,45 +154,46 @@ def test_a_check_without_repair_changes_nothing(house: House, doctor: Doctor) ->
 
 
 def test_a_dead_deliverys_stray_objects_are_removed_and_foreign_objects_stay(
-    house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+    house: House, doctor: Doctor, dawn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = delivered(house, "dawn")
-    attempt = made["bay-dawn"]
-    video = house.get(f"videos/bay-dawn/{attempt}.mp4")
-    house.put(f"quarantine/bay-dawn/{attempt}.mp4", video)
-    house.put(f"quarantine/bay-dawn/{attempt}.webp", b"picture")
+    stray = dawn.replace("videos", "quarantine")
+    video = house.get(f"{dawn}.mp4")
+    house.put(f"{stray}.mp4", video)
+    house.put(f"{stray}.webp", b"picture")
     house.put("videos/bay-dawn/stranger.mp4", b"whose is this")
     monkeypatch.setattr("resources.inventory.bucket_audit.GRACE_SECONDS", -60)
     code, said = doctor()
     assert (code, wrong(said)) == (1, {"every_object_has_its_manifest": 1})
-    assert house.production.store().get_bytes(f"quarantine/bay-dawn/{attempt}.mp4") is None
+    assert house.production.store().get_bytes(f"{stray}.mp4") is None
     assert house.get("videos/bay-dawn/stranger.mp4") == b"whose is this"
-    assert house.get(f"videos/bay-dawn/{attempt}.mp4") == video
+    assert house.get(f"{dawn}.mp4") == video
 
 
 def test_an_output_near_its_end_is_fetched_and_then_shown_by_the_sensor(
     house: House, doctor: Doctor, ui: DagsterUi
 ) -> None:
-    keys = house.add(house.declare("bay", ["dawn"]))
+    keys = house.declare("cape", ["dawn"])
+    house.add(keys)
     house.materialize(["prompts", "submissions", "generations"], keys)
-    assert house.states(keys) == {"bay-dawn": "succeeded"}
+    assert house.states(keys) == {"cape-dawn": "succeeded"}
     house.age(6.5 * 86_400)
     code, said = doctor()
     assert (code, wrong(said)) == (0, {})
-    assert house.states(keys) == {"bay-dawn": "delivered"}
+    assert house.states(keys) == {"cape-dawn": "delivered"}
     house.collected("wavespeed_completion")
-    assert ui.bars()["uploaded_videos"].green == set(keys)
+    assert ui.bars()["uploaded_videos"].green >= set(keys)
 
 
 def test_beside_a_stack_doctor_uses_its_sandbox_and_its_bucket(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shell beside `dailies up` has no settings for either: only the stack knows their addresses."""
-    (late, lost) = house.add(house.declare("bay", ["dawn", "noon"]))
+    late, lost = house.declare("cape", ["dawn", "noon"])
+    house.add([late, lost])
     house.produce([lost])
     house.materialize(["prompts", "submissions", "generations"], [late])
     house.age(6.5 * 86_400)
-    key = f"videos/bay-noon/{house.attempts([lost])[lost].id}.mp4"
+    key = f"videos/cape-noon/{house.attempts([lost])[lost].id}.mp4"
     before = house.get(key)
     house.delete(key)
     bucket = house.production.settings().s3()
@@ -212,17 +223,18 @@ def test_beside_a_stack_doctor_uses_its_sandbox_and_its_bucket(
 def test_a_rewritten_manifest_names_who_accepted_the_clip(house: House, doctor: Doctor) -> None:
     sora: dict[str, Any] = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
     sized: dict[str, Any] = {"parameters": {"size": "1280*720", "duration": 4}}
-    keys = house.add(house.declare("bay", ["dawn"], **sora, **sized))
+    keys = house.declare("cape", ["dawn"], **sora, **sized)
+    house.add(keys)
     house.fault({"do": "wrong_size", "width": 320, "height": 240}, prompt_contains="dawn")
     house.produce(keys)
-    attempt = house.attempts(keys)["bay-dawn"]
+    attempt = house.attempts(keys)["cape-dawn"]
     assert attempt.state.value == "quarantined"
     scratch = house.production.settings().home
     with house.production.ledger() as ledger:
         said = a_verdict(attempt, who="anna", note="meant so")
         Acceptor(ledger, house.production.store(), scratch).accept(attempt, said)
     house.age(120)
-    key = f"videos/bay-dawn/{attempt.id}.json"
+    key = f"videos/cape-dawn/{attempt.id}.json"
     before = Manifest.from_json_bytes(house.get(key), where=key)
     house.delete(key)
     doctor()
@@ -236,7 +248,7 @@ def test_a_rewritten_manifest_names_who_accepted_the_clip(house: House, doctor: 
 def test_an_outage_of_the_bucket_does_not_stop_the_rest_of_the_inventory(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = house.declare("bay", ["dawn"])
+    keys = house.declare("cape", ["dawn"])
     house.fault({"do": "fail"}, prompt_contains="dawn")
     house.add(keys)
     house.produce(keys)
@@ -266,7 +278,7 @@ def test_trying_the_alarm_without_an_address_names_the_setting(
 def test_the_output_for_people_names_findings_and_actions(
     house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keys = house.declare("bay", ["dawn"])
+    keys = house.declare("cape", ["dawn"])
     house.fault({"do": "fail", "error": "Task failed: [red]boo[/red]"}, prompt_contains="dawn")
     house.add(keys)
     house.produce(keys)
@@ -276,7 +288,7 @@ def test_the_output_for_people_names_findings_and_actions(
     assert ended.value.code == 1
     said = capsys.readouterr()
     assert "no_failed_clips" in said.out
-    assert "bay-dawn: failed: Task failed: [red]boo[/red]" in said.out
+    assert "cape-dawn: failed: Task failed: [red]boo[/red]" in said.out
     assert "dailies retry" in said.out
     # the ways out are no asset check
     assert f"1 check of {len(CHECKS) + 2} need you" in said.err

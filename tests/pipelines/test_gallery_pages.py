@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from collections.abc import Callable
 
 import dagster as dg
 import httpx
@@ -32,8 +33,26 @@ def bought(house: House, series: str, clips: list[str]) -> list[str]:
     return keys
 
 
+@pytest.fixture(scope="module")
+def before_the_first_purchase(house_to_look_at: House) -> tuple[str | None, dict[str, bytes]]:
+    """The message of a tick, and the pages."""
+    return house_to_look_at.tick("gallery_pages")[1], pages(house_to_look_at)
+
+
+@pytest.fixture(scope="module")
+def delivered(house_to_look_at: House, before_the_first_purchase: object) -> House:
+    """A house with one clip, of which no page is written yet."""
+    bought(house_to_look_at, "bay", ["dawn"])
+    return house_to_look_at
+
+
+@pytest.fixture
+def house(delivered: House, copy_of: Callable[[House], House]) -> House:
+    """A copy of that house."""
+    return copy_of(delivered)
+
+
 def test_the_sensor_writes_changed_pages_and_starts_no_run(house: House) -> None:
-    bought(house, "bay", ["dawn"])
     ran, message = house.tick("gallery_pages")
     assert not ran
     assert message == "2 of 2 pages written"
@@ -51,13 +70,13 @@ def test_the_sensor_writes_changed_pages_and_starts_no_run(house: House) -> None
     assert shown(house) == 2
 
 
-def test_a_ledger_without_purchases_has_no_gallery(house: House) -> None:
-    assert house.tick("gallery_pages")[1] == "the gallery shows everything"
-    assert pages(house) == {}
+def test_a_ledger_without_purchases_has_no_gallery(
+    before_the_first_purchase: tuple[str | None, dict[str, bytes]],
+) -> None:
+    assert before_the_first_purchase == ("the gallery shows everything", {})
 
 
 def test_an_unreadable_cursor_writes_all_pages_again(house: House) -> None:
-    bought(house, "bay", ["dawn"])
     house.cursors["gallery_pages"] = "{"
     assert house.tick("gallery_pages")[1] == "2 of 2 pages written"
 
@@ -65,7 +84,6 @@ def test_an_unreadable_cursor_writes_all_pages_again(house: House) -> None:
 def test_an_outage_of_the_bucket_is_a_clear_message_and_the_next_tick_tries_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bought(house, "bay", ["dawn"])
     with monkeypatch.context() as patch:
         patch.setenv("DAILIES_S3_ENDPOINT", "http://127.0.0.1:9")
         message = house.tick("gallery_pages")[1]
@@ -74,7 +92,6 @@ def test_an_outage_of_the_bucket_is_a_clear_message_and_the_next_tick_tries_agai
 
 
 def test_materializing_the_asset_writes_every_page(house: House) -> None:
-    bought(house, "bay", ["dawn"])
     house.tick("gallery_pages")
     house.put("gallery/index.html", b"somebody else's")
     job = house.definitions().resolve_implicit_global_asset_job_def()
@@ -91,7 +108,6 @@ def test_materializing_the_asset_writes_every_page(house: House) -> None:
 def test_a_remote_bucket_is_served_on_this_machine_until_interrupted(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bought(house, "bay", ["dawn"])
     seen: list[str] = []
 
     def browse(url: str) -> bool:
@@ -115,7 +131,6 @@ def test_a_remote_bucket_is_served_on_this_machine_until_interrupted(
 def test_the_command_writes_the_pages_and_prints_their_address(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bought(house, "bay", ["dawn"])
     monkeypatch.setattr(sys, "argv", ["dailies", "gallery", "--json"])
     with pytest.raises(SystemExit) as ended:
         main()

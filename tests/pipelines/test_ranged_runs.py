@@ -4,55 +4,39 @@ import dagster as dg
 from dagster_ui import DagsterUi
 from pipelinekit import House, side_by_side, subject
 
-TEN = [f"view{number}" for number in range(10)]
-FIVE = [f"bay-view{number}" for number in (1, 3, 5, 7, 9)]
+SIX = [f"view{number}" for number in range(6)]
+THREE = [f"bay-view{number}" for number in (1, 3, 5)]
 MADE = ("submissions", "generations", "uploaded_videos")
 
 
-def fail_five(house: House) -> list[str]:
-    """Produce ten clips of which the odd ones fail at the provider; returns all keys."""
-    keys = house.declare("bay", TEN)
-    house.fault({"do": "fail"}, prompt_matches="view[13579]")
+def test_failing_clips_are_exactly_red_and_only_they_are_bought_again(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", SIX)
+    house.fault({"do": "fail"}, prompt_matches="view[135]")
     house.add(keys)
-    assert set(house.produce(keys).failed_clips) == set(FIVE)
-    return keys
-
-
-def test_five_of_ten_failing_clips_are_exactly_red(house: House, ui: DagsterUi) -> None:
-    keys = fail_five(house)
+    assert set(house.produce(keys).failed_clips) == set(THREE)
     bars = ui.bars()
     for asset in ("prompts", "submissions"):
         assert (bars[asset].green, bars[asset].red) == (set(keys), set()), asset
     for asset in ("generations", "uploaded_videos"):
-        assert (bars[asset].green, bars[asset].red) == (set(keys) - set(FIVE), set(FIVE)), asset
-        assert bars[asset].counted == (5, 5)
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - set(THREE), set(THREE)), asset
+        assert bars[asset].counted == (3, 3)
         assert not bars[asset].materializing
-    assert house.bought() == sorted(subject(key) for key in keys)
+    bought = [subject(key) for key in keys]
+    assert house.bought() == sorted(bought)
 
-
-def test_a_run_over_green_and_red_clips_keeps_the_greens_and_buys_only_the_reds(
-    house: House, ui: DagsterUi
-) -> None:
-    keys = fail_five(house)
-
-    again = house.produce(keys)
-
-    assert set(again.failed_clips) == set(FIVE)
+    # a run over green and red clips
+    assert set(house.produce(keys).failed_clips) == set(THREE)
     bars = ui.bars()
     assert bars["submissions"].green == set(keys)
     for asset in ("generations", "uploaded_videos"):
-        assert (bars[asset].green, bars[asset].red) == (set(keys) - set(FIVE), set(FIVE)), asset
-    assert house.bought() == sorted([subject(key) for key in keys] + [subject(key) for key in FIVE])
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - set(THREE), set(THREE)), asset
+    bought += map(subject, THREE)
+    assert house.bought() == sorted(bought)
 
-
-def test_a_retry_of_five_scattered_clips_is_one_run_and_exact(house: House, ui: DagsterUi) -> None:
-    keys = fail_five(house)
+    # a retry of the scattered clips is one run
     house.heal()
     house.fault({"do": "fail"}, prompt_contains="view5")
-
-    retried = house.scattered(FIVE)
-
-    assert set(retried.failed_clips) == {"bay-view5"}
+    assert set(house.scattered(THREE).failed_clips) == {"bay-view5"}
     bars = ui.bars()
     for asset in ("generations", "uploaded_videos"):
         assert (bars[asset].green, bars[asset].red) == (set(keys) - {"bay-view5"}, {"bay-view5"}), asset
@@ -61,9 +45,8 @@ def test_a_retry_of_five_scattered_clips_is_one_run_and_exact(house: House, ui: 
     bars = ui.bars()
     for asset in MADE:
         assert (bars[asset].green, bars[asset].red) == (set(keys), set()), asset
-    assert house.bought() == sorted(
-        [subject(key) for key in keys] + [subject(key) for key in [*FIVE, "bay-view5"]]
-    )
+    bought += map(subject, [*THREE, "bay-view5"])
+    assert house.bought() == sorted(bought)
 
 
 def test_green_clips_materialized_again_cost_nothing_and_are_verified_in_the_bucket(

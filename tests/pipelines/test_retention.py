@@ -1,8 +1,7 @@
-"""What Dagster forgets after months, and what it must never forget: whatever a person or process still waits for."""
+"""What Dagster forgets of delivered clips after months, and what it must never forget: whatever a person or process still waits for."""
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -20,7 +19,7 @@ from resources.errors import ConfigurationError
 from resources.ledger.schema import attempts
 
 ASSETS = ("prompts", "submissions", "generations", "uploaded_videos")
-DATE = "2024-02-29"
+KEYS = ["daily-2024-02-29-north", "daily-2024-02-29-south"]
 
 
 def runs_with_events(house: House) -> set[str]:
@@ -50,19 +49,25 @@ def tidied(
         return remove_old(house.instance, ledger, Retention(runs_days, partitions_days, None, declared))
 
 
-def produced(house: House, names: list[str] = ["north", "south"], **changes: Any) -> list[str]:  # noqa: B006
-    house.declare("daily", names, dated=True, **changes)
-    keys = [f"daily-{DATE}-{name}" for name in names]
-    house.add(keys)
-    house.produce(keys)
-    return keys
+@pytest.fixture(scope="module")
+def delivered(house_to_look_at: House) -> House:
+    """A house with two delivered clips of one run."""
+    house_to_look_at.declare("daily", ["north", "south"], dated=True)
+    house_to_look_at.add(KEYS)
+    assert house_to_look_at.produce(KEYS).green
+    return house_to_look_at
+
+
+@pytest.fixture
+def house(delivered: House, copy_of: Callable[[House], House]) -> House:
+    """A copy of that house."""
+    return copy_of(delivered)
 
 
 def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partition(
     house: House, ui: DagsterUi
 ) -> None:
-    keys = produced(house)
-    before, fresh = runs_with_events(house), ui.stale(keys)
+    before, fresh = runs_with_events(house), ui.stale(KEYS)
     assert len(before) == 1
 
     removed = tidied(house, 89)
@@ -74,9 +79,9 @@ def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partitio
     assert runs_with_events(house) == set()
     assert house.instance.get_runs() == []
     bars = ui.bars()
-    assert all(bars[asset].green == set(keys) for asset in ASSETS)
-    assert ui.stale(keys) == fresh, "the versions are carried over"
-    assert house.shown("uploaded_videos", keys[0])["s3"].startswith("s3://")
+    assert all(bars[asset].green == set(KEYS) for asset in ASSETS)
+    assert ui.stale(KEYS) == fresh, "the versions are carried over"
+    assert house.shown("uploaded_videos", KEYS[0])["s3"].startswith("s3://")
     assert tidied(house, 92).runs == 0
 
     with nothing_bought(house):
@@ -88,27 +93,26 @@ def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partitio
         later = ledger.clock() + 181 * DAY
         ledger.clock = lambda: later
         assert unshown(ledger, house.instance) == [], "the inventory does not report them missing"
-        assert set(ledger.latest(keys)) == set(keys)
+        assert set(ledger.latest(KEYS)) == set(KEYS)
 
     with nothing_bought(house), house.production.ledger() as ledger:
-        assert restore_clips(house.instance, ledger, keys[:1]) == keys[:1]
+        assert restore_clips(house.instance, ledger, KEYS[:1]) == KEYS[:1]
         with pytest.raises(ConfigurationError, match="no take is delivered"):
             restore_clips(house.instance, ledger, ["daily-2024-03-01-north"])
     bars = ui.bars()
-    assert all(bars[asset].green == {keys[0]} for asset in ASSETS)
-    assert house.shown("uploaded_videos", keys[0])["duration_seconds"] > 0
+    assert all(bars[asset].green == {KEYS[0]} for asset in ASSETS)
+    assert house.shown("uploaded_videos", KEYS[0])["duration_seconds"] > 0
     assert tidied(house, 85).partitions == 0, "a restored clip is shown for a season"
 
 
 def test_a_run_that_outlives_its_partitions_is_removed_later(house: House, ui: DagsterUi) -> None:
     """Its plan events were once removed with the partitions: its clips were then unknown, and the run stayed for ever."""
-    keys = produced(house)
     removed = tidied(house, 181, runs_days=365)
     assert (removed.runs, removed.partitions) == (0, 2)
     bars = ui.bars()
     assert all(not (bars[asset].green or bars[asset].red) for asset in ASSETS)
     (run,) = house.instance.get_runs()
-    assert planned_clips(house.instance, run.run_id) == set(keys)
+    assert planned_clips(house.instance, run.run_id) == set(KEYS)
     removed = tidied(house, 366, runs_days=365)
     assert (removed.runs, house.instance.get_runs()) == (1, [])
     assert events(house) == []
@@ -141,80 +145,31 @@ def change(house: House, key: str, **values: object) -> None:
 def test_an_unsettled_clip_keeps_its_run_and_its_partition(
     house: House, trouble: Callable[[House, str], None]
 ) -> None:
-    keys = produced(house)
-    trouble(house, keys[1])
+    trouble(house, KEYS[1])
     removed = tidied(house, 1000)
-    assert (removed.runs, removed.kept_runs, list(removed.waiting)) == (0, 1, [keys[1]])
+    assert (removed.runs, removed.kept_runs, list(removed.waiting)) == (0, 1, [KEYS[1]])
     assert len(runs_with_events(house)) == 1
-    assert keys[1] in house.instance.get_dynamic_partitions("clips")
-    assert keys[1] in str(removed)
+    assert KEYS[1] in house.instance.get_dynamic_partitions("clips")
+    assert KEYS[1] in str(removed)
     # the other clip of the run is settled
     assert removed.partitions == 1
 
 
 def test_a_working_run_and_its_clips_stay(house: House) -> None:
-    keys = produced(house)
     run = house.a_run_that(
         "produce_clips",
         dg.DagsterRunStatus.STARTED,
-        {"dagster/partition": keys[0]},
+        {"dagster/partition": KEYS[0]},
     )
     removed = tidied(house, 1000)
     assert house.instance.get_run_by_id(run) is not None
-    assert house.instance.get_dynamic_partitions("clips") == [keys[0]]
+    assert house.instance.get_dynamic_partitions("clips") == [KEYS[0]]
     assert removed.partitions == 1
-
-
-def test_a_clip_declared_without_a_date_keeps_its_partition(house: House, ui: DagsterUi) -> None:
-    keys = house.declare("bay", ["east"])
-    house.tick("declared_clips")
-    assert house.produce(keys).green
-    removed = tidied(house, 1000)
-    assert (removed.runs, removed.partitions) == (2, 0)
-    assert ui.bars()["uploaded_videos"].green == set(keys)
-
-    (house.data / "series" / "bay.yaml").unlink()
-    assert tidied(house, 2000).partitions == 1
-
-
-def test_a_run_that_only_rendered_is_removed_and_its_prompt_stays_green(house: House, ui: DagsterUi) -> None:
-    keys = house.declare("bay", ["east"])
-    house.tick("declared_clips")
-    assert tidied(house, 91).runs == 1
-    assert ui.bars()["prompts"].green == set(keys)
-    assert house.tick("declared_clips")[0] == []
-
-
-def test_check_results_without_a_run_are_removed_after_a_week_except_the_newest(house: House) -> None:
-    for _ in range(2):
-        house.cursors.pop("checks_after_clips", None)
-        house.tick("checks_after_clips")
-    key = dg.AssetCheckKey(dg.AssetKey("submissions"), "nothing_unclear")
-
-    def kept() -> int:
-        return len(house.instance.event_log_storage.get_asset_check_execution_history(key, limit=9))
-
-    tidied(house, 6)
-    assert kept() == 2
-    tidied(house, 8)
-    assert kept() == 1
-    assert house.instance.get_latest_asset_check_evaluation_record(key) is not None
-
-
-def test_the_inventory_keeps_a_week_and_its_newest_run(house: House) -> None:
-    for _ in range(3):
-        assert house.run("inventory").green
-    removed = tidied(house, 6)
-    assert removed.inventories == 0
-    removed = tidied(house, 8)
-    assert (removed.inventories, removed.runs) == (2, 0)
-    assert len(house.instance.get_runs()) == 1
 
 
 def test_nothing_is_removed_when_the_settings_are_empty(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    produced(house)
     removed = tidied(house, 1000, runs_days=None, partitions_days=None)
     assert (removed.runs, removed.partitions) == (0, 0)
     removed = tidied(house, 1000, partitions_days=None)
@@ -224,7 +179,6 @@ def test_nothing_is_removed_when_the_settings_are_empty(
 
 
 def test_the_daily_run_logs_what_it_removed(house: House) -> None:
-    produced(house)
     ran = house.run("retention")
     assert ran.green
     assert any(line.startswith("removed 0 runs of delivered clips") for line in house.said(ran.run.run_id))
@@ -232,13 +186,12 @@ def test_the_daily_run_logs_what_it_removed(house: House) -> None:
 
 def test_dagster_does_not_remove_what_we_remove(house: House) -> None:
     """If this fails after an upgrade, Dagster removes these rows itself or has moved its tables; then change `event_storage`."""
-    keys = produced(house)
     with pytest.raises(NotImplementedError):
-        house.instance.event_log_storage.wipe_asset_partitions(PROMPTS, keys)
+        house.instance.event_log_storage.wipe_asset_partitions(PROMPTS, KEYS)
     (run,) = house.instance.get_runs()
     forget_run(house.instance, run.run_id)
     assert runs_with_events(house) == set()
-    house.instance.report_runless_asset_event(dg.AssetMaterialization(PROMPTS, partition=keys[0]))
-    house.instance.report_runless_asset_event(dg.AssetMaterialization(PROMPTS, partition=keys[1]))
-    forget_partitions(house.instance, [PROMPTS], keys[:1])
-    assert [(asset, key) for asset, key, _, _ in events(house)] == [('["prompts"]', keys[1])]
+    house.instance.report_runless_asset_event(dg.AssetMaterialization(PROMPTS, partition=KEYS[0]))
+    house.instance.report_runless_asset_event(dg.AssetMaterialization(PROMPTS, partition=KEYS[1]))
+    forget_partitions(house.instance, [PROMPTS], KEYS[:1])
+    assert [(asset, key) for asset, key, _, _ in events(house)] == [('["prompts"]', KEYS[1])]

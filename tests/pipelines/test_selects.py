@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,24 @@ from resources.ledger.review_tables import waiting_clips
 from resources.ledger.selects import mark_shown, unshown
 from resources.ledger.verdicts import Word, judge
 
+EAST, WEST = "bay-east", "bay-west"
 EVERYTHING = ("prompts", "submissions", "generations", "uploaded_videos", "selects")
 ROOM = Path(__file__).parents[2] / "docs" / "room.md"
 
 
-def delivered(house: House, clips: list[str], **changes: Any) -> list[str]:
-    keys = house.declare("bay", clips, review="person", **changes)
-    house.add(keys)
-    assert house.produce(keys).green
-    return keys
+@pytest.fixture(scope="module")
+def delivered(house_to_look_at: House) -> House:
+    """A house with two delivered clips that wait for a verdict."""
+    keys = house_to_look_at.declare("bay", ["east", "west"], review="person")
+    house_to_look_at.add(keys)
+    assert house_to_look_at.produce(keys).green
+    return house_to_look_at
+
+
+@pytest.fixture
+def house(delivered: House, copy_of: Callable[[House], House]) -> House:
+    """A copy of that house."""
+    return copy_of(delivered)
 
 
 def say(house: House, key: str, word: Word = Word.CIRCLED, **how: Any) -> None:
@@ -49,50 +59,47 @@ def told(house: House) -> list[str]:
 def test_a_circled_take_becomes_a_select_without_a_run_until_its_circle_is_taken_back(
     house: House, ui: DagsterUi
 ) -> None:
-    east, west = delivered(house, ["east", "west"])
     house.tick("gallery_pages")
     assert events(house) == 0
-    say(house, east, note="the light")
+    say(house, EAST, note="the light")
     ran, _ = house.tick("gallery_pages")
     assert not ran
-    shown, attempt = house.shown("selects", east), house.attempts([east])[east]
+    shown, attempt = house.shown("selects", EAST), house.attempts([EAST])[EAST]
     assert (shown["take"], shown["circled_by"], shown["why"]) == (1, "mira", "the light")
     assert (shown["attempt"], shown["s3"]) == (attempt.id, (attempt.delivery or {})["uri"])
     assert shown["cost_usd"] == shown["clip_cost_usd"] == attempt.cost_micros / 1e6
-    assert (ui.bars()["selects"].green, told(house)) == ({east}, [])
-    assert not any(ui.stale([east, west]).values())
-    assert house.bucket_file(f"videos/{east}/current.json").exists()
+    assert (ui.bars()["selects"].green, told(house)) == ({EAST}, [])
+    assert not any(ui.stale([EAST, WEST]).values())
+    assert house.bucket_file(f"videos/{EAST}/current.json").exists()
 
-    say(house, east, Word.TAKEN_BACK)
+    say(house, EAST, Word.TAKEN_BACK)
     house.tick("gallery_pages")
     assert (events(house), ui.bars()["selects"].green, told(house)) == (0, set(), [])
-    assert not house.bucket_file(f"videos/{east}/current.json").exists(), "nothing is current"
+    assert not house.bucket_file(f"videos/{EAST}/current.json").exists(), "nothing is current"
 
-    say(house, east)
+    say(house, EAST)
     house.tick("gallery_pages")
-    assert ui.bars()["selects"].green == {east}
+    assert ui.bars()["selects"].green == {EAST}
 
 
 def test_a_select_is_stale_when_its_clip_is(house: House, ui: DagsterUi) -> None:
-    east, west = delivered(house, ["east", "west"])
-    say(house, east)
-    say(house, west)
+    say(house, EAST)
+    say(house, WEST)
     house.tick("gallery_pages")
     house.edit("bay", "the east", "the far east")
-    assert house.run("render_prompts", [east, west]).green
-    assert ui.stale([east, west])["selects"] == {east: ["has a new data version"]}
-    assert house.produce([east, west]).green
-    assert set(ui.stale([east, west])["selects"]) == {east}, "a newer take waits for a verdict"
-    say(house, east)
+    assert house.run("render_prompts", [EAST, WEST]).green
+    assert ui.stale([EAST, WEST])["selects"] == {EAST: ["has a new data version"]}
+    assert house.produce([EAST, WEST]).green
+    assert set(ui.stale([EAST, WEST])["selects"]) == {EAST}, "a newer take waits for a verdict"
+    say(house, EAST)
     house.tick("gallery_pages")
-    assert not ui.stale([east, west])["selects"]
+    assert not ui.stale([EAST, WEST])["selects"]
 
 
 def test_a_reported_select_is_reported_again_only_if_it_has_changed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (east,) = delivered(house, ["east"])
-    say(house, east)
+    say(house, EAST)
     with monkeypatch.context() as patch:
         patch.setattr(select_events, "mark_shown", _dies)
         with pytest.raises(RuntimeError):
@@ -100,7 +107,7 @@ def test_a_reported_select_is_reported_again_only_if_it_has_changed(
     assert (events(house), len(told(house))) == (1, 1), "the select was reported, and that was not recorded"
     house.tick("gallery_pages")
     assert (events(house), told(house)) == (1, [])
-    say(house, east, who="tom")
+    say(house, EAST, who="tom")
     house.tick("gallery_pages")
     assert (events(house), told(house)) == (1, []), "the same take"
 
@@ -111,8 +118,7 @@ def _dies(*_arguments: object) -> None:
 
 def test_without_the_list_a_circle_is_never_shown(house: House) -> None:
     """The negative control."""
-    (east,) = delivered(house, ["east"])
-    say(house, east)
+    say(house, EAST)
     with house.production.ledger() as ledger:
         mark_shown(ledger, told(house))
     house.tick("gallery_pages")
@@ -120,8 +126,7 @@ def test_without_the_list_a_circle_is_never_shown(house: House) -> None:
 
 
 def test_a_select_stays_green_when_a_run_over_everything_fails(house: House, ui: DagsterUi) -> None:
-    east, west = delivered(house, ["east", "west"])
-    say(house, east)
+    say(house, EAST)
     house.tick("gallery_pages")
     house.edit("bay", "the west", "the far west")
     house.fault({"do": "fail"}, prompt_contains="far west")
@@ -129,21 +134,20 @@ def test_a_select_stays_green_when_a_run_over_everything_fails(house: House, ui:
     result = everything.execute_in_process(
         asset_selection=[dg.AssetKey(name) for name in EVERYTHING],
         instance=house.instance,
-        tags=range_tags([east, west]),
+        tags=range_tags([EAST, WEST]),
         run_config=QUIET,
         raise_on_error=False,
     )
     assert not result.success
-    assert ui.bars()["selects"].green == {east}
+    assert ui.bars()["selects"].green == {EAST}
 
 
 def test_a_policy_of_a_ledger_that_is_older_than_its_bucket_decides_nothing(house: House) -> None:
-    house.declare("bay", ["east"], review={"by": "person", "within": "12h", "otherwise": "newest"})
-    east = "bay-east"
+    (east,) = house.declare("cape", ["east"], review={"by": "person", "within": "12h", "otherwise": "newest"})
     house.add([east])
     assert house.produce([east]).green
     with house.production.ledger() as ledger, ledger.write() as connection:
-        connection.execute(sa.update(waiting_clips).values(decide_at=0.0))
+        connection.execute(sa.update(waiting_clips).where(waiting_clips.c.clip == east).values(decide_at=0.0))
     # the bucket has seen entries that this copy lost, and perhaps a person's verdict among them
     mark = house.bucket_file("ledger.json")
     text = mark.read_text()
@@ -157,9 +161,8 @@ def test_a_policy_of_a_ledger_that_is_older_than_its_bucket_decides_nothing(hous
 
 
 def test_a_policy_decides_in_the_sensor(house: House) -> None:
-    (east,) = delivered(house, ["east"])
     house.declare("bay", ["east"], review={"by": "person", "within": "12h", "otherwise": "newest"})
-    assert house.produce([east], config={"ops": {"produce": {"config": {"regenerate": True}}}}).green
+    assert house.produce([EAST], config={"ops": {"produce": {"config": {"regenerate": True}}}}).green
     house.tick("gallery_pages")
     assert events(house) == 0
     with house.production.ledger() as ledger:
@@ -168,18 +171,17 @@ def test_a_policy_decides_in_the_sensor(house: House) -> None:
         patch.setattr("resources.ledger.ledger.time.time", lambda: later)
         house.tick("gallery_pages")
         house.tick("gallery_pages")
-    assert house.shown("selects", east)["circled_by"] == "review policy"
-    assert house.shown("selects", east)["take"] == 2
+    assert house.shown("selects", EAST)["circled_by"] == "review policy"
+    assert house.shown("selects", EAST)["take"] == 2
 
 
 def test_a_foreign_asset_can_be_made_of_selects(house: House) -> None:
     (source,) = re.findall(r"```python\n(.*?)```", ROOM.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(source, names)
-    _, west = delivered(house, ["east", "west"])
-    say(house, west)
+    say(house, WEST)
     house.tick("gallery_pages")
     made = dg.materialize([names["newsletter"]], instance=house.instance)
     assert made.success
     (event,) = made.asset_materializations_for_node("newsletter")
-    assert event.metadata["videos"].value == [house.shown("selects", west)["s3"]]
+    assert event.metadata["videos"].value == [house.shown("selects", WEST)["s3"]]
