@@ -30,14 +30,15 @@ def chosen_clips(settings: Settings, declarations: Declarations, choice: ClipCho
     Raises:
         ConfigurationError: A selector or a name is wrong; the text says what is allowed.
     """
+    now = dt.datetime.now(dt.UTC)
     days = None
     if choice.since is not None or choice.until is not None:
-        dates = [when.date() for when in (choice.since, choice.until) if when is not None]
-        days = Days(dates[0], dates[-1])
+        first = (choice.since or now).date()
+        days = Days(first, first if choice.until is None else choice.until.date())
         if days.last < days.first:
             raise ConfigurationError(f"the range ends on {days.last}, before it begins on {days.first}")
     with open_ledger(settings) as ledger:
-        clips = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(choice.selectors)
+        clips = Chooser(declarations, ledger, now=now, days=days).clips(choice.selectors)
     known = dict.fromkeys(name for clip in clips for name in (clip.name, clip.key))
     for name in choice.names:
         if name not in known:

@@ -1,5 +1,6 @@
 """`dailies plan`, `dailies prompt` and `dailies characters`, as a person types them: they show, and send nothing."""
 
+import datetime as dt
 import io
 import json
 from pathlib import Path
@@ -77,6 +78,15 @@ def test_a_plan_is_shown_with_its_cost_and_ends_with_0():
     assert "cost: at least $0.80, if every first purchase succeeds, and at most $2.72" in shown.output
     assert "note: openai/sora-2/text-to-video (city) is retired" in shown.output
     assert "nothing was bought or reserved" in shown.output
+
+
+def test_a_range_without_a_first_date_begins_today():
+    last = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=2)
+    document = json.loads(run("plan", "city", "--until", last.isoformat(), "--json").output)
+    assert document["counts"] == {"buy": 2 * 3}
+    past = run("plan", "city", "--until", "2026-11-20")
+    assert isinstance(past.exception, ConfigurationError)
+    assert "ends on 2026-11-20, before it begins" in str(past.exception)
 
 
 def test_a_partly_refused_plan_ends_with_1_and_the_reasons(monkeypatch: pytest.MonkeyPatch):

@@ -81,7 +81,10 @@ def plan(
         typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="The date; by default today."),
     ] = None,
     until: Annotated[
-        dt.datetime | None, typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="The last date of a range.")
+        dt.datetime | None,
+        typer.Option(
+            parser=a_day, metavar="YYYY-MM-DD", help="The last date of a range, which begins at --date."
+        ),
     ] = None,
     clip: Annotated[
         list[str] | None,
