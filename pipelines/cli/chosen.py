@@ -34,9 +34,7 @@ def chosen_clips(settings: Settings, declarations: Declarations, choice: ClipCho
     days = None
     if choice.since is not None or choice.until is not None:
         first = (choice.since or now).date()
-        days = Days(first, first if choice.until is None else choice.until.date())
-        if days.last < days.first:
-            raise ConfigurationError(f"the range ends on {days.last}, before it begins on {days.first}")
+        days = Days.of(first, first if choice.until is None else choice.until.date())
     with open_ledger(settings) as ledger:
         clips = Chooser(declarations, ledger, now=now, days=days).clips(choice.selectors)
     known = dict.fromkeys(name for clip in clips for name in (clip.name, clip.key))

@@ -49,7 +49,7 @@ def make(
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
     if not choice.selectors:
-        selection = Selection((), _day(choice.since), _day(choice.until), choice.names)
+        selection = Selection(_day(choice.since), _day(choice.until), choice.names)
         due = due_clips(declarations, selection, now=now)
     else:
         clips = chosen_clips(settings, declarations, choice)

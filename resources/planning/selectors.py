@@ -57,6 +57,19 @@ class Days:
     first: dt.date
     last: dt.date
 
+    @classmethod
+    def of(cls, first: dt.date, last: dt.date) -> "Days":
+        """A range as a person types it.
+
+        Raises:
+            ConfigurationError: It ends before it begins, or is too long.
+        """
+        if last < first:
+            raise ConfigurationError(f"the range ends on {last}, before it begins on {first}")
+        if (last - first).days >= MAX_DAYS:
+            raise ConfigurationError(f"the range is longer than {MAX_DAYS:,} days; choose a shorter one")
+        return cls(first, last)
+
     @property
     def is_range(self) -> bool:
         """Whether it may have several days. If so, the schedule decides on which of them there are clips."""

@@ -87,6 +87,8 @@ def test_a_range_without_a_first_date_begins_today():
     past = run("plan", "city", "--until", "2026-11-20")
     assert isinstance(past.exception, ConfigurationError)
     assert "ends on 2026-11-20, before it begins" in str(past.exception)
+    for endless in (["--until", "9999-12-31"], ["--date", "0001-01-01", "--until", "9999-12-31"]):
+        assert "longer than 1,000 days" in str(run("plan", "city", *endless).exception)
 
 
 def test_a_partly_refused_plan_ends_with_1_and_the_reasons(monkeypatch: pytest.MonkeyPatch):

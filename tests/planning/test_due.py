@@ -8,7 +8,7 @@ import pytest
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
 from resources.planning import Selection, due_clips
-from resources.planning.due import MAX_DAYS
+from resources.planning.selectors import MAX_DAYS
 from resources.series import Declarations, load_series
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
@@ -39,13 +39,13 @@ def declarations(tmp_path_factory) -> Declarations:
 
 def keys(
     declarations: Declarations,
-    *series: str,
+    *,
     since: str | None = None,
     until: str | None = None,
     clips: tuple[str, ...] = ("a",),
 ) -> list[str]:
     first, last = (dt.date.fromisoformat(date) if date else None for date in (since, until))
-    found = due_clips(declarations, Selection(series, first, last, clips), now=NOW)
+    found = due_clips(declarations, Selection(first, last, clips), now=NOW)
     return [one.clip.key for one in found]
 
 
@@ -63,42 +63,36 @@ def test_a_range_covers_every_tick_in_it(declarations):
     ]
 
 
-def test_a_series_that_is_named_is_planned_as_it_would_be_produced(declarations):
-    assert keys(declarations, "weekly") == ["weekly-2026-11-19-a"]
-    assert keys(declarations, "asked", since="2026-01-01", until="2026-01-02") == [
-        "asked-2026-01-01-a",
-        "asked-2026-01-02-a",
-    ]
-    assert keys(declarations, "still", "loop", since="2026-01-01") == ["still-a", "loop-a"]
-    assert keys(declarations, "still", since="2026-01-01", until="2026-03-01") == ["still-a"]
-    assert keys(declarations, "weekly", since="2026-11-16", until="2026-11-22") == ["weekly-2026-11-20-a"]
+def test_a_schedule_that_is_not_due_has_no_clips(declarations):
+    assert keys(declarations, since="2026-11-21", clips=()) == ["daily-2026-11-21-a", "daily-2026-11-21-b"]
+    assert keys(declarations, since="2026-11-27") == ["daily-2026-11-27-a", "weekly-2026-11-27-a"]
 
 
 def test_clips_are_chosen_by_name_or_key(declarations):
-    assert keys(declarations, "still", clips=()) == ["still-a", "still-b"]
-    assert keys(declarations, "still", clips=("still-b",)) == ["still-b"]
+    assert keys(declarations, clips=()) == ["daily-2026-11-20-a", "daily-2026-11-20-b"]
+    assert keys(declarations, clips=("daily-2026-11-20-b",)) == ["daily-2026-11-20-b"]
 
 
 @pytest.mark.parametrize(
-    ("series", "how", "says"),
+    ("how", "says"),
     [
-        (("wekly",), {}, "there is no series 'wekly'; there are: asked, daily, loop, still, weekly; did you mean 'weekly'?"),
-        (("still",), {"clips": ("c",)}, "no clip of these series and dates is called 'c'"),
-        ((), {"since": "2026-02-01", "until": "2026-01-01"}, "the range ends on 2026-01-01, before it begins"),
-        ((), {"since": "0001-01-01", "until": "9999-12-31"}, f"longer than {MAX_DAYS:,} days"),
+        ({"clips": ("c",)}, "no clip of these series and dates is called 'c'"),
+        ({"since": "2026-02-01", "until": "2026-01-01"}, "the range ends on 2026-01-01, before it begins"),
+        ({"since": "0001-01-01", "until": "9999-12-31"}, f"longer than {MAX_DAYS:,} days"),
+        ({"until": "9999-12-31"}, f"longer than {MAX_DAYS:,} days"),
     ],
 )  # fmt: skip
-def test_an_impossible_plan_gives_the_reason(declarations, series, how, says):
+def test_an_impossible_plan_gives_the_reason(declarations, how, says):
     with pytest.raises(ConfigurationError) as refused:
-        keys(declarations, *series, **how)
+        keys(declarations, **how)
     assert says in str(refused.value)
 
 
 def test_too_many_clips_are_refused_before_they_are_expanded(declarations, monkeypatch):
     monkeypatch.setattr("resources.planning.due.MAX_CLIPS", 100)
     with pytest.raises(ConfigurationError, match="more than 100 clips"):
-        keys(declarations, "daily", since="2026-01-01", until="2026-12-31")
+        keys(declarations, since="2026-01-01", until="2026-12-31")
 
 
 def test_the_last_possible_day_raises_no_error(declarations):
-    assert keys(declarations, "asked", since="9999-12-31") == ["asked-9999-12-31-a"]
+    assert keys(declarations, since="9999-12-31") == ["daily-9999-12-31-a", "weekly-9999-12-31-a"]

@@ -25,7 +25,7 @@ from resources.ledger.schema import attempts, journal, spending
 from resources.ledger.states import AttemptState
 from resources.money import usd
 from resources.orders import Caps
-from resources.planning import Plan, Planning, Selection, TakesAsked, Verb, due_clips
+from resources.planning import DueClip, Plan, Planning, Selection, TakesAsked, Verb, due_clips
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, Rejected
 from resources.providers.provider import Capabilities
 from resources.series import Declarations, load_series
@@ -67,8 +67,17 @@ def ledger(sqlite_template: Path, tmp_path: Path, clock: Clock) -> Iterator[Ledg
         yield opened
 
 
+def clips_on(declarations: Declarations, *names: str, day: dt.date = DAY) -> list[DueClip]:
+    """All clips of some series, whether their schedule is due or not."""
+    return [
+        DueClip(clip, day, f"plan:{name}:{day}")
+        for name in names
+        for clip in declarations.series[name].clips(day)
+    ]
+
+
 def plan(declarations: Declarations, ledger: Ledger, *, regenerate: bool = False) -> Plan:
-    found = due_clips(declarations, Selection(series=list(declarations.series), since=DAY), now=NOON)
+    found = clips_on(declarations, *declarations.series)
     return Planning(declarations, ledger, TakesAsked(regenerate=regenerate)).plan(found)
 
 
@@ -268,18 +277,18 @@ def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
     assert "the price of openai/sora-2 with these parameters is unknown" in (made.clips[0].reason or "")
     # no quote was requested yet, and a purchase would request one: the plan must not read as if nothing helped
     assert "dailies plan --quote" in (made.clips[0].reason or "")
-    found = due_clips(declarations, Selection(series=["city"]), now=NOON)
+    found = clips_on(declarations, "city")
     (told,) = {clip.reason for clip in Planning(declarations, ledger, quotes={}).plan(found).clips}
     assert "Choose parameters with a known price" in (told or "")
     assert "--quote" not in (told or "")
     quotes = {clip.request.fingerprint: 250_000 for clip in made.clips if clip.request}
-    found = due_clips(declarations, Selection(series=["city"]), now=NOON)
+    found = clips_on(declarations, "city")
     assert Planning(declarations, ledger, quotes=quotes).plan(found).floor == 6 * 250_000
 
 
 def test_a_quote_replaces_an_upper_bound(tmp_path, ledger):
     declarations = declared(tmp_path, UPPER_BOUND)
-    found = due_clips(declarations, Selection(series=["cards"]), now=NOON)
+    found = clips_on(declarations, "cards")
     (request,) = Planning(declarations, ledger).requests(found).values()
     made = Planning(declarations, ledger, quotes={request.fingerprint: usd("1.30")}).plan(found)
     assert (made.floor, made.ceiling) == (usd("1.30"), usd("2.00"))
@@ -287,7 +296,7 @@ def test_a_quote_replaces_an_upper_bound(tmp_path, ledger):
 
 def test_a_changed_price_is_shown(tmp_path, ledger):
     declarations = declared(tmp_path, CITY)
-    found = due_clips(declarations, Selection(series=["city"], clips=["a"]), now=NOON)
+    found = clips_on(declarations, "city")[:1]
     (request,) = Planning(declarations, ledger).requests(found).values()
     (clip,) = Planning(declarations, ledger, quotes={request.fingerprint: usd("0.50")}).plan(found).clips
     assert clip.reason == "its provider quotes $0.50 now, the catalogue says $0.40"
@@ -301,7 +310,7 @@ def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_as_a_whole(tmp
     head = CITY.split("prompt:", maxsplit=1)[0]
     text = f"{head}dated: true\nprompt: '{{{{ x }}}}'\nvariables: {{x: 0}}\nclips:\n{many}{bad}dates:\n{days}"
     declarations = declared(tmp_path, text)
-    found = due_clips(declarations, Selection(series=["city"], since=dt.date(2026, 12, 24)), now=NOON)
+    found = clips_on(declarations, "city", day=dt.date(2026, 12, 24))
     made = Planning(declarations, ledger).plan(found)
     assert made.counts == {Verb.REFUSE: 2000}
     assert "need a date as YYYY-MM-DD" in (made.clips[-1].reason or "")
