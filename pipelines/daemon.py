@@ -2,7 +2,7 @@
 
 A tick costs about 0.15 s of CPU in two processes, even if there is nothing to do. So our sensors tick at their own interval only
 while they have work, otherwise every ten minutes. The daemon checks for work at the sensor's own interval (5 ms), so that no clip
-waits longer. Two private functions of Dagster are replaced, `is_under_min_interval` and
+waits longer. Three private functions of Dagster are replaced, `is_under_min_interval`, `IntervalDaemon.core_loop` and
 `QueuedRunCoordinatorDaemon._get_runs_to_dequeue`, and a private constant, `RELOAD_WORKSPACE_INTERVAL`.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from dagster._daemon import controller
 from dagster._daemon import sensor as sensor_daemon
 from dagster._daemon.cli import main
+from dagster._daemon.daemon import IntervalDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from pydantic import PrivateAttr
 
@@ -40,6 +42,9 @@ Dagster's daemon ends if it could not read them for 300 s.
 
 SETTINGS_SECONDS = 2.0
 """For how long the checks for work share the settings that one of them has read."""
+
+WAKE_SECONDS = 2.0
+"""How often the loops of Dagster's daemons wake: as often as the queue of runs is read (`dagster.yaml`)."""
 
 ASK_AGAIN_SECONDS = 60.0
 """How often an account is checked for due bills and sweeps while the ledger is unchanged; they are due about once an hour."""
@@ -202,6 +207,27 @@ def ask_first_whether_runs_wait() -> None:
     QueuedRunCoordinatorDaemon._get_runs_to_dequeue = find_if_any  # type: ignore[method-assign]  # noqa: SLF001
 
 
+class PatientEvent:
+    """Dagster's event for the end of the daemon, on which each wait takes `WAKE_SECONDS` at least. The event still ends a wait at once."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at least `timeout` seconds; True if the daemon is to end."""
+        return self._event.wait(max(timeout, WAKE_SECONDS))
+
+
+def wake_seldom() -> None:
+    """Let the loops of Dagster's daemons wake every `WAKE_SECONDS`, not twice a second. Call this before they start."""
+    loop = IntervalDaemon.core_loop
+
+    def core_loop(self: Any, context: Any, shutdown_event: threading.Event) -> Any:
+        return loop(self, context, PatientEvent(shutdown_event))  # type: ignore[arg-type]
+
+    IntervalDaemon.core_loop = core_loop  # type: ignore[assignment, method-assign]
+
+
 def refresh_calmly() -> None:
     """Let the daemon read the definitions every `REFRESH_SECONDS`, not every minute. Call this before it starts."""
     controller.RELOAD_WORKSPACE_INTERVAL = REFRESH_SECONDS
@@ -211,6 +237,7 @@ def run(workspace: str) -> None:
     """Run Dagster's daemon until it is ended."""
     code_watch.watch_calmly()
     refresh_calmly()
+    wake_seldom()
     ask_first_whether_runs_wait()
     with dg.DagsterInstance.get() as instance:
         production = AskedProduction()

@@ -2,15 +2,18 @@
 
 import itertools
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+import yaml
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RemoteJobOrigin,
@@ -19,6 +22,7 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._daemon import controller
 from dagster._daemon import sensor as sensor_daemon
+from dagster._daemon.daemon import DagsterDaemon, IntervalDaemon, MonitoringDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._grpc import client, server, server_watcher
 from grpc import _common as grpc_common  # type: ignore[import-untyped]
@@ -321,3 +325,34 @@ def test_queries_of_one_moment_share_the_settings(house: House, monkeypatch: pyt
     assert asked.settings().alarm_url is None
     now[0] = daemon.SETTINGS_SECONDS
     assert asked.settings().alarm_url is not None
+
+
+def test_a_loop_of_the_daemon_wakes_seldom_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    over = threading.Event()
+
+    def wait(timeout: float) -> bool:
+        waits.append(timeout)
+        over.set()
+        return True
+
+    monkeypatch.setattr(IntervalDaemon, "core_loop", IntervalDaemon.core_loop)
+    daemon.wake_seldom()
+    monkeypatch.setattr(over, "wait", wait)
+    loop = MonitoringDaemon(interval_seconds=30)
+    monkeypatch.setattr(loop, "run_iteration", lambda _: iter(()))
+    steps = loop.core_loop(Mock(), over)
+    while not waits:
+        next(steps)
+    assert waits == [daemon.WAKE_SECONDS]
+    assert (
+        yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())["run_queue"][
+            "dequeue_interval_seconds"
+        ]
+        == daemon.WAKE_SECONDS
+    )
+
+    ended = threading.Event()
+    ended.set()
+    assert daemon.PatientEvent(ended).wait(0.5)
+    assert "core_loop" in DagsterDaemon.run_daemon_loop.__code__.co_names
