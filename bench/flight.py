@@ -222,7 +222,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--in-flight", type=int, default=10_000, metavar="N", help="jobs in flight")
     parser.add_argument(
-        "--seconds", type=float, default=DEFAULT_SECONDS, metavar="S", help="how long (default 300)"
+        "--seconds",
+        type=float,
+        default=DEFAULT_SECONDS,
+        metavar="S",
+        help=f"how long (default {DEFAULT_SECONDS:g})",
     )
     parser.add_argument("--post-seconds", type=float, default=0.3, metavar="S", help="of a POST (0.3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures there")

@@ -13,10 +13,10 @@ from resources.ledger.states import MoneyState
 from resources.log_lines import about
 from resources.money import show_usd
 from resources.production.ledger_thread import LedgerThread
+from resources.production.timed_reading import timed_reading
 from resources.providers.base import Charge
 from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
-from resources.unforeseen import as_unforeseen
 
 logger = logging.getLogger("dailies")
 
@@ -51,12 +51,10 @@ class Bookkeeper:
         # an amount that its bill never names makes the readings of two weeks long; new amounts must not wait for their ends
         for part in window.newest_first():
             try:
-                async with asyncio.timeout_at(give_up):
-                    with as_unforeseen("reading it"):
-                        bill = await self.read(provider, part)
-            except (DailiesError, TimeoutError) as error:
-                why = str(error) or f"it was not read to its end within {READ_SECONDS:.0f} s"
-                logger.warning("%s: its bill could not be read: %s", provider.name, why)
+                async with timed_reading("it", give_up - asyncio.get_running_loop().time()):
+                    bill = await self.read(provider, part)
+            except DailiesError as error:
+                logger.warning("%s: its bill could not be read: %s", provider.name, error)
                 break
             confirmed += await self.book(provider, part, bill)
         return confirmed

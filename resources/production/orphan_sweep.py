@@ -1,6 +1,5 @@
 """The orphan sweep: once an hour an account's listing and bill are read for jobs that the ledger does not know."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -11,10 +10,10 @@ from resources.ledger import disputes, keys
 from resources.ledger.lost import orphans
 from resources.production.bookkeeper import watch_hours
 from resources.production.ledger_thread import LedgerThread
+from resources.production.timed_reading import timed_reading
 from resources.providers.listing import charged_jobs
 from resources.providers.provider import Provider
 from resources.providers.rows import Rows, set_aside
-from resources.unforeseen import as_unforeseen
 
 if TYPE_CHECKING:
     from resources.providers.base import Candidate, Charge
@@ -73,9 +72,8 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
 async def _read_in_time(reading: Awaitable[T], name: str, account: str) -> T | None:
     """The result of a reading; None if it fails or takes too long."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            with as_unforeseen("reading it"):
-                return await reading
-    except (DailiesError, TimeoutError) as error:
+        async with timed_reading("it", PATIENCE_SECONDS):
+            return await reading
+    except DailiesError as error:
         logger.warning("%s: its %s could not be swept for orphans: %s", account, name, error)
         return None

@@ -13,6 +13,7 @@ from resources.ledger.records import Attempt
 from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
 from resources.production.clip_steps import clip_step, note_state
 from resources.production.ledger_thread import LedgerThread
+from resources.production.timed_reading import timed_reading
 from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
@@ -71,13 +72,11 @@ class Reconciler:
             return []
         held = await self._ledger.run(reconcile.give_up, name, search, run_id=run_id)
         try:
-            async with asyncio.timeout(READ_SECONDS):
-                with as_unforeseen("reading its listing or bill"):
-                    reading = await self._read(provider, search)
-        except (DailiesError, TimeoutError) as error:
-            why = str(error) or f"its listing was not read to its end within {READ_SECONDS:.0f} s"
-            logger.warning("%s: what is unknown could not be looked up: %s", name, why)
-            await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=why)
+            async with timed_reading("its listing or bill", READ_SECONDS):
+                reading = await self._read(provider, search)
+        except DailiesError as error:
+            logger.warning("%s: what is unknown could not be looked up: %s", name, error)
+            await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=str(error))
             return self._logged(run_id, held)
         except BaseException:
             await self._ledger.run(search_schedule.release, name, again_in=0.0)

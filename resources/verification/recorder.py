@@ -20,7 +20,7 @@ from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 LARGEST = 32_000_000
 """Most bytes of an answer."""
 
-KEPT_HEADERS = ("content-type", "date", "retry-after", "server")
+_KEPT_HEADERS = ("content-type", "date", "retry-after", "server")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Recording(httpx.AsyncBaseTransport):
                     break
         finally:
             await response.aclose()
-        kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+        kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         kept |= {name: value for name, value in response.headers.items() if name.startswith("x-")}
         # as the client sees it: one layer of compression removed
         document = self._scrub.document(_plain(response, bytes(body)))
