@@ -5,7 +5,6 @@ import json
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -202,10 +201,10 @@ def print_json(document: object) -> None:
 
 
 def print_json_list(documents: Iterable[object]) -> None:
-    """Print documents as one JSON list, each as soon as it arrives."""
+    """Print documents as one JSON list, a line each, as soon as each arrives."""
     before = "[\n"
     for document in documents:
-        sys.stdout.write(before + textwrap.indent(json.dumps(document, indent=2), "  "))
+        sys.stdout.write(before + json.dumps(document))
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
 
