@@ -35,14 +35,12 @@ def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(arguments, int(code or 0), out.getvalue(), err.getvalue())
 
 
-def run_apart(
-    *arguments: str, environment: Mapping[str, str], folder: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in a separate process, from a folder."""
+def run_apart(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the command in a separate process."""
     return subprocess.run(
         [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
         check=False,
-        cwd=folder,
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
