@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 import stamina
 import tiers
+import typer.main
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cpu_by_file import (  # noqa: F401 - hooks
@@ -80,6 +81,9 @@ vars(DEFAULT_TIMEOUT_CONFIG).update(vars(httpx.Timeout(120)))
 # third of the tests' time.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 botocore.hooks.accepts_kwargs = functools.cache(botocore.hooks.accepts_kwargs)
+
+# Typer builds all commands from their signatures for each call, in 23 ms; half of the time of many tests of a command.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 # A client of httpx reads the certificates that it trusts, in 20 ms, also to speak with a server of its own test.

@@ -51,7 +51,11 @@ def bucket(rclone_s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> ObjectStor
 
 @pytest.fixture
 def depot(
-    sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: ObjectStore
+    sqlite_template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bucket: ObjectStore,
+    lent_inspector: None,
 ) -> Iterator[Depot]:
     a_project(tmp_path, monkeypatch, ["dawn", "noon"])
     home = tmp_path / "home"

@@ -32,7 +32,11 @@ def run(*words: str) -> Result:
 
 @pytest.fixture
 def depot(
-    sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: ObjectStore
+    sqlite_template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bucket: ObjectStore,
+    lent_inspector: None,
 ) -> Iterator[Depot]:
     shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
     scratch = tmp_path / "scratch"

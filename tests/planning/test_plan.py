@@ -305,14 +305,14 @@ def test_a_changed_price_is_shown(tmp_path, ledger):
 
 def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_as_a_whole(tmp_path, ledger):
     bad = "  - {name: last, prompt: '{% if x != 0 %}{{ y|weekday }}{% else %}z{% endif %}', variables: {y: no}}\n"
-    many = "".join(f"  - {{name: c{n}}}\n" for n in range(1999))
+    many = "".join(f"  - {{name: c{n}}}\n" for n in range(199))
     days = "".join(f"  12-{day:02}: {{x: a}}\n" for day in range(1, 31))
     head = CITY.split("prompt:", maxsplit=1)[0]
     text = f"{head}dated: true\nprompt: '{{{{ x }}}}'\nvariables: {{x: 0}}\nclips:\n{many}{bad}dates:\n{days}"
     declarations = declared(tmp_path, text)
     found = clips_on(declarations, "city", day=dt.date(2026, 12, 24))
     made = Planning(declarations, ledger).plan(found)
-    assert made.counts == {Verb.REFUSE: 2000}
+    assert made.counts == {Verb.REFUSE: 200}
     assert "need a date as YYYY-MM-DD" in (made.clips[-1].reason or "")
     assert "a batch with one bad clip is refused whole" in (made.clips[0].reason or "")
 
@@ -331,10 +331,9 @@ def test_a_line_of_caps_fits_eighty_columns(tmp_path, ledger, capsys, monkeypatc
     assert max(map(len, caps)) <= 80
 
 
-@pytest.mark.slow
-def test_ten_thousand_clips_are_planned_with_a_few_queries(tmp_path, ledger):
-    """The duration is in docs/performance.md; a query for each clip would make it minutes."""
-    clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(100))
+def test_a_thousand_clips_are_planned_with_a_few_queries(tmp_path, ledger):
+    """The duration is in docs/performance.md; a query for each clip would make it minutes for ten thousand."""
+    clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(20))
     head = CITY.split("matrix:", maxsplit=1)[0]
     texts = [
         head.replace("name: city", f"name: city-{n}") + f"schedule: {{cron: 0 6 * * *}}\nbudget: {{per_month: 9000}}\nclips:\n{clips}"
@@ -344,30 +343,29 @@ def test_ten_thousand_clips_are_planned_with_a_few_queries(tmp_path, ledger):
     some = due_clips(declarations, Selection(since=DAY, until=DAY), now=NOON)
     decide(ledger, [declarations.render(one.clip) for one in some[::10]], Decision("earlier"))
     declarations = load_series(tmp_path, CATALOGUE)
-    found = due_clips(declarations, Selection(since=DAY, until=DAY + dt.timedelta(days=9)), now=NOON)
+    found = due_clips(declarations, Selection(since=DAY, until=DAY + dt.timedelta(days=4)), now=NOON)
     looks = []
     sa.event.listen(ledger._engine, "before_cursor_execute", lambda *_: looks.append(1))
     made = Planning(declarations, ledger).plan(found)
-    assert made.counts == {Verb.BUY: 9900, Verb.ADOPT: 100}
+    assert made.counts == {Verb.BUY: 980, Verb.ADOPT: 20}
     assert 0 < len(looks) < 200
 
 
-@pytest.mark.slow
-def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_completely(tmp_path, ledger, capsys):
+def test_a_thousand_clips_are_shown_in_a_few_lines_and_written_completely(tmp_path, ledger, capsys):
     from pipelines.cli.plan import document
     from pipelines.cli.plan_table import show
 
-    clips = "".join(f"  - {{name: clip-{n}}}\n" for n in range(1000))
+    clips = "".join(f"  - {{name: clip-{n}}}\n" for n in range(200))
     head = CITY.split("matrix:", maxsplit=1)[0]
     declarations = declared(tmp_path, f"{head}schedule: {{cron: 0 6 * * *}}\nclips:\n{clips}")
-    found = due_clips(declarations, Selection(since=DAY, until=DAY + dt.timedelta(days=9)), now=NOON)
+    found = due_clips(declarations, Selection(since=DAY, until=DAY + dt.timedelta(days=4)), now=NOON)
     made = Planning(declarations, ledger).plan(found)
     show(made)
     written = json.dumps(document(made))
-    assert len(json.loads(written)["clips"]) == 10_000
+    assert len(json.loads(written)["clips"]) == 1000
     shown = capsys.readouterr().out
-    assert "10000 clips: 10000 to buy" in shown
-    assert "at least $4000.00" in shown
+    assert "1000 clips: 1000 to buy" in shown
+    assert "at least $400.00" in shown
     assert len(shown.splitlines()) < 20
 
 
