@@ -7,6 +7,7 @@
 import difflib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipelines import code_location
 from pipelines.clip_batch import BACKFILL_TAG
 from pipelines.code_location import build_defs
 from pipelines.lineage import (
@@ -24,6 +26,7 @@ from pipelines.lineage import (
     INPUT_EVENT_POINTER,
 )
 from pipelines.partitions import PARTITION, RANGE_END, RANGE_START
+from resources import garbage, log_lines
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")
@@ -223,22 +226,18 @@ def test_loading_the_definitions_imports_nothing_heavy_and_skips_the_garbage_col
     assert done.stdout.split() == ["[]", "True"], done.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "rarely"), [(["dagster", "-m", "pipelines.definitions"], [True]), (["theirs.py"], [])]
+)
 def test_a_foreign_process_with_our_definitions_collects_garbage_as_before(
-    tmp_path: Path,
+    command: list[str], rarely: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other people's assets may leave tables in cycles, and 200,000 objects are many tables."""
-    theirs = tmp_path / "theirs.py"
-    theirs.write_text(
-        "import gc\nbefore = gc.get_threshold()\nfrom pipelines.definitions import build_defs\n"
-        "build_defs()\nprint(gc.get_threshold() == before)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(theirs)],
-        cwd=ROOT,
-        env={**os.environ, "DAILIES_ENV_FILE": "", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    assert done.stdout.split() == ["True"], done.stdout
+    called: list[bool] = []
+    monkeypatch.setattr(garbage, "collect_rarely", lambda: called.append(True))
+    monkeypatch.setattr(log_lines, "use_setting", lambda: None)
+    monkeypatch.setattr(code_location, "build_defs", lambda: None)
+    for name in ("argv", "orig_argv"):
+        monkeypatch.setattr(sys, name, command)
+    runpy.run_module("pipelines.definitions", run_name="pipelines.definitions")
+    assert called == rarely

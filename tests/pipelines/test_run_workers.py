@@ -20,7 +20,15 @@ from typing import Any
 
 import pytest
 from dagster._grpc import server
-from worker_tasks import SECONDS, generators, ids_of_a_run, leave_at_exit, sleep, title_and_parent
+from worker_tasks import (
+    SECONDS,
+    generators,
+    ids_of_a_run,
+    leave_at_exit,
+    sleep,
+    start_a_child,
+    title_and_parent,
+)
 
 from pipelines import code_server, run_workers
 from pipelines.cli.takeover import name_of
@@ -30,20 +38,41 @@ from resources.processes import Process
 VARIABLES = {"PATH": "/bin"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ends() -> Iterator[None]:
-    """The fork server of this process ends with the last test."""
-    yield
+def end_fork_server() -> None:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_fork_server() -> Iterator[None]:
     """A process has one fork server: that of other tests is ended first, and ours afterwards."""
-    stop = forkserver._forkserver._stop  # type: ignore[attr-defined]
-    stop()
+    end_fork_server()
     yield
-    stop()
+    end_fork_server()
+
+
+IMPORTS_LITTLE = """
+import sys, types
+
+for name in ("dagster._cli", "dagster._grpc.server", "pipelines.code_location", "pipelines.dagster_storage", "boto3"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["dagster._grpc.server"].DagsterApiServer = object
+"""
+
+
+@pytest.fixture
+def new_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A new fork server that finds empty modules in place of Dagster and ours; returns the file that makes them.
+
+    Starting and ending one that imports everything takes four CPU seconds.
+    """
+    end_fork_server()
+    file = tmp_path / "start" / "sitecustomize.py"
+    file.parent.mkdir()
+    file.write_text(IMPORTS_LITTLE)
+    path = os.pathsep.join([str(file.parent), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    yield file
+    end_fork_server()
 
 
 @pytest.fixture
@@ -119,7 +148,8 @@ print(json.dumps({
     "modules": sorted(set(sys.modules) & {"pipelines.definitions", "opentelemetry", "av"}),
     "caches": sorted(caches),
     "files": seen,
-}))
+}), flush=True)
+os._exit(0)
 """
 
 
@@ -184,6 +214,11 @@ def test_the_fork_server_outlives_a_signal_that_ends_its_workers(workers: RunWor
     assert asleep_again(workers) == parent
 
 
+def test_a_worker_that_starts_a_process_is_not_ended_ten_minutes_later(workers: RunWorkers) -> None:
+    assert answer_of(workers, start_a_child) == 0
+
+
+@pytest.mark.usefixtures("new_server")
 def test_the_fork_server_ends_when_it_has_nothing_to_do(workers: RunWorkers) -> None:
     worker, parent = asleep(workers)
     os.kill(parent, signal.SIGALRM)
@@ -210,16 +245,6 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def start_a_child(answers: Any) -> None:
-    """A run that starts a process through a full fork, and the seconds after which it would then be ended."""
-    subprocess.run([sys.executable, "-c", ""], check=True, preexec_fn=os.getpid)
-    answers.put(signal.alarm(0))
-
-
-def test_a_worker_that_starts_a_process_is_not_ended_ten_minutes_later(workers: RunWorkers) -> None:
-    assert answer_of(workers, start_a_child) == 0
-
-
 def asleep_again(workers: RunWorkers) -> int:
     """The fork server of a further worker, which is ended."""
     worker, parent = asleep(workers)
@@ -229,6 +254,7 @@ def asleep_again(workers: RunWorkers) -> int:
     return parent
 
 
+@pytest.mark.usefixtures("new_server")
 def test_a_worker_ends_with_a_killed_fork_server_and_the_next_has_a_new_one(workers: RunWorkers) -> None:
     worker, parent = asleep(workers)
     assert worker.pid is not None
@@ -287,6 +313,7 @@ def test_after_a_package_was_updated_runs_start_as_new_processes(
     assert type(workers.Process(target=print)) is SpawnProcess
 
 
+@pytest.mark.usefixtures("new_server")
 def test_without_a_fork_server_runs_start_as_new_processes(
     workers: RunWorkers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -300,19 +327,17 @@ def test_without_a_fork_server_runs_start_as_new_processes(
 
 
 def test_beside_an_agent_with_a_thread_in_every_process_runs_start_as_new_processes(
-    workers: RunWorkers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workers: RunWorkers, new_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fork server refuses to fork with a thread and ends. No run started, so nothing that was paid for was fetched."""
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
     agent = "import threading, time\nthreading.Thread(target=time.sleep, args=[60], daemon=True).start()\n"
-    (tmp_path / "sitecustomize.py").write_text(agent)
+    new_server.write_text(IMPORTS_LITTLE + agent)
     monkeypatch.setattr(RunWorker, "lost", 0)
-    with monkeypatch.context() as starting:
-        starting.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-        for _ in range(run_workers.MOST_LOST):
-            with contextlib.suppress(EOFError):
-                answer_of(workers, title_and_parent)
-        assert answer_of(workers, title_and_parent)[1] == os.getpid()
+    for _ in range(run_workers.MOST_LOST):
+        with contextlib.suppress(EOFError):
+            answer_of(workers, title_and_parent)
+    assert answer_of(workers, title_and_parent)[1] == os.getpid()
+    new_server.write_text(IMPORTS_LITTLE)
     monkeypatch.setattr(RunWorker, "lost", 0)
     assert answer_of(workers, title_and_parent)[1] != os.getpid()
 

@@ -5,6 +5,8 @@ import gc
 import os
 import random
 import secrets
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,15 +14,16 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from resources.ledger.ledger import process_name
-from resources.production.poll_times import next_poll_in
-
 SECONDS = 120.0
 """How long anything may take on a busy machine."""
 
 
 def ids_of_a_run(answers: Any) -> None:
     """Everything from which a run takes an id or a chance."""
+    # the other tasks run in workers that have imported nothing
+    from resources.ledger.ledger import process_name
+    from resources.production.poll_times import next_poll_in
+
     found = {
         "a submission": uuid.uuid4().hex,
         "a token": secrets.token_hex(8),
@@ -57,3 +60,9 @@ def sleep(answers: Any) -> None:
     """A run that waits."""
     answers.put(os.getppid())
     time.sleep(10 * SECONDS)
+
+
+def start_a_child(answers: Any) -> None:
+    """A run that starts a process through a full fork, and the seconds after which it would then be ended."""
+    subprocess.run([sys.executable, "-c", ""], check=True, preexec_fn=os.getpid)
+    answers.put(signal.alarm(0))
