@@ -4,8 +4,6 @@ import contextlib
 import os
 from pathlib import Path
 
-import httpx
-
 from bench.processes import descendants
 
 
@@ -23,11 +21,3 @@ def listening() -> set[int]:
                 if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
                     found.add(int(fields[1].rpartition(":")[2], 16))
     return found
-
-
-def answers(port: int) -> bool:
-    """Whether Dagster's webserver answers on a port."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
