@@ -90,7 +90,7 @@ def run_short(folder: Path, database: DatabaseServer) -> FleetOutcome:
     seconds = {"LEASE_SECONDS": 6, "RENEW_SECONDS": 1, "DOUBT_SECONDS": 2, "delivery": 10}
     with (
         providers_of(folder, mischief) as providers,
-        Fleet(folder, database, 8, providers, namespaces=False, seconds=seconds) as fleet,
+        Fleet(folder, database, 4, providers, namespaces=False, seconds=seconds) as fleet,
     ):
         outcome = FleetOutcome(hosts="addresses of this machine")
         killed, frozen = batches(fleet, 2)

@@ -27,10 +27,10 @@ def test_the_judge_imports_nothing_of_dailies() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_thirty_clips_survive_twelve_kills_and_the_faults_of_four_providers(tmp_path: Path) -> None:
+def test_sixteen_clips_survive_six_kills_and_the_faults_of_four_providers(tmp_path: Path) -> None:
     scale = StormScale(
-        30,
-        kills=12,
+        16,
+        kills=6,
         pace=24,
         workers=2,
         seed=11,
@@ -43,15 +43,15 @@ def test_thirty_clips_survive_twelve_kills_and_the_faults_of_four_providers(tmp_
     verdict = outcome.verdict
     # with a clock this fast, a busy machine makes more cases ambiguous; the long form is strict
     assert [problem for problem in outcome.problems if not problem.startswith("held: ")] == []
-    # Only a lost answer holds a clip. How many kills lose one depends on the machine: 9 to 13 clips were held in rounds with this seed.
+    # Only a lost answer holds a clip. How many kills lose one depends on the machine.
     assert verdict.ends.get("held", 0) == len(verdict.held)
-    assert verdict.ends["delivered"] >= 19
-    assert sum(verdict.ends.values()) == 38
-    assert verdict.jobs >= 28
+    assert verdict.ends["delivered"] >= 12
+    assert sum(verdict.ends.values()) == 24
+    assert verdict.jobs >= 18
     assert verdict.providers == {"wavespeed", "aimlapi", "fal", "replicate"}
-    assert sum(outcome.kills.values()) >= 12
+    assert sum(outcome.kills.values()) >= 6
     assert outcome.troubles
-    assert sum(outcome.faults.values()) >= 20
+    assert sum(outcome.faults.values()) >= 10
 
 
 @pytest.mark.night

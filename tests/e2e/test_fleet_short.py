@@ -16,8 +16,8 @@ def test_the_clips_of_a_frozen_and_a_dead_run_are_collected_once_by_another(tmp_
     with PostgresServer() as server:
         outcome = run_short(tmp_path, server)
     assert outcome.problems == []
-    assert outcome.verdict.ends == {"delivered": 8}
-    assert outcome.verdict.jobs == 8
+    assert outcome.verdict.ends == {"delivered": 4}
+    assert outcome.verdict.jobs == 4
     # the negative control: the same judge, after a file was removed and a POST repeated
     assert [len(seen) > 0 for seen in outcome.broken_on_purpose.values()] == [True, True]
     # a run that was frozen between reading its claim and reading its clips finds nothing left to do
