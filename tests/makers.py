@@ -1,7 +1,10 @@
 """Real MP4s for tests, made with PyAV: a moving picture, a tone, and the faults that files can have."""
 
+from array import array
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache, lru_cache
+from math import sin, tau
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +77,28 @@ def _frame(width: int, height: int, luma: int, bars: int) -> Any:
 
     frame = av.VideoFrame(width, height, "yuv420p")
     for index, plane in enumerate(frame.planes):
-        rows = bytearray()
-        for row in range(plane.height):
-            value = 128 if index else min(200, luma if luma <= 16 else luma + row * 60 // plane.height)
-            line = bytearray([value]) * plane.line_size
-            if index == 0 and luma > 16:
-                for start in range(0, width, 2 * width // bars):
-                    end = min(start + width // bars, width)
-                    line[start:end] = bytes([value + 35]) * (end - start)
-            rows += line
-        plane.update(bytes(rows))
+        if index:
+            plane.update(bytes([128]) * plane.buffer_size)
+        else:
+            plane.update(_brightness(width, plane.height, plane.line_size, luma, bars))
     return frame
 
 
-def _sound(out: Any, stream: Any, seconds: float, loudness: float) -> None:
-    import array
-    import math
+@lru_cache(maxsize=64)
+def _brightness(width: int, height: int, line_size: int, luma: int, bars: int) -> bytes:
+    rows = bytearray()
+    for row in range(height):
+        value = min(200, luma if luma <= 16 else luma + row * 60 // height)
+        line = bytearray([value]) * line_size
+        if luma > 16:
+            for start in range(0, width, 2 * width // bars):
+                end = min(start + width // bars, width)
+                line[start:end] = bytes([value + 35]) * (end - start)
+        rows += line
+    return bytes(rows)
 
+
+def _sound(out: Any, stream: Any, seconds: float, loudness: float) -> None:
     import av
 
     size = stream.codec_context.frame_size or 1024
@@ -98,14 +106,18 @@ def _sound(out: Any, stream: Any, seconds: float, loudness: float) -> None:
     while position < seconds * 48_000:
         count = min(size, round(seconds * 48_000) - position)
         frame = av.AudioFrame(format="fltp", layout="mono", samples=count)
-        tone = array.array(
-            "f", (loudness * math.sin((position + n) * math.tau * 330 / 48_000) for n in range(count))
-        ).tobytes()
+        start = position % 48_000 * 4
+        tone = _two_seconds_of_tone(loudness)[start : start + count * 4]
         frame.planes[0].update(tone.ljust(frame.planes[0].buffer_size, b"\0"))
         frame.sample_rate, frame.pts, frame.time_base = 48_000, position, Fraction(1, 48_000)
         out.mux(stream.encode(frame))
         position += count
     out.mux(stream.encode(None))
+
+
+@cache
+def _two_seconds_of_tone(loudness: float) -> bytes:
+    return array("f", (loudness * sin(n * tau * 330 / 48_000) for n in range(48_000))).tobytes() * 2
 
 
 def mux(

@@ -91,18 +91,22 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Mo
     spans = {picture.index: _Spans()}
     if sound is not None:
         spans[sound.index] = _Spans()
-    keys = array("d")
-    bases = {one.index: one.time_base for one in (picture, sound) if one is not None}
+    keys, shown_index = array("d"), picture.index
+    # a property of PyAV and of a fraction is slow for every packet
+    bases = {
+        one.index: (one.time_base.numerator, one.time_base.denominator)
+        for one in (picture, sound)
+        if one is not None
+    }
     for count, packet in enumerate(container.demux([stream for stream in (picture, sound) if stream])):
         if count >= MAX_PACKETS:
             raise TimelineError("it has too many frames")
         if packet.pts is not None and packet.size and not packet.is_discard:
-            base = bases[packet.stream_index]
-            start, seconds = (
-                n * base.numerator / base.denominator for n in (packet.pts, packet.duration or 0)
-            )
-            spans[packet.stream_index].add(start, seconds)
-            if packet.is_keyframe and packet.stream_index == picture.index:
+            index = packet.stream_index
+            numerator, denominator = bases[index]
+            start = packet.pts * numerator / denominator
+            spans[index].add(start, (packet.duration or 0) * numerator / denominator)
+            if index == shown_index and packet.is_keyframe:
                 keys.append(start)
     starts = [min(one.starts) for one in spans.values() if one.starts]
     origin = min(starts, default=0.0) if movie.fragmented else 0.0

@@ -10,7 +10,7 @@ from typing import Any
 from resources.video.boxes import Movie
 from resources.video.display import Display
 from resources.video.key_frames import Parts, drained
-from resources.video.stretches import Picture, Sound
+from resources.video.stretches import Picture, Sound, is_loud
 from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, edits_of
 from resources.video.tracks import DECODERS
 
@@ -110,7 +110,7 @@ class Viewer:
     def _show(self, frame: Any) -> None:
         if self.seen.poster is None:
             self.seen.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
-        at = self._at(frame, self.seen.looked)
+        at = self._at(frame.time, self.seen.looked)
         still, self._still = self._still, _within(self._cuts.still, at)
         if at < self._from - 0.001:
             return  # it refers to frames that were left out
@@ -124,14 +124,18 @@ class Viewer:
     def _listen(self, packet: Any) -> None:
         if self._is_decoded:
             for frame in packet.decode():
-                at = self._at(frame, self.heard.until)
+                at = self._at(frame.time, self.heard.until)
+                if _within(self._pauses, at) is not None:
+                    continue
+                if is_loud(frame):
+                    self.heard.play(at, at + frame.samples / frame.sample_rate, audible=True)
+                    continue
                 for piece in self._resampled(frame):
-                    if _within(self._pauses, at) is None:
-                        self.heard.hear(piece, at)
+                    self.heard.hear(piece, at)
         elif packet.pts is not None and packet.size and not packet.is_discard:
             # a codec that is not decoded may contain any sound
             seconds = min(float((packet.duration or 0) * packet.time_base), LONGEST_SOUND_SECONDS)
-            at = self._at(packet, self.heard.until)
+            at = self._at(float(packet.pts * packet.time_base), self.heard.until)
             if _within(self._pauses, at) is None:
                 self.heard.play(at, at + seconds, audible=True)
 
@@ -144,13 +148,9 @@ class Viewer:
             self._resampler, self._sounds_as = AudioResampler(format="s16p"), sounds_as
         return self._resampler.resample(frame)
 
-    def _at(self, timed: Any, otherwise: float) -> float:
-        """The time of a frame or a packet, in seconds."""
-        if timed.pts is None:
-            return otherwise
-        base = timed.time_base
-        seconds: float = timed.pts * base.numerator / base.denominator
-        return max(0.0, seconds - self._line.origin)
+    def _at(self, seconds: float | None, otherwise: float) -> float:
+        """The time of a frame or a packet in the presentation, in seconds."""
+        return otherwise if seconds is None else max(0.0, seconds - self._line.origin)
 
 
 def _within(stretches: Iterable[tuple[float, float]], at: float) -> tuple[float, float] | None:

@@ -36,7 +36,7 @@ def complaints(inspector: VideoInspector, store: ClipStore, frame: Frame, job: s
 
 
 def test_every_colour_of_the_sandbox_passes(inspector: VideoInspector, tmp_path: Path) -> None:
-    store, frame = ClipStore(tmp_path), Frame(width=640, height=360, fps=24, seconds=5, audio=True)
+    store, frame = ClipStore(tmp_path), Frame(width=160, height=90, fps=24, seconds=5, audio=True)
     of_colours = {store.clip(job, frame).path: job for job in (f"job-{number}" for number in range(40))}
     assert len(of_colours) == len(PALETTES)
     for job in of_colours.values():
@@ -46,10 +46,11 @@ def test_every_colour_of_the_sandbox_passes(inspector: VideoInspector, tmp_path:
 @pytest.mark.parametrize(
     "frame",
     [
-        Frame(width=1280, height=720, fps=24, seconds=12, audio=True),
+        Frame(width=160, height=90, fps=24, seconds=12, audio=True),
+        Frame(width=1280, height=720, fps=24, seconds=4, audio=True),
         Frame(width=720, height=1280, fps=30, seconds=4, audio=True),
         Frame(width=1024, height=1792, fps=24, seconds=4, audio=True),
-        Frame(width=640, height=360, fps=24, seconds=5, audio=False),
+        Frame(width=320, height=180, fps=24, seconds=5, audio=False),
     ],
     ids=lambda frame: f"{frame.width}x{frame.height}",
 )

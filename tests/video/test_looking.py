@@ -2,9 +2,11 @@
 
 import itertools
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from resources.video import worker
 from resources.video.facts import Looked
 from resources.video.inspector import VideoInspector
 from resources.video.perceptual_hash import colour_distance, distance, same
-from resources.video.stretches import Longest
+from resources.video.stretches import HIGH, SILENT_LEVEL, STILL_LEVEL, WIDE, Longest, Sound, is_loud, is_still
 
 
 def looked(inspector: VideoInspector, path: Path) -> Looked:
@@ -52,6 +54,32 @@ def test_silence_is_found_and_the_quietest_tone_is_not_silence(
         (0.0, 2.0), abs=0.1
     )
     assert looked(inspector, make_mp4(tmp_path / "m.mp4", audio=None)).silent is None
+
+
+def test_a_picture_that_differs_in_one_block_is_not_still() -> None:
+    still = bytes(100 for _ in range(WIDE * HIGH))
+    for at in (0, 1, 31, WIDE, WIDE * HIGH - 1):
+        for level, same_picture in ((100 + STILL_LEVEL, True), (101 + STILL_LEVEL, False)):
+            moved = still[:at] + bytes([level]) + still[at + 1 :]
+            assert is_still(still, moved) == is_still(moved, still) == same_picture
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("at", [0, 1, 31, 1023])
+def test_one_loud_sample_is_no_silence(at: int, sign: int) -> None:
+    """As a decoder gives it, and rounded to 16 bits."""
+    samples = array("f", bytes(4 * 1024))
+    for level in (SILENT_LEVEL, SILENT_LEVEL + 1, 0x7000):
+        samples[at] = sign * level / 0x8000
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        frame.planes[0].update(samples.tobytes())
+        frame.sample_rate = 48_000
+        sound = Sound()
+        (piece,) = av.AudioResampler(format="s16p").resample(frame)
+        sound.hear(piece, 0)
+        sound.end(5)
+        assert (sound.plain() == [0.0, 5.0]) == (level == SILENT_LEVEL)
+        assert not is_loud(frame) or level > SILENT_LEVEL
 
 
 def test_the_strip_shows_six_frames_side_by_side(inspector: VideoInspector, tmp_path: Path) -> None:
