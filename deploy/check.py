@@ -38,8 +38,17 @@ def dockerfile(file: Path = DEPLOY / "image" / "Dockerfile") -> Iterator[str]:
 
 def compose(file: Path = DEPLOY / "compose" / "compose.yaml") -> Iterator[str]:
     """Violations of the compose specification, and of our own rules: limits, health checks, start order, rights, secrets, time to stop."""
-    yield from _findings_of(["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)])
-    services = yaml.safe_load(file.read_text())["services"]
+    import jsonschema
+    from check_jsonschema.builtin_schemas import get_builtin_schema
+
+    document = yaml.safe_load(file.read_text())
+    schema = get_builtin_schema("vendor.compose-spec")
+    kind = jsonschema.validators.validator_for(schema)
+    yield from (
+        f"{file}: {error.json_path}: {error.message}"
+        for error in kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(document)
+    )
+    services = document["services"]
     for name, service in services.items():
         once = name == "migrate"
         wanted_of_all = ["mem_limit", "restart", "logging", "healthcheck"]

@@ -190,14 +190,23 @@ def test_the_compose_proxy_replaces_the_header_that_names_people() -> None:
 
 
 CELERY_SETTINGS = """
-import json
-from dagster_celery.app import app, execute_job
-print(json.dumps({
-    "broker": app.conf.broker_url, "backend": app.conf.result_backend, "task_acks_late": execute_job.acks_late,
-    "task_reject_on_worker_lost": execute_job.reject_on_worker_lost,
-    "worker_prefetch_multiplier": app.conf.worker_prefetch_multiplier,
-}))
+import json, os, sys
+
+def settings():
+    from dagster_celery.app import app, execute_job
+    del sys.modules["dagster_celery.app"]
+    return {
+        "broker": app.conf.broker_url, "backend": app.conf.result_backend, "task_acks_late": execute_job.acks_late,
+        "task_reject_on_worker_lost": execute_job.reject_on_worker_lost,
+        "worker_prefetch_multiplier": app.conf.worker_prefetch_multiplier,
+    }
+
+with_file = settings()
+sys.path.remove(os.environ["PYTHONPATH"])
+del sys.modules["dagster_celery_config"]
+print(json.dumps([with_file, settings()]))
 """
+"""The settings that a Celery worker reads at its start, with the file of its PYTHONPATH and without."""
 
 
 def test_celerys_workers_have_the_launchers_settings(tmp_path: Path) -> None:
@@ -214,15 +223,13 @@ def test_celerys_workers_have_the_launchers_settings(tmp_path: Path) -> None:
         (tmp_path / file).write_text(text)
     (worker,) = documents[1]["spec"]["template"]["spec"]["containers"]
     assert {"name": "PYTHONPATH", "value": "/etc/celery"} in worker["env"]
-    assert _celery_settings(addresses | {"PYTHONPATH": str(tmp_path)}) == wanted
-    assert _celery_settings(addresses)["backend"] == "rpc://"
-
-
-def _celery_settings(variables: dict[str, str]) -> dict[str, object]:
-    """The settings that a Celery worker reads at its start."""
-    told = {**os.environ, "PYTHONPATH": "", **variables}
     done = subprocess.run(
-        [sys.executable, "-c", CELERY_SETTINGS], env=told, check=True, capture_output=True, text=True
+        [sys.executable, "-c", CELERY_SETTINGS],
+        env={**os.environ, **addresses, "PYTHONPATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    with_file, without = json.loads(done.stdout)
+    assert with_file == wanted
+    assert without["backend"] == "rpc://"
