@@ -150,7 +150,7 @@ class KeptEventLog(SqliteEventLogStorage):
         self._held = threading.local()
         self._tables: set[str] = set()
         self._known_assets: set[str] = set()
-        self._has_index_columns = False
+        self._columns: set[str] = set()
         super().__init__(base_dir, inst_data)
         self._watcher: SqlPollingEventWatcher | None = None
         # The index has the events without a run too, so this second copy is not read.
@@ -167,12 +167,11 @@ class KeptEventLog(SqliteEventLogStorage):
             self._tables.add(table_name)
         return table_name in self._tables
 
-    def _has_asset_key_index_cols_on_connection(self, conn: sa.Connection) -> bool:
-        # Dagster reads the columns of a table at each event, although they are never removed
-        self._has_index_columns = self._has_index_columns or super()._has_asset_key_index_cols_on_connection(
-            conn
-        )
-        return self._has_index_columns
+    def _has_asset_key_col_on_connection(self, conn: sa.Connection, column_name: str) -> bool:
+        # Dagster reads the columns of a table at each event and query, although they are never removed
+        if column_name not in self._columns and super()._has_asset_key_col_on_connection(conn, column_name):
+            self._columns.add(column_name)
+        return column_name in self._columns
 
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store one event, in one transaction."""
@@ -300,6 +299,13 @@ class _OneFile:
 
 class KeptRuns(_OneFile, SqliteRunStorage):
     """Dagster's table of runs."""
+
+    _has_times = False
+
+    def has_run_stats_index_cols(self) -> bool:
+        """Whether a run's row has its times. Dagster asks at each read of a run, although the columns are never removed."""
+        self._has_times = self._has_times or super().has_run_stats_index_cols()
+        return self._has_times
 
 
 class KeptSchedules(_OneFile, SqliteScheduleStorage):

@@ -306,7 +306,7 @@ class House:
         give_up = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < give_up, "the condition did not hold in time"
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def forget(self, key: str) -> None:
         """Delete a partition, as a person does in the UI (Manage partitions)."""

@@ -99,7 +99,7 @@ past_runs = st.lists(
 
 
 @given(batches, past_runs)
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(60))
 def test_only_ended_unwatched_clips_are_requested(attempts: list[Attempt], past: list[PastRun]) -> None:
     asked = World(attempts, past=past, watched=frozenset({"alive"})).plan()
     allowed = {a.subject_key for a in attempts if a.state.is_ended and a.watched_by != "alive"}
@@ -116,7 +116,7 @@ def test_only_ended_unwatched_clips_are_requested(attempts: list[Attempt], past:
 
 
 @given(batches, st.integers(1, 3))
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 def test_every_ended_clip_is_requested_until_it_is_reported_and_soon_if_no_run_fails(
     attempts: list[Attempt], tries: int
 ) -> None:

@@ -126,7 +126,7 @@ def test_a_clip_without_a_free_place_is_sent_by_the_sensor_and_then_shown(
     assert ui.bars()["submissions"].green == set(keys[:2])
     assert len(house.bought()) == 2
 
-    house.until(lambda: house.tick(SENSOR) and ui.bars()["uploaded_videos"].green == set(keys))
+    house.until(lambda: bool(house.tick(SENSOR)[0]) and ui.bars()["uploaded_videos"].green == set(keys))
     assert ui.bars()["submissions"].green == set(keys)
     assert house.bought() == sorted(subject(key) for key in keys)
     assert not any(ui.stale(keys).values())
