@@ -18,7 +18,7 @@ from resources.log_lines import use_setting, writes_json
 
 HEARTBEAT_SECONDS = 10
 """How often the code server sends a heartbeat to the process that holds the code, which ends after 30 s without one."""
-WAKE_SECONDS = 0.5
+WAKE_SECONDS = 1.0
 """How long the main thread may take to react to a signal."""
 
 

@@ -3,7 +3,7 @@
 A tick costs about 0.15 s of CPU in two processes, even if there is nothing to do. So our sensors tick at their own interval only
 while they have work, otherwise every ten minutes. The daemon checks for work at the sensor's own interval (5 ms), so that no clip
 waits longer. Three private functions of Dagster are replaced, `is_under_min_interval`, `IntervalDaemon.core_loop` and
-`QueuedRunCoordinatorDaemon._get_runs_to_dequeue`, and a private constant, `RELOAD_WORKSPACE_INTERVAL`.
+`QueuedRunCoordinatorDaemon._get_runs_to_dequeue`, and two private constants of its controller.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ from resources.settings import Settings
 IDLE_SECONDS = 600.0
 """How often a sensor without work still ticks."""
 
-REFRESH_SECONDS = 240
-"""How often the daemon reads all definitions again although it noticed no reload of the code: 0.4 s of CPU in three processes.
+REFRESH_SECONDS = 600
+"""How often the daemon reads all definitions again although it noticed no reload of the code: 0.4 s of CPU in three processes."""
 
-Dagster's daemon ends if it could not read them for 300 s.
-"""
+TOLERATED_SECONDS = 900
+"""Dagster's daemon ends if it could not read the definitions for this time: after 300 s, if nobody set it."""
 
 SETTINGS_SECONDS = 2.0
 """For how long the checks for work share the settings that one of them has read."""
@@ -231,6 +231,7 @@ def wake_seldom() -> None:
 def refresh_calmly() -> None:
     """Let the daemon read the definitions every `REFRESH_SECONDS`, not every minute. Call this before it starts."""
     controller.RELOAD_WORKSPACE_INTERVAL = REFRESH_SECONDS
+    controller.DEFAULT_WORKSPACE_FRESHNESS_TOLERANCE = TOLERATED_SECONDS
 
 
 def run(workspace: str) -> None:
