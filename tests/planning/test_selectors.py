@@ -4,7 +4,8 @@ import contextlib
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from examples import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.errors import ConfigurationError
@@ -30,12 +31,14 @@ PARTS = st.one_of(
 WORDS = st.lists(st.lists(PARTS, min_size=1, max_size=4), max_size=4)
 
 
+@settings(max_examples=examples(40))
 @given(WORDS)
 def test_every_filter_is_read_and_written_back_unchanged(words: list[list[str]]) -> None:
     found = parse([",".join(parts) for parts in words], today=TODAY)
     assert [[str(term) for term in selector] for selector in found] == words
 
 
+@settings(max_examples=examples(40))
 @given(WORDS, WORDS)
 def test_filters_are_read_one_by_one(some: list[list[str]], others: list[list[str]]) -> None:
     one, two = ([",".join(parts) for parts in words] for words in (some, others))

@@ -122,7 +122,7 @@ odd_answers = st.binary(max_size=300) | st.builds(
 )
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(sent=odd_answers)
 async def test_any_bytes_give_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
@@ -162,7 +162,7 @@ def test_only_the_status_of_an_upload_host_is_read(sent: Callable[[], bytes]) ->
     assert grown[0] < 4_000_000
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(sent=odd_answers)
 def test_any_bytes_of_an_upload_host_give_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:

@@ -62,7 +62,7 @@ statuses = st.sampled_from(
 )
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     raw=st.binary(max_size=300)
     | st.tuples(statuses, bodies, st.integers(0, 400)).map(

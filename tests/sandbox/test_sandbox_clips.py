@@ -48,7 +48,7 @@ def measure(data: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "fps", "seconds"), [(720, 1280, 30, 4), (1792, 1024, 30, 4), (1470, 630, 24, 5)]
+    ("width", "height", "fps", "seconds"), [(360, 640, 30, 2), (896, 512, 30, 4), (490, 210, 24, 5)]
 )
 def test_a_clip_matches_its_order_and_moves_and_has_sound(
     tmp_path: Path, width: int, height: int, fps: int, seconds: int

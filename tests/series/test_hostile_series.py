@@ -197,7 +197,7 @@ SERIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 @given(series=SERIES)
 def test_no_series_becomes_a_request_its_page_does_not_allow(house, series):
     check(house, json.dumps(series))
@@ -219,7 +219,7 @@ USUAL = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 @given(series=USUAL)
 def test_an_almost_valid_series_becomes_only_requests_its_page_allows(house, series):
     check(house, json.dumps(series))

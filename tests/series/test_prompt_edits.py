@@ -166,7 +166,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
 
 
 @given(text=WORDS, other=WORDS, who=WORDS)
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_written_edit_reads_back_unchanged_or_is_refused(text: str, other: str, who: str) -> None:
     said = EditDeclaration(
         prompt=PromptFields(camera=text, dialogue=[text, other]),

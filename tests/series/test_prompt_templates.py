@@ -140,7 +140,7 @@ def test_many_long_variables_end_at_the_cap():
         render("{{ big }}" * 400, big="a" * 2000)
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 @given(st.text(alphabet="{}%#-+*~|()[].,:'\"= \nabcity019_ifnotelsr", max_size=200))
 def test_any_text_is_a_quickly_rendered_template_or_a_problem(text):
     started = time.process_time()
@@ -163,7 +163,7 @@ EXPRESSION = st.recursive(
 )
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(75))
 @given(EXPRESSION)
 def test_whatever_an_expression_combines_stays_bounded(expression):
     started = time.process_time()

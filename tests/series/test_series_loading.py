@@ -242,7 +242,7 @@ def test_an_undated_key_that_reads_as_a_dated_one_is_refused(tmp_path):
 NAME = st.from_regex(r"\A[a-z0-9]{1,6}(-[a-z0-9]{1,4}){0,3}\Z")
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     st.dictionaries(
         NAME, st.tuples(st.booleans(), st.lists(NAME, min_size=1, max_size=3, unique=True)), max_size=4
@@ -377,7 +377,7 @@ def test_a_removed_series_cannot_be_rendered(tmp_path):
 
 
 def test_a_file_with_thousands_of_mistakes_is_refused_quickly(tmp_path):
-    unknown = "".join(f"unknown_{i}: 1\n" for i in range(8000))
+    unknown = "".join(f"unknown_{i}: 1\n" for i in range(2000))
     parameters = "".join(f"  sise{i}: 1\n" for i in range(45))
     wrong = CITY.replace("parameters:\n", f"parameters:\n{parameters}", 1).split("  - name: wide")[0]
     clips = "".join(f"  - name: c{i}\n" for i in range(1900))
@@ -486,7 +486,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(75))
 @given(st.sampled_from(FIELDS), YAML_VALUE)
 def test_no_value_of_any_field_raises_anything_but_problems(tmp_path_factory, field, value):
     import json
@@ -495,7 +495,7 @@ def test_no_value_of_any_field_raises_anything_but_problems(tmp_path_factory, fi
     load(tmp_path_factory.mktemp("data"), a=f"{field}: {json.dumps(value)}\n{kept}")
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(75))
 @given(
     st.integers(0, len(CITY) - 1),
     st.integers(0, 12),
@@ -516,19 +516,19 @@ def many_series(folder: Path, series: int, clips: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_clips_load_and_ten_thousand_render_quickly(tmp_path):
+def test_a_thousand_clips_load_and_three_thousand_render_quickly(tmp_path):
     many_series(tmp_path, series=10, clips=100)
     started = time.process_time()
     declarations = load_series(tmp_path, CATALOGUE)
     loaded = time.process_time() - started
     assert declarations.problems == []
-    days = [DAY + dt.timedelta(days=day) for day in range(10)]
+    days = [DAY + dt.timedelta(days=day) for day in range(3)]
     started = time.process_time()
     requests = [
         declarations.render(c) for day in days for s in declarations.series.values() for c in s.clips(day)
     ]
     rendered = time.process_time() - started
-    assert len({request.clip for request in requests}) == 10_000
-    # this takes about a fifth of the limit on an idle machine
+    assert len({request.clip for request in requests}) == 3_000
+    # these take a fifth and a tenth of their limits on an idle machine
     assert loaded < 1
-    assert rendered < 3
+    assert rendered < 2

@@ -312,7 +312,7 @@ YAML = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 @given(
     prompt=YAML,
     own=YAML,

@@ -141,7 +141,7 @@ odd_bytes = st.one_of(
 )
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(75))
 @given(first=odd_bytes, then=odd_bytes)
 def test_any_bytes_end_as_a_clip_or_as_a_failed_download(tmp_path: Path, first: bytes, then: bytes) -> None:
     answers = iter([first])

@@ -70,7 +70,7 @@ def test_an_unreadable_answer_is_an_error_of_the_bucket(
         ask(store_at(server.origin))
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     sent=st.binary(max_size=200)
     | st.builds(
