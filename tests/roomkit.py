@@ -45,9 +45,11 @@ def an_editor(folder: Path, **series: str) -> PromptEditor:
 
 
 def films(folder: Path, *, seconds: Sequence[float] = (1.0, 1.5, 1.0)) -> list[bytes]:
-    """Short films that differ."""
+    """Short films that differ. The browser plays three at once, and draws the page anew for each of their few frames."""
     return [
-        make_mp4(folder / f"film-{n}.mp4", seconds=length, bars=3 + 2 * n).read_bytes()
+        make_mp4(
+            folder / f"film-{n}.mp4", width=160, height=90, fps=6, seconds=length, bars=3 + 2 * n
+        ).read_bytes()
         for n, length in enumerate(seconds)
     ]
 
