@@ -17,12 +17,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.event_api import EventHandlerFn, EventLogRecord, EventRecordsFilter
+from dagster._core.storage import sql
 from dagster._core.storage.event_log import SqlPollingEventWatcher
 from dagster._core.storage.event_log.schema import AssetKeyTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
@@ -52,6 +53,27 @@ BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = "100"
 
 Opened = Callable[[], AbstractContextManager[sa.Connection]]
+
+
+class KnownScripts:
+    """Stands in for alembic's `ScriptDirectory`: the scripts of Dagster's migrations, read once in a process.
+
+    Dagster reads them for each of its three files whenever it opens its storage, as each tick and each run does: 90 of 130 ms of CPU.
+    """
+
+    read = vars(sql)["ScriptDirectory"].from_config
+    known: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        """The scripts of a configuration."""
+        place = config.get_main_option("script_location")
+        if place not in cls.known:
+            cls.known[place] = cls.read(config)
+        return cls.known[place]
+
+
+vars(sql)["ScriptDirectory"] = KnownScripts
 
 
 class KeptConnections:

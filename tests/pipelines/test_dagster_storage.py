@@ -37,6 +37,7 @@ from pipelines.dagster_storage import (
     KeptConnections,
     KeptEventLog,
     KeptSqliteStorage,
+    KnownScripts,
 )
 from pipelines.event_storage import forget_run
 from pipelines.packed_events import DRIVER, Dialect, pack, unpack, words
@@ -571,3 +572,21 @@ def test_the_ledger_and_dagster_have_separate_dialects_in_one_process() -> None:
     urls = (f"{DRIVER}://", "sqlite+dailies://")
     found = [sa.make_url(url).get_dialect() for url in urls]
     assert found == [Dialect, LedgerDialect]
+
+
+def test_the_scripts_of_dagsters_migrations_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    read = KnownScripts.read
+
+    def counted(config: object) -> object:
+        asked.append(config)
+        return read(config)
+
+    monkeypatch.setattr(KnownScripts, "read", counted)
+    monkeypatch.setattr(KnownScripts, "known", {})
+    for _ in range(2):
+        with instance_in(tmp_path, monkeypatch, OURS) as instance:
+            assert instance.get_runs_count() == 0
+    assert len(asked) == 1
