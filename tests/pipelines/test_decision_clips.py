@@ -15,7 +15,7 @@ from pipelines.partitions import range_tags
 from resources.ledger import decision_clips
 from resources.ledger.decision_clips import fixed_clips
 
-FOUR = ["copper", "gold", "silver", "steel"]
+THREE = ["copper", "gold", "steel"]
 ALL = ("prompts", "submissions", "generations", "uploaded_videos")
 MADE = ALL[1:]
 
@@ -53,7 +53,7 @@ def start(house: House, run: dg.DagsterRun) -> Ran:
 def test_an_old_run_that_is_re_executed_buys_no_clip_that_moved_into_its_range_and_leaves_its_prompt(
     house: House, ui: DagsterUi
 ) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     old = house.produce(keys)
     assert old.green
@@ -85,7 +85,7 @@ def test_without_its_list_of_clips_a_re_executed_run_buys_the_new_clip(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test above: the effect of a range alone."""
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     old = house.produce(keys)
     stranger = let_a_stranger_in(house, keys)
@@ -106,7 +106,7 @@ def test_without_its_list_of_clips_a_re_executed_run_buys_the_new_clip(
 def test_a_run_that_waits_in_the_queue_keeps_the_clips_it_was_created_for(
     house: House, ui: DagsterUi
 ) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     run = queued(house, keys)
     stranger = let_a_stranger_in(house, keys)
@@ -120,7 +120,7 @@ def test_a_run_that_waits_in_the_queue_keeps_the_clips_it_was_created_for(
 
 
 def test_a_failing_run_does_not_change_the_colours_of_other_clips(house: House, ui: DagsterUi) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     for word in ("gold", "outer"):
         house.fault({"do": "fail"}, prompt_contains=word)
@@ -155,7 +155,7 @@ def test_a_failing_run_does_not_change_the_colours_of_other_clips(house: House, 
 def test_a_clip_that_moved_out_of_the_range_still_belongs_to_the_run_and_a_deleted_one_is_named(
     house: House, ui: DagsterUi
 ) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", [*THREE, "zinc"])
     house.add(keys)
     run = queued(house, keys)
     for moved in keys[1:3]:
@@ -174,7 +174,7 @@ def test_a_clip_that_moved_out_of_the_range_still_belongs_to_the_run_and_a_delet
 
 
 def test_a_run_whose_range_has_lost_an_end_says_so_and_buys_nothing(house: House) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     run = queued(house, keys)
     house.forget(keys[-1])
@@ -186,7 +186,7 @@ def test_a_run_whose_range_has_lost_an_end_says_so_and_buys_nothing(house: House
 def test_a_decision_in_the_ledger_overrides_the_range_of_a_run(
     house: House,
 ) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     with house.production.ledger() as ledger:
         decision_clips.fix_clips(ledger, "produce:1", keys[:2])
@@ -198,7 +198,7 @@ def test_a_decision_in_the_ledger_overrides_the_range_of_a_run(
 def test_each_run_of_a_decision_that_the_ledger_has_lost_keeps_its_own_clips(
     house: House,
 ) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     first, second = (queued(house, some, **{DECISION_TAG: "produce:2"}) for some in (keys[:2], keys[2:]))
     assert start(house, first).green
@@ -210,7 +210,7 @@ def test_each_run_of_a_decision_that_the_ledger_has_lost_keeps_its_own_clips(
 
 
 def test_a_run_over_a_list_keeps_its_first_list_of_clips(house: House) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.add(keys)
     config = {"ops": {"produce_scattered": {"config": {"keys": keys[:2]}}}}
     tags = {DECISION_TAG: "retry:1"}
@@ -219,7 +219,7 @@ def test_a_run_over_a_list_keeps_its_first_list_of_clips(house: House) -> None:
     more = house.run("produce_scattered_clips", config=config, tags=tags)
     assert more.green, more.failure
     assert house.bought() == sorted(map(subject, keys[:2]))
-    assert any(keys[3] in words and "left alone" in words for words in house.said(more.run.run_id))
+    assert any(keys[2] in words and "left alone" in words for words in house.said(more.run.run_id))
 
 
 BACKFILL = """
@@ -230,9 +230,9 @@ mutation Backfill($params: LaunchBackfillParams!) {
 
 
 def test_a_backfill_is_about_the_clips_that_were_chosen_for_it(house: House, ui: DagsterUi) -> None:
-    keys = house.declare("loop", FOUR)
+    keys = house.declare("loop", THREE)
     house.declare("harbor", ["inner"])
-    house.add([*keys[:3], "harbor-inner", keys[3]])
+    house.add([*keys[:2], "harbor-inner", keys[2]])
     chosen = {"assetSelection": [{"path": [asset]} for asset in ALL], "partitionNames": keys}
     launched = ui.ask(BACKFILL, params=chosen)["launchPartitionBackfill"]
     tags = {"dagster/backfill": launched["backfillId"]}
