@@ -16,7 +16,7 @@ from resources.ledger.database import insert_ignoring, lock_money, lock_subject
 from resources.ledger.disputes import DisputeKind, StatedAmount
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import UNBILLED, accounts, attempts
+from resources.ledger.schema import UNBILLED, accounts, attempts, is_any_of
 from resources.ledger.states import PAID_FOR, AttemptState, MoneyState
 from resources.ledger.transaction import Booked, Transaction
 from resources.money import show_usd
@@ -125,8 +125,9 @@ _UNCONFIRMED = sa.and_(
     UNBILLED,
     attempts.c.state.not_in([state.value for state in UNSETTLED]),
     # the same again for the index, which begins with the state of the money
-    attempts.c.money_state.in_(
-        [MoneyState.CONFIRMED.value, MoneyState.INDETERMINATE.value, MoneyState.REFUND_EXPECTED.value]
+    is_any_of(
+        attempts.c.money_state,
+        [MoneyState.CONFIRMED, MoneyState.INDETERMINATE, MoneyState.REFUND_EXPECTED],
     ),
 )
 _UNCONFIRMED_FROM_TO = sa.select(

@@ -13,7 +13,7 @@ from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
 from resources.ledger.polls import CLAIM_SECONDS, paused_until, record_end
 from resources.ledger.records import CLIP, SPARE, Attempt
-from resources.ledger.schema import attempts, jobs
+from resources.ledger.schema import attempts, is_any_of, jobs
 from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
 from resources.ledger.times import CLOCKS_SECONDS, is_past
 from resources.ledger.transaction import Booked
@@ -34,12 +34,12 @@ _TOO_FAR_AHEAD = sa.and_(
 
 _DUE = sa.and_(
     attempts.c.account == sa.bindparam("account"),
-    attempts.c.state.in_([state.value for state in WITHOUT_OUTPUT]),
+    is_any_of(attempts.c.state, WITHOUT_OUTPUT),
     # a job without `late_at` is never polled again, and is not in the index
     attempts.c.late_at.is_not(None),
     sa.or_(is_past(attempts.c.late_at, _NOW, within=LONGEST_PAUSE_SECONDS), _TOO_FAR_AHEAD),
     attempts.c.job_id.is_not(None),
-    attempts.c.subject_kind.in_([CLIP, SPARE]),
+    is_any_of(attempts.c.subject_kind, [CLIP, SPARE]),
     # a refunded job is no longer ours
     attempts.c.money_state != MoneyState.REFUNDED.value,
     # the output of a lost spare take was gone: its job would be found and lost again and again

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
-from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, submissions
+from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, is_any_of, submissions
 from resources.ledger.states import IN_FLIGHT, AttemptState, SubmissionState
 from resources.ledger.stops import Stop
 
@@ -53,7 +53,7 @@ _UNDECIDED_POSTS = (
     .outerjoin(submissions, submissions.c.attempt_id == attempts.c.id)
     .where(
         attempts.c.account == sa.bindparam("account"),
-        attempts.c.state.in_([AttemptState.SUBMITTING.value, AttemptState.UNKNOWN.value]),
+        is_any_of(attempts.c.state, [AttemptState.SUBMITTING, AttemptState.UNKNOWN]),
         NOT_DELIVERED,
     )
 )
@@ -69,7 +69,7 @@ _FLYING = (
     .select_from(attempts)
     .where(
         attempts.c.account == sa.bindparam("account"),
-        attempts.c.state.in_([state.value for state in IN_FLIGHT]),
+        is_any_of(attempts.c.state, IN_FLIGHT),
         NOT_DELIVERED,
         sa.or_(attempts.c.overdue_at.is_(None), attempts.c.overdue_at > sa.bindparam("now")),
     )

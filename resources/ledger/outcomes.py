@@ -3,8 +3,6 @@
 A job id is committed the moment it is seen, in any state of the attempt.
 """
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from resources.ledger import spare_takes, stops
@@ -15,7 +13,7 @@ from resources.ledger.limits import LONGEST_LEASE_SECONDS, calm_down
 from resources.ledger.lost.posts import UNMEASURED_SECONDS
 from resources.ledger.pauses import pause, throttle
 from resources.ledger.records import Attempt, Submission
-from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.schema import attempts, is_any_of, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.stops import StopKind
 from resources.ledger.times import CLOCKS_SECONDS
@@ -27,20 +25,23 @@ BELIEVABLE_SECONDS = 3600.0
 """How far a provider's clock may be ahead of ours."""
 DIED = "the process that sent it died before it recorded the answer"
 
-_EXPIRED = sa.select(submissions.c.id, submissions.c.attempt_id).where(
-    submissions.c.account == sa.bindparam("account"),
-    submissions.c.state == SubmissionState.OPEN.value,
-    submissions.c.lease_until < sa.bindparam("now"),
-)
 _CLOSE = sa.update(submissions).where(
     submissions.c.id == sa.bindparam("submission_id"),
-    submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+    is_any_of(submissions.c.state, [SubmissionState.OPEN, SubmissionState.UNKNOWN]),
 )
-_AHEAD = sa.select(submissions).where(
+_UNANSWERED = sa.and_(
     submissions.c.account == sa.bindparam("account"),
-    submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
-    submissions.c.lease_until
-    > sa.bindparam("now", type_=sa.Double) + (LONGEST_LEASE_SECONDS + CLOCKS_SECONDS),
+    is_any_of(submissions.c.state, [SubmissionState.OPEN, SubmissionState.UNKNOWN]),
+)
+_IS_EXPIRED = sa.and_(
+    submissions.c.state == SubmissionState.OPEN.value, submissions.c.lease_until < sa.bindparam("now")
+)
+_IS_AHEAD = submissions.c.lease_until > sa.bindparam("now", type_=sa.Double) + (
+    LONGEST_LEASE_SECONDS + CLOCKS_SECONDS
+)
+_AHEAD = sa.select(submissions).where(_UNANSWERED, _IS_AHEAD)
+_EXPIRED_OR_AHEAD = sa.select(submissions.c.id, submissions.c.attempt_id, _IS_AHEAD.label("is_ahead")).where(
+    _UNANSWERED, sa.or_(_IS_EXPIRED, _IS_AHEAD)
 )
 
 
@@ -260,12 +261,14 @@ def _redate(ledger: Ledger, account: str) -> None:
             )
 
 
-def _too_old(ledger: Ledger, account: str) -> tuple[Sequence[sa.Row[str, str]], bool]:
+def _too_old(ledger: Ledger, account: str) -> tuple[list[tuple[str, str]], bool]:
     """The POSTs whose lease has expired, with their attempts' ids, and whether a clock that was ahead has dated any POST."""
     with ledger.read() as connection:
         known = {"account": account, "now": ledger.clock()}
-        ahead = connection.execute(_AHEAD, known).first() is not None
-        return connection.execute(_EXPIRED, known).all(), ahead
+        posts = connection.execute(_EXPIRED_OR_AHEAD, known).all()
+    return [(post.id, post.attempt_id) for post in posts if not post.is_ahead], any(
+        post.is_ahead for post in posts
+    )
 
 
 def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:

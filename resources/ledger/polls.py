@@ -18,7 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS
 from resources.ledger.notes import note_draft_id, note_nsfw
 from resources.ledger.records import Attempt
-from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, jobs, submissions
+from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, is_any_of, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
 from resources.ledger.times import has_passed, is_misdated
 from resources.providers.base import JobState, JobStatus
@@ -38,7 +38,7 @@ _NOW: sa.BindParameter[float] = sa.bindparam("now", type_=sa.Double)
 _PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account == sa.bindparam("account"))
 _POLLED = sa.and_(
     attempts.c.account == sa.bindparam("account"),
-    attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+    is_any_of(attempts.c.state, AT_PROVIDER),
     # a job without `next_poll_at` is not polled, and is not in the index
     attempts.c.next_poll_at.is_not(None),
 )

@@ -4,6 +4,7 @@ Times are seconds since the epoch (UTC) in a double, money is micro-dollars in a
 the same way in SQLite and PostgreSQL.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -148,6 +149,15 @@ attempts = sa.Table(
     sa.CheckConstraint("quoted_micros >= 0", name="quoted_not_negative"),
     sa.CheckConstraint("version >= 1", name="version_positive"),
 )
+
+
+def is_any_of(column: sa.Column[Any], values: Iterable[str]) -> sa.ColumnElement[bool]:
+    """`column IN (...)` with constants instead of parameters: SQLAlchemy writes the parameters of an IN anew at every execution.
+
+    Args:
+        values: Constants of this program, since they are not quoted.
+    """
+    return column.in_([sa.literal_column(f"'{value}'") for value in sorted(values)])
 
 
 def partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
-from resources.ledger.schema import accounts
+from resources.ledger.schema import accounts, is_any_of
 from resources.ledger.times import is_past
 
 ALL = "*"
@@ -222,7 +222,7 @@ _UNALARMED = sa.and_(
 )
 _MAY_HAVE_ENDED = sa.and_(
     accounts.c.account == sa.bindparam("whose"),
-    accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]),
+    is_any_of(accounts.c.stopped_kind, [kind for kind in StopKind if kind.reopens]),
     is_past(accounts.c.probe_at, sa.bindparam("now", type_=sa.Double), within=PROBE_SECONDS),
 )
 

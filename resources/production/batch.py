@@ -28,9 +28,7 @@ from resources.unforeseen import UnforeseenError, as_unforeseen
 __all__ = ["Followed", "Follower", "Report", "Stage"]
 
 LOOK_SECONDS = 2.0
-"""How often the ledger is read for changes by other processes."""
-RECONCILE_SECONDS = 1.0
-"""How often the ledger is checked for a search of the listing that is due."""
+"""How often the ledger is read for changes by other processes, and for a search of the listing that is due."""
 DELIVERIES = 4
 QUEUE_PATIENCE_SECONDS = 20.0
 """How long a run that only submits waits for a free slot before it leaves its queue to the sensor."""
@@ -250,9 +248,12 @@ class Follower:
         engine = self._engine
         while self._pending:
             ours = [self._ids[slot] for slot in self._pending]
-            await engine.poll_due(name, only=ours, run_id=self._run_id)
-            await engine.ledger.run(polls.mark_overdue, name)
             at = await engine.ledger.run(polls.next_poll_time, name, only=ours)
+            # claiming takes the database's write lock, even if nothing is due
+            if at is not None and at <= engine.ledger.clock():
+                await engine.poll_due(name, only=ours, run_id=self._run_id)
+                at = await engine.ledger.run(polls.next_poll_time, name, only=ours)
+            await engine.ledger.run(polls.mark_overdue, name)
             now = engine.ledger.clock()
             await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
 
@@ -262,7 +263,7 @@ class Follower:
         while self._pending:
             await engine.ledger.run(outcomes.expire_submissions, name)
             await engine.reconcile(name, run_id=self._run_id)
-            await engine.sleep(RECONCILE_SECONDS)
+            await engine.sleep(LOOK_SECONDS)
 
     # Reading the ledger
 

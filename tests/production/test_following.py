@@ -262,8 +262,7 @@ def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # hours pass, so the run reads more rarely
-    for name in ("LOOK_SECONDS", "RECONCILE_SECONDS"):
-        monkeypatch.setattr(batch, name, 20.0)
+    monkeypatch.setattr(batch, "LOOK_SECONDS", 20.0)
     world.provider.jobs_go["clip-a"] = [Ends(after=20_000)]
     began = world.clock()
     result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")

@@ -10,7 +10,7 @@ from resources.ledger.database import chunks
 from resources.ledger.limits import ACCEPTANCE_SECONDS, LEASE_MARGIN_SECONDS
 from resources.ledger.lost.evidence import Lack, Post
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, submissions
+from resources.ledger.schema import attempts, is_any_of, submissions
 from resources.ledger.states import AttemptState, SubmissionState
 from resources.orders import ClipRequest
 from resources.providers.base import ClockOffset
@@ -23,13 +23,11 @@ UNMEASURED_SECONDS = 120.0
 
 _WITHOUT_AN_ANSWER = sa.select(submissions).where(
     submissions.c.account == sa.bindparam("account"),
-    submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+    is_any_of(submissions.c.state, [SubmissionState.OPEN, SubmissionState.UNKNOWN]),
 )
 _THEIRS = sa.select(attempts).where(
     attempts.c.id.in_(sa.bindparam("ids", expanding=True)),
-    attempts.c.state.in_(
-        [state.value for state in (AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD)]
-    ),
+    is_any_of(attempts.c.state, [AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD]),
 )
 
 
