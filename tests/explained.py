@@ -5,6 +5,7 @@ history if its plan scans such a table, or if it touches more than `MOST_ROWS` r
 """
 
 import contextlib
+import functools
 import inspect
 import re
 import sqlite3
@@ -54,8 +55,7 @@ def explaining() -> Iterator[Explained]:
     def before(
         connection: sa.Connection, cursor: Any, statement: str, parameters: Any, _context: object, many: bool
     ) -> None:
-        place = _place()
-        shape = re.sub(r"\(\s*(\?|%\(\w+\)s|'[^']*')(,\s*(\?|%\(\w+\)s|'[^']*'))*\s*\)", "(...)", statement)
+        place, shape = _place(), _shape(statement)
         times = found.seen[place, shape] = found.seen.get((place, shape), 0) + 1
         if many or times > TIMES or EXPLAINED.match(statement) is None or place.startswith("database.py"):
             return
@@ -73,6 +73,12 @@ def explaining() -> Iterator[Explained]:
         yield found
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", before)
+
+
+@functools.cache
+def _shape(statement: str) -> str:
+    """A statement without the length of its lists."""
+    return re.sub(r"\(\s*(\?|%\(\w+\)s|'[^']*')(,\s*(\?|%\(\w+\)s|'[^']*'))*\s*\)", "(...)", statement)
 
 
 def _place() -> str:

@@ -58,11 +58,11 @@ def clips(count: int) -> list[str]:
 def test_a_batch_is_followed_to_its_last_stage_and_each_stage_is_reported_once(
     world: World, until: Stage
 ) -> None:
-    result = carry(world, until, *clips(8))
+    result = carry(world, until, *clips(4))
     assert (result.failed, result.left) == ({}, [])
-    for clip in clips(8):
+    for clip in clips(4):
         assert world.told(clip) == NAMES[: until.value]
-    assert len(world.provider.posts) == len(world.provider.jobs) == 8
+    assert len(world.provider.posts) == len(world.provider.jobs) == 4
 
 
 def test_a_run_that_only_submits_does_not_wait_for_the_jobs(world: World) -> None:
@@ -108,15 +108,15 @@ def test_a_run_that_only_submits_waits_a_moment_for_a_throttled_account(world: W
 
 
 def test_a_waiting_run_finishes_more_clips_than_there_are_places(world: World) -> None:
-    result = carry(world, Stage.DELIVERED, *clips(9), limits=Limits(in_flight=2, per_minute=4))
+    result = carry(world, Stage.DELIVERED, *clips(5), limits=Limits(in_flight=2, per_minute=4))
     assert (result.failed, result.left) == ({}, [])
     assert max(world.provider.flying(post.at) for post in world.provider.posts) == 2
-    assert sorted(world.deliverer.fetched) == clips(9)
+    assert sorted(world.deliverer.fetched) == clips(5)
 
 
 def test_no_more_clips_are_fetched_at_once_than_allowed(world: World) -> None:
     world.deliverer.seconds = 30
-    carry(world, Stage.DELIVERED, *clips(8))
+    carry(world, Stage.DELIVERED, *clips(6))
     assert world.deliverer.most_at_once == batch.DELIVERIES
 
 
@@ -563,7 +563,7 @@ def test_a_provider_with_passing_errors_is_waited_for(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(), pytest.param(Limits(in_flight=3, per_minute=6), marks=pytest.mark.slow)]
+    "limits", [Limits(), pytest.param(Limits(in_flight=6, per_minute=12), marks=pytest.mark.slow)]
 )
 def test_two_runs_and_a_sensor_on_one_ledger_send_each_clip_once_and_never_poll_a_job_twice_at_once(
     world: World, limits: Limits
@@ -623,12 +623,12 @@ async def interrupted(world: World, until: Stage, rulings: list[Decided], after:
 
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 3.0, 61.0, 64.0])
 def test_a_terminated_run_leaves_everything_to_the_next_process(world: World, after: float) -> None:
-    names = clips(8)
+    names = clips(3)
     rulings = wanted(world, *names)
     world.run(interrupted(world, Stage.DELIVERED, rulings, after))
     result = carry(world, Stage.DELIVERED, *names)
     assert result.failed == {}
-    assert len(world.provider.jobs) == 8
+    assert len(world.provider.jobs) == 3
     assert {world.newest(name).state for name in names} == {S.DELIVERED}
 
 

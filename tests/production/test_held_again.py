@@ -32,6 +32,15 @@ SETTLE_SECONDS = 60.0
 POST_DEADLINE_SECONDS = 30.0
 AT_MOST_SECONDS = search_schedule.HELD_PAUSE_SECONDS + 60.0
 """Seconds after the reason's end within which a held purchase is settled."""
+UNREADABLE = pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("echoes", "bill"),
+        ("lists only", "listing"),
+        pytest.param("echoes", "listing", marks=pytest.mark.night),
+        pytest.param("lists only", "bill", marks=pytest.mark.night),
+    ],
+)
 
 
 def lose(world: World, clip: str = "clip-a", **changes: Any) -> None:
@@ -158,7 +167,7 @@ def test_a_job_that_is_listed_hours_late_is_found(either: World) -> None:
 # unreadable listings
 
 
-@pytest.mark.parametrize("what", ["listing", "bill"])
+@UNREADABLE
 def test_an_unknown_purchase_is_held_after_the_stated_time_and_settled_when_the_listing_can_be_read(
     either: World, what: str
 ) -> None:
@@ -185,7 +194,7 @@ def test_an_unknown_purchase_is_held_after_the_stated_time_and_settled_when_the_
     everything_is_accounted_for(either, "clip-a", "clip-b", "clip-c")
 
 
-@pytest.mark.parametrize("what", ["listing", "bill"])
+@UNREADABLE
 def test_a_job_that_was_made_while_nothing_could_be_read_is_found_afterwards(
     either: World, what: str
 ) -> None:
@@ -248,7 +257,7 @@ def test_searches_for_held_purchases_are_rare_read_no_history_and_end(anonymous:
             await reconciler.reconcile(anonymous.provider, contract)
             await asyncio.sleep(86_400 / ticks)
 
-    anonymous.run(a_day(ticks=720))
+    anonymous.run(a_day(ticks=288))
     looks = 86_400 / search_schedule.HELD_PAUSE_SECONDS
     assert looks / 2 < len(read) < looks + 20
     assert max(read) < 3 * 3600

@@ -18,7 +18,7 @@ from tests.postgres_server import PostgresServer
 pytestmark = pytest.mark.slow
 
 CLIPS = ["clip-a", "clip-b"]
-STEPS = 6
+STEPS = 4
 """Number of parts of a batch's statements; the database goes away in each part."""
 
 

@@ -127,7 +127,7 @@ def test_a_refusal_of_the_repetition_proves_nothing_about_the_first_post(
 
 def test_a_key_is_not_used_beyond_its_terms(world: World) -> None:
     provider = of_kind(world, KEYED, *[NEVER_SENT] * 1000)
-    steps(world, 60, seconds=86_400 / 40)
+    steps(world, 30, seconds=86_400 / 20)
     first = provider.posts[0].at
     assert max(post.at for post in provider.posts) - first < 86_400
     assert attempt(world).state is S.HELD
@@ -174,7 +174,7 @@ def test_without_a_listing_a_lost_answer_is_held_at_once_with_that_reason(world:
 
 def test_without_a_bill_the_estimate_stays(world: World) -> None:
     provider = of_kind(world, replace(CAPABILITIES, bills_jobs=False))
-    steps(world, 200)
+    steps(world, 20, seconds=600)
     assert attempt(world).state is S.SUCCEEDED
     assert (attempt(world).cost_micros, attempt(world).charge_source == bills.BILL) == (400_000, False)
     assert provider.billed == 0

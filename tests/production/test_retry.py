@@ -106,6 +106,8 @@ def test_an_outage_is_ridden_out_unless_there_is_no_time_for_it() -> None:
 
 def retried_purchases(source: str) -> list[str]:
     """Places in a module that may repeat a purchase: a retried call that submits, or any retry beside the POST itself."""
+    if "submit" not in source:
+        return []
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     calls = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call)]
@@ -139,9 +141,9 @@ def test_no_purchase_is_retried() -> None:
 
 
 def test_only_one_module_repeats_calls() -> None:
-    assert [name for name, source in product() if _imports(ast.parse(source), "stamina")] == [
-        "resources/retry.py"
-    ]
+    assert [
+        name for name, source in product() if "stamina" in source and _imports(ast.parse(source), "stamina")
+    ] == ["resources/retry.py"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def has_money_for(world: World, clips: int) -> None:
 
 
 async def ticks(engine: Engine, seconds: float) -> None:
-    every = 10 if seconds < 1000 else 60
+    every = 20 if seconds < 1000 else 60
     for _ in range(int(seconds / every)):
         await engine.step("wavespeed")
         await asyncio.sleep(every)
