@@ -16,6 +16,7 @@ FORKS = """
 import atexit, os, sys
 import boto3
 import dagster as dg
+import pipelines.dagster_storage
 from pipelinekit import QUIET, ImpatientProduction, poll_soon
 from pipelines.code_location import build_defs
 from pipelines.partitions import range_tags

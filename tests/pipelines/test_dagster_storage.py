@@ -509,7 +509,7 @@ def test_processes_write_concurrently(tmp_path: Path, monkeypatch: pytest.Monkey
     """All runs write to one file."""
     script = (
         "with dg.DagsterInstance.get() as instance:\n"
-        "    for number in range(40):\n"
+        "    for number in range(20):\n"
         "        made = dg.AssetMaterialization('clip', partition=f'{argument}-{number:02}')\n"
         "        instance.report_runless_asset_event(made)\n"
         "        instance.report_engine_event(str(number), job_name='job', run_id=argument)\n"
@@ -517,9 +517,9 @@ def test_processes_write_concurrently(tmp_path: Path, monkeypatch: pytest.Monkey
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         forks.start(script, tmp_path / "home", *"abc")
         assert forks.ends() == [0, 0, 0]
-        assert partitions(instance) == [f"{name}-{number:02}" for name in "abc" for number in range(40)]
+        assert partitions(instance) == [f"{name}-{number:02}" for name in "abc" for number in range(20)]
         for name in "abc":
-            assert [event.message for event in engine_events(instance, name)] == list(map(str, range(40)))
+            assert [event.message for event in engine_events(instance, name)] == list(map(str, range(20)))
 
 
 READ = {
