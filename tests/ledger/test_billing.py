@@ -125,7 +125,10 @@ def test_a_bill_that_is_read_twice_changes_nothing_the_second_time(ledger: Ledge
     assert billed(ledger, first, QUOTE) == first
 
 
-def test_a_page_of_a_bill_is_one_transaction(ledger: Ledger, clock: Clock) -> None:
+def test_a_page_of_a_bill_is_one_transaction(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bills, "PAGE", 3)
     takes = []
     for number in range(bills.PAGE + 1):
         made = submitted(ledger, a_request(f"clip-{number}"), job_id=f"job-{number}")

@@ -225,7 +225,7 @@ def test_a_lost_output_is_polled_again_too(ledger: Ledger, clock: Clock) -> None
 def test_a_late_job_is_polled_ever_more_rarely_until_outputs_expire(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, FAILED)
     asked = []
-    for pause in [60] * 60 + [1800] * (8 * 48):
+    for pause in [60] * 10 + [7200] * (8 * 12):
         clock.forward(pause)
         assert late_jobs.is_due(ledger, ACCOUNT) or claim_late(ledger, ACCOUNT) == []
         for due in claim_late(ledger, ACCOUNT):
