@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from deliverykit import Depot, tried_once
+from deliverykit import Depot, Lent, tried_once
 from hostile import File, serving
 from makers import make_mp4
 from projects import a_project
 
-from pipelines.cli import main
+from pipelines.cli import fetch, main
+from resources.export import archive
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.production import bucket_mark
+from resources.production import bucket_mark, delivery
 from resources.production.bucket_mark import bind_bucket
 from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
+from resources.video.inspector import VideoInspector
 
 _numbers = itertools.count()
 
@@ -55,8 +57,10 @@ def depot(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     bucket: ObjectStore,
-    lent_inspector: None,
+    lookers: VideoInspector,
 ) -> Iterator[Depot]:
+    for module in (delivery, fetch, archive):
+        monkeypatch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
     a_project(tmp_path, monkeypatch, ["dawn", "noon"])
     home = tmp_path / "home"
     home.mkdir()

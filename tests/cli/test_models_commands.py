@@ -35,8 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
     shutil.copytree(DATA / "models", tmp_path / "data" / "models")
     monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(probe, "FIRST_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(probe, "LONGEST_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(probe, "FIRST_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(probe, "LONGEST_LOOK_SECONDS", 0.2)
     return tmp_path
 
 
