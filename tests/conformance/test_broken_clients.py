@@ -209,7 +209,7 @@ VARIANTS = {
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each mistake shows at every answer, so a few are enough; the other tests of this folder try as many as the command."""
+    """Each mistake shows at every answer, so a few are enough; at night the other tests of this folder try as many as the command."""
     monkeypatch.setattr("resources.conformance.rows.MANY", JOBS_OF_TWO_PAGES)
     monkeypatch.setattr("resources.conformance.hostile_answers.RANDOM_ANSWERS", 8)
     monkeypatch.setattr("resources.conformance.hostile_answers.VALUES_A_PATH", 1)
