@@ -37,9 +37,13 @@ def enqueue(world: World, *clips: str, **changes: object) -> None:
 
 
 def sensor(
-    world: World, *, until: Callable[[], bool], every: float = 10.0, engine: Engine | None = None
+    world: World, *, until: Callable[[], bool], every: float = 20.0, engine: Engine | None = None
 ) -> None:
-    """Tick the sensor until a condition holds."""
+    """Tick the sensor until a condition holds.
+
+    Args:
+        every: Seconds between two ticks. Lags are measured only with the ten seconds of the real sensor; all else needs fewer ticks.
+    """
     used = engine or world.engine()
 
     async def ticks() -> None:

@@ -72,14 +72,14 @@ def others(count: int) -> list[str]:
 def test_a_miss_counts_when_enough_jobs_were_seen_in_the_listing(either: World) -> None:
     lose(either)
     enqueue(either, *others(15))
-    sensor(either, until=ended(either, *others(15)))
+    sensor(either, until=ended(either, *others(15)), every=10.0)
     either.clock.now += AT_MOST_SECONDS
     either.run(either.engine().step("wavespeed"))
     # the reason names what is missing now
     assert either.newest("clip-a").state is S.HELD
     assert "so far 15 were" in (either.newest("clip-a").reason or "")
     enqueue(either, *others(listing_trust.ENOUGH))
-    sensor(either, until=ended(either, *others(listing_trust.ENOUGH)))
+    sensor(either, until=ended(either, *others(listing_trust.ENOUGH)), every=10.0)
     soon(either, is_made(either, "clip-a"))
     first, second = either.provider.posts_of("clip-a")
     assert second.at > first.at

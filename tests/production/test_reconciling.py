@@ -182,7 +182,7 @@ def test_lags_are_measured_on_ordinary_work_until_enough_are_known(either: World
     for clip in clips:
         either.provider.answers[clip] = [Answer(listed_after=12)]
     enqueue(either, *clips)
-    sensor(either, until=ended(either, *clips))
+    sensor(either, until=ended(either, *clips), every=10.0)
     with either.ledger.read() as connection:
         seen = [s for s in connection.execute(sa.select(lags_table.c.seconds)).scalars() if s is not None]
     assert listing_trust.ENOUGH <= len(seen) <= 30
