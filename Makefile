@@ -25,7 +25,7 @@ test: install-dev ## all tests
 
 # None of its tests waits, and each worker needs nine CPU-seconds to collect them.
 test-fast: WORKERS = 2
-test-fast: install-dev ## the tests that start no processes and run few histories
+test-fast: install-dev ## the tests that start no process and take little CPU each
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 prove: install-dev ## the long proofs, for a night: repetition, twenty times the examples, histories, a storm on each database

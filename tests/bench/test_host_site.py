@@ -37,6 +37,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [0, 300])
 def test_posts_carry_the_id_of_their_submission_and_the_clock_is_wrong_for_all_but_grpc(
     tmp_path: Path, ahead: int

@@ -124,6 +124,7 @@ def test_pictures_start_no_process(folder: DataFolder, monkeypatch: pytest.Monke
 PICTURES = [png(64, 48), jpeg(64, 48), webp(64, 48), HEAD, b"RIFF\0\0\0\0WAVEfmt ", b"ID3\x03" + bytes(20)]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(
     data=st.sampled_from(PICTURES),

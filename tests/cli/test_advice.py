@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from pipelines.cli.app import app
@@ -50,6 +51,7 @@ def mistake_in(line: str, root: Any) -> str | None:
     )
 
 
+@pytest.mark.slow
 def test_every_recommended_command_and_option_exists() -> None:
     root = typer.main.get_command(app)
     wrong = {line: file for line, file in advised().items() if mistake_in(line, root) is not None}

@@ -69,6 +69,7 @@ class Terminal:
         return f"{self.answer}\n"
 
 
+@pytest.mark.slow
 def test_without_a_terminal_and_without_yes_nothing_is_bought(dailies: Run, asked: list[list[str]]) -> None:
     code, out, err = dailies("produce", "bay")
     assert code == 2

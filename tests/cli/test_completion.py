@@ -101,11 +101,13 @@ def test_an_empty_word_offers_series_and_filters(complete: Complete) -> None:
     assert {"bay", "harbor-weather", "lamps", "changed", "today", "series:", "state:"} <= set(offered)
 
 
+@pytest.mark.slow
 def test_bought_clips_complete_even_if_no_series_declares_them(complete: Complete) -> None:
     buy("gone-2026-11-01-pier")
     assert complete("takes", "gone") == ["gone-2026-11-01-pier"]
 
 
+@pytest.mark.slow
 def test_a_completion_loads_no_large_library(home: Path) -> None:
     assert home.is_dir()
     buy("gone-pier")

@@ -33,6 +33,7 @@ def run(server: OddS3, monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     return CliRunner().invoke(app, ["doctor", "--bucket", *words])
 
 
+@pytest.mark.slow
 def test_a_table_shows_supported_and_replaced_features(monkeypatch: pytest.MonkeyPatch) -> None:
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as server:
         said = run(server, monkeypatch)
@@ -44,6 +45,7 @@ def test_a_table_shows_supported_and_replaced_features(monkeypatch: pytest.Monke
         assert server.keys() == [], "neither the mark nor an object of the trial stays"
 
 
+@pytest.mark.slow
 def test_missing_features_end_with_1_and_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     locked = lacks(400, "InvalidRequest", "x-amz-server-side-encryption is required", lambda a: a.is_put)
     with odd_s3.odd_s3(locked) as server:
@@ -60,6 +62,7 @@ def test_missing_features_end_with_1_and_their_reason(monkeypatch: pytest.Monkey
     ]
 
 
+@pytest.mark.slow
 def test_the_result_holds_for_the_next_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
     with odd_s3.odd_s3(odd_s3.NOTHING) as server:
         assert run(server, monkeypatch).exit_code == 0

@@ -48,6 +48,7 @@ def prompt_of(clip: str = CLIP) -> str:
     return declarations.render(declarations.find(clip)).prompt
 
 
+@pytest.mark.slow
 def test_another_prompt_is_kept_and_taken_back(dailies: Run, data: Path) -> None:
     code, out, err = dailies("edit", CLIP, "--text", "A loud view of {{ clip }}.")
     assert code == 0, err

@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_our_own_processes_end_with_one_sentence(folder: Path, name: str) -> None:
     done = entered(folder, OURS[name])
@@ -44,12 +45,14 @@ def test_our_own_processes_end_with_one_sentence(folder: Path, name: str) -> Non
     assert "Nothing was bought" in line
 
 
+@pytest.mark.slow
 def test_dagster_gets_an_error_that_it_can_show(folder: Path) -> None:
     done = entered(folder, [sys.executable, "-c", "import pipelines.definitions"])
     assert done.returncode == 1
     assert "ImportError: the package `resources` is" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_of_that_name_without_code_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "resources").mkdir()
     done = entered(tmp_path, [str(BIN / "dailies"), "--version"])

@@ -74,6 +74,7 @@ def ran(environment: dict[str, str]) -> Ran:
     return Ran(("status", "plan product-loop", "retry", "produce product-loop"), environment)
 
 
+@pytest.mark.slow
 def test_help_imports_neither_database_nor_dagster_nor_models(helped: Ran) -> None:
     assert helped.stdout.count("Usage: ") == 3
     heavy = {
@@ -92,6 +93,7 @@ def test_help_imports_neither_database_nor_dagster_nor_models(helped: Ran) -> No
     assert heavy & helped.loaded["--version"] == set()
 
 
+@pytest.mark.slow
 def test_help_lists_every_command_completely_in_80_columns(helped: Ran) -> None:
     from pipelines.cli.app import app
 
@@ -103,6 +105,7 @@ def test_help_lists_every_command_completely_in_80_columns(helped: Ran) -> None:
     assert all(f"\n  {name} " in text for name in (*named, "produce", "status", "verify-provider"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "heavy"), [("status", LAZY | {"jinja2"}), ("plan product-loop", LAZY)], ids=["status", "plan"]
 )
@@ -112,6 +115,7 @@ def test_a_command_that_only_reads_imports_no_client(ran: Ran, line: str, heavy:
     assert heavy & ran.loaded[line] == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
@@ -137,6 +141,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_check_imports_neither_client_nor_database_and_collects_garbage_neither_then_nor_at_its_end(
     environment: dict[str, str],
 ) -> None:

@@ -48,6 +48,7 @@ def outcomes(result: Result) -> list[dict[str, str]]:
     return [{c["name"]: c["outcome"] for c in one["checks"]} for one in json.loads(result.output)]
 
 
+@pytest.mark.slow
 def test_a_good_file_is_described_and_ends_with_0(clip: Path, home: Path) -> None:
     shown = run(clip, "--size", "320x180", "--duration", 2, "--audio", "yes", "--fps", 24)
     assert shown.exit_code == 0, shown.output
@@ -57,6 +58,7 @@ def test_a_good_file_is_described_and_ends_with_0(clip: Path, home: Path) -> Non
     assert not (home / "home").exists(), "no home is created"
 
 
+@pytest.mark.slow
 def test_a_failed_check_is_shown_with_its_numbers_and_ends_with_1(clip: Path, tmp_path: Path) -> None:
     short = mux(tmp_path / "short.mp4", (clip, "video", 0, None), (clip, "audio", 0, lambda at: at < 0.3))
     shown = run(clip, short, "--size", "9:16", "--duration", 8, "--audio", "no", "--json")
@@ -73,6 +75,7 @@ def test_a_failed_check_is_shown_with_its_numbers_and_ends_with_1(clip: Path, tm
     assert coverage["measured"]["sound_missing_seconds"] == pytest.approx(1.7, abs=0.05)
 
 
+@pytest.mark.slow
 def test_without_an_order_nothing_is_compared(clip: Path) -> None:
     (said,) = outcomes(run(clip, "--json"))
     assert {name for name, outcome in said.items() if outcome == "skipped"} == {
@@ -80,6 +83,7 @@ def test_without_an_order_nothing_is_compared(clip: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_file_is_compared_with_the_order_and_checks_of_a_named_clip(clip: Path) -> None:
     shown = run(clip, "--clip", "city-hero", "--json")
     assert shown.exit_code == 1
@@ -89,6 +93,7 @@ def test_a_file_is_compared_with_the_order_and_checks_of_a_named_clip(clip: Path
     assert isinstance(run(clip, "--clip", "city-none").exception, ConfigurationError)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_video_fails_and_the_others_are_still_inspected(clip: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.mp4"
     page.write_text("<html>404</html>")

@@ -117,6 +117,7 @@ def test_an_unknown_account_or_missing_statement_is_refused() -> None:
     assert isinstance(run("key", "nobody", "--shared").exception, ConfigurationError)
 
 
+@pytest.mark.slow
 def test_doctor_shows_for_each_account_who_uses_its_key() -> None:
     said("key", "wavespeed", "--dedicated")
     told = " ".join(run("doctor", "--dry-run").output.split())

@@ -134,6 +134,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
+@pytest.mark.slow
 def test_when_only_some_runs_were_started_they_are_named_and_the_rest_can_be_requested_again(
     settings: Settings,
 ) -> None:
@@ -162,6 +163,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_can_be_req
     assert "Run the command again for the rest" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_approval_is_recorded_before_the_run_exists(settings: Settings) -> None:
     keys = ["bay-east", "bay-west"]
     approved = approve_as_declared(settings, keys)
@@ -177,6 +179,7 @@ def test_the_approval_is_recorded_before_the_run_exists(settings: Settings) -> N
     assert rulings == [Ruling.REFUSED, Ruling.NEW]
 
 
+@pytest.mark.slow
 def test_when_no_run_was_started_the_error_is_dagsters(settings: Settings) -> None:
     api = TakesOne()
     api.asked = 1

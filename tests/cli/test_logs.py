@@ -158,6 +158,7 @@ def test_in_a_terminal_progress_is_one_line_that_moves() -> None:
     assert "clips done" not in written.getvalue()
 
 
+@pytest.mark.slow
 def test_the_shell_completes_the_names_of_series(home: Path) -> None:
     environment = {
         **os.environ,

@@ -88,6 +88,7 @@ def test_models_lists_what_can_be_bought_and_needs_no_key():
     assert "aspect_ratio" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_keys")
 def test_check_finds_nothing_until_a_model_changes(home):
     assert run("models", "check").exit_code == 0
@@ -155,6 +156,7 @@ def test_the_error_without_a_key_names_the_variable(words, monkeypatch):
     assert "WAVESPEED_API_KEY" in str(asked.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_keys")
 @pytest.mark.parametrize(("account", "price"), [("wavespeed", "0.96"), ("aimlapi", "0.282")])
 def test_a_service_that_matches_its_documentation_is_reported_so_and_booked(sandbox, account, price):
@@ -187,6 +189,7 @@ def test_nothing_is_bought_before_a_person_agrees(sandbox):
         assert ledger.overview(kind="probe") == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_keys")
 @pytest.mark.parametrize(
     ("operation", "effect", "about", "seen"),
@@ -226,6 +229,7 @@ def test_deviations_of_a_service_are_reported(sandbox, operation, effect, about,
     assert any(f["about"] == about and seen in f["seen"] for f in found), found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_keys")
 def test_a_job_that_never_ends_is_left_to_the_ledger(sandbox):
     fault(sandbox, "submit", do="stuck")
@@ -236,6 +240,7 @@ def test_a_job_that_never_ends_is_left_to_the_ledger(sandbox):
     assert any("has not ended" in f["seen"] for f in report["findings"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_keys")
 def test_a_lost_answer_is_found_again_and_not_bought_twice(sandbox):
     before = jobs(sandbox)
@@ -293,6 +298,7 @@ class OddService(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
+@pytest.mark.slow
 def test_an_undocumented_service_is_described_as_it_is(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), OddService)
     Thread(target=server.serve_forever, daemon=True).start()

@@ -90,6 +90,7 @@ def test_the_error_of_an_unknown_account_lists_the_known_ones() -> None:
         assert "wavespeed, aimlapi" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_the_statement_for_a_person_a_program_and_a_spreadsheet(home: Path) -> None:
     assert "nothing was bought yet" in run("ledger").output
     wanted("city-one")

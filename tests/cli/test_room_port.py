@@ -47,6 +47,7 @@ def test_the_next_start_has_the_same_port(usual: int, tmp_path: Path) -> None:
         assert again.getsockname()[1] == first == int((tmp_path / ROOM_PORT_FILE).read_text())
 
 
+@pytest.mark.slow
 def test_the_rooms_process_serves_the_reserved_port(usual: int, tmp_path: Path) -> None:
     stack = Stack(Settings(DAILIES_HOME=tmp_path), StackOptions(port=3999))
     (tmp_path / "logs").mkdir()

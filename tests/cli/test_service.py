@@ -26,11 +26,13 @@ def complaints(text: str, folder: Path) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @needs_systemd
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert "dailies.service" not in complaints(UNIT.read_text(), tmp_path)
 
 
+@pytest.mark.slow
 @needs_systemd
 def test_a_misspelt_key_is_noticed(tmp_path: Path) -> None:
     wrong = UNIT.read_text().replace("ProtectSystem", "ProtectSytem")

@@ -133,6 +133,7 @@ if sys.argv[3] == "read":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not sys.platform.startswith("linux"), reason="needs another user")
 @pytest.mark.parametrize("then", ["read", "leave"])
 def test_another_users_program_is_refused_even_if_it_ends_at_once(served: Served, then: str) -> None:

@@ -37,6 +37,7 @@ class Listed:
                 yield ObjectInfo(key, self.objects[key], None, None, modified=stored)
 
 
+@pytest.mark.slow
 def test_a_history_is_compared_in_pages_object_by_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_an_unreported_end_is_a_finding_once_a_sensor_should_have_reported_it(
     assert unreported(ledger) == []
 
 
+@pytest.mark.slow
 def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
     for number in range(23):
         attempt = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")

@@ -110,6 +110,7 @@ def test_an_open_purchase_is_adopted_under_any_approval(ledger: Ledger) -> None:
     assert decided(ledger, decision=DECISION).ruling is Ruling.ADOPTED
 
 
+@pytest.mark.slow
 def test_thousands_of_clips_are_approved_at_once(ledger: Ledger) -> None:
     requests = [a_request(f"city-{number}") for number in range(3_000)]
     approve_clips(ledger, DECISION, map(Approval.of, requests))

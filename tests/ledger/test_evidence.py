@@ -215,6 +215,7 @@ def test_a_candidate_that_vanished_is_no_absence_until_it_is_another_purchases(s
     assert only([lost], evidence(owned={"ours", "a"})).finding is Proof.ABSENT
 
 
+@pytest.mark.slow
 def test_whatever_happens_on_a_shared_key_no_job_is_ever_given_to_a_post() -> None:
     """Random histories: strangers buy the same model at any time and price."""
     absent = held = 0
@@ -328,6 +329,7 @@ def test_an_echoed_request_identifies_jobs_also_among_strangers() -> None:
     assert findings(posts, read) == {"s": (Proof.ADOPT, "a")}
 
 
+@pytest.mark.slow
 def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_post() -> None:
     """Random histories: some POSTs create a job, some do not, and some jobs are not listed yet."""
     proved = 0
@@ -356,6 +358,7 @@ def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_post(
 # A listing that names our ids
 
 
+@pytest.mark.slow
 def test_exactly_those_jobs_are_proved_on_which_every_possible_matching_agrees() -> None:
     """Random readings, compared with an enumeration of every assignment of jobs to POSTs."""
     proved = impossible = 0

@@ -96,6 +96,7 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
         assert all(n <= cap for scope, n in counted.items() if scope.of == budget.SERIES)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25))
 @given(
     steps=st.lists(st.sampled_from(STEPS), max_size=14),

@@ -105,6 +105,7 @@ def test_a_fallback_is_bought_on_its_own_account(ledger: Ledger) -> None:
     assert (second.provider, second.account) == ("aimlapi", "aimlapi")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "outcome", [Unknown("time-out"), NotSent("no route"), rejected(FailureKind.THROTTLED), rejected(FailureKind.INSUFFICIENT_FUNDS), Rejected(FailureKind.AUTH, "key", 401), Rejected(FailureKind.INVALID, "the file is gone", 0)]
 )  # fmt: skip

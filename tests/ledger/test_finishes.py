@@ -368,6 +368,7 @@ def test_a_late_job_of_a_finish_is_a_spare_take(ledger: Ledger) -> None:
 # Two processes at once
 
 
+@pytest.mark.slow
 def test_two_processes_that_circle_the_same_draft_buy_one_finish(ledger_url: str) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
         drafts = [bought(ledger, a_draft(clip=f"clip-{number}"), f"d{number}")[0] for number in range(6)]

@@ -38,6 +38,7 @@ def test_a_history_is_whole(ledger: Ledger, clock: Clock) -> None:
         assert attempt.fingerprint == attempt.request.fingerprint
 
 
+@pytest.mark.slow
 def test_a_history_may_end_with_nothing_under_way(ledger: Ledger, clock: Clock) -> None:
     written = write_history(ledger, 300, now=clock.now, clips_a_day=20, under_way=False)
     assert written.purchases == 300

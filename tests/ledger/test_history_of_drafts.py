@@ -20,6 +20,7 @@ from tests.ledger.test_finishes import CLIP, a_draft, bought, carried, circled, 
 PRICE = 2_000_000
 
 
+@pytest.mark.slow
 def test_only_judged_clips_count_for_the_share_of_finishes(ledger: Ledger) -> None:
     def share() -> tuple[int, int]:
         (way,) = draft_ways(ledger, [(a_draft(), 1, 400_000, 400_000)])

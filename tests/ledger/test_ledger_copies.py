@@ -64,6 +64,7 @@ def test_no_earlier_post_of_a_restored_copy_is_settled_by_elimination(
         assert keys.look_up(ledger, "aimlapi").declared == keys.SHARED
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_path: Path) -> None:
     stop = threading.Event()
 
@@ -174,6 +175,7 @@ def test_postgresql_is_left_to_its_own_tools(
     assert "psycopg2" not in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "remedy"),
     [

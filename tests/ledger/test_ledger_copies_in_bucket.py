@@ -77,6 +77,7 @@ def clips_in(url: str) -> list[str]:
         return [attempt.subject_key for attempt in ledger.overview()]
 
 
+@pytest.mark.slow
 def test_a_copy_is_stored_restored_compared_and_can_be_put_back(
     ledger: Ledger,
     ledger_url: str,
@@ -157,6 +158,7 @@ def test_a_copy_that_was_cut_before_it_was_stored_cannot_be_restored(
     assert scratch_databases(ledger_url) == []
 
 
+@pytest.mark.slow
 def test_a_whole_copy_of_an_earlier_moment_is_refused(
     ledger: Ledger,
     store: ObjectStore,
@@ -180,6 +182,7 @@ def test_a_whole_copy_of_an_earlier_moment_is_refused(
     assert [copy.is_verified for copy in copies(store)] == [False]
 
 
+@pytest.mark.slow
 def test_a_purchase_during_the_copy_does_not_refuse_it(
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
@@ -220,6 +223,7 @@ def test_a_ledger_that_is_older_than_its_bucket_is_not_copied(
     assert copies(store) == []
 
 
+@pytest.mark.slow
 def test_old_copies_are_removed_but_never_the_newest_verified_ones(
     ledger: Ledger,
     store: ObjectStore,
@@ -246,6 +250,7 @@ def test_old_copies_are_removed_but_never_the_newest_verified_ones(
     )
 
 
+@pytest.mark.slow
 def test_the_inventory_warns_when_the_newest_verified_copy_is_older_than_two_days(
     ledger: Ledger,
     store: ObjectStore,
@@ -274,6 +279,7 @@ def test_the_inventory_warns_when_the_newest_verified_copy_is_older_than_two_day
     assert f"{stamp:%Y-%m-%d %H:%M} UTC" in line, "a copy that was not verified does not count"
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_changed_after_it_was_verified_is_not_restored(
     ledger: Ledger,
     store: ObjectStore,
@@ -293,6 +299,7 @@ class TestPostgresqlsPrograms:
     def backend(self) -> str:
         return "postgresql"
 
+    @pytest.mark.slow
     def test_a_missing_program_is_named_with_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, copied_now: Callable[[], ledger_copies.CopyRecord]
     ) -> None:
@@ -300,6 +307,7 @@ class TestPostgresqlsPrograms:
         with pytest.raises(ConfigurationError, match=r"pg_dump is not installed here.*postgresql-client"):
             copied_now()
 
+    @pytest.mark.slow
     def test_no_password_is_in_an_argument_the_environment_or_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -48,6 +48,7 @@ def test_the_ledgers_of_other_tests_equal_migrated_ones(
     assert tables("first.db") == tables("second.db") == migrated
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrations")
 def test_the_migrations_create_exactly_the_schema(empty_url: str, backend: str) -> None:
     from alembic.autogenerate import compare_metadata
@@ -182,6 +183,7 @@ def test_a_database_of_a_newer_dailies_is_refused_and_left_alone(
         assert ledger.overview() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrations")
 def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_start(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
@@ -199,6 +201,7 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
         assert decided(ledger).ruling is Ruling.NEW
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrations")
 def test_a_migrated_ledger_continues_its_purchases(
     empty_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -523,6 +526,7 @@ def test_the_database_itself_refuses_a_second_open_attempt_of_a_clip(ledger: Led
     assert len(ledger.overview()) == 1
 
 
+@pytest.mark.slow
 def test_opening_a_ledger_again_keeps_the_locks_of_its_process(tmp_path: Path) -> None:
     """POSIX drops every lock of a process on a file when the process closes that file, however it had opened it."""
     path = tmp_path / "ledger.db"

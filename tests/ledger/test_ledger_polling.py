@@ -276,6 +276,7 @@ def test_one_or_two_jobs_give_no_usual_duration(ledger: Ledger, clock: Clock) ->
     assert usual_seconds(ledger, "aimlapi", [endpoint]) == {}
 
 
+@pytest.mark.slow
 def test_failed_and_old_jobs_do_not_count_for_the_usual_duration(ledger: Ledger, clock: Clock) -> None:
     endpoint = a_request().endpoint
     for number in range(polls.OBSERVATIONS):

@@ -250,6 +250,7 @@ def test_only_a_post_that_was_surely_not_sent_frees_its_place_in_the_minute(
     assert isinstance(next_claim(ledger, Limits(per_minute=1)), Later) is counts
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(8))
 @given(
     places=st.integers(1, 4),

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from ledgerkit import (
     ACCOUNT,
     DEADLINE,
@@ -90,6 +91,7 @@ def test_an_answer_after_the_sweep_assigns_the_job(ledger: Ledger) -> None:
     assert nobodys(ledger) == set()
 
 
+@pytest.mark.slow
 def test_many_jobs_are_recorded_in_short_transactions(ledger: Ledger) -> None:
     assert len(book(ledger, ACCOUNT, [listed(f"job-{n}") for n in range(1200)])) == 1200
     assert len(nobodys(ledger)) == 1200

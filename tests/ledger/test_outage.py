@@ -164,6 +164,7 @@ def rows(url: str) -> list[str]:
 # Waiting
 
 
+@pytest.mark.slow
 def test_a_transaction_that_begins_during_an_outage_continues_after_it(
     server: PostgresServer, url: str
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_transaction_that_begins_during_an_outage_continues_after_it(
     assert done == ["yes", "yes"]
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_is_an_error_after_the_patience(server: PostgresServer, url: str) -> None:
     ledger = opened(url, patience=0.1)
     server.go_away()
@@ -203,6 +205,7 @@ def test_a_server_that_stays_away_is_an_error_after_the_patience(server: Postgre
         server.come_back()
 
 
+@pytest.mark.slow
 def test_a_connection_that_died_unused_is_no_outage(server: PostgresServer, url: str) -> None:
     ledger = opened(url, patience=0)
     ledger.fact("x")
@@ -214,6 +217,7 @@ def test_a_connection_that_died_unused_is_no_outage(server: PostgresServer, url:
 # broken transactions
 
 
+@pytest.mark.slow
 def test_a_broken_transaction_records_nothing_and_is_repeated(server: PostgresServer, url: str) -> None:
     ledger, runs = opened(url), []
 
@@ -231,6 +235,7 @@ def test_a_broken_transaction_records_nothing_and_is_repeated(server: PostgresSe
     assert rows(url) == ["bought 2", "bought 2 too"]
 
 
+@pytest.mark.slow
 def test_an_error_of_the_function_itself_is_not_repeated(url: str) -> None:
     ledger, runs = opened(url), []
 
@@ -247,6 +252,7 @@ def test_an_error_of_the_function_itself_is_not_repeated(url: str) -> None:
 # A COMMIT whose answer is lost
 
 
+@pytest.mark.slow
 def test_an_executed_commit_is_not_repeated_when_its_answer_is_lost(
     line: Line, through: str, url: str
 ) -> None:
@@ -258,6 +264,7 @@ def test_an_executed_commit_is_not_repeated_when_its_answer_is_lost(
     assert (len(runs), rows(url)) == (1, ["bought 1"])
 
 
+@pytest.mark.slow
 def test_a_commit_that_never_arrived_is_repeated(line: Line, through: str, url: str) -> None:
     ledger = opened(through)
     runs: list[int] = []
@@ -267,6 +274,7 @@ def test_a_commit_that_never_arrived_is_repeated(line: Line, through: str, url: 
     assert (len(runs), rows(url)) == (2, ["bought 2"])
 
 
+@pytest.mark.slow
 def test_an_open_transaction_of_a_lost_client_is_waited_for(
     line: Line, through: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +287,7 @@ def test_an_open_transaction_of_a_lost_client_is_waited_for(
     assert (len(runs), rows(url)) == (2, ["bought 2"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_a_commit_with_an_unknown_status_is_not_repeated(
     line: Line, through: str, url: str, how: str, monkeypatch: pytest.MonkeyPatch
@@ -294,6 +303,7 @@ def test_a_commit_with_an_unknown_status_is_not_repeated(
     assert rows(url) == (["bought 1"] if how == "after" else [])
 
 
+@pytest.mark.slow
 def test_repeating_without_the_status_query_records_twice(
     line: Line, through: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +325,7 @@ def engine() -> sa.Engine:
     return sa.create_engine(for_psycopg(parsed_address("postgresql://h/db")))
 
 
+@pytest.mark.slow
 def test_nothing_is_set_for_a_session_and_everything_in_each_transaction(line: Line, through: str) -> None:
     ledger = opened(through)
     ledger.remember("x", "y")
@@ -366,6 +377,7 @@ def test_a_server_that_may_come_back_is_waited_for(said: str, engine: sa.Engine)
     assert is_away(engine, sa.exc.OperationalError("", {}, Exception(said)))
 
 
+@pytest.mark.slow
 def test_a_password_is_not_shown_by_an_outage(server: PostgresServer, url: str) -> None:
     secret = "hunter2tail99"
     address = make_url(url).set(username="postgres", password=secret).render_as_string(hide_password=False)

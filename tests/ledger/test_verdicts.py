@@ -198,6 +198,7 @@ def test_the_database_holds_one_circled_take_a_clip(ledger: Ledger) -> None:
     assert len(circled(ledger)) == 2
 
 
+@pytest.mark.slow
 def test_of_simultaneous_circles_one_stands(ledger_url: str) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
         takes = [take(ledger), take(ledger), take(ledger)]

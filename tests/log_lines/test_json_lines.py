@@ -34,6 +34,7 @@ def objects(code: str, **environment: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in said(code, **environment)]
 
 
+@pytest.mark.slow
 def test_a_line_has_its_time_its_place_and_its_subject() -> None:
     [line] = objects(
         "with about(clip='harbor-1', attempt='a1', run_id=None): logging.getLogger('dailies').warning('%s fell', 'it')"
@@ -48,10 +49,12 @@ def test_a_line_has_its_time_its_place_and_its_subject() -> None:
     }
 
 
+@pytest.mark.slow
 def test_text_is_the_default_form() -> None:
     assert said("logging.getLogger('dailies').warning('it fell')", form="text") == ["it fell"]
 
 
+@pytest.mark.slow
 def test_an_exception_is_one_field_even_if_uncaught() -> None:
     caught, uncaught = objects(
         "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('dailies').exception('caught')\nraise ValueError('two\\nlines')"
@@ -61,6 +64,7 @@ def test_an_exception_is_one_field_even_if_uncaught() -> None:
     assert "ValueError: two\nlines" in uncaught["exception"]
 
 
+@pytest.mark.slow
 def test_dagsters_own_loggers_write_json() -> None:
     lines = objects(
         "from dagster._utils.log import configure_loggers, create_console_logger\n"
@@ -76,6 +80,7 @@ def test_dagsters_own_loggers_write_json() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_no_line_shows_a_secret() -> None:
     code = (
         "import os, base64\n"
@@ -117,6 +122,7 @@ def test_no_line_shows_a_secret() -> None:
     assert OWN_NAME in shown[0], "the control: a variable that is not declared as secret is shown"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [40, 3000, 30_000])
 def test_lines_of_threads_and_processes_are_not_mixed_in_a_pipe(length: int) -> None:
     lines = objects(

@@ -67,6 +67,7 @@ def test_a_download_works_with_ipv6_alone(on_six: Callable[[int], str], tmp_path
         assert download(f"{origin}/clip.mp4", tmp_path / "clip.mp4", policy=allowed).size == len(MP4)
 
 
+@pytest.mark.slow
 def test_the_bucket_works_with_ipv6_alone(on_six: Callable[[int], str], tmp_path: Path) -> None:
     with EmbeddedS3(tmp_path / "s3") as s3:
         store = ObjectStore(s3.settings.model_copy(update={"endpoint_url": on_six(s3.port)}))

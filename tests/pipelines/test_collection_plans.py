@@ -168,6 +168,7 @@ def test_an_untried_clip_does_not_wait_for_tried_ones() -> None:
     assert len(world.plan()) == RUNS_PER_TICK
 
 
+@pytest.mark.slow
 def test_the_pause_grows_with_every_try_and_then_stays() -> None:
     world = World([attempt("clip-000", S.SUCCEEDED)])
     pauses = []

@@ -119,6 +119,7 @@ def a_life(instance: dg.DagsterInstance) -> list[Any]:
     return said
 
 
+@pytest.mark.slow
 def test_our_storage_answers_as_dagsters_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with instance_in(tmp_path / "theirs", monkeypatch) as instance:
         assert type(instance.event_log_storage) is SqliteEventLogStorage
@@ -128,6 +129,7 @@ def test_our_storage_answers_as_dagsters_own(tmp_path: Path, monkeypatch: pytest
         assert a_life(instance) == theirs
 
 
+@pytest.mark.slow
 def test_planned_partitions_are_stored_as_by_dagsters_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +150,7 @@ def test_planned_partitions_are_stored_as_by_dagsters_own(
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_events_are_read_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = [
         "dawn over the sea, \u6d77\u4e0a\u65e5\u51fa" * 100,
@@ -183,6 +186,7 @@ def files_of_runs(home: Path) -> set[str]:
     return {file.name for file in (home / "history" / "runs").glob("*.db")} - {"index.db"}
 
 
+@pytest.mark.slow
 def test_a_home_with_one_file_per_run_is_read_and_used_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +215,7 @@ def test_a_home_with_one_file_per_run_is_read_and_used_further(
         assert partitions(instance) == ["None", "logged", "reported", "reported too"]
 
 
+@pytest.mark.slow
 def test_events_can_be_written_back_to_dagsters_own_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +239,7 @@ def test_events_can_be_written_back_to_dagsters_own_storage(
         assert partitions(instance) == sorted([*green, "again"])
 
 
+@pytest.mark.slow
 def test_writing_back_loses_no_events_when_it_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ def test_writing_back_loses_no_events_when_it_is_killed(
         assert {run: [entry.to_json() for entry in instance.all_logs(run)] for run in runs} == logs
 
 
+@pytest.mark.slow
 def test_plans_of_a_run_are_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         told(instance, "first")
@@ -286,6 +293,7 @@ def test_plans_of_a_run_are_one_transaction(tmp_path: Path, monkeypatch: pytest.
     assert written.count(len(KEYS)) == 2, "one transaction for the plans and one for the results of the range"
 
 
+@pytest.mark.slow
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with instance_in(tmp_path / "home", monkeypatch, OURS) as instance:
         run = dg.materialize([clip], instance=instance).run_id
@@ -465,6 +473,7 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, monkeypatch: py
         assert partitions(instance) == ["new", "restored"]
 
 
+@pytest.mark.slow
 def test_files_of_runs_are_closed_after_a_while(tmp_path: Path) -> None:
     made = KeptConnections(MOST_FILES)
     theirs = KeptSqliteStorage.from_local(str(tmp_path)).event_log_storage

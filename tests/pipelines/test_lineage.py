@@ -97,6 +97,7 @@ def logged(instance: dg.DagsterInstance, clip: str, version: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_events_of_a_batch_are_read_in_a_few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     keys, asked = [f"clip-{number:02}" for number in range(30)], Counter[str]()
     with dg.DagsterInstance.ephemeral() as instance:

@@ -102,6 +102,7 @@ def shape(definitions: dg.Definitions) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_the_definitions_load(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
 
@@ -207,6 +208,7 @@ def test_tags_have_the_names_dagster_reads() -> None:
     assert tags.BACKFILL_ID_TAG == BACKFILL_TAG
 
 
+@pytest.mark.slow
 def test_loading_the_definitions_imports_nothing_heavy_and_skips_the_garbage_collection_at_exit() -> None:
     """A code location is loaded at every reload and in every run worker."""
     heavy = ("av", "boto3", "botocore", "uvicorn", "alembic", "starlette", "sqlalchemy.dialects.postgresql")

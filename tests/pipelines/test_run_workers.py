@@ -99,6 +99,7 @@ def test_two_workers_make_different_ids_and_chances(workers: RunWorkers) -> None
     assert [name for name in first if first[name] == second[name]] == []
 
 
+@pytest.mark.slow
 def test_a_generator_that_is_there_before_the_fork_repeats_itself() -> None:
     """The negative control of the test above and of the one below: such a generator gives two workers one id."""
     made_before = random.Random()
@@ -153,6 +154,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_the_fork_server_holds_nothing_that_runs_must_not_share(tmp_path: Path) -> None:
     if not Path("/proc/self/task").is_dir():
         pytest.skip("this system does not show threads")
@@ -218,6 +220,7 @@ def test_a_worker_that_starts_a_process_is_not_ended_ten_minutes_later(workers: 
     assert answer_of(workers, start_a_child) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("new_server")
 def test_the_fork_server_ends_when_it_has_nothing_to_do(workers: RunWorkers) -> None:
     worker, parent = asleep(workers)
@@ -254,6 +257,7 @@ def asleep_again(workers: RunWorkers) -> int:
     return parent
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("new_server")
 def test_a_worker_ends_with_a_killed_fork_server_and_the_next_has_a_new_one(workers: RunWorkers) -> None:
     worker, parent = asleep(workers)
@@ -313,6 +317,7 @@ def test_after_a_package_was_updated_runs_start_as_new_processes(
     assert type(workers.Process(target=print)) is SpawnProcess
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("new_server")
 def test_without_a_fork_server_runs_start_as_new_processes(
     workers: RunWorkers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -326,6 +331,7 @@ def test_without_a_fork_server_runs_start_as_new_processes(
     assert "cannot be reached (connection refused), so this run starts slowly" in caplog.text
 
 
+@pytest.mark.slow
 def test_beside_an_agent_with_a_thread_in_every_process_runs_start_as_new_processes(
     workers: RunWorkers, new_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,7 @@ AMOUNT = st.none() | st.integers(0, 8).map(lambda n: n * 200_000)
 CAPS = st.builds(Caps, per_run=AMOUNT, per_day=AMOUNT, per_month=AMOUNT, total=st.none())
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25))
 @given(
     history=st.lists(st.sampled_from(BROUGHT), min_size=6, max_size=6),
@@ -331,6 +332,7 @@ def test_a_line_of_caps_fits_eighty_columns(tmp_path, ledger, capsys, monkeypatc
     assert max(map(len, caps)) <= 80
 
 
+@pytest.mark.slow
 def test_a_thousand_clips_are_planned_with_a_few_queries(tmp_path, ledger):
     """The duration is in docs/performance.md; a query for each clip would make it minutes for ten thousand."""
     clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(20))
@@ -351,6 +353,7 @@ def test_a_thousand_clips_are_planned_with_a_few_queries(tmp_path, ledger):
     assert 0 < len(looks) < 200
 
 
+@pytest.mark.slow
 def test_a_thousand_clips_are_shown_in_a_few_lines_and_written_completely(tmp_path, ledger, capsys):
     from pipelines.cli.plan import document
     from pipelines.cli.plan_table import show

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from dataclasses import replace
 
+import pytest
 from fakes import NEVER, Answer, World, submit_queue
 from losskit import (
     IN_VAIN,
@@ -34,6 +35,7 @@ def in_vain_and_then_another(world: World, answer: Answer = IN_VAIN) -> None:
     sensor(world, until=ended(world, "clip-a", "clip-b"))
 
 
+@pytest.mark.slow
 def test_a_post_without_a_job_is_proved_absent_and_bought_again_in_the_same_decision(
     either: World,
 ) -> None:
@@ -100,15 +102,18 @@ def found_though_never_listed(world: World) -> None:
     everything_is_accounted_for(world, "clip-a", "clip-b")
 
 
+@pytest.mark.slow
 def test_a_job_on_the_bill_that_the_listing_hides_is_found(anonymous: World) -> None:
     found_though_never_listed(anonymous)
 
 
+@pytest.mark.slow
 def test_a_charge_that_names_our_post_is_its_job_whenever_it_was_booked(world: World) -> None:
     world.provider.charged_after = 300
     found_though_never_listed(world)
 
 
+@pytest.mark.slow
 def test_an_outage_that_loses_orders_does_not_get_new_ones_for_ever(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN] * 99
@@ -126,6 +131,7 @@ def test_an_outage_that_loses_orders_does_not_get_new_ones_for_ever(either: Worl
     assert len(either.provider.posts_of("clip-a")) == 1 + closures.RESUBMISSIONS
 
 
+@pytest.mark.slow
 def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
@@ -143,6 +149,7 @@ def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(eith
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
+@pytest.mark.slow
 def test_a_late_refusal_after_the_absence_changes_nothing(either: World) -> None:
     known_lags(either)
     enqueue(either, "clip-a")
@@ -156,6 +163,7 @@ def test_a_late_refusal_after_the_absence_changes_nothing(either: World) -> None
     assert either.newest("clip-a").state is S.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_job_that_appears_after_its_post_was_proved_absent_is_booked(world: World) -> None:
     known_lags(world)
     in_vain_and_then_another(world, replace(QUICK, listed_after=400))

@@ -139,6 +139,7 @@ def test_a_file_is_uploaded_before_its_clip_is_bought_and_the_request_has_its_ad
     assert studio.bodies[0]["duration"] == 4
 
 
+@pytest.mark.slow
 def test_one_content_is_uploaded_once_while_its_upload_lives(ledger, studio, clock):
     first = [studio.request(f"clip-{n}", "images/hill.png") for n in range(40)]
     first.append(studio.request("clip-copy", "images/again.png"))

@@ -119,6 +119,7 @@ def shop(sandbox: RunningSandbox, name: str, tmp_path: Path) -> Iterator[Shop]:
     shop.ledger.close()
 
 
+@pytest.mark.slow
 def test_successes_are_confirmed_and_failures_cost_nothing_in_the_end(shop: Shop) -> None:
     shop.inject(
         {"operation": "submit", "prompt_contains": "storm"}, {"do": "fail", "code": 1405, "error": "no GPU"}
@@ -145,6 +146,7 @@ def test_successes_are_confirmed_and_failures_cost_nothing_in_the_end(shop: Shop
     assert stops.stops(shop.ledger) == []
 
 
+@pytest.mark.slow
 def test_a_catalogue_whose_price_is_too_low_is_noticed_at_the_first_bill(shop: Shop) -> None:
     shop.buy("0.10")
     shop.steps(0, 10, 0)
@@ -153,6 +155,7 @@ def test_a_catalogue_whose_price_is_too_low_is_noticed_at_the_first_bill(shop: S
     assert "more than" in stop.reason
 
 
+@pytest.mark.slow
 def test_an_account_without_credit_stops_and_reopens_by_itself(shop: Shop) -> None:
     shop.settings(balance_usd="0.01")
     shop.buy("1.00")
@@ -167,6 +170,7 @@ def test_an_account_without_credit_stops_and_reopens_by_itself(shop: Shop) -> No
     assert len(shop.books()["jobs"]) == len(CLIPS)
 
 
+@pytest.mark.slow
 def test_the_check_finds_nothing_unaccounted_and_names_a_strangers_job(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def trials(server: odd_s3.OddS3) -> int:
     return len({asked.path for asked in server.seen if asked.is_put and asked.path.endswith("-file.mp4")})
 
 
+@pytest.mark.slow
 def test_a_bucket_is_tried_before_the_first_purchase_and_once_a_day(ledger: Ledger, day: Day) -> None:
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as server:
         store = ObjectStore(server.settings)
@@ -84,6 +85,7 @@ def test_a_trial_that_cannot_be_read_is_made_again(ledger: Ledger, kept: str) ->
         assert trials(server) == 1
 
 
+@pytest.mark.slow
 def test_another_address_of_the_bucket_is_tried_by_itself(ledger: Ledger) -> None:
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as one, odd_s3.odd_s3(odd_s3.NOTHING) as other:
         bind_bucket(ledger, ObjectStore(one.settings), buying=True)
@@ -93,6 +95,7 @@ def test_another_address_of_the_bucket_is_tried_by_itself(ledger: Ledger) -> Non
         assert (trials(other), store.ways) == (1, Ways())
 
 
+@pytest.mark.slow
 def test_a_bucket_that_cannot_take_a_clip_refuses_the_purchase_every_time(ledger: Ledger) -> None:
     def is_clip(asked: Request) -> bool:
         return asked.is_put and asked.path.endswith(".mp4")

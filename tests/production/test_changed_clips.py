@@ -40,6 +40,7 @@ def queue(world: World, *clips: str, decision: str = "monday") -> None:
     decide(world.ledger, [a_request(clip) for clip in clips], Decision(decision))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [25, pytest.param(100, marks=pytest.mark.night)])
 def test_a_batch_reads_as_many_clips_as_have_changed(world: World, reads: list[int], count: int) -> None:
     clips = [f"clip-{number:03}" for number in range(count)]

@@ -53,6 +53,7 @@ def tick(world: World, seconds: float) -> None:
     world.run(ticks(), at_most=2 * seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FALSE_ENDS)
 def test_an_end_that_is_taken_back_buys_nothing(world: World, name: str) -> None:
     world.provider.polls[CLIP] = list(FALSE_ENDS[name])
@@ -63,6 +64,7 @@ def test_an_end_that_is_taken_back_buys_nothing(world: World, name: str) -> None
     assert world.told(CLIP) == ["submitted", "generated", "delivered"]
 
 
+@pytest.mark.slow
 def test_confirming_a_true_failure_takes_a_waiting_run_only_seconds(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.FAILED, 60, FailureKind.PROVIDER, "try again")]
     began = world.clock()
@@ -95,6 +97,7 @@ def test_one_step_confirms_all_failures_of_a_batch_however_slow_the_answers(
     assert sorted(ended.subject_key for ended in result.ended) == clips
 
 
+@pytest.mark.slow
 def test_a_job_without_output_is_bought_again_after_minutes(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.GONE, 60, FailureKind.GONE), Ends()]
     request = a_request(CLIP, max_attempts=2)
@@ -105,6 +108,7 @@ def test_a_job_without_output_is_bought_again_after_minutes(world: World) -> Non
     assert (gone.finished_at or 0) - (gone.submitted_at or 0) >= 60 + SILENT_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.GONE])
 def test_an_output_that_appears_an_hour_later_is_fetched_as_a_spare_take(
     world: World, status: JobStatus
@@ -130,6 +134,7 @@ def test_an_output_that_appears_an_hour_later_is_fetched_as_a_spare_take(
         world.run(world.follower(Stage.DELIVERED).carry(spares))
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_polled_seldom(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.FAILED, 20, FailureKind.MODERATION, "not allowed")]
     buy(world)
@@ -140,6 +145,7 @@ def test_a_failed_job_is_polled_seldom(world: World) -> None:
     assert len(world.provider.posts) == 1
 
 
+@pytest.mark.slow
 def test_late_jobs_that_never_answer_delay_a_step_by_one_timeout(world: World) -> None:
     requests = [a_request(f"clip-{number}") for number in range(late_jobs.AT_ONCE)]
     for request in requests:

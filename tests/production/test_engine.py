@@ -86,6 +86,7 @@ def ended(world: World, *names: str) -> Callable[[], bool]:
 # Submitting
 
 
+@pytest.mark.slow
 def test_every_queued_purchase_is_sent_once_and_polled_later(world: World) -> None:
     enqueue(world, *clips(PARALLEL_POSTS + 4))
     engine = world.engine()
@@ -98,6 +99,7 @@ def test_every_queued_purchase_is_sent_once_and_polled_later(world: World) -> No
     assert not any(job.polled_at for job in world.provider.jobs.values())
 
 
+@pytest.mark.slow
 def test_no_more_posts_are_in_flight_than_the_engine_allows(world: World) -> None:
     for clip in clips(2 * PARALLEL_POSTS + 2):
         world.provider.answers[clip] = [Answer(after=10)]
@@ -108,6 +110,7 @@ def test_no_more_posts_are_in_flight_than_the_engine_allows(world: World) -> Non
     assert max(sum(t <= at < t + 10 for t in starts) for at in starts) == PARALLEL_POSTS
 
 
+@pytest.mark.slow
 def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(world: World) -> None:
     limits = Limits(in_flight=2, per_minute=2)
     enqueue(world, *clips(6))
@@ -127,6 +130,7 @@ def test_a_full_account_names_the_time_of_the_next_try(world: World) -> None:
     assert later.at == pytest.approx(world.provider.posts[0].at + 0.2 + 60, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_throttled_account_pauses_and_then_sends_the_same_clip_again(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.answers["clip-a"] = [rejects(FailureKind.THROTTLED, retry_after=45)]
@@ -154,6 +158,7 @@ async def keep_sending(world: World, engine: Engine, ours: list[Attempt]) -> Non
         await asyncio.sleep(max(later.at - world.clock(), 0.1))
 
 
+@pytest.mark.slow
 def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_sooner(world: World) -> None:
     ours = enqueue(world, *clips(PARALLEL_POSTS + 2))
     for clip in clips(PARALLEL_POSTS + 2):
@@ -168,6 +173,7 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_
     assert world.provider.jobs == {}
 
 
+@pytest.mark.slow
 def test_a_short_network_failure_loses_nothing_of_a_batch(world: World) -> None:
     ours = enqueue(world, *clips(PARALLEL_POSTS + 2))
     for clip in clips(PARALLEL_POSTS + 2):
@@ -186,6 +192,7 @@ def test_an_answer_resets_the_count_of_failed_tries(world: World) -> None:
     assert world.newest("clip-b").state is S.SUBMITTED
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 def test_a_lost_answer_that_is_never_found_is_held_and_never_sent_again(world: World) -> None:
     enqueue(world, "clip-a", max_seconds=100)
@@ -363,6 +370,7 @@ def test_a_step_withdraws_yesterdays_queue_before_it_sends(world: World) -> None
     assert world.provider.posts == []
 
 
+@pytest.mark.slow
 def test_many_jobs_are_polled_a_few_at_a_time_and_each_once(world: World) -> None:
     enqueue(world, *clips(PARALLEL_REQUESTS + 4))
     engine = world.engine()
@@ -374,6 +382,7 @@ def test_many_jobs_are_polled_a_few_at_a_time_and_each_once(world: World) -> Non
     assert {world.newest(clip).state for clip in clips(PARALLEL_REQUESTS + 4)} == {S.SUCCEEDED}
 
 
+@pytest.mark.slow
 def test_polls_leave_time_for_the_rest_of_a_step(world: World) -> None:
     """A job that is due again at once must not delay the queue."""
     enqueue(world, *clips(POLLS_AT_ONCE + 1))
@@ -384,6 +393,7 @@ def test_polls_leave_time_for_the_rest_of_a_step(world: World) -> None:
     assert world.run(engine.poll_due("wavespeed")) == POLLS_AT_ONCE
 
 
+@pytest.mark.slow
 def test_jobs_are_polled_while_a_long_queue_is_sent(world: World) -> None:
     """A step once polled only before its POSTs: with POSTs of a second, ended jobs waited up to 72 s for their poll."""
     enqueue(world, "clip-000")
@@ -476,6 +486,7 @@ def test_a_poll_that_cannot_be_recorded_interrupts_no_post(
     assert world.newest("clip-a").state is S.SUBMITTED
 
 
+@pytest.mark.slow
 def test_a_stop_is_seen_before_every_post_while_jobs_are_polled(world: World) -> None:
     for clip in clips(40):
         world.provider.answers[clip] = [Answer(after=9)]
@@ -495,6 +506,7 @@ def test_a_stop_is_seen_before_every_post_while_jobs_are_polled(world: World) ->
     assert max(post.at for post in world.provider.posts) <= began + 9
 
 
+@pytest.mark.slow
 def test_a_slow_poll_keeps_its_claim(world: World) -> None:
     enqueue(world, *clips(PARALLEL_REQUESTS + 2))
     world.provider.poll_seconds = 59.0
@@ -514,6 +526,7 @@ def test_a_slow_poll_keeps_its_claim(world: World) -> None:
     assert world.provider.overlapping == []
 
 
+@pytest.mark.slow
 def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("502 Bad Gateway")] * 5
@@ -525,6 +538,7 @@ def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> Non
     assert world.newest("clip-a").polls >= 1
 
 
+@pytest.mark.slow
 def test_a_retry_after_of_the_provider_is_obeyed(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("429", retry_after=100, kind=FailureKind.THROTTLED)]
@@ -533,6 +547,7 @@ def test_a_retry_after_of_the_provider_is_obeyed(world: World) -> None:
     assert job.polled_at[1] - job.polled_at[0] >= 100
 
 
+@pytest.mark.slow
 def test_a_provider_that_was_down_for_long_is_polled_again_when_it_is_back(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("503")] * 100
@@ -555,6 +570,7 @@ def test_a_broken_poll_does_not_prevent_other_polls(world: World) -> None:
     assert {world.newest(clip).state for clip in clips(5)} == {S.SUCCEEDED}
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 @pytest.mark.parametrize("part", ["charges", "list_jobs", "balance"])
 def test_a_broken_part_of_a_step_does_not_prevent_the_others(
@@ -580,6 +596,7 @@ def test_an_unknown_status_means_that_the_job_runs(world: World) -> None:
     assert world.newest("clip-a").state is S.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_an_overlong_job_frees_its_place_is_polled_slowly_and_still_delivered(
     world: World,
 ) -> None:
@@ -595,6 +612,7 @@ def test_an_overlong_job_frees_its_place_is_polled_slowly_and_still_delivered(
     assert all(b - a >= 250 for a, b in itertools.pairwise(slow))
 
 
+@pytest.mark.slow
 def test_a_job_with_a_known_usual_duration_is_polled_once_or_twice(world: World) -> None:
     engine = world.engine()
     for number in range(4):
@@ -607,6 +625,7 @@ def test_a_job_with_a_known_usual_duration_is_polled_once_or_twice(world: World)
     assert last.polled_at[-1] - last.created_at <= 118
 
 
+@pytest.mark.slow
 def test_the_sensor_buys_a_temporary_failure_again_up_to_max_attempts(world: World) -> None:
     enqueue(world, "clip-a", max_attempts=3)
     fails = Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")

@@ -54,6 +54,7 @@ def clips(count: int) -> list[str]:
 # Leaving and waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", STAGES)
 def test_a_batch_is_followed_to_its_last_stage_and_each_stage_is_reported_once(
     world: World, until: Stage
@@ -82,6 +83,7 @@ def test_a_run_that_only_submits_leaves_queued_clips_to_the_sensor(world: World)
     assert {world.newest(clip).state for clip in clips(5)[2:]} == {S.QUEUED}
 
 
+@pytest.mark.slow
 def test_a_purchase_in_an_extra_slot_delivers_the_clip(world: World) -> None:
     world.provider.answers["clip-a"] = [rejects(FailureKind.MODERATION)]
     carry(world, Stage.SUBMITTED, "clip-a", takes=2)
@@ -93,6 +95,7 @@ def test_a_purchase_in_an_extra_slot_delivers_the_clip(world: World) -> None:
     assert [one.stage for one in world.reports if one.shown is not None][-1] is Stage.DELIVERED
 
 
+@pytest.mark.slow
 def test_only_the_clip_of_an_unusable_account_fails(world: World) -> None:
     decided = [*wanted(world, "clip-a"), *wanted(world, "clip-b", account="wavespeed-team-b")]
     result = world.run(world.follower(Stage.DELIVERED).follow(decided))
@@ -107,6 +110,7 @@ def test_a_run_that_only_submits_waits_a_moment_for_a_throttled_account(world: W
     assert world.told("clip-a") == ["submitted"]
 
 
+@pytest.mark.slow
 def test_a_waiting_run_finishes_more_clips_than_there_are_places(world: World) -> None:
     result = carry(world, Stage.DELIVERED, *clips(5), limits=Limits(in_flight=2, per_minute=4))
     assert (result.failed, result.left) == ({}, [])
@@ -114,6 +118,7 @@ def test_a_waiting_run_finishes_more_clips_than_there_are_places(world: World) -
     assert sorted(world.deliverer.fetched) == clips(5)
 
 
+@pytest.mark.slow
 def test_no_more_clips_are_fetched_at_once_than_allowed(world: World) -> None:
     world.deliverer.seconds = 30
     carry(world, Stage.DELIVERED, *clips(6))
@@ -127,6 +132,7 @@ def test_an_empty_batch_is_done_at_once(world: World) -> None:
 # Failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", STAGES)
 @pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.INVALID])
 def test_a_refused_clip_is_red_at_submissions_in_every_mode(
@@ -139,6 +145,7 @@ def test_a_refused_clip_is_red_at_submissions_in_every_mode(
     assert world.told("clip-b") == NAMES[: until.value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.GONE])
 @pytest.mark.parametrize("until", STAGES)
 def test_a_job_that_fails_is_green_at_submissions_and_red_at_generations(
@@ -153,6 +160,7 @@ def test_a_job_that_fails_is_green_at_submissions_and_red_at_generations(
     assert world.told("clip-b") == NAMES[: until.value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [Stage.GENERATED, Stage.DELIVERED])
 def test_a_clip_that_fails_its_checks_is_red_at_uploaded_videos_only(world: World, until: Stage) -> None:
     world.deliverer.quarantines = {"clip-a"}
@@ -164,6 +172,7 @@ def test_a_clip_that_fails_its_checks_is_red_at_uploaded_videos_only(world: Worl
         assert world.told("clip-a") == ["submitted", "generated", "delivered!"]
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_stored_is_red_stays_paid_and_is_fetched_by_the_next_run(
     world: World,
 ) -> None:
@@ -192,6 +201,7 @@ def test_an_account_that_refuses_the_key_turns_the_whole_batch_red_after_one_try
     assert all(world.told(clip) == ["submitted!"] for clip in clips(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [Stage.SUBMITTED, Stage.DELIVERED])
 def test_a_provider_that_cannot_be_reached_turns_the_batch_red_and_nothing_is_bought(
     world: World, until: Stage
@@ -238,6 +248,7 @@ def test_a_run_that_only_submits_leaves_a_lost_answer_to_the_sensor(world: World
     assert (world.told("clip-a"), world.told("clip-b")) == ([], ["submitted"])
 
 
+@pytest.mark.slow
 def test_a_lost_answer_that_cannot_be_looked_up_is_red_and_stays_unknown(world: World) -> None:
     world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
     world.provider.listing_fails = True
@@ -248,6 +259,7 @@ def test_a_lost_answer_that_cannot_be_looked_up_is_red_and_stays_unknown(world: 
     assert world.told("clip-a") == ["submitted!"]
 
 
+@pytest.mark.slow
 def test_a_lost_answer_that_is_never_found_is_red_and_not_bought_again_by_a_retry(world: World) -> None:
     world.provider.answers["clip-a"] = [replace(LOSES_THE_ANSWER, listed_after=NEVER)]
     for _ in range(3):
@@ -258,6 +270,7 @@ def test_a_lost_answer_that_is_never_found_is_red_and_not_bought_again_by_a_retr
     assert len(world.provider.posts) == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +290,7 @@ def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(
     assert len(world.provider.posts) == 2
 
 
+@pytest.mark.slow
 def test_a_temporary_failure_is_bought_again_within_the_same_run(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
     result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=3)
@@ -285,6 +299,7 @@ def test_a_temporary_failure_is_bought_again_within_the_same_run(world: World) -
     assert len(world.provider.jobs) == 3
 
 
+@pytest.mark.slow
 def test_after_max_attempts_the_last_reason_is_reported(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
     result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=2)
@@ -293,6 +308,7 @@ def test_after_max_attempts_the_last_reason_is_reported(world: World) -> None:
     assert len(world.provider.jobs) == 2
 
 
+@pytest.mark.slow
 def test_a_clip_shown_as_submitted_stays_so_when_its_second_purchase_is_refused(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS]
     world.provider.answers["clip-a"] = [Answer(), rejects(FailureKind.MODERATION)]
@@ -304,6 +320,7 @@ def test_a_clip_shown_as_submitted_stays_so_when_its_second_purchase_is_refused(
 # existing purchases
 
 
+@pytest.mark.slow
 def test_a_mixed_batch_buys_only_the_missing_clips(world: World) -> None:
     carry(world, Stage.DELIVERED, "green")
     carry(world, Stage.SUBMITTED, "flying", decision="tuesday")
@@ -334,6 +351,7 @@ def test_a_mixed_batch_buys_only_the_missing_clips(world: World) -> None:
     assert world.deliverer.verified == ["green"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", STAGES)
 def test_a_delivered_video_that_is_gone_is_red_only_where_it_is_missing(world: World, until: Stage) -> None:
     carry(world, Stage.DELIVERED, "clip-a")
@@ -358,6 +376,7 @@ def test_a_clip_that_another_open_request_blocks_is_red_at_submissions(world: Wo
     assert world.told("clip-a") == ["submitted!"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [Stage.GENERATED, Stage.DELIVERED])
 def test_a_failed_job_is_shown_again_when_its_decision_runs_again(world: World, until: Stage) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS]
@@ -370,6 +389,7 @@ def test_a_failed_job_is_shown_again_when_its_decision_runs_again(world: World, 
     assert len(world.provider.posts) == 1
 
 
+@pytest.mark.slow
 def test_a_clip_that_ended_without_a_follower_is_reported_in_full(world: World) -> None:
     carry(world, Stage.GENERATED, "clip-a")
     world.reports.clear()
@@ -381,6 +401,7 @@ def test_a_clip_that_ended_without_a_follower_is_reported_in_full(world: World) 
 # other processes at work
 
 
+@pytest.mark.slow
 def test_a_dead_holders_delivery_is_taken_over_when_its_lease_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +416,7 @@ def test_a_dead_holders_delivery_is_taken_over_when_its_lease_ends(
     assert world.deliverer.fetched == ["clip-a"]
 
 
+@pytest.mark.slow
 def test_a_delivery_that_another_run_finishes_is_not_repeated(world: World) -> None:
     world.deliverer.seconds = 30
     rulings = wanted(world, "clip-a")
@@ -408,6 +430,7 @@ def test_a_delivery_that_another_run_finishes_is_not_repeated(world: World) -> N
     assert sorted(world.told("clip-a")) == sorted(NAMES * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [ValueError("-c"), OSError(28, "No space left on device"), RecursionError(), MemoryError()]
 )
@@ -428,12 +451,14 @@ def test_a_broken_delivery_fails_only_its_clip(
     assert len(world.provider.posts) == 2
 
 
+@pytest.mark.slow
 def test_a_delivery_that_is_interrupted_interrupts_the_run(world: World) -> None:
     world.deliverer.goes_wrong["clip-a"] = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         carry(world, Stage.DELIVERED, "clip-a", "clip-b")
 
 
+@pytest.mark.slow
 def test_a_reused_video_that_cannot_be_verified_fails_its_clip(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,11 +478,13 @@ def test_a_reused_video_that_cannot_be_verified_fails_its_clip(
     assert len(world.provider.posts) == 3
 
 
+@pytest.mark.slow
 def test_a_poll_that_breaks_once_is_repeated(world: World) -> None:
     world.provider.polls["clip-a"] = [KeyError("a bug in the client")]
     assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
 
 
+@pytest.mark.slow
 def test_polls_that_always_break_fail_their_clip_and_the_job_stays_paid(world: World) -> None:
     world.provider.polls["clip-a"] = [OverflowError("Python int too large")] * 50
     result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
@@ -471,6 +498,7 @@ def test_polls_that_always_break_fail_their_clip_and_the_job_stays_paid(world: W
     assert len(world.provider.posts) == 2
 
 
+@pytest.mark.slow
 def test_an_end_that_cannot_be_recorded_fails_its_clip(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     see_end = polls.see_end
 
@@ -487,6 +515,7 @@ def test_an_end_that_cannot_be_recorded_fails_its_clip(world: World, monkeypatch
     assert world.newest("clip-a").state is S.SUBMITTED
 
 
+@pytest.mark.slow
 def test_a_broken_submit_may_have_arrived_and_is_not_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +532,7 @@ def test_a_broken_submit_may_have_arrived_and_is_not_repeated(
     assert len(world.provider.posts) == len(world.provider.jobs) == 2
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_stored_is_stored_by_its_meaning(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -522,6 +552,7 @@ def test_an_answer_that_cannot_be_stored_is_stored_by_its_meaning(
     assert "clip-a: an answer could not be recorded as it came" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_broken_report_fails_its_clip(world: World) -> None:
     def report(told: Any) -> None:
         if told.clip == "clip-a":
@@ -538,6 +569,7 @@ def test_a_broken_report_fails_its_clip(world: World) -> None:
     assert world.told("clip-b") == [*NAMES, *(f"{name}=" for name in NAMES)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loop", "state"), [("poll_due", S.SUBMITTED), ("submit_queue", S.WITHDRAWN), ("reconcile", S.DELIVERED)]
 )
@@ -557,6 +589,7 @@ def test_a_broken_loop_fails_the_clips_that_wait_for_it(
         assert "an error nobody foresaw (ZeroDivisionError)" in result.failed["clip-a"]
 
 
+@pytest.mark.slow
 def test_a_provider_with_passing_errors_is_waited_for(world: World) -> None:
     world.provider.polls["clip-a"] = [*[PollFailed("502")] * 3, PollFailed("401", kind=FailureKind.AUTH)]
     assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
@@ -621,6 +654,7 @@ async def interrupted(world: World, until: Stage, rulings: list[Decided], after:
     assert [task for task in left if not task.done() and "bounded" not in str(task)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 3.0, 61.0, 64.0])
 def test_a_terminated_run_leaves_everything_to_the_next_process(world: World, after: float) -> None:
     names = clips(3)
@@ -655,6 +689,7 @@ def test_a_finished_run_waits_for_the_answers_to_posts_it_sent_for_others(world:
     assert world.newest("clip-b").state is S.SUBMITTED
 
 
+@pytest.mark.slow
 def test_other_runs_unpolled_jobs_do_not_make_a_run_spin(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -675,6 +710,7 @@ def test_other_runs_unpolled_jobs_do_not_make_a_run_spin(
     assert looks <= 60
 
 
+@pytest.mark.slow
 def test_a_purchase_that_is_superseded_while_followed_is_followed_as_its_successor(world: World) -> None:
     rulings = wanted(world, "clip-a")
     wanted(world, "clip-a", decision="tuesday", seconds=8)

@@ -69,6 +69,7 @@ def others(count: int) -> list[str]:
 # the listing's lag becomes known
 
 
+@pytest.mark.slow
 def test_a_miss_counts_when_enough_jobs_were_seen_in_the_listing(either: World) -> None:
     lose(either)
     enqueue(either, *others(15))
@@ -88,6 +89,7 @@ def test_a_miss_counts_when_enough_jobs_were_seen_in_the_listing(either: World) 
     assert absent.decision == "monday"
 
 
+@pytest.mark.slow
 def test_a_miss_counts_when_a_later_job_of_ours_is_listed(either: World) -> None:
     known_lags(either)
     lose(either)
@@ -98,6 +100,7 @@ def test_a_miss_counts_when_a_later_job_of_ours_is_listed(either: World) -> None
     everything_is_accounted_for(either, "clip-a", "clip-b")
 
 
+@pytest.mark.slow
 def test_a_purchase_of_an_old_decision_is_released_and_not_bought_by_itself(either: World) -> None:
     known_lags(either)
     lose(either)
@@ -113,6 +116,7 @@ def test_a_purchase_of_an_old_decision_is_released_and_not_bought_by_itself(eith
 # assignment of jobs
 
 
+@pytest.mark.slow
 def test_a_purchase_that_was_held_because_of_another_is_settled_with_it(anonymous: World) -> None:
     """Two posters die, and only one of their orders has made a job: its POST stays uncertain until a person names it."""
     known_lags(anonymous)
@@ -167,6 +171,7 @@ def test_a_job_that_is_listed_hours_late_is_found(either: World) -> None:
 # unreadable listings
 
 
+@pytest.mark.slow
 @UNREADABLE
 def test_an_unknown_purchase_is_held_after_the_stated_time_and_settled_when_the_listing_can_be_read(
     either: World, what: str
@@ -194,6 +199,7 @@ def test_an_unknown_purchase_is_held_after_the_stated_time_and_settled_when_the_
     everything_is_accounted_for(either, "clip-a", "clip-b", "clip-c")
 
 
+@pytest.mark.slow
 @UNREADABLE
 def test_a_job_that_was_made_while_nothing_could_be_read_is_found_afterwards(
     either: World, what: str
@@ -210,6 +216,7 @@ def test_a_job_that_was_made_while_nothing_could_be_read_is_found_afterwards(
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
+@pytest.mark.slow
 def test_a_listing_that_never_answers_does_not_prevent_other_parts_of_a_step(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]

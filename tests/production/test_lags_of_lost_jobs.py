@@ -41,6 +41,7 @@ def tick(world: World, seconds: float) -> None:
     world.run(ticks())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed_after", [0.0, 45.0])
 def test_a_job_that_was_listed_before_its_posters_lease_ended_has_no_long_lag(
     world: World, listed_after: float

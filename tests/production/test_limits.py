@@ -67,6 +67,7 @@ def test_a_large_account_gets_parallel_posts(world: World) -> None:
     assert world.clock() - started < 24
 
 
+@pytest.mark.slow
 def test_a_429_slows_the_account_and_the_order_is_kept(world: World) -> None:
     decide(world.ledger, [a_request(clip) for clip in CLIPS[:6]], Decision("monday"))
     world.provider.answers["clip-001"] = [rejects(FailureKind.THROTTLED)] * 3
@@ -90,6 +91,7 @@ def test_a_429_slows_the_account_and_the_order_is_kept(world: World) -> None:
     assert all(post.at > throttled[-1] for post in posts[1:]), "no POST overtakes the throttled one"
 
 
+@pytest.mark.slow
 def test_a_throttled_poll_slows_every_poll_and_post_of_the_account(world: World) -> None:
     decide(world.ledger, [a_request(clip) for clip in CLIPS[:5]], Decision("monday"))
     engine = world.engine()

@@ -31,6 +31,7 @@ def test_a_lost_answer_is_adopted_exactly_among_strangers(rig: Rig, loss: dict[s
     assert len(rig.jobs) == 4
 
 
+@pytest.mark.slow
 def test_a_lost_answer_without_its_own_seed_is_held(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=1)
     rig.decide("clip-a", seed=None)
@@ -49,6 +50,7 @@ def test_two_lost_answers_of_equal_orders_each_get_their_own_job(rig: Rig) -> No
     assert len(rig.jobs) == 2
 
 
+@pytest.mark.slow
 def test_a_running_job_is_not_listed_and_not_taken_for_absent(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=1)
     rig.fault({"do": "take", "seconds": 3_000}, times=1)
@@ -58,6 +60,7 @@ def test_a_running_job_is_not_listed_and_not_taken_for_absent(rig: Rig) -> None:
     assert len(rig.jobs) == 1
 
 
+@pytest.mark.slow
 def test_the_bill_is_booked_to_the_cent(rig: Rig) -> None:
     rig.decide("clip-a", seed=OWN)
     attempt = rig.until_ended("clip-a")["clip-a"]

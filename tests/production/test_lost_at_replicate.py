@@ -29,6 +29,7 @@ def test_a_lost_answer_is_adopted_exactly_among_strangers(rig: Rig, loss: dict[s
     assert len(rig.jobs) == 4
 
 
+@pytest.mark.slow
 def test_a_lost_answer_without_its_own_seed_is_held(rig: Rig) -> None:
     rig.fault({"do": "lose_answer"}, times=1)
     rig.decide("clip-a", seed=None)
@@ -38,6 +39,7 @@ def test_a_lost_answer_without_its_own_seed_is_held(rig: Rig) -> None:
     assert len(rig.jobs) == 4
 
 
+@pytest.mark.slow
 def test_a_post_without_a_job_is_not_bought_again_because_no_bill_proves_it(rig: Rig) -> None:
     rig.fault({"do": "drop"}, times=1)
     rig.decide("clip-a", seed=OWN)

@@ -187,6 +187,7 @@ def test_an_engine_that_may_not_buy_leaves_its_queue_and_gives_the_reason(
     assert world.newest("clip-a").state is AttemptState.QUEUED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_behind", [True, False])
 def test_an_engine_whose_ledger_is_older_than_its_bucket_settles_no_lost_answer(
     world: World, mark: BucketMark, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, is_behind: bool

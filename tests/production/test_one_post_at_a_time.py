@@ -97,6 +97,7 @@ def test_one_seed_for_all_takes_would_identify_none(
     assert states == {S.HELD}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "request_", [{}, {"seed": Seed(name="seed"), "body": {"prompt": "clip-a", "seed": 7}}]
 )

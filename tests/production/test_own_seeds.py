@@ -48,6 +48,7 @@ def test_strangers_equal_orders_at_the_same_second_differ_by_the_seed(
     assert seeds(shows_requests) == [(mine.body or {})["seed"]]
 
 
+@pytest.mark.slow
 def test_the_same_post_without_its_own_seed_is_held(shows_requests: World) -> None:
     lose_among_strangers(shows_requests, seed=None)
     attempt = shows_requests.newest("clip-a")

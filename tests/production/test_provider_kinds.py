@@ -95,6 +95,7 @@ def test_a_lost_answer_is_recovered_by_the_same_post(world: World) -> None:
     assert len({post.submission_id for post in provider.posts}) == 1
 
 
+@pytest.mark.slow
 def test_a_post_that_never_arrived_is_repeated_until_it_arrives(world: World) -> None:
     provider = of_kind(world, KEYED, NEVER_SENT, NEVER_SENT, Answer(NotSent("refused"), after=0.1), ACCEPTS)
     steps(world, 40)
@@ -102,6 +103,7 @@ def test_a_post_that_never_arrived_is_repeated_until_it_arrives(world: World) ->
     assert (len(provider.jobs), len(provider.posts)) == (1, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "repeated", [rejects(FailureKind.INVALID), rejects(FailureKind.THROTTLED), Answer(NotSent("refused"))]
 )
@@ -125,6 +127,7 @@ def test_a_refusal_of_the_repetition_proves_nothing_about_the_first_post(
     assert attempt(world).state is S.HELD
 
 
+@pytest.mark.slow
 def test_a_key_is_not_used_beyond_its_terms(world: World) -> None:
     provider = of_kind(world, KEYED, *[NEVER_SENT] * 1000)
     steps(world, 30, seconds=86_400 / 20)
@@ -133,6 +136,7 @@ def test_a_key_is_not_used_beyond_its_terms(world: World) -> None:
     assert attempt(world).state is S.HELD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "repeated"), [("ours", True), ("another account's", False)])
 def test_a_post_of_another_key_is_not_repeated(world: World, key: str, repeated: bool) -> None:
     keys.see_key(world.ledger, "wavespeed", "ours")
@@ -153,6 +157,7 @@ def test_nothing_is_repeated_while_a_person_has_stopped_the_account(world: World
     assert len(provider.posts) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capabilities", [UNLISTED, CAPABILITIES])
 def test_without_a_key_nothing_is_repeated(world: World, capabilities: Capabilities) -> None:
     provider = of_kind(world, capabilities, Answer(Unknown("lost"), creates=True, listed_after=1e6))
@@ -172,6 +177,7 @@ def test_without_a_listing_a_lost_answer_is_held_at_once_with_that_reason(world:
     assert attempt(world).state is S.SUBMITTED
 
 
+@pytest.mark.slow
 def test_without_a_bill_the_estimate_stays(world: World) -> None:
     provider = of_kind(world, replace(CAPABILITIES, bills_jobs=False))
     steps(world, 20, seconds=600)

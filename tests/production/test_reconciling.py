@@ -114,6 +114,7 @@ def test_jobs_that_another_clock_dates_are_never_taken_for_absent_without_a_know
     assert len(anonymous.provider.posts) == 1
 
 
+@pytest.mark.slow
 def test_one_job_of_ours_that_another_clock_has_dated_ends_all_matching_by_time(
     anonymous: World,
 ) -> None:
@@ -131,6 +132,7 @@ def test_one_job_of_ours_that_another_clock_has_dated_ends_all_matching_by_time(
     assert len(anonymous.provider.posts) == 3
 
 
+@pytest.mark.slow
 def test_a_job_that_is_listed_before_its_own_time_is_not_matched_by_time(
     anonymous: World,
 ) -> None:
@@ -177,6 +179,7 @@ def test_a_late_answer_after_the_adoption_changes_nothing(either: World) -> None
 # Lags
 
 
+@pytest.mark.slow
 def test_lags_are_measured_on_ordinary_work_until_enough_are_known(either: World) -> None:
     clips = [f"clip-{number:03}" for number in range(30)]
     for clip in clips:
@@ -193,6 +196,7 @@ def test_lags_are_measured_on_ordinary_work_until_enough_are_known(either: World
     assert either.provider.listed == looks
 
 
+@pytest.mark.slow
 def test_a_job_of_ours_that_is_not_listed_yet_counts_as_a_lag_of_its_age(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
@@ -230,6 +234,7 @@ def test_while_a_lost_job_may_still_be_created_its_endpoint_waits_until_it_is_fo
     assert 6 <= second.at - first.at <= 12
 
 
+@pytest.mark.slow
 def test_an_endpoint_waits_no_longer_than_a_lost_job_can_be_created(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(anonymous, "clip-a", "clip-b")
@@ -238,6 +243,7 @@ def test_an_endpoint_waits_no_longer_than_a_lost_job_can_be_created(anonymous: W
     assert ACCEPTANCE_SECONDS <= second.at - first.at <= ACCEPTANCE_SECONDS + 12
 
 
+@pytest.mark.slow
 def test_a_lost_job_is_not_assigned_to_an_earlier_post_without_a_job(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     anonymous.provider.answers["clip-b"] = [replace(QUICK, listed_after=3)]
@@ -278,6 +284,7 @@ def test_a_held_post_is_still_searched_for_where_ids_are_echoed(world: World) ->
     everything_is_accounted_for(world, "clip-a")
 
 
+@pytest.mark.slow
 def test_candidates_are_stored_for_the_person_who_settles_it(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [QUICK]
     enqueue(anonymous, "clip-a")

@@ -153,6 +153,7 @@ def test_on_a_dedicated_key_nothing_is_held_and_nothing_bought_twice(rig: Rig, t
     every_clip_was_bought_once(rig, rig.until_settled(*CLIPS))
 
 
+@pytest.mark.slow
 def test_a_lagging_listing_only_delays_the_settlement(rig: Rig) -> None:
     rig.fault({"do": "unlisted", "seconds": 25})
     rig.fault({"do": "lose_answer"}, probability=0.2, seed=1)
@@ -160,6 +161,7 @@ def test_a_lagging_listing_only_delays_the_settlement(rig: Rig) -> None:
     every_clip_was_bought_once(rig, rig.until_settled(*CLIPS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wavespeed", "aimlapi"])
 @pytest.mark.parametrize("ahead", [600.0, -600.0])
 def test_a_clock_that_is_ten_minutes_off_changes_nothing(name: str, ahead: float, tmp_path: Path) -> None:
@@ -188,6 +190,7 @@ def test_no_strangers_job_is_ever_adopted(rig: Rig) -> None:
     assert all(attempt.money_state is MoneyState.INDETERMINATE for attempt in held)
 
 
+@pytest.mark.slow
 def test_a_post_that_a_gateway_refused_is_proved_absent_and_bought_again(rig: Rig) -> None:
     with rig.ledger.write() as connection:
         for number in range(20):
@@ -219,6 +222,7 @@ def test_a_job_that_failed_while_its_answer_was_lost_ends_as_failed(rig: Rig) ->
     assert len(rig.bought()["clip-000"]) == 1
 
 
+@pytest.mark.slow
 async def test_a_job_that_is_created_after_our_deadline_is_found_at_a_real_server(tmp_path: Path) -> None:
     """The request is executed half a second after our deadline."""
     rule = {

@@ -136,6 +136,7 @@ def product() -> Iterator[tuple[str, str]]:
             yield str(path.relative_to(HOUSE)), path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_no_purchase_is_retried() -> None:
     assert {name: found for name, source in product() if (found := retried_purchases(source))} == {}
 

@@ -48,6 +48,7 @@ def states(world: World) -> set[AttemptState]:
     return {attempt.state for attempt in world.ledger.latest(CLIPS).values()}
 
 
+@pytest.mark.slow
 def test_out_of_credit_is_one_alarm_and_a_run_that_leaves_keeps_its_queue(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -63,6 +64,7 @@ def test_out_of_credit_is_one_alarm_and_a_run_that_leaves_keeps_its_queue(
     assert "top it up" in alarm
 
 
+@pytest.mark.slow
 def test_a_topped_up_account_reopens_by_itself_in_the_order_of_the_queue(world: World) -> None:
     has_money_for(world, 5)
     carry(world, Stage.SUBMITTED, *CLIPS)
@@ -78,6 +80,7 @@ def test_a_topped_up_account_reopens_by_itself_in_the_order_of_the_queue(world: 
     assert states(world) == {S.SUCCEEDED}
 
 
+@pytest.mark.slow
 def test_one_failed_answer_about_the_balance_does_not_keep_it_stopped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +102,7 @@ def test_one_failed_answer_about_the_balance_does_not_keep_it_stopped(
     assert stops.stops(world.ledger) == []
 
 
+@pytest.mark.slow
 def test_a_stopped_account_is_checked_every_few_minutes_and_not_more_often(world: World) -> None:
     has_money_for(world, 0)
     carry(world, Stage.SUBMITTED, *CLIPS)
@@ -107,6 +111,7 @@ def test_a_stopped_account_is_checked_every_few_minutes_and_not_more_often(world
     assert 3600 / PROBE_SECONDS - 2 <= world.provider.checked - before <= 3600 / PROBE_SECONDS + 1
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_does_not_wait_for_money(world: World) -> None:
     has_money_for(world, 5)
     started = world.clock()
@@ -126,6 +131,7 @@ def test_a_run_that_waits_does_not_wait_for_money(world: World) -> None:
     assert len(world.provider.jobs) == len(CLIPS)
 
 
+@pytest.mark.slow
 def test_an_account_with_a_balance_that_still_refuses_gets_few_posts(world: World) -> None:
     for clip in CLIPS:
         world.provider.answers[clip] = [rejects(FUNDS)] * 1000
@@ -135,6 +141,7 @@ def test_an_account_with_a_balance_that_still_refuses_gets_few_posts(world: Worl
     assert world.newest("clip-000").state is S.QUEUED
 
 
+@pytest.mark.slow
 def test_a_refused_key_stops_the_account_until_it_is_accepted(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,6 +158,7 @@ def test_a_refused_key_stops_the_account_until_it_is_accepted(
     assert len(world.provider.jobs) == len(CLIPS)
 
 
+@pytest.mark.slow
 def test_a_key_that_is_refused_while_jobs_run_is_one_alarm_and_nothing_is_lost(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,6 +181,7 @@ def test_a_key_that_is_refused_while_jobs_run_is_one_alarm_and_nothing_is_lost(
     assert [post.clip for post in world.provider.posts] == [*CLIPS, "another"]
 
 
+@pytest.mark.slow
 def test_one_refused_poll_stops_no_account_whose_key_is_accepted(world: World) -> None:
     """Negative control: an account of a provider that sometimes answers 401 keeps sending."""
     wanted(world, CLIPS[0])
@@ -185,6 +194,7 @@ def test_one_refused_poll_stops_no_account_whose_key_is_accepted(world: World) -
     assert world.newest(CLIPS[0]).state is S.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_model_that_the_account_may_not_use_is_red_and_the_others_are_bought(world: World) -> None:
     world.provider.answers["clip-000"] = [rejects(FailureKind.AUTH, http_status=403)]
     result = carry(world, Stage.DELIVERED, "clip-000", "clip-001", "clip-002")
@@ -192,6 +202,7 @@ def test_a_model_that_the_account_may_not_use_is_red_and_the_others_are_bought(w
     assert world.newest("clip-000").state is S.REJECTED
 
 
+@pytest.mark.slow
 def test_dailies_stop_stops_all_posts_and_bought_clips_are_fetched(world: World) -> None:
     engine = world.engine(Limits(in_flight=1))
     wanted(world, *CLIPS[:3])
@@ -217,6 +228,7 @@ def test_a_waiting_run_ends_when_everything_is_stopped(world: World) -> None:
     assert all("enough" in reason for reason in result.failed.values())
 
 
+@pytest.mark.slow
 def test_a_temporary_failure_is_not_bought_again_while_everything_is_stopped(world: World) -> None:
     world.provider.jobs_go["clip-000"] = [
         Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
@@ -233,6 +245,7 @@ def test_a_temporary_failure_is_not_bought_again_while_everything_is_stopped(wor
     assert len(world.provider.posts) == 1
 
 
+@pytest.mark.slow
 def test_another_model_and_a_lower_price_on_the_bill_are_reported_and_stop_nothing(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -253,6 +266,7 @@ def test_another_model_and_a_lower_price_on_the_bill_are_reported_and_stop_nothi
     assert stops.stops(world.ledger) == []
 
 
+@pytest.mark.slow
 def test_a_bill_above_the_quote_stops_the_account_until_a_person_starts_it(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -49,6 +49,7 @@ def charge(world: World, job_id: str, micros: int) -> Charge:
     return Charge(job_id, micros, "charge", world.clock(), SORA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bill", BILLS)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_on_a_shared_key_no_price_makes_a_strangers_job_ours(
@@ -84,6 +85,7 @@ def test_on_a_shared_key_even_the_only_job_waits_for_a_person(shared: World) -> 
     assert job in (held.reason or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [False, True])
 def test_on_a_shared_key_a_callback_that_names_the_post_settles_it(shared: World, held: bool) -> None:
     shared.provider.answers["clip-a"] = [QUICK]
@@ -100,6 +102,7 @@ def test_on_a_shared_key_a_callback_that_names_the_post_settles_it(shared: World
     sensor(shared, until=lambda: shared.newest("clip-a").state is S.SUCCEEDED)
 
 
+@pytest.mark.slow
 def test_on_a_shared_key_a_post_without_any_candidate_is_proved_absent_and_bought_again(
     shared: World,
 ) -> None:
@@ -114,6 +117,7 @@ def test_on_a_shared_key_a_post_without_any_candidate_is_proved_absent_and_bough
     everything_is_accounted_for(shared, "clip-a", "clip-b")
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_no_longer_listed_keeps_its_post_held(shared: World) -> None:
     """Any user of the key can delete our job from the listing."""
     known_lags(shared)
@@ -135,6 +139,7 @@ def test_a_candidate_that_is_no_longer_listed_keeps_its_post_held(shared: World)
         shared.run(shared.engine().step("wavespeed"))
 
 
+@pytest.mark.slow
 def test_a_post_that_was_lost_on_a_shared_key_stays_held_when_the_key_becomes_dedicated(
     shared: World,
 ) -> None:

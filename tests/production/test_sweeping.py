@@ -67,6 +67,7 @@ def test_a_hanging_bill_does_not_hide_listed_jobs(ordered: World, monkeypatch: p
     assert swept(ordered) == [listed.id]
 
 
+@pytest.mark.slow
 def test_a_bill_that_could_not_be_read_for_hours_is_read_from_its_last_reading_on(ordered: World) -> None:
     charged = ordered.provider.stranger()
     charged.listed_from = math.inf
@@ -78,6 +79,7 @@ def test_a_bill_that_could_not_be_read_for_hours_is_read_from_its_last_reading_o
     assert swept(ordered) == [charged.id]
 
 
+@pytest.mark.slow
 def test_a_bill_that_never_answers_is_requested_for_a_day_at_most(
     ordered: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

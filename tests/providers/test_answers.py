@@ -50,6 +50,7 @@ def test_values_that_no_database_stores_are_removed() -> None:
     assert document == {"a": None, "b": None, "c": None, "d": "x?", "e": 1.5}
 
 
+@pytest.mark.slow
 def test_a_hostile_megabyte_is_read_in_time() -> None:
     began = time.process_time()
     for text in ("https://" * 120_000, "http://a@" * 110_000, "?" * 10**6, "insufficient " * 70_000):

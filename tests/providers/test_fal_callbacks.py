@@ -88,6 +88,7 @@ async def test_the_keys_are_kept_and_fetched_again_after_a_change_but_not_for_ev
     assert keys.asked == 2
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=64), st.integers(0, 511))
 def test_our_verification_agrees_with_the_librarys(seed: bytes, message: bytes, bit: int) -> None:

@@ -80,6 +80,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", BOMBS)
 async def test_an_answer_is_given_up_at_its_size_limit(sent: str) -> None:
     with answering(BOMBS[sent]()) as server:
@@ -122,6 +123,7 @@ odd_answers = st.binary(max_size=300) | st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(sent=odd_answers)
 async def test_any_bytes_give_an_outcome(sent: bytes) -> None:

@@ -214,6 +214,7 @@ async def test_a_full_page_then_a_refused_page_is_refused() -> None:
         await find(wavespeed(handler))
 
 
+@pytest.mark.slow
 async def test_a_listing_without_end_is_refused() -> None:
     def endless(request: httpx.Request) -> httpx.Response:
         first = json.loads(request.content)["page"] * 100

@@ -178,6 +178,7 @@ ANYTHING: Any = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(ANYTHING)
 def test_no_model_list_of_a_provider_raises_an_unforeseen_error(value: Any) -> None:
     wavespeed_model(value)

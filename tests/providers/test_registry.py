@@ -59,6 +59,7 @@ def outside() -> list[Path]:
     return [file for file, path in paths if not path.startswith(own) and path not in MAY_NAME]
 
 
+@pytest.mark.slow
 def test_nothing_outside_a_providers_package_names_it() -> None:
     found = {str(file.relative_to(HOUSE)): lines for file in outside() if (lines := named(file))}
     assert found == {}

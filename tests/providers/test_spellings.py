@@ -80,6 +80,7 @@ def test_a_text_that_only_begins_like_the_key_stays() -> None:
     assert Spellings("short").hide("short") == "short"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["%25", "\\", "&#0", KEY[:13], "%2525", "Y2FuYXJ5", "%", "\\u006", KEY[:5], "&#x63;"]
 )

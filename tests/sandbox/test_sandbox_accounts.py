@@ -45,6 +45,7 @@ async def test_two_keys_are_two_accounts(make: Callable[..., Bench]) -> None:
         assert len(set(secrets)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["", "sand", "sandboxx", "sandbox.", "sandbox.A", "sandbox.a b", "x.sandbox"])
 async def test_another_key_is_refused(make: Callable[..., Bench], key: str) -> None:
     async with make().stranger({"Authorization": f"Bearer {key}"}) as client:

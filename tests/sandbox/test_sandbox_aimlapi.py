@@ -18,6 +18,7 @@ from resources.sandbox.endpoints import load_endpoints
 PRO = "openai/sora-2-pro-t2v"
 
 
+@pytest.mark.slow
 def test_a_generation_is_submitted_fetched_and_downloaded(live: RunningSandbox) -> None:
     with httpx.Client(base_url=live.url, headers={"Authorization": "Bearer sandbox"}) as client:
         body = {

@@ -47,6 +47,7 @@ def measure(data: bytes) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "fps", "seconds"), [(360, 640, 30, 2), (896, 512, 30, 4), (490, 210, 24, 5)]
 )
@@ -67,6 +68,7 @@ def test_a_clip_matches_its_order_and_moves_and_has_sound(
     assert min(found["peaks"][2:-2]) > 0.05
 
 
+@pytest.mark.slow
 def test_every_job_s_bytes_differ_and_stay_the_same(tmp_path: Path) -> None:
     frame = Frame(width=320, height=180, fps=24, seconds=4)
     store = ClipStore(tmp_path)
@@ -107,6 +109,7 @@ def test_every_endpoint_s_frames_can_be_encoded() -> None:
                         assert frame.width % 2 == frame.height % 2 == 0, (provider, model, value)
 
 
+@pytest.mark.slow
 async def test_aimlapi_s_1080p_is_1792_by_1024(bench: Bench, clock: Clock) -> None:
     job_id = (await bench.generate(resolution="1080p", aspect_ratio="9:16")).json()["id"]
     clock.forward(8)
@@ -114,6 +117,7 @@ async def test_aimlapi_s_1080p_is_1792_by_1024(bench: Bench, clock: Clock) -> No
     assert measure((await bench.client.get(url)).content)["size"] == (1024, 1792)
 
 
+@pytest.mark.slow
 async def test_the_cdn_serves_ranges_without_a_key(bench: Bench, clock: Clock) -> None:
     job_id = await bench.bought()
     clock.forward(8)
@@ -151,6 +155,7 @@ async def test_nothing_is_served_before_the_job_is_done(bench: Bench) -> None:
     assert (await bench.client.get(f"/cdn/{job['media']}.mp4")).status_code == 404
 
 
+@pytest.mark.slow
 def test_fetching_does_not_stop_other_requests(live: RunningSandbox) -> None:
     """A new size takes a while to encode; polls are answered meanwhile."""
     clips = live.app.state.workshop._clips

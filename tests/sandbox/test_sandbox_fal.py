@@ -34,6 +34,7 @@ def official(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> fal_cl
     return fal_client.SyncClient(key="sandbox")
 
 
+@pytest.mark.slow
 def test_the_official_client_submits_and_fetches(
     official: fal_client.SyncClient, sandbox: RunningSandbox
 ) -> None:
@@ -101,6 +102,7 @@ DRAFTED = "bytedance/seedance-2.5/text-to-video"
 FINISHED = "bytedance/seedance-2.5/draft/complete"
 
 
+@pytest.mark.slow
 def test_a_draft_is_finished_as_the_same_shot_by_its_own_account_only(
     official: fal_client.SyncClient, sandbox: RunningSandbox
 ) -> None:

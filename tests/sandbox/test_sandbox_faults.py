@@ -230,6 +230,7 @@ async def test_a_bill_can_show_rows_that_prove_nothing(bench: Bench) -> None:
     assert second == first[:1]
 
 
+@pytest.mark.slow
 async def test_the_cdn_can_answer_with_a_web_page(bench: Bench, clock: Clock) -> None:
     await bench.fault({"prompt_matches": "^a h.ll$", "times": 1}, {"do": "html"})
     job_id = await bench.bought()
@@ -250,6 +251,7 @@ async def test_a_clip_can_have_the_wrong_size(bench: Bench, clock: Clock) -> Non
         assert (container.streams.video[0].width, container.streams.video[0].height) == (640, 360)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", [None, "black", "frozen", "silent", "mute"])
 async def test_a_clip_can_be_black_or_frozen_or_silent_and_nothing_else(
     bench: Bench, clock: Clock, tmp_path: Path, flaw: str | None

@@ -29,6 +29,7 @@ def official(sandbox: RunningSandbox) -> Client:
     return Client(api_token="sandbox", base_url=f"{sandbox.url}/replicate")
 
 
+@pytest.mark.slow
 def test_the_official_client_creates_waits_and_reads(official: Client) -> None:
     prediction = official.models.predictions.create(model=MODEL, input=INPUT)
     assert prediction.status == "starting"
@@ -58,6 +59,7 @@ def test_the_official_client_reads_a_refusal(official: Client) -> None:
     assert refused.value.status == 422
 
 
+@pytest.mark.slow
 def test_a_list_has_pages(sandbox: RunningSandbox, official: Client) -> None:
     another = Client(api_token="sandbox.pages", base_url=f"{sandbox.url}/replicate")
     for seed in range(101):

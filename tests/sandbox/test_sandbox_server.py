@@ -103,6 +103,7 @@ async def test_jobs_money_books_and_fault_counts_survive_a_restart(
     assert [(await second.poll(job))["status"] for job in (good, third)] == ["completed", "completed"]
 
 
+@pytest.mark.slow
 async def test_the_books_hold_every_request_and_job(bench: Bench, clock: Clock) -> None:
     headers = {"X-Client-Request-Id": "sub-1"}
     job_id = (await bench.generate(headers=headers)).json()["id"]

@@ -356,6 +356,7 @@ async def handed_in(bench: Bench, name: str, data: bytes) -> str:
     return str(ticket["download_url"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "resolution", "frame"),
     [

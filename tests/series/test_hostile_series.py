@@ -197,6 +197,7 @@ SERIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(series=SERIES)
 def test_no_series_becomes_a_request_its_page_does_not_allow(house, series):
@@ -219,6 +220,7 @@ USUAL = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(series=USUAL)
 def test_an_almost_valid_series_becomes_only_requests_its_page_allows(house, series):
@@ -253,6 +255,7 @@ def test_the_check_itself_notices_requests_files_and_secrets(house):
 HEAD = "name: a\nendpoint: openai/sora-2/text-to-video\nallow_retired: true\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -279,6 +282,7 @@ def test_a_bomb_is_refused_and_takes_no_time(house, text):
     assert check(house, text) == []
 
 
+@pytest.mark.slow
 def test_thousands_of_clips_with_hundreds_of_dates_take_no_time_either(house):
     clips = ", ".join(f"{{name: c{n}}}" for n in range(2000))
     dates = ", ".join(f"20{y:02}-{m:02}-01: {{x: a}}" for y in range(27, 57) for m in range(1, 13))

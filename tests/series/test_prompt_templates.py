@@ -163,6 +163,7 @@ EXPRESSION = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(75))
 @given(EXPRESSION)
 def test_whatever_an_expression_combines_stays_bounded(expression):

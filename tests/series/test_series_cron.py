@@ -79,6 +79,7 @@ CRON = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(CRON)
 def test_dagster_accepts_every_expression_that_passes_here(cron):
     if cron_mistake(cron) is None:
@@ -88,6 +89,7 @@ def test_dagster_accepts_every_expression_that_passes_here(cron):
 PART = st.sampled_from(["*", "*/2", "1", "2", "1-5", "1-5/2", "3,5", "1,2,3"])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(75))
 @example(("29", "*", "*"), dt.date(2028, 3, 1))
 @given(

@@ -242,6 +242,7 @@ def test_an_undated_key_that_reads_as_a_dated_one_is_refused(tmp_path):
 NAME = st.from_regex(r"\A[a-z0-9]{1,6}(-[a-z0-9]{1,4}){0,3}\Z")
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30))
 @given(
     st.dictionaries(
@@ -336,6 +337,7 @@ def test_a_matrix_that_cannot_name_its_clips_is_refused(tmp_path, matrix, says):
     assert says in only_problem(load(tmp_path, a=MATRIX + matrix))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "values", "says"),
     [
@@ -376,6 +378,7 @@ def test_a_removed_series_cannot_be_rendered(tmp_path):
         declarations.render(clip)
 
 
+@pytest.mark.slow
 def test_a_file_with_thousands_of_mistakes_is_refused_quickly(tmp_path):
     unknown = "".join(f"unknown_{i}: 1\n" for i in range(2000))
     parameters = "".join(f"  sise{i}: 1\n" for i in range(45))

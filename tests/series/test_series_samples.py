@@ -89,6 +89,7 @@ def test_the_schema_files_are_up_to_date():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [*SAMPLES, *MODELS, *INCLUDES, *CHARACTERS], ids=lambda file: file.stem)
 def test_every_file_obeys_its_schema_and_names_it(file):
     name = SCHEMA_OF_FOLDER[file.parent.name]

@@ -312,6 +312,7 @@ YAML = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(
     prompt=YAML,
@@ -342,6 +343,7 @@ def test_thousands_of_clips_with_own_prompts_are_read_quickly_or_refused(tmp_pat
     assert declarations.series or "seconds to render" in problems(declarations)[0]
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_series_is_refused_on_the_date_it_cannot_be_rendered(tmp_path):
     many = "".join(f"  - {{name: c{n}}}\n" for n in range(1999))
     days = "".join(f"  12-{day:02}: {{x: a}}\n" for day in range(1, 31))

@@ -44,6 +44,7 @@ def nothing_is_wrong(tally: CampaignTally) -> None:
     assert tally.violations == {}, f"python -m proof.simulation --replay {next(iter(tally.violations))}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_quiet_history_buys_and_delivers_every_clip_once(

@@ -212,6 +212,7 @@ def test_a_compressed_clip_that_is_cut_is_read_again_from_the_start(tmp_path: Pa
     assert not any(b"range" in request.lower() for request in server.requests)
 
 
+@pytest.mark.slow
 def test_a_compression_bomb_is_refused_early(tmp_path: Path) -> None:
     engine, zeros = zlib.compressobj(wbits=31), bytes(10_000_000)
     bomb = engine.compress(CLIP[:64]) + b"".join(engine.compress(zeros) for _ in range(20)) + engine.flush()

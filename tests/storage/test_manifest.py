@@ -113,6 +113,7 @@ def test_signed_addresses_lose_their_signature() -> None:
     assert "https://example.com/?q=1 for the mood" in text, "a prompt is stored as it was sent"
 
 
+@pytest.mark.slow
 def test_every_manifest_fits_the_published_schema() -> None:
     schema = manifest_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

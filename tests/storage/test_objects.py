@@ -65,6 +65,7 @@ def test_a_state_object_may_be_overwritten(store: ObjectStore) -> None:
     assert store.get_bytes("videos/c/current.json") == b"two"
 
 
+@pytest.mark.slow
 def test_keys_are_listed_by_prefix_over_several_pages(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_an_object_above_the_size_limit_is_not_read(store: ObjectStore) -> None:
         store.get_bytes("big", max_bytes=1000)
 
 
+@pytest.mark.slow
 def test_threads_share_a_store(store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: store.put_bytes(f"t/{n}", b"%d" % n, content_type="text/plain"), range(40)))
@@ -271,6 +273,7 @@ def test_an_outage_that_lasts_ends_with_a_clear_error(flaky) -> None:
     assert 2 <= len(handler.seen) < 10
 
 
+@pytest.mark.slow
 def test_a_server_that_stores_other_bytes_is_detected(flaky) -> None:
     handler, store = flaky
     handler.script[:] = ["pass", "store evil"]

@@ -180,6 +180,7 @@ def listed(server: RawServer) -> list[object]:
     return list(ObjectStore(settings(endpoint_url=server.origin)).list_objects("a/"))
 
 
+@pytest.mark.slow
 def test_an_answer_is_read_up_to_a_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_bounds, "MOST_BYTES", 1 << 20)
     filler = b"<!--" + b"x" * (1 << 20) + b"-->"

@@ -236,6 +236,7 @@ def deliver(store: ObjectStore, path: Path) -> bool:
     return moved.streamed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_every_kind_of_server_stores_a_clip(tmp_path: Path, ledger: Ledger, kind: Kind) -> None:
     with odd_s3.odd_s3(kind.oddity, retouch=kind.retouch, **kind.how) as server:
@@ -399,6 +400,7 @@ def test_a_bucket_that_works_in_the_path_is_not_tried_at_its_host() -> None:
         assert len([asked for asked in server.seen if asked.is_list]) == 1, "the bucket is listed once"
 
 
+@pytest.mark.slow
 def test_two_addresses_of_one_bucket_keep_separate_trials(ledger: Ledger) -> None:
     with odd_s3.odd_s3(odd_s3.NO_CONDITIONS) as server:
         one, other = (ObjectStore(settings_of(server, named=named)) for named in (False, True))
@@ -454,6 +456,7 @@ def test_a_trial_names_all_missing_features_at_once() -> None:
     assert [row.name for row in trial.missing] == ["store a file", "store and replace small objects"]
 
 
+@pytest.mark.slow
 def test_versions_and_delete_markers_do_not_prevent_storing(moto_s3: S3Settings, tmp_path: Path) -> None:
     settings = moto_s3.model_copy(update={"bucket": "versioned", "ride_out_seconds": 1.0})
     store = ObjectStore(settings)

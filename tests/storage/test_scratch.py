@@ -26,6 +26,7 @@ def test_a_folder_is_removed_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_folders_of_killed_processes_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from resources.storage.scratch import scratch_folder\n"

@@ -58,6 +58,7 @@ def stored(store: ObjectStore) -> list[str]:
     return list(store.list_keys(""))
 
 
+@pytest.mark.slow
 def test_a_clip_is_uploaded_while_it_arrives(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:
@@ -254,6 +255,7 @@ def test_a_lost_answer_of_our_own_stream_is_a_success(
     assert store.get_bytes(KEY) == MP4
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(
     server: Hostile, store: ObjectStore, policy: DownloadPolicy, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ SERVERS: dict[str, tuple[Oddity, Ways]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("oddity", "ways"), SERVERS.values(), ids=SERVERS.keys())
 def test_the_trial_finds_missing_features_and_deliveries_work_without_them(
     tmp_path: Path, oddity: Oddity, ways: Ways
@@ -109,6 +110,7 @@ def test_a_process_without_a_trial_works_too(tmp_path: Path, oddity: Oddity, way
         assert ObjectStore(server.settings).ways.checksum == ways.checksum
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("etag", [lambda md5: None, lambda md5: f'W/"{md5}"', lambda md5: '"opaque-5"'])
 def test_a_server_whose_etag_is_no_md5_is_read_back(tmp_path: Path, etag: object) -> None:
     with odd_s3.odd_s3(odd_s3.NOTHING, etag=etag) as server:
@@ -151,6 +153,7 @@ UNFIT: dict[str, tuple[Oddity, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("oddity", "says"), UNFIT.values(), ids=UNFIT.keys())
 def test_a_bucket_that_cannot_store_a_clip_is_refused_with_the_missing_feature(
     oddity: Oddity, says: str
@@ -201,6 +204,7 @@ def test_a_refusal_without_a_substitute_is_reported_as_it_first_came(tmp_path: P
     assert ObjectStore(server.settings).ways == ALL
 
 
+@pytest.mark.slow
 def test_every_other_server_passes_its_trial(store: ObjectStore) -> None:
     """rclone and moto, as real processes."""
     ways = tried(store)

@@ -65,6 +65,7 @@ def work() -> None:
 # A collector that does not answer
 
 
+@pytest.mark.slow
 def test_neither_work_nor_its_end_waits_for_a_collector_that_never_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -262,6 +263,7 @@ def test_the_variables_may_be_in_the_settings_file(monkeypatch: pytest.MonkeyPat
         assert {one.process["service.name"] for one in collector.spans()} == {"bay"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
 def test_a_trace_is_kept_completely_or_not_at_all_and_in_the_configured_share(
     sampler: str, monkeypatch: pytest.MonkeyPatch
@@ -296,6 +298,7 @@ def in_a_child(url: str) -> None:
     work()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_child_sends_its_own_spans_before_it_ends(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +316,7 @@ def test_a_child_sends_its_own_spans_before_it_ends(way: str, monkeypatch: pytes
     assert by_process == {os.getpid(): 8, child.pid: 8}
 
 
+@pytest.mark.slow
 def test_without_a_collector_nothing_of_opentelemetry_is_loaded() -> None:
     code = """
 import sys

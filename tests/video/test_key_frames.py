@@ -81,6 +81,7 @@ def test_black_is_found_to_the_frame(inspector: VideoInspector, tmp_path: Path) 
     assert needed.poster_webp == every.poster_webp, "the first frame that is not dark, wherever it is"
 
 
+@pytest.mark.slow
 def test_only_parts_that_may_stand_still_are_decoded_completely(tmp_path: Path) -> None:
     moving = make_mp4(tmp_path / "m.mp4", seconds=6, paint=still_between(0, 0))
     assert whole_parts(moving) == [False] * 6

@@ -390,6 +390,7 @@ async def test_a_slow_body_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPat
     assert desk.attempt.state is S.UNKNOWN
 
 
+@pytest.mark.slow
 async def test_a_job_that_the_sandbox_hides_is_found_by_its_callback_alone(tmp_path: Path) -> None:
     """Everything is real: the sandbox signs and calls, the receiver confirms, and the engine continues."""
     import uvicorn
