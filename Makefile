@@ -23,7 +23,7 @@ test test-fast test-pooler: export PYTHONDONTWRITEBYTECODE :=
 test: install-dev ## all tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# None of its tests waits, and each worker needs nine CPU-seconds to collect them.
+# None of its tests waits, and each worker needs thirteen CPU-seconds to collect them.
 test-fast: WORKERS = 2
 test-fast: install-dev ## the tests that start no process and take little CPU each
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)

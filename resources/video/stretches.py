@@ -24,6 +24,8 @@ STILL_LEVEL = 6
 
 Encoders keep refining a still picture, so its blocks change by a few levels.
 """
+SAMPLED = 31
+"""One in so many samples of sound, or blocks of a picture, is looked at first: a few are enough for most."""
 SILENT_LEVEL = 32
 """Sound is silent while no 16-bit sample is further from zero: -60 dBFS."""
 FRAMES = 6
@@ -186,7 +188,7 @@ class Sound:
         for plane in frame.planes:
             samples = array("h", bytes(plane)[: 2 * frame.samples])
             # a few samples are enough for most sounds
-            heard = heard or _is_heard(samples[::31]) or _is_heard(samples)
+            heard = heard or _is_heard(samples[::SAMPLED]) or _is_heard(samples)
         self.play(at, at + frame.samples / frame.sample_rate, audible=heard)
 
     def play(self, at: float, until: float, *, audible: bool) -> None:
@@ -217,7 +219,7 @@ def is_loud(frame: Any) -> bool:
     """
     return frame.format.name == "fltp" and any(
         # a margin for the rounding to 16 bits; a sample that is no number is compared as false
-        max(memoryview(plane).cast("f")[: frame.samples : 31], default=0.0) > 1.1 * SILENT_LEVEL / 0x8000
+        max(memoryview(plane).cast("f")[: frame.samples : SAMPLED], default=0.0) > 1.1 * SILENT_LEVEL / 0x8000
         for plane in frame.planes
     )
 
@@ -230,7 +232,9 @@ def is_black(small: bytes) -> bool:
 def is_still(one: bytes, other: bytes, level: int = STILL_LEVEL) -> bool:
     """Whether no block of two frames differs by more than `level`."""
     # most pictures that move differ in a few of their blocks
-    return one == other or (_distance(one[::31], other[::31]) <= level and _distance(one, other) <= level)
+    return one == other or (
+        _distance(one[::SAMPLED], other[::SAMPLED]) <= level and _distance(one, other) <= level
+    )
 
 
 def _distance(one: bytes, other: bytes) -> int:
