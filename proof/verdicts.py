@@ -58,7 +58,12 @@ def _unfinished(words: GivenVerdicts) -> Iterator[Violation]:
     """A circled draft has its finish, or is shown without one; an order that waits has a reason."""
     circled = {row["attempt_id"] for row in words.standing if row["word"] == "circled"}
     orders = {row["draft"]: row for row in words.waiting}
-    live = {row["finishes"] for row in words.finishes if row["state"] not in ENDED_WITHOUT_A_VIDEO}
+    # a spare take is judged like any take: it may come from a finish that failed at first, and it finishes nothing by itself
+    live = {
+        row["finishes"]
+        for row in words.finishes
+        if row["subject_kind"] == "clip" and row["state"] not in ENDED_WITHOUT_A_VIDEO
+    }
     for draft, clip in words.priced.items():
         if draft in circled and draft not in live and draft not in orders:
             yield Violation(

@@ -12,7 +12,7 @@ from proof.simulation.books import SoldJob
 from proof.simulation.bucket import Fetching, Objects, Store
 from proof.simulation.processes import ProcessLedger, SimulatedProcess
 from proof.simulation.provider import Client, ProviderAccount
-from resources.ledger import bills, decisions, deliveries, finishes, late_jobs
+from resources.ledger import bills, decisions, deliveries, finishes, late_jobs, stops
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.limits import Limits
@@ -147,6 +147,11 @@ async def take_callback(process: SimulatedProcess, around: Surroundings, job: So
     ledger = ProcessLedger(process, budget=around.budget)
     account = around.account.books.rules.name
     closures.match_callback(ledger, account, job.tag or "", job.id, model=job.model)
+
+
+async def start(process: SimulatedProcess, around: Surroundings) -> None:
+    """Start a stopped account again, as a person does who has looked at the bill."""
+    stops.start(ProcessLedger(process, budget=around.budget), account=around.account.books.rules.name)
 
 
 async def tick(

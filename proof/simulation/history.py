@@ -41,6 +41,8 @@ SWEPT_WITHIN_SECONDS = 10_000.0
 """Seconds after the faults within which a sweep must book a job that ran on unseen."""
 ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
 """Selects attempts that have not ended; spare takes are fetched, but not reported."""
+WAITS_FOR_A_PERSON = "SELECT 1 FROM accounts WHERE stopped_kind = 'overcharged'"
+"""Selects stops that only a person ends; any other stop must end by itself."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI, FAL, REPLICATE)}
 
 
@@ -169,6 +171,9 @@ class SimulatedHistory:
             for task in (*sensors, *self._children):
                 if task.done():
                     task.result()
+            if self.faults.over and self.database.rows(WAITS_FOR_A_PERSON):
+                await self._act("person", lambda process: actors.start(process, self.around))
+                self._stirred.set()
             await asyncio.sleep(1.0 if any(run.ended_at is None for run in self.runs) else 5.0)
 
     def _plan_people(self) -> None:

@@ -9,6 +9,7 @@ import logging
 
 import sqlalchemy as sa
 
+from resources.ledger import waiting_finishes
 from resources.ledger.jobs import NamedJob
 from resources.ledger.records import SPARE, Attempt, new_attempt_id
 from resources.ledger.schema import attempts, jobs, submissions
@@ -84,6 +85,10 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
         .where(jobs.c.account == closed.account, jobs.c.job_id == job.id)
         .values(attempt_id=attempt_id)
     )
+    if spare.finishes is not None:
+        late = f"job {job.id} of a finish turned up late and becomes spare take {attempt_id}: look at it before you order another finish"
+        # this ends a waiting order too: its finish would be paid twice
+        waiting_finishes.explain(tx.connection, spare, late, now=now)
     with about(**spare.named):
         logger.error(
             "ALARM: %s: %s (%s). It is counted, and kept as a spare take when it has ended: `dailies ledger`",

@@ -72,7 +72,7 @@ def note(connection: sa.Connection, clip: str, *, now: float, reason: str | None
     Args:
         connection: A transaction that has the lock of the clip.
         now: Seconds since the epoch.
-        reason: Why the last finish failed. The next one has to be ordered anew.
+        reason: Why the last finish is missing. The next one has to be ordered anew.
     """
     draft = circled_draft(connection, clip)
     if draft is None or finish_of(connection, draft.id) is not None:
@@ -90,9 +90,18 @@ def follow(connection: sa.Connection, finish: Attempt, *, now: float) -> None:
     """Write what a new or changed finish means for its draft; nothing for an attempt that finishes none. Arguments as of `note`."""
     if finish.finishes is None or finish.subject_kind != CLIP:
         return
-    failed = finish.state not in FINISHED_BY
-    reason = f"{finish.state.value}: {finish.reason}" if finish.reason else finish.state.value
-    note(connection, finish.clip, now=now, reason=reason if failed else None)
+    if finish.state in FINISHED_BY:
+        note(connection, finish.clip, now=now)
+    else:
+        why = f"{finish.state.value}: {finish.reason}" if finish.reason else finish.state.value
+        explain(connection, finish, why, now=now)
+
+
+def explain(connection: sa.Connection, finish: Attempt, why: str, *, now: float) -> None:
+    """Write why a finish left its draft without one, unless another draft of the clip is circled meanwhile. Arguments as of `note`."""
+    draft = circled_draft(connection, finish.clip)
+    is_its_draft = draft is not None and draft.id == finish.finishes
+    note(connection, finish.clip, now=now, reason=why if is_its_draft else None)
 
 
 def waiting(connection: sa.Connection, *, clip: str | None = None, most: int = 10_000) -> list[WaitingFinish]:

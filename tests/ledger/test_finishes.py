@@ -17,6 +17,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.finishes import FinishOrdered, buy_ordered, judge_and_finish, order_finish
 from resources.ledger.jobs import NamedJob
+from resources.ledger.late_jobs import keep_late
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
@@ -24,7 +25,7 @@ from resources.ledger.review_policy import decide_due
 from resources.ledger.selects import selects_of
 from resources.ledger.spare_takes import keep
 from resources.ledger.states import AttemptState
-from resources.ledger.stops import StopKind, stop_account
+from resources.ledger.stops import StopKind, start, stop, stop_account
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import Word, judge
 from resources.ledger.waiting_clips import waiting
@@ -363,6 +364,48 @@ def test_a_late_job_of_a_finish_is_a_spare_take(ledger: Ledger) -> None:
     attempt = polls.record_end(ledger, spare, a_state(), NEVER_CHARGED)
     deliveries.record_delivered(ledger, attempt.id, {"uri": "s3://b/late.mp4"})
     assert ledger.current([CLIP])[CLIP].id == finish.id
+
+
+def test_a_failed_finish_that_turns_up_late_is_looked_at_before_another_is_bought(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    circled(ledger, draft)
+    carried(ledger, failing=True)
+    finish = everything(ledger)[-1]
+    # another finish is ordered, and waits for the end of a stop
+    stop(ledger, reason="the bill is being checked")
+    order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+
+    spare = keep_late(ledger, finish, a_state(), NEVER_CHARGED)
+    start(ledger)
+
+    assert spare is not None
+    (wait,) = waits(ledger)
+    assert wait.decision is None
+    assert f"spare take {spare.id}" in (wait.reason or "")
+    assert buy_ordered(ledger) == []
+    # a person who has looked at it may still buy one, or circle the spare take
+    again = order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    assert again.finish is not None
+
+
+def test_a_finish_that_fails_leaves_the_order_of_another_draft_as_it_is(ledger: Ledger) -> None:
+    decide(ledger, [a_draft(takes=2)], Decision("monday"))
+    first, second = carried(ledger)
+    circled(ledger, first)
+    submission = claimed(ledger)
+    finish = record_outcome(ledger, submission, accepted("job-finish"))
+    stop(ledger, reason="the bill is being checked")
+    circled(ledger, second)
+
+    polls.record_end(ledger, finish, a_state(JobStatus.FAILED), NEVER_CHARGED)
+
+    (wait,) = waits(ledger)
+    assert (wait.draft.id, wait.ordered_by) == (second.id, "mira")
+    assert "the bill is being checked" in (wait.reason or "")
+    start(ledger)
+    (done,) = buy_ordered(ledger)
+    assert done.finish is not None
+    assert done.finish.finishes == second.id
 
 
 # Two processes at once
