@@ -227,11 +227,11 @@ def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
         values = {"accepted_at": tx.now(), "who": who, "why": why}
         tx.connection.execute(sa.update(disputes).where(mine).values(**values))
         _use_again(tx, attempt.account)
-        money, charged = attempt.money_state, row.charged_micros
-        if row.kind == DisputeKind.REFUND.value:
-            left = max(0, row.charged_micros - row.refunded_micros)
-            money, charged = (MoneyState.CONFIRMED, left) if left else (MoneyState.REFUNDED, charged)
-        elif money is MoneyState.RELEASED:
+        refunded = row.refunded_micros if attempt.state.is_ended else 0
+        money, charged = attempt.money_state, max(0, row.charged_micros - refunded)
+        if refunded and not charged:
+            money, charged = MoneyState.REFUNDED, row.charged_micros
+        elif money in {MoneyState.RELEASED, MoneyState.REFUNDED, MoneyState.INDETERMINATE}:
             money = MoneyState.CONFIRMED
         return tx.settle(attempt, money, Booked(charged, row.source), why=why)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
-from resources.ledger.schema import accounts, is_any_of
+from resources.ledger.schema import accounts, disputes, is_any_of
 from resources.ledger.times import is_past
 
 ALL = "*"
@@ -45,6 +45,19 @@ class LedgerAccess(Protocol):
 
 _ROW = sa.select(accounts).where(accounts.c.account == sa.bindparam("whose"))
 _ROW_OF_ALL = _ROW.with_for_update(read=True)
+
+
+_UNSEEN_AMOUNTS = (
+    sa.select(sa.func.count())
+    .select_from(disputes)
+    .where(
+        disputes.c.account == sa.bindparam("whose"),
+        disputes.c.kind == "amount",
+        disputes.c.accepted_at.is_(None),
+        disputes.c.at >= sa.bindparam("since"),
+    )
+)
+"""The disputed amounts of an account that are newer than the end of its last stop."""
 
 
 class StopKind(StrEnum):
@@ -178,14 +191,26 @@ def stop_for_key(ledger: LedgerAccess, account: str, reason: str) -> None:
 
 
 def start(ledger: LedgerAccess, *, account: str = ALL) -> Stop | None:
-    """End a stop of any kind; returns it, or None if there was none."""
+    """End a stop of any kind; returns it, or None if there was none.
+
+    If another stop has hidden that an amount is not believed, the account stays stopped for that amount: the person who ends the stop
+    must learn of it.
+    """
     with ledger.write() as connection:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == account).with_for_update()
         ).first()
         if row is None or row.stopped_kind is None:
             return None
-        _clear(connection, account, ledger.clock())
+        now = ledger.clock()
+        _clear(connection, account, now)
+        unseen = 0
+        if row.stopped_kind != StopKind.UNBELIEVABLE.value:
+            known = {"whose": account, "since": row.reopened_at or 0.0}
+            unseen = connection.execute(_UNSEEN_AMOUNTS, known).scalar_one()
+        if unseen:
+            reason = f"its answers or its bill state amounts that are not believed: `dailies ledger disputed` shows {unseen}"
+            stop_account(connection, account, StopKind.UNBELIEVABLE, reason, now=now)
         return _stop_of(row)
 
 

@@ -265,6 +265,44 @@ def test_a_bill_above_the_quote_is_reported_on_an_account_that_a_person_has_stop
     assert stops.stop(ledger, reason="another holiday", account=ACCOUNT).kind is StopKind.OVERCHARGED
 
 
+@pytest.mark.parametrize("dispute_first", [False, True])
+def test_an_account_with_an_unseen_disputed_amount_stays_stopped_when_another_stop_of_it_ends(
+    ledger: Ledger, clock: Clock, *, dispute_first: bool
+) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    if dispute_first:
+        billed(ledger, attempt, QUOTE * 100)
+        clock.now += 1
+    stops.stop(ledger, reason="a holiday", account=ACCOUNT)
+    clock.now += 1
+    billed(ledger, attempt, QUOTE * 100)
+    ended_stop = stops.start(ledger, account=ACCOUNT)
+    assert ended_stop is not None
+    assert ended_stop.kind is StopKind.PERSON
+    (stop,) = stops.stops(ledger)
+    assert stop.kind is StopKind.UNBELIEVABLE
+    assert "`dailies ledger disputed` shows" in str(stop)
+    assert stops.take_alarm(ledger, ACCOUNT) == stop
+    clock.now += 1
+    stops.start(ledger, account=ACCOUNT)
+    stops.stop(ledger, reason="another holiday", account=ACCOUNT)
+    clock.now += 1
+    stops.start(ledger, account=ACCOUNT)
+    assert stops.stops(ledger) == [], "a person has seen the amount"
+
+
+def test_an_account_whose_disputed_amount_was_settled_during_a_persons_stop_buys_when_the_person_starts_it(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    stops.stop(ledger, reason="a holiday", account=ACCOUNT)
+    billed(ledger, attempt, QUOTE * 100)
+    disputes.accept(ledger, attempt.id, who="person mira", why="the price has risen")
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.OVERCHARGED]
+    stops.start(ledger, account=ACCOUNT)
+    assert stops.stops(ledger) == []
+
+
 def test_a_bill_above_the_quote_keeps_an_account_stopped_whose_disputed_amount_is_settled(
     ledger: Ledger,
 ) -> None:
@@ -352,6 +390,21 @@ def test_an_amount_that_a_person_accepts_is_booked_and_counts(ledger: Ledger, cl
     assert disputes.open_disputes(ledger) == []
     with pytest.raises(DailiesError, match="nothing about city-sunset is disputed"):
         disputes.accept(ledger, attempt.id, who="person mira", why="again")
+
+
+@pytest.mark.parametrize("state", [S.DELIVERED, S.FAILED, S.VANISHED])
+@pytest.mark.parametrize(
+    ("refunded", "money", "cost"), [(QUOTE * 10, M.REFUNDED, 0), (QUOTE * 9, M.CONFIRMED, QUOTE)]
+)
+def test_a_person_accepts_a_disputed_amount_less_its_refund(
+    ledger: Ledger, clock: Clock, state: AttemptState, refunded: int, money: MoneyState, cost: int
+) -> None:
+    attempt = ended(ledger, clock, state)
+    billed(ledger, attempt, QUOTE * 10, refunded, refunds_failures=False)
+    after = disputes.accept(ledger, attempt.id, who="person mira", why="the bill is right")
+    assert (after.money_state, after.cost_micros) == (money, cost)
+    assert billed(ledger, after, QUOTE * 10, refunded, refunds_failures=False) == after
+    assert statement.statement(ledger).miscounted == []
 
 
 @pytest.mark.parametrize("told", [QUOTE * 100, QUOTE // 100, 10**15])
