@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger import approvals, budget, counters, decision_clips, heartbeats, stops
+from resources.ledger import (
+    approvals,
+    budget,
+    counters,
+    decision_clips,
+    heartbeats,
+    stops,
+    waiting_finishes,
+)
 from resources.ledger.database import chunks, lock_money, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
@@ -156,7 +164,7 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     records the failure does this, so that no reader sees the clip as failed in between.
 
     Returns:
-        The new attempt; None if the clip has failed. If a cap refuses the next purchase, the failed attempt's reason says so.
+        The new attempt; None if the clip has failed. If a cap or a verdict refuses the next purchase, the failed attempt's reason says so.
     """
     request = failed.request
     rows = tx.connection.execute(
@@ -172,12 +180,14 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     following = after(failed, [Attempt.from_row(row) for row in rows], request)
     if following is None:
         return None
-    queued = queue_purchase(
-        tx, following, Decision(failed.decision, failed.batch, failed.watched_by), again=True
-    )
-    if isinstance(queued, Attempt):
-        return queued
-    refusal = _name_purchases(tx.connection, request, failed.decision, queued)
+    if failed.finishes is not None and not waiting_finishes.is_circled(tx.connection, failed):
+        refusal = "its draft is no longer circled"
+    else:
+        again = Decision(failed.decision, failed.batch, failed.watched_by)
+        queued = queue_purchase(tx, following, again, again=True)
+        if isinstance(queued, Attempt):
+            return queued
+        refusal = _name_purchases(tx.connection, request, failed.decision, queued)
     reason = f"{failed.reason} (not tried again: {refusal})"
     tx.connection.execute(sa.update(attempts).where(attempts.c.id == failed.id).values(reason=reason))
     return None

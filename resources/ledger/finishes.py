@@ -22,7 +22,7 @@ from resources.ledger.review_tables import waiting_finishes as table
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import OPEN
 from resources.ledger.transaction import CONTESTED, Transaction, repeat_contested
-from resources.ledger.verdicts import Judged, Verdict, is_recorded, record
+from resources.ledger.verdicts import Judged, Verdict, is_present, is_recorded, record
 from resources.ledger.waiting_finishes import WaitingFinish
 from resources.money import show_usd
 from resources.orders import ClipRequest
@@ -83,9 +83,17 @@ def _judge_and_finish(
         draft = tx.attempt_alone(verdict.take)
         is_known = is_recorded(tx.connection, verdict.id)
         judged = record(tx, draft, verdict, seen=seen)
-        if is_known and _was_bought(tx.connection, draft.id):
-            # a repeated request is no new order, even if its finish has failed
-            return judged, None
+        if is_known:
+            # a repeated request is no new order, unless the process died between acceptance and order
+            waits = _waits(tx, draft.clip)
+            if (
+                waits is None
+                or not is_present(tx.connection, verdict.id)
+                or _was_bought(tx.connection, draft.id)
+            ):
+                return judged, None
+            if waits.decision is not None:
+                return judged, FinishOrdered(draft, None, waits.reason)
         return judged, order(tx, draft.clip, at_most_micros=at_most_micros, who=verdict.who, limits=limits)
 
 
@@ -154,6 +162,9 @@ def has_ordered(ledger: Ledger) -> bool:
 def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) -> list[FinishOrdered]:
     """Buy the ordered finishes that wait, one transaction each; safe in several processes at once.
 
+    Args:
+        most: The most finishes to buy in one call.
+
     Returns:
         The finishes that were bought, and those that now wait for another reason.
 
@@ -162,8 +173,11 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
     """
     with ledger.read() as connection:
         waits = [one for one in waiting_finishes.waiting(connection) if one.decision is not None]
-    changed = []
-    for one in waits[:most]:
+    changed: list[FinishOrdered] = []
+    for one in waits:
+        # orders that cannot be bought do not count, or they would keep later orders back
+        if sum(done.finish is not None for done in changed) >= most:
+            break
         try:
             with ledger.transaction(who="engine", run_id=None) as tx:
                 lock_subject(tx.connection, one.clip)

@@ -14,7 +14,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.review_tables import waiting_clips as table
 from resources.ledger.schema import verdicts
 from resources.ledger.transaction import Transaction
-from resources.ledger.verdicts import RecordedVerdict, Verdict, VerdictWay, Word, record
+from resources.ledger.verdicts import RecordedVerdict, Verdict, VerdictWay, Word, record, stored_finish
 from resources.orders import Otherwise
 
 WHO = "review policy"
@@ -73,7 +73,8 @@ def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
 
 
 def _choose(tx: Transaction, otherwise: Otherwise, takes: Sequence[DeliveredTake]) -> Attempt | None:
-    candidates = [tx.attempt(take.id) for take in takes]
+    found = [tx.attempt(take.id) for take in takes]
+    candidates = [take for take in found if stored_finish(tx.connection, take) is None]
     match otherwise:
         case Otherwise.NEWEST if candidates:
             return candidates[-1]

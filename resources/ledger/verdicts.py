@@ -158,6 +158,12 @@ def is_recorded(connection: sa.Connection, verdict_id: str) -> bool:
     return connection.execute(sa.select(verdicts.c.id).where(verdicts.c.id == verdict_id)).first() is not None
 
 
+def is_present(connection: sa.Connection, verdict_id: str) -> bool:
+    """Whether a verdict is the present one on its take."""
+    query = sa.select(take_verdicts.c.clip).where(take_verdicts.c.verdict_id == verdict_id)
+    return connection.execute(query).first() is not None
+
+
 def in_words(verdict: Verdict) -> str:
     """A verdict in one line, for the journal."""
     why = ", ".join(verdict.reasons)
@@ -286,13 +292,17 @@ def _check(attempt: Attempt, verdict: Verdict) -> None:
 
 def _check_draft(connection: sa.Connection, attempt: Attempt, verdict: Verdict) -> None:
     """Refuse the circle of a draft that is finished: it would take the circle from its own finish."""
-    if verdict.word is not Word.CIRCLED or not attempt.is_draft:
-        return
-    finish = waiting_finishes.finish_of(connection, attempt.id)
-    if finish is not None and finish.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}:
+    finish = stored_finish(connection, attempt) if verdict.word is Word.CIRCLED else None
+    if finish is not None:
         raise DailiesError(
             f"this draft of {attempt.clip} is finished; circle its finish ({finish.id[:8]}) or another take"
         )
+
+
+def stored_finish(connection: sa.Connection, take: Attempt) -> Attempt | None:
+    """The finish of a draft whose video is there, so that the draft can no longer be circled; None without one."""
+    finish = waiting_finishes.finish_of(connection, take.id) if take.is_draft else None
+    return None if finish is None or finish.state.is_open else finish
 
 
 def passed_circle(finish: str) -> str:

@@ -55,6 +55,12 @@ def circled_draft(connection: sa.Connection, clip: str) -> Attempt | None:
     return None if row is None else Attempt.from_row(row)
 
 
+def is_circled(connection: sa.Connection, finish: Attempt) -> bool:
+    """Whether the draft of a finish is still circled."""
+    draft = circled_draft(connection, finish.clip)
+    return draft is not None and draft.id == finish.finishes
+
+
 def finish_of(connection: sa.Connection, draft: str) -> Attempt | None:
     """The finish of a draft that is bought, on its way, delivered or in quarantine; None without one."""
     query = sa.select(attempts).where(
@@ -99,9 +105,7 @@ def follow(connection: sa.Connection, finish: Attempt, *, now: float) -> None:
 
 def explain(connection: sa.Connection, finish: Attempt, why: str, *, now: float) -> None:
     """Write why a finish left its draft without one, unless another draft of the clip is circled meanwhile. Arguments as of `note`."""
-    draft = circled_draft(connection, finish.clip)
-    is_its_draft = draft is not None and draft.id == finish.finishes
-    note(connection, finish.clip, now=now, reason=why if is_its_draft else None)
+    note(connection, finish.clip, now=now, reason=why if is_circled(connection, finish) else None)
 
 
 def waiting(connection: sa.Connection, *, clip: str | None = None, most: int = 10_000) -> list[WaitingFinish]:

@@ -536,3 +536,122 @@ def test_a_waiting_clip_shows_the_price_of_its_drafts_apart_from_its_whole_cost(
     assert (again.is_draft, clip.take) == (True, again.id)
     assert clip.drafts_micros == draft.cost_micros + again.cost_micros > 0
     assert clip.spent_micros == clip.drafts_micros + finish.cost_micros
+
+
+# Orders that are repeated, and orders that a person sees too late
+
+
+def test_a_circle_that_is_sent_again_orders_nothing_for_the_draft_that_is_circled_meanwhile(
+    ledger: Ledger,
+) -> None:
+    decide(ledger, [a_draft(takes=2)], Decision("monday"))
+    first, second = carried(ledger)
+    verdict = a_verdict(first, named="sent-twice", who="ana")
+    stop(ledger, reason="the bill is being checked")
+    judge_and_finish(ledger, verdict, at_most_micros=PRICE)
+    # a person without the right to buy prefers the other draft
+    judge(ledger, a_verdict(second, who="judge"))
+    start(ledger)
+
+    _, again = judge_and_finish(ledger, verdict, at_most_micros=PRICE)
+
+    assert again is None
+    assert [wait.decision for wait in waits(ledger)] == [None]
+    assert queue.queue_length(ledger, ACCOUNT) == 0
+
+
+def test_a_circle_that_is_sent_again_does_not_give_back_an_order_that_was_cancelled(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    verdict = a_verdict(draft, named="sent-twice", who="ana")
+    stop(ledger, reason="the bill is being checked")
+    judge_and_finish(ledger, verdict, at_most_micros=PRICE)
+    judge(ledger, a_verdict(draft, Word.TAKEN_BACK, who="mira"))
+    judge(ledger, a_verdict(draft, who="judge"))
+    start(ledger)
+
+    assert judge_and_finish(ledger, verdict, at_most_micros=PRICE)[1] is None
+    assert [wait.decision for wait in waits(ledger)] == [None]
+
+
+def test_a_circle_that_is_sent_again_leaves_a_later_order_as_it_is(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    verdict = a_verdict(draft, named="sent-twice", who="ana")
+    judge_and_finish(ledger, verdict, at_most_micros=PRICE, limits=dearer)
+    stop(ledger, reason="the bill is being checked")
+    order_finish(ledger, CLIP, at_most_micros=2 * PRICE, who="mara", limits=dearer)
+
+    _, again = judge_and_finish(ledger, verdict, at_most_micros=PRICE, limits=dearer)
+
+    assert again is not None
+    assert "the bill is being checked" in (again.why or "")
+    (wait,) = waits(ledger)
+    assert (wait.at_most_micros, wait.ordered_by) == (2 * PRICE, "mara")
+
+
+@pytest.mark.parametrize("otherwise", [Otherwise.NEWEST, Otherwise.BEST_CHECKS])
+def test_a_policy_holds_a_clip_whose_only_unjudged_take_is_a_finished_draft(
+    ledger: Ledger, clock: Clock, otherwise: Otherwise
+) -> None:
+    """The draft cannot be circled: the policy would try it again at every tick."""
+    review = Review(by="person", within_seconds=60, otherwise=otherwise)
+    (draft,) = bought(ledger, a_draft(review=review))
+    circled(ledger, draft)
+    (finish,) = carried(ledger)
+    judge(ledger, a_verdict(finish, Word.REJECTED))
+    clock.forward(61)
+
+    (held,) = decide_due(ledger)
+
+    assert held.verdict.word is Word.NOTED
+    assert decide_due(ledger) == []
+    (clip,) = waiting(ledger)
+    assert (clip.decide_at, clip.held_at) == (None, held.at)
+
+
+def test_a_policy_circles_the_finish_and_not_its_draft(ledger: Ledger, clock: Clock) -> None:
+    review = Review(by="person", within_seconds=60, otherwise=Otherwise.BEST_CHECKS)
+    (draft,) = bought(ledger, a_draft(review=review))
+    circled(ledger, draft)
+    judge(ledger, a_verdict(draft, Word.TAKEN_BACK))
+    submission = claimed(ledger)
+    job = record_outcome(ledger, submission, accepted("job-finish"))
+    finish = polls.record_end(ledger, job, a_state(), NEVER_CHARGED)
+    delivery = {"uri": "s3://b/finish.mp4", "checks": {"motion": "warned"}}
+    deliveries.record_delivered(ledger, finish.id, delivery)
+    clock.forward(61)
+
+    (decided,) = decide_due(ledger)
+
+    assert (decided.verdict.take, decided.verdict.word) == (finish.id, Word.CIRCLED)
+
+
+def test_orders_that_wait_for_long_keep_no_later_order_back(ledger: Ledger, clock: Clock) -> None:
+    for number in range(3):
+        name = f"capped-{number}"
+        (capped,) = bought(ledger, a_draft(clip=name, series=name, caps=Caps(total=400_000)), name)
+        circled(ledger, capped)
+        clock.forward(1)
+    (draft,) = bought(ledger, a_draft())
+    stop(ledger, reason="the bill is being checked")
+    circled(ledger, draft)
+    start(ledger)
+
+    done = buy_ordered(ledger, most=1)
+
+    assert [one.finish.clip for one in done if one.finish] == [CLIP]
+
+
+@pytest.mark.parametrize("word", [Word.TAKEN_BACK, Word.REJECTED])
+def test_a_failed_finish_of_a_draft_that_nobody_wants_any_more_is_not_bought_again(
+    ledger: Ledger, word: Word
+) -> None:
+    (draft,) = bought(ledger, a_draft(fallbacks=(a_choice("other"),)))
+    circled(ledger, draft, at_most_micros=2 * PRICE)
+    submission = claimed(ledger)
+    judge(ledger, a_verdict(draft, word))
+
+    finish = record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
+
+    assert queue.queue_length(ledger, ACCOUNT) == 0
+    assert "its draft is no longer circled" in (everything(ledger)[-1].reason or "")
+    assert finish.state is S.REJECTED
