@@ -450,7 +450,8 @@ def lock_subject(connection: sa.Connection, key: str) -> None:
 def lock_money(connection: sa.Connection) -> None:
     """Let one transaction at a time change the counters, from its first look at them to its commit.
 
-    A transaction that needs several locks takes them in this order, which prevents deadlocks: subject, attempts, money, account.
+    A transaction that needs several locks takes them in this order, which prevents deadlocks: subject, attempts, their jobs and POSTs,
+    money, account.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MONEY_LOCK)))

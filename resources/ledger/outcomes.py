@@ -6,6 +6,7 @@ A job id is committed the moment it is seen, in any state of the attempt.
 import sqlalchemy as sa
 
 from resources.ledger import spare_takes, stops
+from resources.ledger.database import lock_subject
 from resources.ledger.decisions import try_again
 from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
@@ -40,6 +41,12 @@ _IS_AHEAD = submissions.c.lease_until > sa.bindparam("now", type_=sa.Double) + (
     LONGEST_LEASE_SECONDS + CLOCKS_SECONDS
 )
 _AHEAD = sa.select(submissions).where(_UNANSWERED, _IS_AHEAD)
+_LOCK_AHEAD = (
+    sa.select(attempts.c.id)
+    .where(attempts.c.id.in_(_AHEAD.with_only_columns(submissions.c.attempt_id)))
+    .order_by(attempts.c.id)
+    .with_for_update()
+)
 _EXPIRED_OR_AHEAD = sa.select(submissions.c.id, submissions.c.attempt_id, _IS_AHEAD.label("is_ahead")).where(
     _UNANSWERED, sa.or_(_IS_EXPIRED, _IS_AHEAD)
 )
@@ -56,10 +63,11 @@ def record_outcome(
         The attempt afterwards.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
-        outcome = _completed(tx, submission, outcome)
-        first_answer = _close_submission(tx, submission, outcome)
+        # locked before its job and its POST, as by a callback or a search, which may name the same job now
+        lock_subject(tx.connection, submission.attempt.subject_key)
         attempt = tx.attempt(submission.attempt.id)
-        if first_answer:
+        outcome = _completed(tx, submission, outcome)
+        if _close_submission(tx, submission, outcome):
             attempt = _apply_answer(tx, submission, attempt, outcome)
         if isinstance(outcome, Accepted):
             spare_takes.keep_if_spare(tx, attempt, submission.id, _named(outcome))
@@ -233,7 +241,9 @@ def _redate(ledger: Ledger, account: str) -> None:
     """
     with ledger.write() as connection:
         now = ledger.clock()
-        rows = connection.execute(_AHEAD.with_for_update(), {"account": account, "now": now}).all()
+        known = {"account": account, "now": now}
+        connection.execute(_LOCK_AHEAD, known).all()
+        rows = connection.execute(_AHEAD.with_for_update(), known).all()
         for row in rows:
             back = row.started_at - now
             low, high = row.clock_low, row.clock_high
@@ -280,6 +290,7 @@ def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
     expired = []
     for submission_id, attempt_id in overdue:
         with ledger.transaction(who="engine", run_id=None) as tx:
+            attempt = tx.attempt_alone(attempt_id)
             closed = tx.connection.execute(
                 sa.update(submissions)
                 .where(submissions.c.id == submission_id, submissions.c.state == SubmissionState.OPEN.value)
@@ -291,7 +302,6 @@ def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
             )
             if closed.rowcount != 1:
                 continue
-            attempt = tx.attempt(attempt_id)
             submission = Submission(submission_id, attempt, 0.0)
             outcome = _completed(tx, submission, Unknown(DIED))
             if isinstance(outcome, Accepted):

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,13 +10,13 @@ from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import ACCOUNT, claimed, queued, read, rejected
+from ledgerkit import ACCOUNT, accepted, claimed, put_into, queued, read, rejected
 
 from proof.clock import Clock
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits, lock_account
-from resources.ledger.lost.closures import close_absent
+from resources.ledger.lost.closures import close_absent, match_callback
 from resources.ledger.outage import READING
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.queue import PostTerms, claim_next
@@ -116,6 +117,46 @@ def test_a_pause_that_waits_for_the_account_begins_after_the_wait(
         value(ledger, sa.select(accounts.c.not_before).where(accounts.c.account == ACCOUNT))
         == began + WAITED_SECONDS + 40
     )
+
+
+_BLOCKED = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+def is_blocked(other: Ledger) -> bool:
+    """Whether a transaction waits for another one; SQLite, which does not say so, is not asked."""
+    if other._engine.dialect.name == "sqlite":
+        return True
+    with other.read() as connection:
+        return bool(connection.execute(_BLOCKED).scalar())
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("state", [AttemptState.SUBMITTING, AttemptState.UNKNOWN])
+@pytest.mark.parametrize("begun", ["INSERT INTO jobs", "UPDATE submissions"])
+def test_an_answer_and_a_callback_about_one_job_are_recorded_at_the_same_time(
+    ledger: Ledger, other: Ledger, ledger_url: str, clock: Clock, state: AttemptState, begun: str
+) -> None:
+    submission, _ = put_into(ledger, clock, state)
+    calls_back = threading.Event()
+
+    @sa.event.listens_for(ledger._engine, "after_cursor_execute")
+    def _look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(begun) and not calls_back.is_set():
+            calls_back.set()
+            with Ledger(ledger_url, clock=clock, budget=Budget()) as third:
+                while not is_blocked(third):
+                    time.sleep(0.01)
+
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(record_outcome, ledger, submission, accepted())
+        assert calls_back.wait(60)
+        callback = pool.submit(match_callback, other, ACCOUNT, submission.id, "job-1", model=None)
+        assert answer.result(60).state is AttemptState.SUBMITTED
+        assert callback.result(60) is not None
+    attempt = read(ledger, submission.attempt)
+    assert (attempt.state, attempt.job_id) == (AttemptState.SUBMITTED, "job-1")
 
 
 def test_every_entry_of_a_transaction_names_who_acts_and_in_which_run(ledger: Ledger) -> None:

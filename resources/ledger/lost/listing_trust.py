@@ -142,7 +142,8 @@ def measure(connection: sa.Connection, account: str, reading: Reading, last_read
 
 def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> None:
     """Record the lags that were measured now."""
-    for job_id, seconds in seen.new.items():
+    # every writer locks rows in one order, which prevents deadlocks
+    for job_id, seconds in sorted(seen.new.items()):
         connection.execute(
             insert_ignoring(connection, lags).values(
                 account=account, job_id=job_id, seconds=seconds, seen_at=now
