@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from resources.errors import DailiesError
 from resources.ledger import disputes, keys
 from resources.ledger.lost import orphans
+from resources.ledger.lost.orphans import Sweep
 from resources.production.bookkeeper import watch_hours
 from resources.production.ledger_thread import LedgerThread
 from resources.production.timed_reading import timed_reading
@@ -37,9 +38,7 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     claimed = await ledger.run(orphans.claim_sweep, provider.name)
     if claimed is None:
         return []
-    after, billed_after, before = (
-        datetime.fromtimestamp(at, UTC) for at in (claimed.after, claimed.billed_after, claimed.before)
-    )
+    after, before = datetime.fromtimestamp(claimed.after, UTC), datetime.fromtimestamp(claimed.before, UTC)
     offers, ordered = provider.capabilities, await ledger.run(orphans.models_of, provider.name)
     listed: Rows[Candidate] = Rows([])
     if offers.lists_jobs:
@@ -54,7 +53,7 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     orphans_found = await ledger.run(orphans.book, provider.name, listed, models=models)
     bill: Rows[Charge] | None = Rows([])
     if offers.bills_jobs:
-        bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
+        bill = await _read_bill(provider, claimed)
     if bill is not None:
         await watch_hours(ledger, provider, bill)
         listed_ids = {job.job_id for job in listed}
@@ -67,6 +66,13 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     if orphans_found:
         logger.warning("%s", orphans.in_words(provider.name, orphans_found, dedicated=key.dedicated))
     return orphans_found
+
+
+async def _read_bill(provider: Provider, claimed: Sweep) -> "Rows[Charge] | None":
+    if claimed.billed_before <= claimed.billed_after:
+        return None
+    after, before = (datetime.fromtimestamp(at, UTC) for at in (claimed.billed_after, claimed.billed_before))
+    return await _read_in_time(provider.charges(after=after, before=before), "bill", provider.name)
 
 
 async def _read_in_time(reading: Awaitable[T], name: str, account: str) -> T | None:

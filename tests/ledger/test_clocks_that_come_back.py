@@ -225,9 +225,14 @@ def test_the_listing_is_swept_over_a_window_that_has_the_job(
     assert sweep is not None
     orphans.finish_sweep(ledger, ACCOUNT, sweep)
     clock.forward(-ahead)
-    again = orphans.claim_sweep(ledger, ACCOUNT)
-    assert again is not None
-    assert again.after <= really <= again.before
+    swept_to = -math.inf
+    while (again := orphans.claim_sweep(ledger, ACCOUNT)) is not None:
+        if again.after <= really <= again.before:
+            return
+        assert again.before > swept_to
+        swept_to = again.before
+        orphans.finish_sweep(ledger, ACCOUNT, again)
+    pytest.fail("no sweep covers the job")
 
 
 @pytest.mark.parametrize("ahead_by", DAYS)

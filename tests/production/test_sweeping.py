@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 import pytest
 from fakes import SORA, World, a_request
@@ -12,14 +13,15 @@ from resources.ledger import keys
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.lost.orphans import (
     BILL,
-    FIRST_SWEEP_SECONDS,
     LISTING,
+    LONGEST_WINDOW_SECONDS,
     SETTLED_SECONDS,
     SWEEP_SECONDS,
     orphans,
 )
 from resources.ledger.states import AttemptState
-from resources.providers.base import Charge
+from resources.providers.base import Candidate, Charge
+from resources.providers.rows import Rows
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_bill_that_could_not_be_read_for_hours_is_read_from_its_last_reading_o
 
 
 @pytest.mark.slow
-def test_a_bill_that_never_answers_is_requested_for_a_day_at_most(
+def test_a_bill_that_never_answers_is_requested_for_six_hours_at_most(
     ordered: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
@@ -93,7 +95,44 @@ def test_a_bill_that_never_answers_is_requested_for_a_day_at_most(
     for _ in range(40):
         ordered.clock.now += SWEEP_SECONDS
         swept(ordered)
-    assert 80_000 < max(asked) <= FIRST_SWEEP_SECONDS
+    assert max(asked) == LONGEST_WINDOW_SECONDS
+
+
+def test_after_days_without_a_sweep_jobs_are_found_although_a_long_window_cannot_be_read_in_time(
+    ordered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, clock = ordered.provider, ordered.clock
+    list_jobs, read_bill = provider.list_jobs, provider.charges
+    listed_to: list[datetime] = []
+
+    def check(after: datetime, before: datetime) -> None:
+        if before - after > timedelta(hours=12):
+            raise UnavailableError("it was not read to its end within 15 s")
+
+    async def lists(*, after: datetime, before: datetime, endpoints: Collection[str]) -> Rows[Candidate]:
+        check(after, before)
+        listed_to.append(before)
+        return await list_jobs(after=after, before=before, endpoints=endpoints)
+
+    async def bills(*, after: datetime, before: datetime) -> Rows[Charge]:
+        check(after, before)
+        assert before <= listed_to[-1], "the listing may name the POST of a charged job"
+        return await read_bill(after=after, before=before)
+
+    monkeypatch.setattr(provider, "list_jobs", lists)
+    monkeypatch.setattr(provider, "charges", bills)
+    found, strangers = set(swept(ordered)), set()
+    for _ in range(4):
+        clock.now += 15 * SWEEP_SECONDS
+        strangers.add(provider.stranger().id)
+    clock.now += SETTLED_SECONDS + 1
+    for _ in range(20):
+        clock.now += 10
+        found.update(ordered.run(ordered.engine().step("wavespeed")).orphans)
+    assert found == strangers
+    readings = provider.listed
+    ordered.run(ordered.engine().step("wavespeed"))
+    assert provider.listed == readings, "the sweep has caught up"
 
 
 def test_on_a_shared_key_a_charge_without_a_model_is_not_recorded(

@@ -24,6 +24,9 @@ SETTLED_SECONDS = 900.0
 SHOWN_WITHIN_SECONDS = 7_200.0
 """How much of the last window a sweep reads again, because AI/ML API's logs may show a job only when it has ended."""
 FIRST_SWEEP_SECONDS = 86_400.0
+LONGEST_WINDOW_SECONDS = 6 * 3600.0
+"""The longest window of one sweep. After days without a sweep, the window of all of them could never be read in time, and each failure
+made it longer; so the sweeps that catch up follow at once, each with its part."""
 LISTING, BILL = "listing", "bill"
 
 _KEPT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("key"))
@@ -53,10 +56,14 @@ class Sweep:
 
     after: float
     """The start of the listing's window."""
+    before: float
+    """Its end."""
     billed_after: float
     """The start of the bill's window."""
-    before: float
-    """The end of both."""
+    billed_before: float
+    """Its end, never after the listing's: the listing may name the POST of a charged job. Before its start, the bill waits."""
+    until: float
+    """The end of what can be swept now. If it is later than one of the ends, the next sweep follows at once."""
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
@@ -92,7 +99,10 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
     oldest = now - FIRST_SWEEP_SECONDS
     # a bill that can never be read must not widen its window for ever
     billed_after = oldest if billed_to is None else max(oldest, billed_to - SHOWN_WITHIN_SECONDS)
-    return Sweep(max(earliest, after), max(earliest, billed_after), now - SETTLED_SECONDS), kept, state
+    after, billed_after, until = max(earliest, after), max(earliest, billed_after), now - SETTLED_SECONDS
+    before = min(until, after + LONGEST_WINDOW_SECONDS)
+    billed_before = min(before, billed_after + LONGEST_WINDOW_SECONDS)
+    return Sweep(after, before, billed_after, billed_before, until), kept, state
 
 
 def _first_order(connection: sa.Connection, account: str, now: float) -> float | None:
@@ -116,7 +126,9 @@ def finish_sweep(ledger: Ledger, account: str, sweep: Sweep, *, billed: bool = T
         kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar_one()
     state = {**json.loads(kept), "swept_to": sweep.before}
     if billed:
-        state["billed_to"] = sweep.before
+        state["billed_to"] = sweep.billed_before
+    if sweep.before < sweep.until or (billed and sweep.billed_before < sweep.until):
+        state["tried_at"] = 0.0
     _keep(ledger, account, kept, state)
 
 
