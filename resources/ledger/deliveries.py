@@ -244,7 +244,7 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
     Its job is still polled, ever more rarely; see `late_jobs.py`.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
-        attempt = tx.attempt(attempt_id)
+        attempt = tx.attempt_alone(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
         return tx.transition(

@@ -95,7 +95,7 @@ def keep_late(
         capabilities: See `resources.ledger.polls.record_end`.
     """
     with ledger.transaction(who="engine", run_id=None) as tx:
-        lock_subject(tx.connection, attempt.subject_key)
+        lock_subject(tx.connection, attempt.clip)
         ended = tx.attempt(attempt.id)
         if ended.version != attempt.version or ended.job_id is None:
             return None

@@ -162,7 +162,7 @@ def withdraw(
     for attempt_id in attempt_ids:
         with ledger.transaction(who="engine", run_id=run_id) as tx:
             heartbeats.require(tx.connection, run_id)
-            attempt = tx.attempt(attempt_id)
+            attempt = tx.attempt_alone(attempt_id)
             if attempt.state is not AttemptState.QUEUED:
                 continue
             withdrawn.append(

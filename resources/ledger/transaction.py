@@ -17,7 +17,7 @@ from resources.ledger.database import lock_subject
 from resources.ledger.policy import PolicyReader
 from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
-from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
+from resources.ledger.states import FINISHED_BY, TRANSITIONS, AttemptState, MoneyState
 from resources.ledger.stored_forms import StoredTake, order_columns, short_delivery, short_order
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest
@@ -236,7 +236,8 @@ class Transaction:
         if changed.rowcount != 1:
             raise StaleAttemptError(f"attempt {before.id} of {before.subject_key} changed since it was read")
         after = self.attempt(before.id)
-        if after.state is not before.state:
+        # a change between two of these states changes nothing for the draft, and some of its transactions have no lock of the clip
+        if (after.state in FINISHED_BY) is not (before.state in FINISHED_BY):
             waiting_finishes.follow(self.connection, after, now=self.now())
         if before.state.is_open and not after.state.is_open:
             self.ended.append(after)
