@@ -13,6 +13,9 @@ from resources.storage.s3_client import S3Settings
 _S3_VARIABLES = {
     "bucket": "DAILIES_S3_BUCKET",
     "endpoint_url": "DAILIES_S3_ENDPOINT",
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
     "settings": "DAILIES_S3_*, AWS_*",
 }
 """The variables of the fields of `S3Settings`; `settings` if several of them contradict each other."""
@@ -33,11 +36,17 @@ class BucketSettings(ClientSettings):
         default="auto", validation_alias="DAILIES_S3_ADDRESSING"
     )
     """Whether requests name the bucket in the path or in the host's name; `auto` finds out by a trial."""
-    s3_access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    s3_access_key_id: Annotated[str | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="AWS_ACCESS_KEY_ID"
+    )
     """The bucket's key; unset, boto3's own chain is used (profile, instance role)."""
-    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    s3_secret_access_key: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="AWS_SECRET_ACCESS_KEY"
+    )
     """Its secret."""
-    s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
+    s3_session_token: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="AWS_SESSION_TOKEN"
+    )
     """The token of a temporary key."""
 
     def s3(self) -> S3Settings:

@@ -76,6 +76,18 @@ class S3Settings(BaseModel):
             raise ValueError("leave out white space, backslashes, and what follows ? or #")
         return value.rstrip("/")
 
+    @field_validator("access_key_id", "secret_access_key", "session_token")
+    @classmethod
+    def _fits_into_a_header(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        # http.client refuses such a header with an error that quotes it: key, signature and token were in the log
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text is not None and not re.fullmatch("[!-~]+", text):
+            raise ValueError(
+                "it is empty, or holds a space, a line break or a character that no key has (often from copying, or from `echo` into "
+                "a secret file); paste it again. Nothing was sent"
+            )
+        return value
+
     @model_validator(mode="after")
     def _keys_come_in_pairs(self) -> "S3Settings":
         if (self.access_key_id is None) != (self.secret_access_key is None):

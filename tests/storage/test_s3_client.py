@@ -136,6 +136,26 @@ def test_an_empty_address_is_aws() -> None:
     assert found.s3().endpoint_url is None
 
 
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("key", ["canary\n", "can\nary", " canary", "canary \u0430"])
+def test_a_key_that_cannot_be_a_header_is_refused_by_its_variable_and_never_shown(
+    variable: str, key: str
+) -> None:
+    """A token with a line break was once in the log, in the error of the request that it made impossible."""
+    keys = {"AWS_ACCESS_KEY_ID": "dailieskey", "AWS_SECRET_ACCESS_KEY": "dailies-secret", variable: key}
+    with pytest.raises(ConfigurationError, match=f"{variable}: .*line break.*Nothing was sent") as caught:
+        Settings(DAILIES_S3_BUCKET="clips", **keys).s3()
+    assert "canary" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_empty_keys_leave_the_choice_to_boto3() -> None:
+    """The lines of `.env.example`, without their `#`."""
+    empty = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": ""}
+    found = Settings(DAILIES_S3_BUCKET="clips", **empty).s3()
+    assert (found.access_key_id, found.secret_access_key, found.session_token) == (None, None, None)
+
+
 @pytest.mark.parametrize(
     "bucket", ["ab", "..", "...", "a/b", "../etc", "a b", "clips?", "clip\u0455", "a" * 256]
 )
