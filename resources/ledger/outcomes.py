@@ -67,10 +67,14 @@ def record_outcome(
         lock_subject(tx.connection, submission.attempt.subject_key)
         attempt = tx.attempt(submission.attempt.id)
         outcome = _completed(tx, submission, outcome)
-        if _close_submission(tx, submission, outcome):
+        first_answer = _close_submission(tx, submission, outcome)
+        if first_answer:
             attempt = _apply_answer(tx, submission, attempt, outcome)
         if isinstance(outcome, Accepted):
-            spare_takes.keep_if_spare(tx, attempt, submission.id, _named(outcome))
+            attempt = spare_takes.keep_if_spare(tx, attempt, submission.id, _named(outcome))
+            if first_answer:
+                # after the money of a spare take, by the order of locks
+                calm_down(tx.connection, attempt.account)
         return attempt
 
 
@@ -107,9 +111,7 @@ def _apply_answer(
     """Apply the first answer of a POST to its attempt and to the account."""
     match outcome:
         case Accepted():
-            after = _accepted(tx, attempt, outcome)
-            calm_down(tx.connection, attempt.account)
-            return after
+            return _accepted(tx, attempt, outcome)
         case Rejected():
             after = _rejected(tx, attempt, outcome)
             _pause_or_stop(tx, submission, outcome)
@@ -307,4 +309,6 @@ def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
             if isinstance(outcome, Accepted):
                 _close_submission(tx, submission, outcome)
             expired.append(_apply_answer(tx, submission, attempt, outcome))
+            if isinstance(outcome, Accepted):
+                calm_down(tx.connection, account)
     return expired

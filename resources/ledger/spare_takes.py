@@ -14,7 +14,7 @@ from resources.ledger.jobs import NamedJob
 from resources.ledger.records import SPARE, Attempt, new_attempt_id
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
-from resources.ledger.transaction import Transaction
+from resources.ledger.transaction import Booked, Transaction
 from resources.log_lines import about
 from resources.money import show_usd
 
@@ -24,23 +24,27 @@ UNDECIDED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptSta
 """States in which a purchase continues with its job once the job is known."""
 
 
-def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob) -> None:
+def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob) -> Attempt:
     """Keep a job of an attempt's POST as a spare take, unless the job is or can become the attempt's own.
 
     Args:
         tx: The transaction that has booked the job for the attempt.
         attempt: The attempt as it is now.
         submission_id: The POST that made the job.
+
+    Returns:
+        The attempt afterwards.
     """
     if attempt.job_id == job.id:
-        return
+        return attempt
     if attempt.state in UNDECIDED:
         state = tx.connection.execute(
             sa.select(submissions.c.state).where(submissions.c.id == submission_id)
         ).scalar()
         if state in {SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value}:
-            return
+            return attempt
     keep(tx, attempt, submission_id, job)
+    return tx.attempt(attempt.id)
 
 
 def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: NamedJob) -> Attempt:
@@ -85,6 +89,7 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
         .where(jobs.c.account == closed.account, jobs.c.job_id == job.id)
         .values(attempt_id=attempt_id)
     )
+    _release_written_off(tx, closed, submission_id, spare)
     if spare.finishes is not None:
         late = f"job {job.id} of a finish turned up late and becomes spare take {attempt_id}: look at it before you order another finish"
         # this ends a waiting order too: its finish would be paid twice
@@ -97,3 +102,17 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
             show_usd(closed.quoted_micros),
         )
     return spare
+
+
+def _release_written_off(tx: Transaction, closed: Attempt, submission_id: str | None, spare: Attempt) -> None:
+    """Release the money of a purchase that a person has written off, now that the only job it can have made counts by itself."""
+    if closed.state is not AttemptState.ABANDONED or closed.job_id is not None or submission_id is None:
+        return
+    in_doubt = sa.select(sa.func.count()).where(
+        submissions.c.attempt_id == closed.id,
+        submissions.c.id != submission_id,
+        submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+    )
+    if closed.money_state is MoneyState.INDETERMINATE and not tx.connection.execute(in_doubt).scalar():
+        why = f"its job {spare.job_id} turned up and is spare take {spare.id}, which has its money now"
+        tx.settle(closed, MoneyState.RELEASED, Booked(None, None), why=why)

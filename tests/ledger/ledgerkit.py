@@ -71,7 +71,7 @@ LEGAL_MONEY: dict[AttemptState, set[MoneyState]] = {
         MoneyState.REFUNDED,
         MoneyState.RELEASED,
     },
-    AttemptState.ABANDONED: {MoneyState.INDETERMINATE, MoneyState.RESERVED},
+    AttemptState.ABANDONED: {MoneyState.INDETERMINATE, MoneyState.RESERVED, MoneyState.RELEASED},
 }
 """The states of money that each state of an attempt allows: money never disappears and is never counted twice."""
 

@@ -395,8 +395,9 @@ COMES_TO: dict[tuple[AttemptState, str], AttemptState] = {
     (S.HELD, "rejected"): S.ABSENT,
     (S.HELD, "throttled"): S.ABSENT,
     (S.HELD, "not sent"): S.ABSENT,
+    (S.ABANDONED, "accepted"): S.ABANDONED,
 }
-"""All values that an answer can change; every other value stays."""
+"""All values that an answer can change; every other value stays. The job of a written-off purchase takes its money over."""
 
 
 @pytest.mark.parametrize(("state", "answer"), list(product(sorted(set(S)), OUTCOMES)))

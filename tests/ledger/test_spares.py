@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from ledgerkit import (
     ACCOUNT,
+    DEADLINE,
     NEVER_CHARGED,
     a_request,
     a_state,
@@ -24,10 +25,12 @@ from proof.clock import Clock
 from resources.ledger import budget, deliveries, outcomes, polls
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.lost import closures, orphans
+from resources.ledger.lost.settle import write_off
 from resources.ledger.records import SPARE, Attempt, Submission
 from resources.ledger.schema import attempts, jobs
-from resources.ledger.statement import statement
+from resources.ledger.statement import in_doubt, statement
 from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import Caps
 from resources.providers.base import Candidate, FailureKind, JobStatus, NotSent, Rejected, Unknown
@@ -146,6 +149,45 @@ def test_a_second_job_of_a_purchase_is_a_spare_take(ledger: Ledger) -> None:
     by_the_answer(ledger, first)
     assert read(ledger, mine).job_id == "mine"
     assert [s.job_id for s in spares(ledger)] == ["late"]
+
+
+def written_off(ledger: Ledger, clock: Clock) -> Attempt:
+    clock.forward(DEADLINE + LEASE_MARGIN_SECONDS + 1)
+    outcomes.expire_submissions(ledger, ACCOUNT)
+    return write_off(ledger, CLIP, who="person ann", why="nobody knows", anyway=True)
+
+
+@pytest.mark.parametrize("hear", WAYS)
+def test_the_late_job_of_a_written_off_purchase_counts_once(
+    ledger: Ledger, clock: Clock, hear: Callable[[Ledger, Submission], None]
+) -> None:
+    queued(ledger)
+    submission = claimed(ledger)
+    abandoned = written_off(ledger, clock)
+    assert statement(ledger).total.micros == abandoned.quoted_micros
+    for _ in range(2):
+        hear(ledger, submission)
+    (spare,) = spares(ledger)
+    after = read(ledger, abandoned)
+    assert (after.state, after.money_state, after.cost_micros) == (S.ABANDONED, MoneyState.RELEASED, 0)
+    assert f"job late turned up and is spare take {spare.id}" in ledger.history(after.id)[-1]["why"]
+    assert statement(ledger).total.micros == spare.cost_micros == abandoned.quoted_micros
+    assert statement(ledger).miscounted == []
+    assert in_doubt(ledger) == []
+    the_journal_is_whole(ledger, after)
+
+
+def test_the_late_job_of_another_post_leaves_the_money_of_a_written_off_one_counted(
+    ledger: Ledger, clock: Clock
+) -> None:
+    queued(ledger)
+    first = claimed(ledger)
+    outcomes.record_outcome(ledger, first, Rejected(FailureKind.THROTTLED, "slow down", 429, retry_after=0))
+    claimed(ledger)
+    abandoned = written_off(ledger, clock)
+    by_the_answer(ledger, first)
+    assert read(ledger, abandoned).money_state is MoneyState.INDETERMINATE
+    assert statement(ledger).total.micros == 2 * abandoned.quoted_micros
 
 
 def test_one_job_never_belongs_to_two_purchases(ledger: Ledger) -> None:

@@ -194,5 +194,5 @@ def take_named(
     if lost and row.state == SubmissionState.UNKNOWN.value:
         return adopt(tx, attempt, submission_id, job, why=why) or attempt
     if book_job(tx, attempt, submission_id, job):
-        spare_takes.keep_if_spare(tx, attempt, submission_id, job)
-    return tx.attempt(attempt.id)
+        return spare_takes.keep_if_spare(tx, attempt, submission_id, job)
+    return attempt
