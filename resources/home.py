@@ -56,7 +56,7 @@ def _is_shared(home: Path, status: os.stat_result) -> bool:
     # unlike Path.home() it also answers without a home, as for a container's nameless user
     place, more = home.resolve(), {Path.cwd(), Path(os.path.expanduser("~")).resolve()}  # noqa: PTH111
     if status.st_mode & stat.S_ISVTX or any(place in folder.parents for folder in more):
-        why = "is a folder that others need"
+        why = "also holds files of others, as a temporary folder, a home folder or the project's folder does"
     elif os.geteuid() not in {status.st_uid, 0}:
         why = "belongs to another user of this machine"
     else:

@@ -36,7 +36,7 @@ def main() -> None:
             _keep_private()
         app()
     except DailiesError as error:
-        complain(str(error))
+        complain("\n".join([str(error), *getattr(error, "__notes__", [])]))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.filename is None:

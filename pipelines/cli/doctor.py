@@ -221,7 +221,9 @@ def show(examination: Examination) -> None:
     tell(f"trusted certificates: {examination.certificates}")
     left = [finding for finding in examination.findings if not finding.is_fine]
     if left:
-        complain(f"{counted(len(left), 'check')} of {len(examination.findings)} need you")
+        complain(
+            f"{len(left)} of {counted(len(examination.findings), 'check')} {'needs' if len(left) == 1 else 'need'} you"
+        )
 
 
 def _way_table(ways: list[Way]) -> Table:
@@ -239,7 +241,7 @@ def _decoder_sentence(layers: list[str] | str) -> str:
         return layers
     missing = [layer for layer in LAYERS if layer not in layers]
     sentence = (
-        f"videos are decoded in a process of its own, confined by {', '.join(layers) or 'its limits alone'}"
+        f"videos are decoded in a separate process, confined by {', '.join(layers) or 'its limits alone'}"
     )
     return sentence + (
         f"; this system does not offer {', '.join(missing)} (docs/delivery.md)" if missing else ""

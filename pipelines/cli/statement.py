@@ -110,7 +110,7 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
         differences: list[Difference] = []
         for account in ready:
             if not account.capabilities.bills_jobs:
-                complain(f"{account.name} has no bill that names jobs: what is shown for it is our estimate")
+                complain(f"{account.name} has no bill that names jobs: its amounts are our estimates")
                 continue
             if account.unusable is not None:
                 complain(account.unusable)

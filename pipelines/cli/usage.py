@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, DailiesError
 
 USAGE = 2
 """The exit code of a wrong command line."""
@@ -42,6 +42,17 @@ def usage_errors() -> Iterator[None]:
         raise ConfigurationError(
             f"{of_command}{mistake}{end} Nothing was done. `{command} --help` shows what it takes."
         ) from error
+
+
+@contextlib.contextmanager
+def before_buying() -> Iterator[None]:
+    """Add to an error of a command that buys that nothing was bought, unless the error says so."""
+    try:
+        yield
+    except DailiesError as error:
+        if "othing was " not in str(error):
+            error.add_note("Nothing was bought.")
+        raise
 
 
 def _shows_help(error: Any) -> bool:

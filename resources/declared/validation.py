@@ -187,7 +187,7 @@ def _dollars(value: Any) -> Decimal:
     # a number's text is exact; its binary value is not
     text = "" if isinstance(value, bool) else str(value).strip()
     if not _AMOUNT.fullmatch(text) or (amount := Decimal(text)) > LARGEST_USD:
-        raise refused(allowed="an amount of US dollars, e.g. 12.50")
+        raise refused(allowed="an amount of US dollars from 0 up, e.g. 12.50")
     if amount != round(amount, 6):
         raise refused(allowed="an amount of US dollars with at most six decimals")
     return amount

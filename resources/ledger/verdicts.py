@@ -79,14 +79,17 @@ class Verdict:
     """The moment in the video that the note is about, in seconds from its start."""
 
     def __post_init__(self) -> None:
-        too_long = len(self.note) > LONGEST_NOTE or len(self.who) > LONGEST_WHO
         too_many = len(self.reasons) > MOST_REASONS or any(len(r) > LONGEST_REASON for r in self.reasons)
         if not _ID.fullmatch(self.id):
             raise DailiesError("a verdict's id has 8 to 64 letters, digits, - and _")
-        if not self.who or too_long or too_many:
+        if len(self.note) > LONGEST_NOTE:
             raise DailiesError(
-                f"a verdict has a person's name of up to {LONGEST_WHO} characters, up to {MOST_REASONS} reasons of "
-                f"{LONGEST_REASON} characters each, and a note of up to {LONGEST_NOTE}"
+                f"the note has {len(self.note):,} characters; allowed: {LONGEST_NOTE:,}. Nothing was changed."
+            )
+        if not 0 < len(self.who) <= LONGEST_WHO or too_many:
+            raise DailiesError(
+                f"a verdict has a person's name of up to {LONGEST_WHO} characters, and up to {MOST_REASONS} reasons of "
+                f"{LONGEST_REASON} characters each. Nothing was changed."
             )
         if self.second is not None and not 0 <= self.second < 86_400:
             raise DailiesError("the moment of a note lies in its video")

@@ -148,7 +148,7 @@ def _prefixed(prefix: str, value: str, selector: str) -> Term:
         hint = suggestion(prefix, PREFIXES)
         raise _refused(
             f"{prefix}:",
-            f"is not known; allowed: {', '.join(f'{kind}:' for kind in PREFIXES)}{hint}",
+            f"there is no such selector; allowed: {', '.join(f'{kind}:' for kind in PREFIXES)}{hint}",
         )
     if not value:
         raise _refused(selector, f"{prefix}: has no value after it")
@@ -156,7 +156,7 @@ def _prefixed(prefix: str, value: str, selector: str) -> Term:
     if kind is TermKind.STATE and value not in STATES:
         raise _refused(
             f"{prefix}:{value}",
-            f"is no state; allowed: {', '.join(STATES)}{suggestion(value, STATES)}",
+            f"there is no such state; allowed: {', '.join(STATES)}{suggestion(value, STATES)}",
         )
     return Term(kind, value)
 
@@ -172,9 +172,9 @@ def _days(part: str, selector: str, today: dt.date) -> Days:
         end = f"{first.year:04}-{int(short[1] or first.month):02}-{int(short[2]):02}"
     last = _date(end, selector, today)
     if last < first:
-        raise _refused(part, "ends before it begins")
+        raise _refused(part, "the range ends before it begins")
     if (last - first).days >= MAX_DAYS:
-        raise _refused(part, f"is longer than {MAX_DAYS:,} days")
+        raise _refused(part, f"the range is longer than {MAX_DAYS:,} days")
     return Days(first, last)
 
 

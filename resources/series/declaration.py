@@ -244,7 +244,7 @@ _CARRY = frozenset(
     }
     | {"schedule", "dated", "fallback", "draft"}
 )
-PLACES = "Words of the endpoint stand under `parameters`, words of the prompt under `variables`."
+PLACES = "Parameters of the endpoint belong under `parameters`, values for the prompt under `variables`."
 
 
 class ClipDeclaration(Declared):

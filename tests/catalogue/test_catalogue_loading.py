@@ -65,7 +65,7 @@ def test_an_edited_price_is_the_price_of_the_next_load(tmp_path):
             'usd: "0.10"',
             "usd: ten cents",
             8,
-            "found 'ten cents', allowed: an amount of US dollars, e.g. 12.50",
+            "found 'ten cents', allowed: an amount of US dollars from 0 up, e.g. 12.50",
         ),
         ('usd: "0.10"', "usd: 1000.10", 8, "allowed: at most 1000 US dollars"),
         ('usd: "0.10"', 'usd: "0.0000001"', 8, "at most six decimals"),

@@ -57,6 +57,32 @@ def test_a_key_with_the_scheme_of_its_header_is_refused_and_not_shown(
     assert command("check")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "words", [("produce", "no-such", "--yes"), ("retry", "no-such", "--yes"), ("retake", "no-such", "--yes")]
+)
+@pytest.mark.parametrize("setting", [{}, {"DAILIES_MAX_USD_PER_DAY": "-5"}])
+def test_a_mistake_of_a_command_that_buys_says_that_nothing_was_bought(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], setting: dict[str, str]
+) -> None:
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    code, _, said = command(*words)
+    assert code == 2
+    assert ("from 0 up" if setting else "no-such") in said
+    assert "othing was bought" in said
+
+
+def test_a_note_that_is_too_long_is_refused_with_its_length_and_its_limit(
+    depot: Depot, command: Command
+) -> None:
+    depot.deliver(depot.finished("bay-dawn"))
+    code, _, said = command("reject", "bay-dawn", "1", "--note", "x" * 2_001)
+    assert (code, said) == (
+        1,
+        "dailies: the note has 2,001 characters; allowed: 2,000. Nothing was changed.\n",
+    )
+
+
 def test_a_home_that_cannot_be_made_is_named(
     depot: Depot, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -83,7 +83,7 @@ def test_a_folder_that_others_need_is_refused_as_home(
     monkeypatch.chdir(shared / "project")
     before = mode(somewhere)
     for folder in (shared, somewhere, Path("/")):
-        with pytest.raises(ConfigurationError, match=r"others need.*DAILIES_HOME"):
+        with pytest.raises(ConfigurationError, match=r"files of others.*DAILIES_HOME"):
             make_private(folder)
     assert (mode(shared), mode(somewhere)) == (0o1777, before)
 

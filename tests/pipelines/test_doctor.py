@@ -291,4 +291,4 @@ def test_the_output_for_people_names_findings_and_actions(
     assert "cape-dawn: failed: Task failed: [red]boo[/red]" in said.out
     assert "dailies retry" in said.out
     # the ways out are no asset check
-    assert f"1 check of {len(CHECKS) + 2} need you" in said.err
+    assert f"1 of {len(CHECKS) + 2} checks needs you" in said.err

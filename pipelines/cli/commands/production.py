@@ -177,16 +177,18 @@ def produce(
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.declared import declarations_of
     from pipelines.cli.launch import Launch, check_dagster, finish, launch
+    from pipelines.cli.usage import before_buying
     from resources.errors import ConfigurationError
     from resources.planning import TakesAsked
     from resources.settings import load_settings
 
-    settings = load_settings()
-    declarations = declarations_of(settings)
-    clips = chosen_clips(settings, declarations, ClipChoice(selectors, since=date, names=clip or []))
-    undated = next((one.series for one in clips if one.date is None), None)
-    if date is not None and undated is not None:
-        raise ConfigurationError(f"the series {undated} has no dates: leave out --date")
+    with before_buying():
+        settings = load_settings()
+        declarations = declarations_of(settings)
+        clips = chosen_clips(settings, declarations, ClipChoice(selectors, since=date, names=clip or []))
+        undated = next((one.series for one in clips if one.date is None), None)
+        if date is not None and undated is not None:
+            raise ConfigurationError(f"the series {undated} has no dates: leave out --date")
     if not clips:
         complain(
             f"{' '.join(selectors)} chooses no clip, so nothing was bought; `dailies plan` takes the same words"
@@ -200,7 +202,8 @@ def produce(
         series=all_series.pop() if len(all_series) == 1 else None,
     )
     with DagsterApi.of(settings) as api:
-        check_dagster(settings, api)
+        with before_buying():
+            check_dagster(settings, api)
         rendered = producible_clips(declarations, [one.key for one in clips], skip_bad=skip_bad)
         agreed = approve(declarations, rendered, how, yes=yes, quiet=as_json)
         launched = launch(settings, api, agreed.approvals, how)
@@ -231,11 +234,13 @@ def retry(
     from pipelines.cli.declared import declarations_of
     from pipelines.cli.failed_clips import failed_clips
     from pipelines.cli.launch import RETRY, check_dagster, finish, launch
+    from pipelines.cli.usage import before_buying
     from resources.settings import load_settings, open_ledger
 
-    settings = load_settings()
-    with open_ledger(settings) as ledger:
-        keys = failed_clips(ledger, selectors or [], series=series)
+    with before_buying():
+        settings = load_settings()
+        with open_ledger(settings) as ledger:
+            keys = failed_clips(ledger, selectors or [], series=series)
     if not keys:
         if as_json:
             print_json({"decision": None, "runs": [], "clips": []})
@@ -243,8 +248,9 @@ def retry(
             tell("no clip has failed, so there is nothing to retry")
         return
     with DagsterApi.of(settings) as api:
-        check_dagster(settings, api)
-        declarations = declarations_of(settings)
+        with before_buying():
+            check_dagster(settings, api)
+            declarations = declarations_of(settings)
         rendered = producible_clips(declarations, keys, skip_bad=skip_bad)
         agreed = approve(declarations, rendered, RETRY, yes=yes, quiet=as_json)
         launched = launch(settings, api, agreed.approvals, RETRY)

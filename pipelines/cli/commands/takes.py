@@ -199,10 +199,12 @@ def retake(
     from pipelines.cli.approval import agree
     from pipelines.cli.retakes import buy_retake, offer_retake
     from pipelines.cli.stack_settings import running_settings
+    from pipelines.cli.usage import before_buying
     from resources.money import show_usd, to_usd
 
-    settings = running_settings()
-    offer = offer_retake(settings, clip)
+    with before_buying():
+        settings = running_settings()
+        offer = offer_retake(settings, clip)
     if offer.refusal is None:
         for cap in offer.caps:
             complain(
