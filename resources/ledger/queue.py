@@ -150,10 +150,15 @@ def withdraw(
     attempt_ids: list[str],
     *,
     why: str,
+    account: str | None = None,
     kind: FailureKind | None = None,
     run_id: str | None = None,
 ) -> list[Attempt]:
     """Withdraw the attempts that are still queued, and release their money. Other attempts stay unchanged.
+
+    Args:
+        why: One sentence for a person.
+        account: Only attempts of this account; None for all.
 
     Raises:
         RunLostError: The run was lost; other processes continue its queue.
@@ -163,7 +168,7 @@ def withdraw(
         with ledger.transaction(who="engine", run_id=run_id) as tx:
             heartbeats.require(tx.connection, run_id)
             attempt = tx.attempt_alone(attempt_id)
-            if attempt.state is not AttemptState.QUEUED:
+            if attempt.state is not AttemptState.QUEUED or account not in {None, attempt.account}:
                 continue
             withdrawn.append(
                 tx.transition(

@@ -239,10 +239,10 @@ class Follower:
         self._engine.ledger.changed.set()
 
     async def _withdraw_queue(self, name: str, *, why: str, kind: FailureKind | None = None) -> None:
-        engine = self._engine
-        attempts = await engine.ledger.run(Ledger.attempts, list(self._ids.values()))
-        ids = [attempt.id for attempt in attempts.values() if attempt.account == name]
-        await engine.ledger.run(queue.withdraw, ids, why=why, kind=kind, run_id=self._run_id)
+        ids = list(self._ids.values())
+        await self._engine.ledger.run(
+            queue.withdraw, ids, why=why, account=name, kind=kind, run_id=self._run_id
+        )
 
     async def _poll(self, name: str) -> None:
         engine = self._engine

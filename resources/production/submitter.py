@@ -85,7 +85,7 @@ class Submitter:
         Interrupted, it leaves POSTs in flight to `finish`.
 
         Args:
-            ours: Ids of the caller's attempts, which are withdrawn if the account cannot be reached.
+            ours: Ids of the caller's attempts. Those of this account are withdrawn if the account cannot be reached.
             result: Collects the submitted attempts.
             until: When to claim nothing more, in seconds since the epoch.
 
@@ -276,7 +276,7 @@ class Submitter:
             await self._watch.alarm(name)
         elif isinstance(outcome, NotSent) and tries >= NOT_SENT_TRIES:
             why = f"{name} cannot be reached ({outcome.cause}); nothing was sent. Try again when it answers."
-            await self._ledger.run(queue.withdraw, list(ours), why=why, run_id=run_id)
+            await self._ledger.run(queue.withdraw, list(ours), why=why, account=name, run_id=run_id)
 
     async def finish(self, *, interrupted: bool = True) -> None:
         """Wait for the answers to POSTs in flight.

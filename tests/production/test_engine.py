@@ -174,6 +174,19 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_
 
 
 @pytest.mark.slow
+def test_an_account_that_cannot_be_reached_leaves_the_queue_of_another_account_of_the_run(
+    world: World,
+) -> None:
+    ours = enqueue(world, "clip-000")
+    (other,) = decide(world.ledger, [a_request("clip-001", account="second")], Decision("monday"))
+    assert other.attempt is not None
+    world.provider.answers["clip-000"] = [CANNOT_BE_REACHED] * 9
+    world.run(keep_sending(world, world.engine(), [*ours, other.attempt]))
+    assert world.newest("clip-000").state is S.WITHDRAWN
+    assert world.newest("clip-001").state is S.QUEUED
+
+
+@pytest.mark.slow
 def test_a_short_network_failure_loses_nothing_of_a_batch(world: World) -> None:
     ours = enqueue(world, *clips(PARALLEL_POSTS + 2))
     for clip in clips(PARALLEL_POSTS + 2):
