@@ -132,6 +132,21 @@ def test_every_key_is_a_button_on_a_narrow_screen_too(
     assert tab.complaints == []
 
 
+def test_a_clip_opens_at_its_title_when_its_takes_are_taller_than_the_screen(
+    tab: Browser, server: RoomServer, studio: Studio
+) -> None:
+    studio.take("tall-dune", series="tall", film=0)
+    page = tab.page
+    page.set_viewport_size({"width": 390, "height": 500})
+    try:
+        tab.open(f"{server.url}?series=tall")
+        title(page, "dune")
+        expect(page.locator("#stage .chosen")).to_be_visible(timeout=PATIENCE_MS)
+        assert page.evaluate("() => document.getElementById('main').scrollTop") == 0
+    finally:
+        page.set_viewport_size({"width": 1440, "height": 900})
+
+
 def test_text_from_outside_is_shown_and_never_executed(
     tab: Browser, server: RoomServer, studio: Studio
 ) -> None:

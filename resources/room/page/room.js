@@ -152,8 +152,9 @@ function open(at, { again = false } = {}) {
   draw();
   if (!again) {
     player.show(one.takes, room.clips[room.at + 1]?.takes ?? []);
-    $("main").scrollTop = 0;
     $("stage").querySelector(".chosen")?.scrollIntoView({ block: "nearest", inline: "center" });
+    // a take that is taller than a phone's screen has moved the clip's title away
+    $("main").scrollTop = 0;
   }
   rememberAddress();
 }
