@@ -211,6 +211,30 @@ def record(
     return changed
 
 
+def charged_nevertheless(
+    ledger: Ledger, account: str, bill: Mapping[str, Billed], window: Window
+) -> dict[str, Billed]:
+    """Select the part of a bill about jobs whose money was released: by its contract, the provider does not charge them.
+
+    While no other amount is unconfirmed, nobody else reads the bill for them. A job that ended near the end of the reading is left out,
+    since its refund may follow.
+
+    Args:
+        bill: By the core of the job's id.
+        window: The part of the bill that was read.
+    """
+    released = sa.select(attempts.c.job_id).where(
+        attempts.c.account == account,
+        attempts.c.submitted_at >= window.after + MARGIN_SECONDS,
+        attempts.c.finished_at <= window.before - MARGIN_SECONDS,
+        attempts.c.money_state == MoneyState.RELEASED.value,
+        attempts.c.job_id.is_not(None),
+    )
+    with ledger.read() as connection:
+        cores = {core(job_id) for job_id in connection.execute(released).scalars()}
+    return {job: billed for job, billed in bill.items() if job in cores and billed.net}
+
+
 def _settled(
     tx: Transaction, attempt: Attempt, billed: Billed, *, refunds_failures: bool
 ) -> Confirmed | None:

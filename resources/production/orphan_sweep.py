@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from resources.errors import DailiesError
-from resources.ledger import disputes, keys
+from resources.ledger import bills, disputes, keys
+from resources.ledger.bills import MARGIN_SECONDS, Window
 from resources.ledger.lost import orphans
 from resources.ledger.lost.orphans import Sweep
-from resources.production.bookkeeper import watch_hours
+from resources.production.bookkeeper import Bookkeeper, watch_hours
 from resources.production.ledger_thread import LedgerThread
 from resources.production.timed_reading import timed_reading
 from resources.providers.listing import charged_jobs
@@ -30,7 +31,8 @@ PATIENCE_SECONDS = 15.0
 async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     """Sweep an account if its sweep is due.
 
-    On a shared key, only jobs of models that were ordered here are recorded.
+    On a shared key, only jobs of models that were ordered here are recorded. A job of ours that is charged although its money was
+    released is booked.
 
     Returns:
         Ids of the new jobs without an owner.
@@ -56,6 +58,12 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
         bill = await _read_bill(provider, claimed)
     if bill is not None:
         await watch_hours(ledger, provider, bill)
+        # without the margin, no job of the account's first half hour would ever be booked; later windows overlap
+        window = Window(claimed.billed_after - MARGIN_SECONDS, claimed.billed_before)
+        by_job = bills.by_job(bill)
+        charged = await ledger.run(bills.charged_nevertheless, provider.name, by_job, window)
+        if charged:
+            await Bookkeeper(ledger).book(provider, window, charged)
         listed_ids = {job.job_id for job in listed}
         # the bill still shows a job that was deleted, or that was never listed
         unlisted = [job for job in charged_jobs(bill) if job.job_id not in listed_ids]

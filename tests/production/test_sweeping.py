@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import pytest
-from fakes import SORA, World, a_request
+from fakes import PRICE, SORA, Ends, World, a_request
 
 from resources.errors import UnavailableError
 from resources.ledger import keys
@@ -19,8 +19,9 @@ from resources.ledger.lost.orphans import (
     SWEEP_SECONDS,
     orphans,
 )
-from resources.ledger.states import AttemptState
-from resources.providers.base import Candidate, Charge
+from resources.ledger.statement import statement
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import Candidate, Charge, FailureKind, JobStatus
 from resources.providers.rows import Rows
 
 
@@ -133,6 +134,32 @@ def test_after_days_without_a_sweep_jobs_are_found_although_a_long_window_cannot
     readings = provider.listed
     ordered.run(ordered.engine().step("wavespeed"))
     assert provider.listed == readings, "the sweep has caught up"
+
+
+@pytest.mark.postgresql
+def test_a_failed_job_that_its_provider_charges_against_its_contract_counts_after_the_sweep(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    failure = Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
+    world.provider.jobs_go["clip-a"] = [failure]
+    decide(world.ledger, [a_request("clip-a")], Decision("monday"))
+    for _ in range(3):
+        world.run(world.engine().step("wavespeed"))
+        world.clock.now += 100
+    failed = world.newest("clip-a")
+    assert (failed.state, failed.money_state) == (AttemptState.FAILED, MoneyState.RELEASED)
+    swept(world)
+    assert world.newest("clip-a").version == failed.version, "its refund may follow"
+    world.clock.now += SWEEP_SECONDS
+    swept(world)
+    after = world.newest("clip-a")
+    assert (after.money_state, after.charge_source, after.cost_micros) == (
+        MoneyState.CONFIRMED,
+        "bill",
+        PRICE,
+    )
+    assert "the bill says $0.40 instead of $0.00" in caplog.text
+    assert statement(world.ledger).miscounted == []
 
 
 def test_on_a_shared_key_a_charge_without_a_model_is_not_recorded(
