@@ -4,12 +4,13 @@ A provider's own account has the provider's name and is set by variables, not by
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from resources.declared.document import read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, listed, show
@@ -24,12 +25,23 @@ _VARIABLE = r"^[A-Z][A-Z0-9_]{2,63}$"
 
 
 def _another_name(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise refused(
+            allowed="3 to 40 lower-case letters, digits and hyphens, a letter or digit first, e.g. wavespeed-team-b"
+        )
     if name in provider_names():
         raise refused(f"is the provider's own account, which variables set ({spec_of(name).variable('...')})")
     return name
 
 
-def _another_variable(name: str) -> str:
+def _another_variable(name: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(_VARIABLE, name):
+        # a key was once written here; this text reaches logs, so it never shows the value
+        raise refused(
+            "write the name of the key's variable; the key itself belongs in .env (its value is not shown here)",
+            allowed="3 to 64 capital letters, digits and _, a letter first, e.g. TEAM_B_KEY",
+            found=False,
+        )
     if name.startswith(PREFIX):
         raise refused(f"begins with {PREFIX}, like the settings; name the variable of a key differently")
     if name in known_variables():
@@ -37,22 +49,24 @@ def _another_variable(name: str) -> str:
     return name
 
 
+KeyVariable = Annotated[
+    str, BeforeValidator(_another_variable), WithJsonSchema({"type": "string", "pattern": _VARIABLE})
+]
+"""The environment variable of a key."""
+
+
 class AccountDeclaration(Declared):
     """Another account at a provider, with a key of its own."""
 
-    name: Annotated[str, StringConstraints(pattern=_NAME), AfterValidator(_another_name)] = Field(
-        examples=["team-b"]
-    )
+    name: Annotated[
+        str, AfterValidator(_another_name), WithJsonSchema({"type": "string", "pattern": _NAME})
+    ] = Field(examples=["team-b"])
     """Its name in series and in the ledger: lower-case letters, digits and hyphens."""
     provider: ProviderName
     """The provider of the account."""
-    key: Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_another_variable)] = Field(
-        examples=["TEAM_B_KEY"]
-    )
+    key: KeyVariable = Field(examples=["TEAM_B_KEY"])
     """The environment variable of its key. The key itself belongs in no file of the data folder."""
-    admin_key: (
-        Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_another_variable)] | None
-    ) = Field(default=None, examples=["TEAM_B_ADMIN_KEY"])
+    admin_key: KeyVariable | None = Field(default=None, examples=["TEAM_B_ADMIN_KEY"])
     """The environment variable of its second key, if the provider's bill needs one; without it, costs are estimates."""
     dedicated: bool | None = None
     """Whether only this ledger uses the key. Left out, it counts as shared, and nothing is guessed about a lost answer."""

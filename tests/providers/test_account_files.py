@@ -50,6 +50,19 @@ def test_a_mistake_names_its_line_and_stops_no_other_account(
     assert "a.yaml" in problems
 
 
+@pytest.mark.parametrize("field", ["key", "admin_key"])
+@pytest.mark.parametrize(
+    "value", ["sk-canary-0123456789abcdef", "0123456789", "'8e0cf9a1:canary'", "[canary]"]
+)
+def test_a_key_in_place_of_its_variable_is_never_shown(tmp_path: Path, field: str, value: str) -> None:
+    others = GOOD if field == "admin_key" else GOOD.replace("key: WAVESPEED_TEAM_B_KEY\n", "")
+    found, problems = load(tmp_path, a=f"{others}{field}: {value}\n")
+    assert found == []
+    assert f"a.yaml:{4 if field == 'admin_key' else 3}: {field}: allowed: 3 to 64 capital letters" in problems
+    assert "the key itself belongs in .env" in problems
+    assert not any(part in problems for part in ("canary", "0123456789", "8e0cf9a1"))
+
+
 def test_each_account_has_its_own_name_and_key(tmp_path: Path) -> None:
     found, problems = load(tmp_path, a=GOOD, b=GOOD, c=GOOD.replace("wavespeed-team-b", "wavespeed-team-c"))
     assert found == ["wavespeed-team-b"]
