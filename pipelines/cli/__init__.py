@@ -36,18 +36,22 @@ def main() -> None:
             _keep_private()
         app()
     except DailiesError as error:
-        complain("\n".join([str(error), *getattr(error, "__notes__", [])]))
+        complain(_with_notes(str(error), error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.filename is None:
             raise
-        complain(_unusable_file(error))
+        complain(_with_notes(_unusable_file(error), error))
         sys.exit(2)
     except SystemExit as ended:
         # Typer turns Ctrl-C into a silent exit; a command that has printed its own message does not have this cause
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
             complain("interrupted; bought clips are collected by the completion sensor")
         raise
+
+
+def _with_notes(text: str, error: Exception) -> str:
+    return "\n".join([text, *getattr(error, "__notes__", [])])
 
 
 def _unusable_file(error: OSError) -> str:

@@ -81,7 +81,7 @@ def show_endpoint(endpoint: Endpoint, today: dt.date) -> None:
         tell(f"takes    usually {endpoint.usual_seconds} s")
     tell(f"state    {endpoint.lifecycle.warning(today) or 'live'}")
     lost = spec_of(endpoint.provider).capabilities.lost_answer
-    tell(f"lost     a POST without an answer is {lost} (docs/providers.md)")
+    tell(f"lost     a lost answer is {lost} (docs/providers.md)")
     tell(f"source   {endpoint.source}, checked {endpoint.checked}")
     for doubt in endpoint.doubts:
         tell(f"doubt    {doubt}")
@@ -233,7 +233,7 @@ def print_endpoints(endpoints: list[Endpoint], today: dt.date, *, long: bool) ->
     """Print a table for each provider with a line per endpoint; with `long`, also its last check and the replacement of a retired one."""
     for provider in dict.fromkeys(endpoint.provider for endpoint in endpoints):
         lost = spec_of(provider).capabilities.lost_answer
-        console.print(Text.assemble((provider, "bold"), f": a POST without an answer is {lost}"))
+        console.print(Text.assemble((provider, "bold"), f": a lost answer is {lost}"))
         _print_endpoints_of([one for one in endpoints if one.provider == provider], today, long=long)
         console.print()
 

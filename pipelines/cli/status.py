@@ -88,7 +88,8 @@ def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
     tell(f"\n{sum(whole.values()) + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
     if shown.why:
         tell(shown.why)
-    clips = waiting(ledger)
+    # all clips are here, or those that a person chose, unless older ones are left out
+    clips = [clip for clip in waiting(ledger) if shown.left_out or clip.clip in whole]
     if clips:
         held = sum(clip.held_at is not None for clip in clips)
         tell(
@@ -97,7 +98,8 @@ def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
         )
 
     with ledger.read() as connection:
-        unfinished = len(waiting_finishes.waiting(connection))
+        drafts = waiting_finishes.waiting(connection)
+    unfinished = sum(bool(shown.left_out) or draft.clip in whole for draft in drafts)
     if unfinished:
         tell(f"{counted(unfinished, 'circled draft')} without a finish: `dailies finish`")
 

@@ -49,7 +49,7 @@ def before_buying() -> Iterator[None]:
     """Add to an error of a command that buys that nothing was bought, unless the error says so."""
     try:
         yield
-    except DailiesError as error:
+    except (DailiesError, OSError) as error:
         if "othing was " not in str(error):
             error.add_note("Nothing was bought.")
         raise

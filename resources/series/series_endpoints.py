@@ -150,7 +150,7 @@ class SeriesEndpoint:
             takes = listed(list(pictures)) if pictures else "an endpoint that takes an image"
             return Problem(field, f"is no image of {self.endpoint.id}", show(name), takes)
         if name in parameters:
-            message = "is the first frame of the draft (`draft.first_frame`); an image for the draft stands in `draft.parameters`"
+            message = "is the first frame of the draft (`draft.first_frame`); an image for the draft belongs in `draft.parameters`"
             return Problem(field, message)
         return None
 

@@ -128,7 +128,7 @@ _SYNTAX = {
     r"[Uu]nexpected ('end of template'|end of template|'}')": "{{ or {% is not closed; write {{ name }}",
     r"expected name or number": "a name is missing behind a sign; a variable is plain, as {{ name }}",
     r"end of comment": "{# is not closed; end it with #}",
-    r"Expected an expression": "nothing stands where a variable is expected; write {{ name }} or {% if name %}",
+    r"Expected an expression": "a variable is missing here; write {{ name }} or {% if name %}",
     r"'end of print statement', got '?(.+?)'?$": r"\1 follows a variable; {{ }} takes one, with filters after |, as {{ mood|upper }}",
     r"expected token 'name'": "a filter's name is missing after |",
     r"unexpected char (.+) at": r"\1 means nothing between {{ and }}",

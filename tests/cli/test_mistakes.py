@@ -10,6 +10,7 @@ from deliverykit import Depot
 
 from pipelines.cli import terminal
 from resources.ledger import deliveries
+from resources.orders import Review
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -70,6 +71,27 @@ def test_a_mistake_of_a_command_that_buys_says_that_nothing_was_bought(
     assert code == 2
     assert ("from 0 up" if setting else "no-such") in said
     assert "othing was bought" in said
+
+
+def test_a_folder_that_cannot_be_read_stops_a_command_that_buys_with_the_same_sentence(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "data/series")
+
+    monkeypatch.setattr("pipelines.cli.declared.declarations_of", refuse)
+    code, _, said = command("produce", "city", "--yes")
+    assert code == 2
+    assert said.startswith("dailies: cannot use data/series: Permission denied.")
+    assert said.endswith("\nNothing was bought.\n")
+
+
+def test_status_of_a_series_counts_no_clips_of_other_series_that_wait(depot: Depot, command: Command) -> None:
+    depot.deliver(depot.finished("bay-dawn", series="bay", review=Review(by="person")))
+    depot.deliver(depot.finished("city-noon"))
+    assert "1 clip without a verdict, $0.40: `dailies room`" in command("status")[1]
+    assert "without a verdict" in command("status", "bay-dawn")[1]
+    assert "without a verdict" not in command("status", "city-noon")[1]
 
 
 def test_a_note_that_is_too_long_is_refused_with_its_length_and_its_limit(

@@ -34,7 +34,7 @@ const outbox = new Outbox({
     const others = answer.others.filter((one) => one.word !== "noted");
     if (others.length) tellOfOthers(verdict, others);
     else if (answer.replaced && answer.replaced.who !== room.me.name) {
-      say(`${answer.replaced.who} had circled another take of ${nameOf(verdict.clip)}; yours stands now. u brings theirs back.`, "warn");
+      say(`${answer.replaced.who} had circled another take of ${nameOf(verdict.clip)}; yours counts now. u brings theirs back.`, "warn");
     }
   },
   refused(verdict, problem) {
@@ -303,7 +303,7 @@ function tellOfOthers(verdict, others) {
   const one = room.clips.find((each) => each.clip === verdict.clip);
   const number = one?.takes.find((each) => each.id === last.take)?.number ?? "?";
   const theirs = { circled: `circled take ${number}`, rejected: `rejected take ${number}`, taken_back: `took back a verdict on take ${number}` }[last.word];
-  say(`${last.who} ${theirs} of ${nameOf(verdict.clip)} before you; your word came later and stands.`, "warn");
+  say(`${last.who} ${theirs} of ${nameOf(verdict.clip)} before you; your verdict came later and counts.`, "warn");
 }
 
 function choose(id) {
