@@ -179,7 +179,7 @@ async def tick(
     watched = frozenset(run.id for run in runs if run.ended_at is None)
     return plan(
         batches(deliveries.unreported(equipment.ledger, account)),
-        DagsterView(order, past, watched),
+        DagsterView(order, past, watched, may_wait=True),
         now=process.clock(),
         linger=LINGER_SECONDS,
     )
