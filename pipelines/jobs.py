@@ -16,7 +16,6 @@ from pipelines.rendered_clips import render
 from pipelines.scope import leave_alone, scope_of_list
 from resources.dagster_resources import Production
 from resources.ledger.outage import repeat_unrecorded
-from resources.orders import MOST_TAKES
 from resources.production.batch import Stage
 
 
@@ -59,8 +58,6 @@ class ScatteredConfig(dg.Config):
     regenerate: bool = Field(default=False, description="Buy another take of delivered, unchanged clips.")
     takes: int | None = Field(
         default=None,
-        ge=1,
-        le=MOST_TAKES,
         description="How many takes to buy of each; by default as declared.",
     )
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from resources.checks import Checks
 from resources.choices import Asked, Choice, Expected, FinishedDraft, FinishOrder, Seed, fingerprint
 from resources.edited_words import EditedWords
+from resources.errors import ConfigurationError
 from resources.file_references import FIRST_FRAME, FileReference
 from resources.plain import addresses_cut
 
@@ -222,7 +223,15 @@ class ClipRequest(Choice):
         return TakeSlot(self.clip, self.slot)
 
     def with_takes(self, takes: int | None) -> "ClipRequest":
-        """The same request for so many takes; None for as many as declared."""
+        """The same request for so many takes; None for as many as declared.
+
+        Raises:
+            ConfigurationError: The number is not allowed.
+        """
+        if takes is not None and not 1 <= takes <= MOST_TAKES:
+            raise ConfigurationError(
+                f"takes: found {takes}, allowed: 1 to {MOST_TAKES}, or nothing for as many as the series declares."
+            )
         return self if takes is None else self.model_copy(update={"takes": takes})
 
     def each_take(self, drawn_from: str, *, regenerate: bool) -> "list[ClipRequest]":

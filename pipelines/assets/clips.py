@@ -22,7 +22,6 @@ from resources.dagster_names import dagster_names
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
 from resources.ledger.outage import repeat_unrecorded
-from resources.orders import MOST_TAKES
 from resources.production.batch import Followed, Stage
 
 DESCRIPTIONS = {
@@ -53,8 +52,6 @@ class ProduceConfig(dg.Config):
     )
     takes: int | None = Field(
         default=None,
-        ge=1,
-        le=MOST_TAKES,
         description="How many takes to buy of each clip; by default as many as its series declares.",
     )
 

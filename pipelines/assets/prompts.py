@@ -72,7 +72,7 @@ def prompts(
     with explained(before_failing, bought=bought), production.showing_life(context.run.run_id):
         if scope.lost_end is not None:
             raise ConfigurationError(
-                f"the partition {scope.lost_end}, an end of this run's range, was deleted, so Dagster cannot execute this run. "
+                f"the partition {scope.lost_end}, an end of this run's range, does not exist or was deleted, so Dagster cannot execute this run. "
                 "Request its clips again with `dailies produce`."
             )
         production.follow_data(decision_of(context.run))

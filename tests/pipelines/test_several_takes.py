@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import dagster as dg
+from dagster_ui import DagsterUi
 from pipelinekit import House
 
 from pipelines.clip_batch import DECISION_TAG
@@ -42,6 +43,23 @@ def test_a_run_buys_every_take_and_shows_the_clip_once(house: House):
     assert house.produce(keys[:1], config=four).green
     assert slots(house, keys[:1]) == dict.fromkeys((1, 2, 3, 4), "delivered")
     assert len(house.bought()) == 7
+
+
+def test_a_wrong_number_of_takes_is_refused_in_words_and_leaves_green_clips_green(
+    house: House, ui: DagsterUi
+):
+    """pydantic's own error in the launchpad's config came before our step: it turned a whole range red."""
+    keys = house.declare("hill", ["dawn", "dusk"])
+    house.add(keys)
+    assert house.produce(keys).green
+    ran = house.produce(keys, config={"ops": {"produce": {"config": {"takes": 99}}}})
+    assert not ran.green
+    assert "takes: found 99, allowed: 1 to 9" in (ran.failure or "")
+    assert "This decision has bought nothing" in (ran.failure or "")
+    assert "pydantic" not in (ran.failure or "")
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+    assert "takes: found 0, allowed: 1 to 9" in (house.scattered(keys, takes=0).failure or "")
+    assert len(house.bought()) == 2
 
 
 def test_a_failed_take_leaves_its_clip_green_and_is_bought_again_alone(house: House):
