@@ -224,22 +224,31 @@ def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
 
 
 async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) -> None:
-    """Make a free request to each account before buying from it.
+    """Make a free request to each account before buying from it, and withdraw the purchases of an account that fails.
 
-    So a wrong key or a provider that is down is reported once, not once for each clip. A failed request is repeated, since a
-    schedule's whole batch depends on it.
+    A failed request is repeated, since a schedule's whole batch depends on it.
+
+    Raises:
+        DailiesError: Every account fails, e.g. the only one. It is reported once, not once for each clip.
     """
     new = [d.attempt for d in decided if d.ruling is Ruling.NEW and d.attempt is not None]
-    for name in sorted({attempt.account for attempt in new}):
+    accounts = sorted({attempt.account for attempt in new})
+    errors: list[DailiesError] = []
+    withdrawn: list[Attempt] = []
+    for name in accounts:
         try:
             with as_unforeseen(f"{name} could not be checked"):
                 await retry_free_call(engine.accounts[name].provider.check)
         except DailiesError as error:
+            errors.append(error)
             ids = [attempt.id for attempt in new]
-            why = f"not sent: {error}"
-            withdrawn = await engine.ledger.run(queue.withdraw, ids, why=why, run_id=batch.run_id)
-            await engine.ledger.run(deliveries.mark_reported, [a.id for a in withdrawn], batch.run_id)
-            raise
+            why = f"not sent to {name}: {error}"
+            withdrawn += await engine.ledger.run(
+                queue.withdraw, ids, why=why, account=name, run_id=batch.run_id
+            )
+    if errors and len(errors) == len(accounts):
+        await engine.ledger.run(deliveries.mark_reported, [a.id for a in withdrawn], batch.run_id)
+        raise errors[0]
 
 
 class _Reporter:

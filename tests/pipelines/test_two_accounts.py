@@ -100,6 +100,20 @@ def test_the_caps_of_an_account_hold_only_for_that_account(
     assert len(bought_by(house)[AT_SANDBOX]) <= 3
 
 
+def test_a_refused_key_of_one_account_fails_only_its_own_clips_of_a_run(
+    house: House, team: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", "wrong-key-of-the-team")
+    theirs = house.declare("bay", ["east"], account=TEAM)
+    ours = house.declare("city", ["hill"])
+    house.add([*theirs, *ours])
+    ran = house.run("submit_clips", [*theirs, *ours])
+    assert list(ran.failed_clips) == theirs
+    assert TEAM in ran.failed_clips["bay-east"]
+    assert bought_by(house) == {OURS: ["A quiet view of the hill."]}
+    assert house.states([*theirs, *ours]) == {"bay-east": "withdrawn", "city-hill": "submitted"}
+
+
 def test_another_account_may_be_the_fallback(house: House, team: Path) -> None:
     fallback = [{"endpoint": "bytedance/seedance-2.0/text-to-video", "account": TEAM}]
     keys = house.declare("bay", ["east"], fallback=fallback)
