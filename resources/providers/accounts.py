@@ -140,6 +140,7 @@ def build_provider(
         transport,
         webhook_url,
         settings.admin_key.get_secret_value() if settings.admin_key else None,
+        None if variable == spec.key_variable else variable,
     )
     try:
         return spec.build(connection)

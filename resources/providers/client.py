@@ -42,6 +42,7 @@ class ProviderClient:
     def __init__(self, connection: Connection) -> None:
         self.name = connection.account
         self._webhook_url = connection.webhook_url
+        self._key_variable = connection.key_variable
         self._http = self._reach(connection)
 
     def __repr__(self) -> str:
@@ -127,7 +128,9 @@ class ProviderClient:
             return answer.fields
         failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
         if failed.kind is FailureKind.AUTH:
-            raise ConfigurationError(f"{self.title} refuses the API key: {failed.cause}. {self.key_advice}")
+            variable = self._key_variable
+            advice = self.key_advice if variable is None else f"Set {variable} to a key of the account"
+            raise ConfigurationError(f"{self.title} refuses the API key: {failed.cause}. {advice}")
         raise UnavailableError(f"{self.title} did not {task}: {failed.cause}. Try again later")
 
     def _said(self, answer: Answer) -> str:

@@ -42,6 +42,8 @@ class Connection:
     """Builds the callback address of a submission id; None for no callbacks."""
     admin_key: str | None = field(default=None, repr=False)
     """The account's second key, for its bill; None if there is none or none is set."""
+    key_variable: str | None = None
+    """The environment variable of the account's key; None for the provider's own."""
 
 
 @dataclass(frozen=True)

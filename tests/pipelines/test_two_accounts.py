@@ -109,7 +109,8 @@ def test_a_refused_key_of_one_account_fails_only_its_own_clips_of_a_run(
     house.add([*theirs, *ours])
     ran = house.run("submit_clips", [*theirs, *ours])
     assert list(ran.failed_clips) == theirs
-    assert TEAM in ran.failed_clips["bay-east"]
+    assert ran.failed_clips["bay-east"].startswith(f"not sent to {TEAM}: ")
+    assert "Set WAVESPEED_TEAM_B_KEY" in ran.failed_clips["bay-east"]
     assert bought_by(house) == {OURS: ["A quiet view of the hill."]}
     assert house.states([*theirs, *ours]) == {"bay-east": "withdrawn", "city-hill": "submitted"}
 
