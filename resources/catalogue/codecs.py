@@ -210,6 +210,11 @@ class Codec:
             why += ": the frame follows the image"
         elif name == "image":
             why = f"cannot be given to {endpoint.id}, which makes video from text alone"
+        elif name == "characters":
+            return Problem(
+                f"parameters.{name}",
+                f"{endpoint.id} shows no characters; leave them out, or use another endpoint",
+            )
         known = [known for known in (*endpoint.parameters, *self.common_words(endpoint)) if known != "prompt"]
         return Problem(f"parameters.{name}", why, show(value), f"the parameters {listed(known)}")
 

@@ -75,7 +75,7 @@ def test_common_parameters_become_the_endpoints_own(page, said, own):
             "openai/sora-2-t2v",
             {"characters": ["char_a"]},
             "characters",
-            "cannot be chosen for openai/sora-2-t2v",
+            "openai/sora-2-t2v shows no characters",
         ),
         (
             "openai/sora-2/image-to-video",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from resources.errors import ConfigurationError
+from resources.providers.registry import provider_names, spec_of
 from resources.settings import load_settings, names
 from resources.variables import INTERNAL, PINNED, misspelt_keys
 
@@ -222,3 +223,12 @@ def test_a_changed_cap_counts_at_the_next_read(
             case _:
                 monkeypatch.setenv(PINNED, json.dumps({"DAILIES_MAX_USD_PER_DAY": str(cap)}))
         assert load_settings().budget.everything.per_day == cap * 1_000_000
+
+
+def test_every_setting_has_a_line_in_the_example_that_people_copy() -> None:
+    shown = {
+        line.removeprefix("# ").partition("=")[0] for line in Path(".env.example").read_text().splitlines()
+    }
+    # the addresses of providers are for the sandbox, which sets them itself
+    addresses = {spec_of(provider).variable("url") for provider in provider_names()}
+    assert names() - addresses - shown == set()
