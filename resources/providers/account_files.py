@@ -27,7 +27,7 @@ _VARIABLE = r"^[A-Z][A-Z0-9_]{2,63}$"
 def _another_name(name: str) -> str:
     if not re.fullmatch(_NAME, name):
         raise refused(
-            allowed="3 to 40 lower-case letters, digits and hyphens, a letter or digit first, e.g. wavespeed-team-b"
+            allowed="3 to 40 lower-case letters, digits and hyphens, a letter or digit first, e.g. team-b"
         )
     if name in provider_names():
         raise refused(f"is the provider's own account, which variables set ({spec_of(name).variable('...')})")
