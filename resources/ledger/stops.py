@@ -7,7 +7,7 @@ and fetched, and queued attempts stay queued.
 import functools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -177,11 +177,19 @@ def end_stop(connection: sa.Connection, account: str, kind: StopKind, *, now: fl
 
 
 def stop(ledger: LedgerAccess, *, reason: str, account: str = ALL) -> Stop:
-    """Stop everything, or one account, on a person's order. After it returns, nothing more is reserved or sent."""
+    """Stop everything, or one account, on a person's order. After it returns, nothing more is reserved or sent.
+
+    A rebuild ends its own stop, so a person's stop replaces that one.
+    """
     with ledger.write() as connection:
-        stop_account(connection, account, StopKind.PERSON, reason, now=ledger.clock())
-        row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
-        return _stop_of(row)
+        now = ledger.clock()
+        stop_account(connection, account, StopKind.PERSON, reason, now=now)
+        mine = accounts.c.account == account
+        stopped = _stop_of(connection.execute(sa.select(accounts).where(mine)).one())
+        if stopped.is_of_rebuild and not reason.startswith(REBUILDING):
+            stopped = replace(stopped, reason=reason, at=now)
+            connection.execute(sa.update(accounts).where(mine).values(stopped_reason=reason, stopped_at=now))
+        return stopped
 
 
 def stop_for_key(ledger: LedgerAccess, account: str, reason: str) -> None:
@@ -276,7 +284,7 @@ def reopen(ledger: LedgerAccess, stopped: Stop) -> bool:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == stopped.account).with_for_update()
         ).first()
-        if row is None or (row.stopped_kind, row.stopped_at) != (stopped.kind.value, stopped.at):
+        if row is None or row.stopped_kind is None or _stop_of(row) != stopped:
             return False
         _clear(connection, stopped.account, ledger.clock())
         return True

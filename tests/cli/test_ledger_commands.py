@@ -153,6 +153,21 @@ def test_nothing_is_bought_during_a_rebuild(monkeypatch: pytest.MonkeyPatch) -> 
         assert [stop.reason for stop in stops.stops(ledger)] == ["the bill"]
 
 
+def test_a_stop_that_a_person_orders_during_a_rebuild_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_verdicts = record_stored_verdicts
+
+    def while_it_works(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
+        assert "all buying is stopped: the bill. `dailies start`" in " ".join(
+            run("stop", "--reason", "the bill").output.split()
+        )
+        return read_verdicts(ledger, store)
+
+    monkeypatch.setattr(ledger_rebuild, "record_stored_verdicts", while_it_works)
+    ok("ledger", "rebuild")
+    with open_ledger(load_settings()) as ledger:
+        assert [stop.reason for stop in stops.stops(ledger)] == ["the bill"]
+
+
 def test_the_errors_after_a_killed_rebuild_say_how_to_continue() -> None:
     want("clip-a")
     with open_ledger(load_settings()) as ledger:
