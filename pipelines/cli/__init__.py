@@ -5,10 +5,14 @@ It talks to Dagster over GraphQL, as the UI does, and reads the ledger. It sends
 """
 
 import contextlib
+import errno
 import os
 import sys
 
 from resources.garbage import collect_rarely
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+"""Python names no file in such an error of a write."""
 
 
 def main() -> None:
@@ -39,7 +43,7 @@ def main() -> None:
         complain(_with_notes(str(error), error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _NO_ROOM:
             raise
         complain(_with_notes(_unusable_file(error), error))
         sys.exit(2)
@@ -56,6 +60,12 @@ def _with_notes(text: str, error: Exception) -> str:
 
 def _unusable_file(error: OSError) -> str:
     """A file or folder that the command needed and the system refused, and what helps."""
+    if error.errno in _NO_ROOM:
+        where = "" if error.filename is None else f" for {error.filename}"
+        return (
+            f"the disk has no room{where}: {error.strerror}. Free space where the home (DAILIES_HOME) and temporary files are, then "
+            "run the command again."
+        )
     cure = (
         "Let your user read and write it"
         if isinstance(error, PermissionError)

@@ -11,7 +11,7 @@ from pipelines.cli.launch import Launch
 from pipelines.cli.plan import plan_of
 from pipelines.cli.plan_table import show_decisions
 from pipelines.cli.stack_settings import running_settings
-from pipelines.cli.terminal import complain, counted
+from pipelines.cli.terminal import complain, counted, errors
 from pipelines.rendered_clips import Rendered, render
 from resources.errors import ConfigurationError
 from resources.ledger.approvals import Approval
@@ -118,7 +118,7 @@ def agree(what: str, *, yes: bool = False) -> None:
         yes: Whether the person has answered already.
 
     Raises:
-        typer.Exit: The answer is no (1), or no terminal can ask (2).
+        typer.Exit: The answer is no (1) or Ctrl-C (130), or no terminal can ask (2).
     """
     if yes:
         return
@@ -127,6 +127,13 @@ def agree(what: str, *, yes: bool = False) -> None:
             f"nothing was bought: this would {what}, and without a terminal nobody can be asked. Add --yes."
         )
         raise typer.Exit(2)
-    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
+    try:
+        is_agreed = typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True)
+    except typer.Abort:
+        # the cursor is still behind the question
+        errors.print()
+        complain("nothing was bought")
+        raise typer.Exit(130) from None
+    if not is_agreed:
         complain("nothing was bought")
         raise typer.Exit(1)

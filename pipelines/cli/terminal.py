@@ -179,15 +179,16 @@ def confirm(question: str) -> None:
     """Ask a person on standard error, and end the command unless they answer yes.
 
     Raises:
-        typer.Exit: The answer is no (1), or nobody can answer (2).
+        typer.Exit: The answer is no (1) or Ctrl-C (130), or nobody can answer (2).
     """
     try:
         is_agreed = typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), err=True)
     except typer.Abort:
-        if sys.stdin.isatty():
-            raise
         # the question has no line feed of its own
         errors.print()
+        if sys.stdin.isatty():
+            complain("nothing was changed")
+            raise typer.Exit(130) from None
         complain("nothing was changed: without a terminal nobody can be asked. Add --yes.")
         raise typer.Exit(2) from None
     if not is_agreed:

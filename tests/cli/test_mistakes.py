@@ -1,5 +1,6 @@
 """Mistakes of people and machines: the command says what happened and what to do, and shows no traceback."""
 
+import errno
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_a_folder_that_cannot_be_read_stops_a_command_that_buys_with_the_same_se
     assert code == 2
     assert said.startswith("dailies: cannot use data/series: Permission denied.")
     assert said.endswith("\nNothing was bought.\n")
+
+
+@pytest.mark.parametrize("file", [None, "home/stack.json"])
+def test_a_full_disk_is_named_without_a_traceback(
+    command: Command, monkeypatch: pytest.MonkeyPatch, file: str | None
+) -> None:
+    def refuse(*_: object) -> None:
+        # a write names no file, unlike the opening of one
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr("pipelines.cli.declared.declarations_of", refuse)
+    code, _, said = command("produce", "city", "--yes")
+    assert code == 2
+    assert said.startswith(f"dailies: the disk has no room{f' for {file}' if file else ''}: No space left")
+    assert "run the command again.\nNothing was bought.\n" in said
 
 
 def test_status_of_a_series_counts_no_clips_of_other_series_that_wait(depot: Depot, command: Command) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from deliverykit import Depot
 from hostile import File
 from makers import make_mp4
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import approval, retakes
 from pipelines.cli.app import app
 from pipelines.cli.launch import Launch, Launched
+from pipelines.cli.terminal import confirm
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.approvals import Approval
 from resources.ledger.records import Attempt
@@ -137,6 +139,23 @@ def test_a_yes_that_is_piped_buys_nothing(bought: list[str], options: list[str])
     assert "Add --yes" in refused.stderr
     assert run("retake", CLIP, "--yes", *options).exit_code == 0
     assert bought == [CLIP]
+
+
+def test_ctrl_c_at_a_question_buys_nothing_says_so_and_ends_with_130(
+    bought: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(*_: object, **__: object) -> bool:
+        raise typer.Abort
+
+    monkeypatch.setattr(approval, "is_terminal", lambda: True)
+    monkeypatch.setattr("typer.confirm", leave)
+    ended = run("retake", CLIP)
+    assert (ended.exit_code, bought) == (130, [])
+    assert "dailies: nothing was bought" in ended.output
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with pytest.raises(typer.Exit) as left:
+        confirm("Deliver it?")
+    assert left.value.exit_code == 130
 
 
 def test_a_retake_beyond_a_cap_is_refused(bought: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
