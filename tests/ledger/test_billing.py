@@ -244,6 +244,18 @@ def test_a_persons_own_stop_outlives_a_settled_amount(ledger: Ledger, clock: Clo
     assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
 
 
+def test_a_rebuild_ends_its_own_stop_and_not_the_persons_that_has_replaced_it(
+    ledger: Ledger, clock: Clock
+) -> None:
+    own = stops.stop(ledger, reason=f"{stops.REBUILDING} on a-host")
+    assert stops.reopen(ledger, own)
+    own = stops.stop(ledger, reason=f"{stops.REBUILDING} on a-host")
+    persons = stops.stop(ledger, reason="a holiday")
+    assert (persons.reason, persons.is_of_rebuild) == ("a holiday", False)
+    assert not stops.reopen(ledger, own)
+    assert stops.stops(ledger) == [persons]
+
+
 def test_a_persons_stop_during_a_dispute_outlives_the_dispute(ledger: Ledger, clock: Clock) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
     assert stops.stop(ledger, reason="a holiday", account=ACCOUNT).kind is StopKind.PERSON
