@@ -7,7 +7,7 @@ N      ?= 100
 # cores (all tests: 1,002 CPU-seconds in 766 s).
 WORKERS ?= 4
 
-.PHONY: help demo up docs test test-fast prove test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-fleet bench-deliveries bench-checks bench-years
+.PHONY: help demo up docs test test-fast prove test-pooler check format lock install install-dev bench-simulation bench-faults bench-fleet bench-deliveries bench-checks bench-years
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 

@@ -109,7 +109,7 @@ def way_in_words(way: DraftWay) -> str:
         f"{show_usd(way.expected)} expected, {show_usd(way.floor)} to {show_usd(way.ceiling)}"
     )
     if way.straight is None or way.crossing is None:
-        return f"{words}. Its endpoint finishes only drafts, so there is no straight way."
+        return f"{words}. Its endpoint finishes only drafts, so its clips cannot be bought without drafts."
     if way.crossing >= 1:
         compared = "the drafts are cheaper even if every clip is finished"
     elif way.crossing <= 0:

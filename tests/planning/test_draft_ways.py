@@ -51,7 +51,7 @@ def test_a_plan_compares_drafts_with_the_straight_way(tmp_path: Path) -> None:
     [
         (10, "40%", "cheaper while less than 80% of the clips are finished"),
         (2, "40%", "the drafts are never cheaper"),
-        (None, "40%", "there is no straight way"),
+        (None, "40%", "cannot be bought without drafts"),
     ],
 )
 def test_the_share_at_which_both_ways_cost_the_same(straight: int | None, share: str, said: str) -> None:
