@@ -10,8 +10,10 @@ import atexit
 import functools
 import logging
 import os
+import signal
 import sysconfig
 import tempfile
+import threading
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnProcess
 from multiprocessing.process import BaseProcess, current_process
@@ -28,6 +30,8 @@ IMPORTS = "pipelines.worker_imports"
 """The module that the fork server imports."""
 PACKAGES = ("pipelines", "resources")
 """The packages whose edits the next run must see."""
+START_SECONDS = 120.0
+"""How long the fork server may take to start a run, its imports included."""
 MOST_LOST = 2
 """How many runs in a row may lose the fork server while it starts them, before runs start as new processes."""
 
@@ -42,6 +46,10 @@ class RunWorker(ForkServerProcess):
 
     @staticmethod
     def _Popen(worker: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
+        # a fork server that was stopped, or hangs, would keep every run from its start for ever
+        limit = threading.Timer(START_SECONDS, _end_fork_server)
+        limit.daemon = True
+        limit.start()
         try:
             fork = ForkServerProcess._Popen(worker)  # noqa: SLF001
         except EOFError:
@@ -54,6 +62,8 @@ class RunWorker(ForkServerProcess):
             # nothing was forked
             logger.warning("the fork server cannot be reached (%s), so this run starts slowly", error)
             return SpawnProcess._Popen(worker)  # noqa: SLF001
+        finally:
+            limit.cancel()
         RunWorker.lost = 0
         return fork
 
@@ -101,6 +111,14 @@ def fork_run_workers() -> None:
         self._mp_ctx = RunWorkers()
 
     DagsterApiServer.__init__ = begin_with_forks  # type: ignore[method-assign]
+
+
+def _end_fork_server() -> None:
+    """End a fork server that does not answer. Ended, it can no longer start the run that Dagster starts again."""
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # noqa: SLF001
+    if pid is not None:
+        logger.warning("the fork server has not started a run within %.0f s and is ended", START_SECONDS)
+        os.kill(pid, signal.SIGKILL)
 
 
 def _importable() -> object:

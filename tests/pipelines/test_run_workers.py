@@ -332,6 +332,22 @@ def test_without_a_fork_server_runs_start_as_new_processes(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("new_server")
+def test_a_fork_server_that_does_not_answer_is_ended_and_the_next_run_starts(
+    workers: RunWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunWorker, "lost", 0)
+    answer_of(workers, title_and_parent)
+    stopped = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(stopped, signal.SIGSTOP)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(run_workers, "START_SECONDS", 0.5)
+        with pytest.raises(EOFError):
+            answer_of(workers, title_and_parent)
+    assert answer_of(workers, title_and_parent)[1] not in {stopped, os.getpid()}, "another fork server"
+
+
+@pytest.mark.slow
 def test_beside_an_agent_with_a_thread_in_every_process_runs_start_as_new_processes(
     workers: RunWorkers, new_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
