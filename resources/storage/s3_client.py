@@ -91,7 +91,9 @@ class S3Settings(BaseModel):
     @model_validator(mode="after")
     def _keys_come_in_pairs(self) -> "S3Settings":
         if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: give both or neither")
+            raise ValueError(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: give both or neither"
+            )
         return self
 
     @model_validator(mode="after")

@@ -152,7 +152,7 @@ def test_without_credentials_the_error_names_the_settings(monkeypatch: pytest.Mo
 
 
 def test_settings_require_both_halves_of_a_key_and_show_no_secret() -> None:
-    with pytest.raises(ValidationError, match="AWS_ACCESS_KEY_ID and .* give both or neither") as caught:
+    with pytest.raises(ValidationError, match=r"AWS_ACCESS_KEY_ID and .* give both or neither") as caught:
         S3Settings(bucket="dailies", secret_access_key=SecretStr("canary-secret"))
     assert "canary" not in str(caught.value)
     whole = S3Settings(bucket="dailies", access_key_id="abc", secret_access_key=SecretStr("canary-secret"))
