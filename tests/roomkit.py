@@ -168,6 +168,7 @@ class FakeShop:
         return self.offer(draft.clip) | {
             "endpoint": "pro",
             "price": "$2.00",
+            "decision": f"finish:{draft.id}",
             "at_most_micros": 2_000_000,
             "way": "same direction",
             "waits": None,

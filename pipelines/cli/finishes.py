@@ -97,7 +97,14 @@ def order_all(ledger: Ledger, offers: Sequence[Offered], limits: Limits, *, yes:
     agree(f"buy {counted(len(may), 'finish')} for {price}", yes=yes)
     who = getpass.getuser()
     return [
-        order_finish(ledger, one.waits.clip, at_most_micros=one.offer.ceiling, who=who, limits=limits)
+        order_finish(
+            ledger,
+            one.waits.clip,
+            decision=one.offer.decision,
+            at_most_micros=one.offer.ceiling,
+            who=who,
+            limits=limits,
+        )
         for one in may
     ]
 

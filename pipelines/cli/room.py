@@ -102,6 +102,7 @@ class RetakeShop:
             offer = offer_finish(ledger, draft, declared_limits(settings, ledger))
         return {
             "price": offer.price,
+            "decision": offer.decision,
             "at_most_micros": offer.ceiling,
             "endpoint": offer.request.endpoint if offer.request is not None else "",
             "way": offer.way,

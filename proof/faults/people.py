@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from proof.clock import FastClock
 from resources.errors import DailiesError
-from resources.ledger.finishes import judge_and_finish, order_finish
+from resources.ledger.finishes import judge_and_finish, next_decision, order_finish
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
@@ -61,7 +61,7 @@ def _judge_one(ledger: Ledger, store: ObjectStore, rng: random.Random, said: Pat
         work: list[Callable[[], Any]] = [
             lambda: judge_and_finish(ledger, verdict, at_most_micros=AT_MOST_MICROS),
             lambda: judge_and_finish(ledger, verdict, at_most_micros=AT_MOST_MICROS),
-            lambda: order_finish(ledger, clip, at_most_micros=AT_MOST_MICROS, who="terminal"),
+            lambda: _order(ledger, clip, draft),
         ]
     else:
         work = [lambda: judge(ledger, verdict)]
@@ -70,6 +70,13 @@ def _judge_one(ledger: Ledger, store: ObjectStore, rng: random.Random, said: Pat
     if any(done[:2]):
         _write(said, answered=verdict.id)
     store_verdicts(ledger, store)
+
+
+def _order(ledger: Ledger, clip: str, draft: str) -> None:
+    """Order a draft's finish, as the terminal does for the price that it has shown."""
+    with ledger.read() as connection:
+        decision = next_decision(connection, draft)
+    order_finish(ledger, clip, decision=decision, at_most_micros=AT_MOST_MICROS, who="terminal")
 
 
 def _succeeds(work: Callable[[], Any]) -> bool:

@@ -98,24 +98,36 @@ def _judge_and_finish(
 
 
 def order_finish(
-    ledger: Ledger, clip: str, *, at_most_micros: int, who: str, limits: Limits = as_stored
+    ledger: Ledger, clip: str, *, decision: str, at_most_micros: int, who: str, limits: Limits = as_stored
 ) -> FinishOrdered:
     """Order the finish of a draft that is circled already.
 
+    Args:
+        decision: What `next_decision` was when the person saw the price. So nothing is bought by an order that is sent twice, nor by
+            one from before another draft was circled or a late finish turned up.
+
     Raises:
-        DailiesError: No circled draft of the clip lacks a finish.
+        DailiesError: No circled draft of the clip lacks a finish, or the decision is no longer the next one. Nothing was bought.
     """
-    ordered = repeat_unrecorded(repeat_contested, _order_alone, ledger, clip, at_most_micros, who, limits)
+    ordered = repeat_unrecorded(
+        repeat_contested, _order_alone, ledger, clip, decision, at_most_micros, who, limits
+    )
     if ordered is None:
         raise DailiesError(f"{clip} has no circled draft that lacks a finish. Nothing was bought.")
     return ordered
 
 
 def _order_alone(
-    ledger: Ledger, clip: str, at_most_micros: int, who: str, limits: Limits
+    ledger: Ledger, clip: str, decision: str, at_most_micros: int, who: str, limits: Limits
 ) -> FinishOrdered | None:
     with ledger.transaction(who=f"person {who}"[:40], run_id=None) as tx:
         lock_subject(tx.connection, clip)
+        waits = _waits(tx, clip)
+        if waits is not None and next_decision(tx.connection, waits.draft.id) != decision:
+            raise DailiesError(
+                f"{clip} has changed since the price of its finish was shown: another draft is circled, or a finish was bought meanwhile. "
+                f"Nothing was bought. `dailies finish --show {clip}` shows the present price."
+            )
         return order(tx, clip, at_most_micros=at_most_micros, who=who, limits=limits)
 
 
@@ -140,7 +152,7 @@ def note_order(tx: Transaction, clip: str, *, at_most_micros: int, who: str) -> 
     waits = _waits(tx, clip)
     if waits is None:
         return None
-    decision = _decision(tx.connection, waits.draft.id)
+    decision = next_decision(tx.connection, waits.draft.id)
     tx.connection.execute(
         sa.update(table)
         .where(table.c.clip == clip)
@@ -148,6 +160,13 @@ def note_order(tx: Transaction, clip: str, *, at_most_micros: int, who: str) -> 
     )
     (waits,) = waiting_finishes.waiting(tx.connection, clip=clip)
     return waits
+
+
+def next_decision(connection: sa.Connection, draft: str) -> str:
+    """The decision of a draft's next finish. It names the draft, and how many purchases and late jobs of its finishes there were before."""
+    query = sa.select(sa.func.count()).where(attempts.c.finishes == draft)
+    before = connection.execute(query).scalar_one()
+    return f"{PREFIX}{draft}" + (f":{before + 1}" if before else "")
 
 
 def has_ordered(ledger: Ledger) -> bool:
@@ -292,10 +311,3 @@ def _was_bought(connection: sa.Connection, draft: str) -> bool:
         connection.execute(sa.select(attempts.c.id).where(attempts.c.finishes == draft).limit(1)).first()
         is not None
     )
-
-
-def _decision(connection: sa.Connection, draft: str) -> str:
-    """The decision of a draft's next finish. After a finish without a video, the next one needs a new decision."""
-    query = sa.select(sa.func.count(attempts.c.decision.distinct())).where(attempts.c.finishes == draft)
-    before = connection.execute(query).scalar_one()
-    return f"{PREFIX}{draft}" + (f":{before + 1}" if before else "")

@@ -18,6 +18,8 @@ class FinishOffer:
     """The finish of a draft, with its price in micro-dollars."""
 
     draft: Attempt
+    decision: str
+    """The decision that would buy it; see `resources.ledger.finishes.order_finish`."""
     request: ClipRequest | None
     """The request that would be bought; None if the draft cannot be finished."""
     caps: tuple[CapLine, ...] = ()
@@ -58,16 +60,17 @@ def offer_finish(ledger: Ledger, draft: Attempt, limits: Limits = as_stored) -> 
         resources.errors.UnavailableError: The ledger does not answer.
     """
     with ledger.read() as connection:
+        decision = finishes.next_decision(connection, draft.id)
         request = finishes.finish_request(connection, draft, limits)
     if isinstance(request, str):
-        return FinishOffer(draft, None, refusal=request)
+        return FinishOffer(draft, decision, None, refusal=request)
     price = request.price_micros
     if price is None:
-        return FinishOffer(draft, request, refusal=rules.unknown_price(request, asked=False))
+        return FinishOffer(draft, decision, request, refusal=rules.unknown_price(request, asked=False))
     stop = next((s for s in stops.stops(ledger) if s.account in {ALL, request.account_name}), None)
     order = Order(request, f"{finishes.PREFIX}{uuid.uuid4().hex}", ledger.budget.day(ledger.clock()))
     purse = Purse(ledger, [order])
     waits = purse.reserve(order, price, request.ceiling_micros)
     if stop is not None and not stop.kind.reopens:
         waits = str(stop)
-    return FinishOffer(draft, request, tuple(purse.lines()), waits=waits)
+    return FinishOffer(draft, decision, request, tuple(purse.lines()), waits=waits)

@@ -15,6 +15,8 @@ class AskedFinish(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     clip: str = Field(max_length=128)
+    decision: str = Field(max_length=128)
+    """The decision that the offer named; see `resources.ledger.finishes.order_finish`."""
     at_most_micros: int = Field(ge=0)
     """The price that the person saw."""
 

@@ -248,6 +248,7 @@ class Room:
         ordered = order_finish(
             self._house.ledger,
             finish.clip,
+            decision=finish.decision,
             at_most_micros=finish.at_most_micros,
             who=person.name,
             limits=limits,

@@ -15,7 +15,13 @@ from resources.errors import DailiesError
 from resources.ledger import data_pushes, deliveries, polls, queue, review_tables, waiting_finishes
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
-from resources.ledger.finishes import FinishOrdered, buy_ordered, judge_and_finish, order_finish
+from resources.ledger.finishes import (
+    FinishOrdered,
+    buy_ordered,
+    judge_and_finish,
+    next_decision,
+    order_finish,
+)
 from resources.ledger.jobs import NamedJob
 from resources.ledger.late_jobs import keep_late
 from resources.ledger.ledger import Ledger
@@ -88,6 +94,14 @@ def circled(ledger: Ledger, draft: Attempt, **how: Any) -> FinishOrdered | None:
     return judge_and_finish(ledger, a_verdict(draft), **({"at_most_micros": PRICE} | how))[1]
 
 
+def order_now(ledger: Ledger, clip: str = CLIP, **how: Any) -> FinishOrdered:
+    """Order the finish of a clip's circled draft, as a person does who sees the newest offer."""
+    with ledger.read() as connection:
+        found = waiting_finishes.waiting(connection, clip=clip)
+        decision = next_decision(connection, found[0].draft.id) if found else ""
+    return order_finish(ledger, clip, decision=decision, **how)
+
+
 def waits(ledger: Ledger) -> list[waiting_finishes.WaitingFinish]:
     with ledger.read() as connection:
         return waiting_finishes.waiting(connection)
@@ -110,7 +124,7 @@ def test_a_circled_draft_buys_one_finish_which_becomes_the_select(ledger: Ledger
     assert judge_and_finish(ledger, verdict, at_most_micros=PRICE) == (judged, None)
     assert circled(ledger, draft) is None
     with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
-        order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+        order_now(ledger, at_most_micros=PRICE, who="ana")
     assert (selects_of(ledger, [CLIP]), ledger.current([CLIP]), waiting(ledger)) == ({}, {}, [])
     (delivered,) = carried(ledger)
     select = selects_of(ledger, [CLIP])[CLIP]
@@ -156,7 +170,7 @@ def test_a_circle_by_a_judge_leaves_the_finish_to_a_person_who_may_buy(ledger: L
     (wait,) = waits(ledger)
     assert (wait.draft.id, wait.decision, wait.ordered_by, waiting(ledger)) == (draft.id, None, None, [])
     assert buy_ordered(ledger) == []
-    ordered = order_finish(ledger, CLIP, at_most_micros=PRICE, who="buyer")
+    ordered = order_now(ledger, at_most_micros=PRICE, who="buyer")
     assert ordered.finish is not None
     assert waits(ledger) == []
 
@@ -217,7 +231,7 @@ def test_a_finish_that_became_dearer_is_quoted_at_its_new_price(ledger: Ledger) 
     ordered = circled(ledger, draft, limits=dearer)
     assert ordered is not None
     assert ordered.why == "the finish costs up to $4.00 now, and $2.00 was agreed to"
-    again = order_finish(ledger, CLIP, at_most_micros=2 * PRICE, who="mara", limits=dearer)
+    again = order_now(ledger, at_most_micros=2 * PRICE, who="mara", limits=dearer)
     assert again.finish is not None
     assert again.finish.quoted_micros == 2 * PRICE
 
@@ -256,9 +270,9 @@ def test_a_failed_finish_falls_back_and_the_draft_stays(ledger: Ledger) -> None:
     assert "failed" in (wait.reason or "")
     assert buy_ordered(ledger) == []
     # a person orders it anew, which is another decision
-    again = order_finish(ledger, CLIP, at_most_micros=2 * PRICE, who="ana")
+    again = order_now(ledger, at_most_micros=2 * PRICE, who="ana")
     assert again.finish is not None
-    assert again.finish.decision == f"finish:{draft.id}:2"
+    assert again.finish.decision == f"finish:{draft.id}:3"
     carried(ledger)
     assert selects_of(ledger, [CLIP])[CLIP].take.attempt.id == again.finish.id
 
@@ -311,10 +325,10 @@ def test_the_provider_finishes_the_very_draft_while_it_keeps_it(ledger: Ledger, 
     (wait,) = waits(ledger)
     assert wait.ends_at == (draft.finished_at or 0) + 7 * 86_400
     clock.forward(7 * 86_400)
-    late = order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    late = order_now(ledger, at_most_micros=PRICE, who="ana")
     assert "no longer keeps the draft" in (late.why or "")
     clock.forward(-3 * 86_400)
-    done = order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    done = order_now(ledger, at_most_micros=PRICE, who="ana")
     assert done.finish is not None
     assert done.finish.request.body == {"draft_id": "d-77", "resolution": "1080p"}
     assert done.finish.request.finishes is not None
@@ -373,7 +387,7 @@ def test_a_failed_finish_that_turns_up_late_is_looked_at_before_another_is_bough
     finish = everything(ledger)[-1]
     # another finish is ordered, and waits for the end of a stop
     stop(ledger, reason="the bill is being checked")
-    order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    order_now(ledger, at_most_micros=PRICE, who="ana")
 
     spare = keep_late(ledger, finish, a_state(), NEVER_CHARGED)
     start(ledger)
@@ -383,8 +397,8 @@ def test_a_failed_finish_that_turns_up_late_is_looked_at_before_another_is_bough
     assert wait.decision is None
     assert f"spare take {spare.id}" in (wait.reason or "")
     assert buy_ordered(ledger) == []
-    # a person who has looked at it may still buy one, or circle the spare take
-    again = order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+    # a person who has looked at it may still buy one
+    again = order_now(ledger, at_most_micros=PRICE, who="ana")
     assert again.finish is not None
 
 
@@ -495,7 +509,32 @@ def test_a_circle_that_is_sent_again_after_its_finish_failed_orders_no_other_fin
     assert again is None
     assert queue.queue_length(ledger, ACCOUNT) == 0
     # a person who orders again buys the next one
-    assert order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish is not None
+    assert order_now(ledger, at_most_micros=PRICE, who="mira").finish is not None
+
+
+def test_an_order_buys_only_the_finish_whose_price_was_shown(ledger: Ledger) -> None:
+    decide(ledger, [a_draft(takes=2)], Decision("monday"))
+    first, second = carried(ledger)
+    judge(ledger, a_verdict(first))
+    shown = offer_finish(ledger, first).decision
+    judge(ledger, a_verdict(second))
+
+    with pytest.raises(DailiesError, match="another draft is circled"):
+        order_finish(ledger, CLIP, decision=shown, at_most_micros=PRICE, who="ana")
+    assert queue.queue_length(ledger, ACCOUNT) == 0
+    assert [wait.decision for wait in waits(ledger)] == [None]
+
+
+def test_an_order_that_is_sent_again_after_its_finish_failed_buys_no_other(ledger: Ledger) -> None:
+    (draft,) = bought(ledger, a_draft())
+    judge(ledger, a_verdict(draft))
+    shown = offer_finish(ledger, draft).decision
+    assert order_finish(ledger, CLIP, decision=shown, at_most_micros=PRICE, who="ana").finish is not None
+    carried(ledger, failing=True)
+
+    with pytest.raises(DailiesError, match="a finish was bought meanwhile"):
+        order_finish(ledger, CLIP, decision=shown, at_most_micros=PRICE, who="ana")
+    assert queue.queue_length(ledger, ACCOUNT) == 0
 
 
 def test_a_draft_that_is_no_longer_circled_is_not_finished_whatever_the_list_shows(ledger: Ledger) -> None:
@@ -508,11 +547,12 @@ def test_a_draft_that_is_no_longer_circled_is_not_finished_whatever_the_list_sho
     with ledger.write() as connection:
         connection.execute(sa.insert(review_tables.waiting_finishes).values(stale))
     with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
-        order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira")
+        order_now(ledger, at_most_micros=PRICE, who="mira")
     judge(ledger, a_verdict(other))
     with ledger.write() as connection:
         connection.execute(sa.update(review_tables.waiting_finishes).values(draft=draft.id))
-    finish = order_finish(ledger, CLIP, at_most_micros=PRICE, who="mira").finish
+    shown = offer_finish(ledger, other).decision
+    finish = order_finish(ledger, CLIP, decision=shown, at_most_micros=PRICE, who="mira").finish
     assert finish is not None
     assert finish.finishes == other.id
 
@@ -578,7 +618,7 @@ def test_a_circle_that_is_sent_again_leaves_a_later_order_as_it_is(ledger: Ledge
     verdict = a_verdict(draft, named="sent-twice", who="ana")
     judge_and_finish(ledger, verdict, at_most_micros=PRICE, limits=dearer)
     stop(ledger, reason="the bill is being checked")
-    order_finish(ledger, CLIP, at_most_micros=2 * PRICE, who="mara", limits=dearer)
+    order_now(ledger, at_most_micros=2 * PRICE, who="mara", limits=dearer)
 
     _, again = judge_and_finish(ledger, verdict, at_most_micros=PRICE, limits=dearer)
 

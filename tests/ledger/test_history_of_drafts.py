@@ -10,12 +10,11 @@ from resources.gallery.cards import read_cards
 from resources.gallery.figures import Figures
 from resources.gallery.pages import GalleryPage
 from resources.ledger.decisions import Decision, decide
-from resources.ledger.finishes import order_finish
 from resources.ledger.ledger import Ledger
 from resources.ledger.verdicts import Word, judge
 from resources.ledger.yields import YieldBy, read_yield
 from resources.planning.draft_ways import draft_ways
-from tests.ledger.test_finishes import CLIP, a_draft, bought, carried, circled, waits
+from tests.ledger.test_finishes import CLIP, a_draft, bought, carried, circled, order_now, waits
 
 PRICE = 2_000_000
 
@@ -48,7 +47,7 @@ def test_a_retry_of_a_clip_whose_finish_failed_names_the_command_for_it(
     assert failed_clips(ledger) == []
     assert f"dailies finish {CLIP}" in capsys.readouterr().err
     assert [wait.clip for wait in waits(ledger)] == [CLIP]
-    assert order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana").finish is not None
+    assert order_now(ledger, at_most_micros=PRICE, who="ana").finish is not None
     assert len(everything(ledger)) == 3
 
 

@@ -14,7 +14,7 @@ from resources.errors import DailiesError
 from resources.ledger import counters, deliveries, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
-from resources.ledger.finishes import buy_ordered, order_finish
+from resources.ledger.finishes import buy_ordered
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
@@ -33,7 +33,7 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.verdicts import judge, record_stored, verdicts_of
 from resources.ledger.waiting_clips import waiting
 from resources.orders import Caps, ClipRequest
-from tests.ledger.test_finishes import CLIP, PRICE, a_draft, bought, carried, circled, waits
+from tests.ledger.test_finishes import CLIP, PRICE, a_draft, bought, carried, circled, order_now, waits
 
 S = AttemptState
 
@@ -112,7 +112,7 @@ def test_a_delivered_finish_is_the_select_again(ledger: Ledger, lost: Ledger, fo
     assert ledger.current([CLIP])[CLIP].id == finish.id
     assert (waiting(ledger), waits(ledger), buy_ordered(ledger)) == ([], [], [])
     with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
-        order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+        order_now(ledger, at_most_micros=PRICE, who="ana")
     with pytest.raises(DailiesError, match="is finished"):
         judge(ledger, a_verdict(draft))
     (again,) = decide(ledger, [a_draft()], Decision("tuesday"))
@@ -139,7 +139,7 @@ def test_an_open_finish_is_fetched_and_not_ordered_again(
         assert take_back(ledger, item, submission.attempt.request) is taken
     assert (waits(ledger), buy_ordered(ledger), pass_circles_on(ledger)) == ([], [], [])
     with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
-        order_finish(ledger, CLIP, at_most_micros=PRICE, who="ana")
+        order_now(ledger, at_most_micros=PRICE, who="ana")
     _, finish = everything(ledger)
     assert (finish.id, finish.finishes, finish.slot) == (submission.attempt.id, draft.id, draft.slot)
     if job is not None:
@@ -196,7 +196,7 @@ def test_finishes_that_a_copy_has_ordered_or_queued_are_not_bought_after_a_rebui
     assert all("rebuilt" in (wait.reason or "") for wait in waits(ledger))
     assert withdraw_orders(ledger) == []
     # a person's new order is bought
-    ordered = order_finish(ledger, "city-night", at_most_micros=PRICE, who="ana")
+    ordered = order_now(ledger, "city-night", at_most_micros=PRICE, who="ana")
     assert ordered.finish is not None
 
 

@@ -193,5 +193,7 @@ def test_a_rebuild_finishes_no_draft_twice(depot: Depot, tmp_path: Path) -> None
         assert buy_ordered(fresh) == []
         for clip in ("city-done", "city-way"):
             with pytest.raises(DailiesError, match="no circled draft that lacks a finish"):
-                order_finish(fresh, clip, at_most_micros=PRICE, who="ana")
+                order_finish(
+                    fresh, clip, decision=f"finish:{drafts[clip].id}", at_most_micros=PRICE, who="ana"
+                )
         assert asyncio.run(rebuild_ledger(fresh, depot.store, {})).back == 0

@@ -59,10 +59,8 @@ def test_a_circle_with_a_price_buys_one_finish(studio: Studio, server: RoomServe
         assert client.post("api/verdicts", json=body).json()["ordered"] is None, (
             "the same verdict, sent twice"
         )
-        assert (
-            client.post("api/finishes", json={"clip": "fin-one", "at_most_micros": 2_000_000}).status_code
-            == 400
-        )
+        order = {"clip": "fin-one", "decision": offer["decision"], "at_most_micros": 2_000_000}
+        assert client.post("api/finishes", json=order).status_code == 400
         assert len(finishes(studio, "fin-one")) == 1
         assert client.get("api/finish-offer?take=nobody").status_code == 403
         back = client.post("api/verdicts", json={**said(draft), "word": "taken_back"}).json()
@@ -86,7 +84,7 @@ def test_a_circle_by_a_judge_leaves_the_finish_to_a_person_who_may_buy(
         answer = client.post("api/verdicts", json=said(draft, finish_micros=2_000_000), headers=tom).json()
         assert (answer["ordered"], finishes(studio, "fin-two")) == (None, [])
         assert answer["clip"]["finish"] == {"ordered_by": None, "why": None, "ends_at": None}
-        order = {"clip": "fin-two", "at_most_micros": 2_000_000}
+        order = {"clip": "fin-two", "decision": f"finish:{draft.id}", "at_most_micros": 2_000_000}
         assert client.post("api/finishes", json=order, headers=tom).status_code == 403
         assert client.post("api/finishes", json=order, headers=mara).json()["waits"] is None
     (finish,) = finishes(studio, "fin-two")

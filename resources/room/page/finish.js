@@ -38,7 +38,7 @@ dialog.addEventListener("keydown", (event) => {
 export async function askFinish(clip, take, decided) {
   const mine = ++questions;
   const isCircled = take.verdict?.word === "circled";
-  asked = { clip: clip.clip, micros: null, decided, isCircled };
+  asked = { clip: clip.clip, micros: null, decision: null, decided, isCircled };
   $("finish-title").textContent = isCircled ? `Finish take ${take.number} of ${clip.name}` : `Circle and finish take ${take.number} of ${clip.name}`;
   $("finish-price").textContent = "Looking up the price …";
   $("finish-caps").hidden = $("finish-buy").disabled = true;
@@ -52,6 +52,7 @@ export async function askFinish(clip, take, decided) {
     return;
   }
   asked.micros = offer.at_most_micros;
+  asked.decision = offer.decision;
   $("finish-price").textContent = `${offer.endpoint} for ${offer.price}, ${offer.way}.${offer.waits ? ` It would wait now: ${offer.waits}` : ""}`;
   $("finish-buy").querySelector("span").textContent = `Buy for ${offer.price.split(",")[0]}`;
   $("finish-caps").hidden = offer.caps.length === 0;
@@ -69,9 +70,9 @@ function answer(micros) {
 async function buy() {
   if (!asked || asked.micros === null) return;
   if (!asked.isCircled) return answer(asked.micros);
-  // the circle is there already; a second click finds the same draft, which is finished once
+  // the circle is there already; the decision buys once, however often it is sent
   $("finish-buy").disabled = true;
-  const { status, answer: done } = await post("api/finishes", { clip: asked.clip, at_most_micros: asked.micros });
+  const { status, answer: done } = await post("api/finishes", { clip: asked.clip, decision: asked.decision, at_most_micros: asked.micros });
   if (status === 0 || status >= 500 || !done) {
     $("finish-price").textContent = `${done?.problem ?? "No answer came."} A draft is finished once, also if you ask again.`;
     $("finish-buy").disabled = false;
