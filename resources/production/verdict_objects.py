@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from resources.errors import DailiesError
+from resources.errors import DailiesError, UnavailableError
 from resources.ledger import verdicts
 from resources.ledger.ledger import Ledger
 from resources.ledger.verdicts import RecordedVerdict, Verdict, VerdictWay, Word
@@ -89,22 +89,36 @@ def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
     for one in left:
         by_clip.setdefault(one.clip, []).append(one)
     stored = 0
-    try:
-        for clip, given in by_clip.items():
-            for one in given:
-                data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
-                store.put_bytes(verdict_key(clip, one.verdict.id), data, content_type="application/json")
-            delivered = ledger.shown([clip]).get(clip)
-            # last, so that a process that died before this is repeated
-            if delivered is None or show_current(ledger, store, delivered):
-                for one in given:
-                    verdicts.mark_stored(ledger, one.verdict.id)
+    failure: DailiesError | None = None
+    for clip, given in by_clip.items():
+        try:
+            if _store(ledger, store, clip, given):
                 stored += len(given)
-    except DailiesError as error:
+        except UnavailableError as error:
+            failure = error
+            break
+        except DailiesError as error:
+            # an object that cannot be written must not keep the other clips' verdicts from the bucket
+            failure = error
+    if failure is not None:
         logger.warning(
-            "%d verdicts are in the ledger and not in the bucket yet: %s", len(left) - stored, error
+            "%d verdicts are in the ledger and not in the bucket yet: %s", len(left) - stored, failure
         )
     return len(left) - stored
+
+
+def _store(ledger: Ledger, store: ObjectStore, clip: str, given: list[RecordedVerdict]) -> bool:
+    """Store the verdicts on one clip; returns whether the bucket shows its current take too."""
+    for one in given:
+        data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
+        store.put_bytes(verdict_key(clip, one.verdict.id), data, content_type="application/json")
+    delivered = ledger.shown([clip]).get(clip)
+    # last, so that a process that died before this is repeated
+    if delivered is not None and not show_current(ledger, store, delivered):
+        return False
+    for one in given:
+        verdicts.mark_stored(ledger, one.verdict.id)
+    return True
 
 
 def record_stored_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:

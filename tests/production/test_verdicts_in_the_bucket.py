@@ -112,6 +112,23 @@ def test_an_outage_of_the_bucket_loses_no_verdict(depot: Depot, monkeypatch: pyt
     assert len(list(depot.store.list_keys(VERDICTS))) == 1
 
 
+def test_an_object_that_cannot_be_written_keeps_no_other_clips_verdict_back(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes = [depot.deliver(depot.finished(clip))[0] for clip in ("city-locked", "city-open")]
+    locked, _ = (judge(depot.ledger, a_verdict(take)).recorded for take in takes)
+    put = ObjectStore.put_bytes
+
+    def refuses(store: ObjectStore, key: str, *values: object, **more: object) -> object:
+        if "city-locked" in key:
+            raise DailiesError("this key is locked")
+        return put(store, key, *values, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ObjectStore, "put_bytes", refuses)
+    assert store_verdicts(depot.ledger, depot.store) == 1
+    assert unstored(depot.ledger) == [locked]
+
+
 def test_a_verdict_is_stored_again_until_the_bucket_shows_its_take(
     depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
