@@ -17,6 +17,7 @@ from resources.ledger.disputes import DisputeKind, StatedAmount
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import UNBILLED, accounts, attempts, is_any_of
+from resources.ledger.schema import disputes as disputed
 from resources.ledger.states import PAID_FOR, AttemptState, MoneyState
 from resources.ledger.transaction import Booked, Transaction
 from resources.money import show_usd
@@ -133,6 +134,16 @@ _UNCONFIRMED = sa.and_(
 _UNCONFIRMED_FROM_TO = sa.select(
     sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at)
 ).where(_UNCONFIRMED)
+# the bill or an answer may have confirmed the amount before another bill disputed it, and only a right bill ends the account's stop
+_DISPUTED_FROM_TO = (
+    sa.select(sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at))
+    .join_from(disputed, attempts, attempts.c.id == disputed.c.attempt_id)
+    .where(
+        disputed.c.account == sa.bindparam("account"),
+        disputed.c.accepted_at.is_(None),
+        attempts.c.submitted_at > sa.bindparam("after"),
+    )
+)
 _BILLED_AT = sa.select(accounts.c.billed_at).where(accounts.c.account == sa.bindparam("account"))
 
 
@@ -143,7 +154,7 @@ def is_due(ledger: Ledger, account: str) -> bool:
 
 
 def claim(ledger: Ledger, account: str) -> Window | None:
-    """Claim the reading of an account's bill, for one process at a time; None when nothing is unconfirmed or it is too soon.
+    """Claim the reading of an account's bill, for one process at a time; None when nothing is unconfirmed or disputed, or it is too soon.
 
     A bill is read after some minutes, then ever more rarely while nothing new has ended: a refund takes hours.
     """
@@ -164,10 +175,14 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
     if read_at is not None and 0 <= now - read_at < READ_SECONDS:
         return None
     expected = {"account": account, "after": now - GIVE_UP_SECONDS}
-    oldest, newest = connection.execute(_UNCONFIRMED_FROM_TO, expected).one()
+    ranges = [
+        connection.execute(query, expected).one() for query in (_UNCONFIRMED_FROM_TO, _DISPUTED_FROM_TO)
+    ]
+    oldest = min((float(first) for first, _ in ranges if first is not None), default=None)
     if oldest is None:
         return None
-    pace = min(max((now - (newest or oldest)) / 4, READ_SECONDS), SELDOM_SECONDS)
+    newest = max((float(last) for _, last in ranges if last is not None), default=oldest)
+    pace = min(max((now - newest) / 4, READ_SECONDS), SELDOM_SECONDS)
     # a clock that was set back must not keep the bill from being read
     if read_at is not None and 0 <= now - read_at < pace:
         return None

@@ -236,6 +236,24 @@ def test_an_account_starts_only_when_its_last_disputed_amount_is_settled(
     assert stops.stops(ledger) == []
 
 
+def test_a_bill_is_read_again_while_it_disputes_an_amount_that_it_had_confirmed(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE)
+    clock.forward(READ_SECONDS)
+    assert bills.claim(ledger, ACCOUNT) is None
+    billed(ledger, attempt, QUOTE * 100)
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.UNBELIEVABLE]
+
+    window = bills.claim(ledger, ACCOUNT)
+    assert window is not None
+    assert window.after == (attempt.submitted_at or 0) - MARGIN_SECONDS
+    billed(ledger, attempt, QUOTE)
+    assert stops.stops(ledger) == []
+    clock.forward(READ_SECONDS)
+    assert bills.claim(ledger, ACCOUNT) is None
+
+
 def test_a_persons_own_stop_outlives_a_settled_amount(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, S.DELIVERED)
     stops.stop(ledger, reason="a holiday", account=ACCOUNT)
