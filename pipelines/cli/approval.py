@@ -1,17 +1,17 @@
 """The question that a command asks before it buys: the plan, its price, and the clips that are refused at once."""
 
 import datetime as dt
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import typer
 
+from pipelines.cli import terminal
 from pipelines.cli.launch import Launch
 from pipelines.cli.plan import plan_of
 from pipelines.cli.plan_table import show_decisions
 from pipelines.cli.stack_settings import running_settings
-from pipelines.cli.terminal import complain, counted, errors
+from pipelines.cli.terminal import complain, confirm, counted
 from pipelines.rendered_clips import Rendered, render
 from resources.errors import ConfigurationError
 from resources.ledger.approvals import Approval
@@ -105,11 +105,6 @@ def _ask(plan: Plan, *, yes: bool) -> None:
     agree(f"buy {counted(number, 'clip')}{takes} for {price}")
 
 
-def is_terminal() -> bool:
-    """Whether standard input is a terminal, so that a person can answer."""
-    return sys.stdin.isatty()
-
-
 def agree(what: str, *, yes: bool = False) -> None:
     """Ask a person whether to do something that costs money.
 
@@ -122,18 +117,9 @@ def agree(what: str, *, yes: bool = False) -> None:
     """
     if yes:
         return
-    if not is_terminal():
+    if not terminal.is_terminal():
         complain(
             f"nothing was bought: this would {what}, and without a terminal nobody can be asked. Add --yes."
         )
         raise typer.Exit(2)
-    try:
-        is_agreed = typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True)
-    except typer.Abort:
-        # the cursor is still behind the question
-        errors.print()
-        complain("nothing was bought")
-        raise typer.Exit(130) from None
-    if not is_agreed:
-        complain("nothing was bought")
-        raise typer.Exit(1)
+    confirm(f"{what[0].upper()}{what[1:]}?", otherwise="nothing was bought")

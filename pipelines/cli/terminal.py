@@ -175,8 +175,16 @@ def _logs_json() -> bool:
     return writes_json() and not errors.is_terminal
 
 
-def confirm(question: str) -> None:
+def is_terminal() -> bool:
+    """Whether standard input is a terminal, so that a person can answer."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str, *, otherwise: str = "nothing was changed") -> None:
     """Ask a person on standard error, and end the command unless they answer yes.
+
+    Args:
+        otherwise: What it says then.
 
     Raises:
         typer.Exit: The answer is no (1) or Ctrl-C (130), or nobody can answer (2).
@@ -186,13 +194,13 @@ def confirm(question: str) -> None:
     except typer.Abort:
         # the question has no line feed of its own
         errors.print()
-        if sys.stdin.isatty():
-            complain("nothing was changed")
+        if is_terminal():
+            complain(otherwise)
             raise typer.Exit(130) from None
-        complain("nothing was changed: without a terminal nobody can be asked. Add --yes.")
+        complain(f"{otherwise}: without a terminal nobody can be asked. Add --yes.")
         raise typer.Exit(2) from None
     if not is_agreed:
-        complain("nothing was changed")
+        complain(otherwise)
         raise typer.Exit(1)
 
 

@@ -122,41 +122,51 @@ def _order_alone(
 ) -> FinishOrdered | None:
     with ledger.transaction(who=f"person {who}"[:40], run_id=None) as tx:
         lock_subject(tx.connection, clip)
-        waits = _waits(tx, clip)
-        if waits is not None and next_decision(tx.connection, waits.draft.id) != decision:
-            raise DailiesError(
-                f"{clip} has changed since the price of its finish was shown: another draft is circled, or a finish was bought meanwhile. "
-                f"Nothing was bought. `dailies finish --show {clip}` shows the present price."
-            )
-        return order(tx, clip, at_most_micros=at_most_micros, who=who, limits=limits)
+        return order(tx, clip, at_most_micros=at_most_micros, who=who, limits=limits, decision=decision)
 
 
 def order(
-    tx: Transaction, clip: str, *, at_most_micros: int, who: str, limits: Limits = as_stored
+    tx: Transaction,
+    clip: str,
+    *,
+    at_most_micros: int,
+    who: str,
+    limits: Limits = as_stored,
+    decision: str | None = None,
 ) -> FinishOrdered | None:
     """Order the finish of a clip's circled draft, and buy it if nothing prevents that; None if no finish is missing.
 
-    Args:
-        tx: A transaction that has the lock of the clip.
+    Arguments and errors as of `note_order`.
     """
-    waits = note_order(tx, clip, at_most_micros=at_most_micros, who=who)
+    waits = note_order(tx, clip, at_most_micros=at_most_micros, who=who, decision=decision)
     return None if waits is None else _buy(tx, waits, limits)
 
 
-def note_order(tx: Transaction, clip: str, *, at_most_micros: int, who: str) -> WaitingFinish | None:
+def note_order(
+    tx: Transaction, clip: str, *, at_most_micros: int, who: str, decision: str | None = None
+) -> WaitingFinish | None:
     """Order the finish of a clip's circled draft, for `buy_ordered` to buy; None if no finish is missing.
 
     Args:
         tx: A transaction that has the lock of the clip.
+        decision: What `next_decision` was when the price was shown; None if the transaction itself circles the draft.
+
+    Raises:
+        DailiesError: The decision is no longer the next one.
     """
     waits = _waits(tx, clip)
     if waits is None:
         return None
-    decision = next_decision(tx.connection, waits.draft.id)
+    following = next_decision(tx.connection, waits.draft.id)
+    if decision not in {None, following}:
+        raise DailiesError(
+            f"{clip} has changed since the price of its finish was shown: another draft is circled, or a finish was bought meanwhile. "
+            f"Nothing was bought. `dailies finish --show {clip}` shows the present price."
+        )
     tx.connection.execute(
         sa.update(table)
         .where(table.c.clip == clip)
-        .values(decision=decision, at_most_micros=at_most_micros, ordered_by=who, reason=None)
+        .values(decision=following, at_most_micros=at_most_micros, ordered_by=who, reason=None)
     )
     (waits,) = waiting_finishes.waiting(tx.connection, clip=clip)
     return waits
@@ -193,9 +203,10 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
     with ledger.read() as connection:
         waits = [one for one in waiting_finishes.waiting(connection) if one.decision is not None]
     changed: list[FinishOrdered] = []
+    finishes = 0
     for one in waits:
         # orders that cannot be bought do not count, or they would keep later orders back
-        if sum(done.finish is not None for done in changed) >= most:
+        if finishes == most:
             break
         try:
             with ledger.transaction(who="engine", run_id=None) as tx:
@@ -211,6 +222,7 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
         except DailiesError as error:
             logger.warning("%s: its draft could not be finished: %s", one.clip, error)
             continue
+        finishes += bought.finish is not None
         if bought.finish is not None or bought.why != one.reason:
             changed.append(bought)
     return changed
@@ -219,7 +231,7 @@ def buy_ordered(ledger: Ledger, *, limits: Limits = as_stored, most: int = 200) 
 def _waits(tx: Transaction, clip: str) -> WaitingFinish | None:
     """The circled draft of a clip whose finish is missing.
 
-    It is read again: withdrawing a finish takes no lock of the clip, so the circle may have been taken back meanwhile.
+    The list is compared with the verdicts and the finishes again: a purchase must not depend on a list that only follows them.
     """
     waiting_finishes.note(tx.connection, clip, now=tx.now())
     (waits,) = waiting_finishes.waiting(tx.connection, clip=clip) or (None,)

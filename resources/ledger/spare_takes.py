@@ -106,13 +106,14 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
 
 def _release_written_off(tx: Transaction, closed: Attempt, submission_id: str | None, spare: Attempt) -> None:
     """Release the money of a purchase that a person has written off, now that the only job it can have made counts by itself."""
-    if closed.state is not AttemptState.ABANDONED or closed.job_id is not None or submission_id is None:
+    is_written_off = closed.state is AttemptState.ABANDONED and closed.money_state is MoneyState.INDETERMINATE
+    if not is_written_off or closed.job_id is not None or submission_id is None:
         return
     in_doubt = sa.select(sa.func.count()).where(
         submissions.c.attempt_id == closed.id,
         submissions.c.id != submission_id,
         submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
     )
-    if closed.money_state is MoneyState.INDETERMINATE and not tx.connection.execute(in_doubt).scalar():
+    if not tx.connection.execute(in_doubt).scalar():
         why = f"its job {spare.job_id} turned up and is spare take {spare.id}, which has its money now"
         tx.settle(closed, MoneyState.RELEASED, Booked(None, None), why=why)

@@ -11,7 +11,7 @@ from makers import make_mp4
 from projects import a_project
 from typer.testing import CliRunner, Result
 
-from pipelines.cli import approval, retakes
+from pipelines.cli import retakes, terminal
 from pipelines.cli.app import app
 from pipelines.cli.launch import Launch, Launched
 from pipelines.cli.terminal import confirm
@@ -117,7 +117,7 @@ def test_a_retake_shows_its_price_and_asks_for_a_yes(
     bought: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "20")
-    monkeypatch.setattr(approval, "is_terminal", lambda: True)
+    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
     refused = run("retake", CLIP, "--json", answer="n\n")
     assert (refused.exit_code, bought) == (1, [])
     assert "Buy" not in refused.stdout, "stdout is JSON for a program"
@@ -147,7 +147,7 @@ def test_ctrl_c_at_a_question_buys_nothing_says_so_and_ends_with_130(
     def leave(*_: object, **__: object) -> bool:
         raise typer.Abort
 
-    monkeypatch.setattr(approval, "is_terminal", lambda: True)
+    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", leave)
     ended = run("retake", CLIP)
     assert (ended.exit_code, bought) == (130, [])
